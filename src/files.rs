@@ -1,0 +1,145 @@
+//! Replacing a file so that whoever reads it sees the old bytes or the new ones, never half of them,
+//! and finds one of the two after a power cut as well.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// What everybody may read and only the owner write: nginx's workers run as another user.
+const MODE: u32 = 0o644;
+
+/// Puts `bytes` into `path` in one step. Returns whether anything changed: a file that has these
+/// bytes already is left alone, so that its times tell when it was last different.
+///
+/// The bytes are written beside it first, as `.NAME.tmp`: in the same directory because a rename is
+/// atomic only within a file system and because the file then has the directory's security label;
+/// hidden and not ending in what it ends in so that no `include *.conf` reads it. A symbolic link
+/// is replaced, not followed.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    let beside = beside(path)?;
+    let written = write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
+        // The error that matters is the first; a leftover is replaced by the next attempt.
+        let _ = fs::remove_file(&beside);
+        return Err(error);
+    }
+    sync_directory(path)?;
+    Ok(true)
+}
+
+/// Removes a file for good. Returns whether it was there.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write(beside: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A leftover of a crash is in the way of `create_new`, which is wanted because it never
+    // writes through a link that somebody else put there.
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(beside)?;
+    // The umask may have taken away what the workers need.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".tmp");
+    Ok(path.with_file_name(hidden))
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_new_file_is_readable_by_everyone_and_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.conf");
+        assert!(replace(&path, b"one").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(names(dir.path()), ["web.conf"]);
+    }
+
+    #[test]
+    fn equal_bytes_leave_the_file_alone() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.conf");
+        replace(&path, b"one").unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        assert!(!replace(&path, b"one").unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        assert!(replace(&path, b"two").unwrap());
+        assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
+    }
+
+    #[test]
+    fn the_leftover_of_a_crash_is_no_obstacle_and_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        replace(&other, b"untouched").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join(".web.conf.tmp")).unwrap();
+        assert!(replace(&dir.path().join("web.conf"), b"one").unwrap());
+        assert_eq!(fs::read(&other).unwrap(), b"untouched");
+        assert_eq!(names(dir.path()), ["other", "web.conf"]);
+    }
+
+    #[test]
+    fn a_missing_directory_is_an_error_and_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = replace(&dir.path().join("gone/web.conf"), b"one").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(names(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn removing_says_whether_it_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.conf");
+        replace(&path, b"one").unwrap();
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+}

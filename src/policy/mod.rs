@@ -1,0 +1,316 @@
+//! How a service wants to be scaled. A [`Policy`] that exists is valid: [`validate`] is the only way
+//! in from what a user wrote.
+
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use crate::units::{Percent, Span};
+
+pub mod validate;
+
+pub use validate::{Problem, SERVICE_KEYS, for_compose, policy, settings};
+
+/// The policy of one service, with every default filled in. Serialises to the form of
+/// `x-autoscale`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Policy {
+    /// Never fewer replicas.
+    pub min: u32,
+    /// Never more replicas.
+    pub max: u32,
+    /// The container port that nginx sends traffic to; `None` takes the single exposed or
+    /// published one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// What load is read from. The largest proposal wins. Empty: only the bounds are kept.
+    pub metrics: Vec<Metric>,
+    /// How far from its target a metric may be without a change.
+    pub tolerance: Tolerance,
+    /// A replica younger than this does not push CPU up.
+    pub initialization_period: Span,
+    /// How fast the count may follow its recommendation.
+    pub behavior: Behavior,
+    /// What makes a replica fit for traffic.
+    pub ready: Ready,
+    /// How long a new replica may take to become ready before it is given up.
+    pub ready_timeout: Span,
+    /// How long it must stay ready before it gets traffic.
+    pub min_ready: Span,
+    /// How a replica is emptied before its stop.
+    pub drain: Drain,
+    /// How nginx spreads requests.
+    pub balance: Balance,
+}
+
+/// One source of load and what is wanted of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of the replica's CPU limit, or of one core when it has none.
+    Cpu(Aim),
+    /// Working set over the memory limit.
+    Memory(Aim),
+    /// A number from outside.
+    Custom(Custom),
+}
+
+impl Metric {
+    /// The name it has in decisions, logs and recordings.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cpu(_) => "cpu",
+            Self::Memory(_) => "memory",
+            Self::Custom(custom) => &custom.name,
+        }
+    }
+}
+
+/// What is wanted of a share: a target to hold, or two thresholds to act on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Aim {
+    /// Keep the mean at this share.
+    Target(#[serde(serialize_with = "exact")] Percent),
+    /// Add `step` replicas above, remove `step` below.
+    Thresholds {
+        /// Act when the mean is greater.
+        #[serde(serialize_with = "exact")]
+        above: Percent,
+        /// Act when the mean is smaller.
+        #[serde(serialize_with = "exact")]
+        below: Percent,
+        /// Replicas added or removed at a time.
+        step: u32,
+    },
+}
+
+/// Writes all digits of a percentage: messages round it, but a policy that is written down must be
+/// the same when it is read again.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn exact<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}%", percent.get()))
+}
+
+/// A metric that is not read off the replicas by this tool itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Custom {
+    /// The key of its value in `service_metrics` or in each replica's `metrics`.
+    pub name: String,
+    /// What its value is held against.
+    #[serde(flatten)]
+    pub target: CustomTarget,
+}
+
+/// How a custom value becomes a number of replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum CustomTarget {
+    /// The service's value shared over its replicas.
+    #[serde(rename = "average_target")]
+    Average(f64),
+    /// The ratio of the service's value to this, times the ready replicas.
+    #[serde(rename = "service_target")]
+    Service(f64),
+    /// The mean of the values that the replicas report.
+    #[serde(rename = "per_replica_target")]
+    PerReplica(f64),
+}
+
+/// Relative distance from the target that is left alone: 0.1 is ten percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// When load is above target.
+    pub up: f64,
+    /// When load is below target.
+    pub down: f64,
+}
+
+/// Stabilization and rate rules of both directions.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Behavior {
+    /// Rules for adding replicas.
+    pub scale_up: Rules,
+    /// Rules for removing replicas.
+    pub scale_down: Rules,
+}
+
+/// The rules of one direction.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rules {
+    /// Up: the lowest recommendation in this window counts. Down: the highest.
+    pub stabilization_window: Span,
+    /// How much may change in a while; empty means as much as wanted.
+    pub policies: Vec<Rate>,
+    /// Which of several policies counts.
+    pub select: Select,
+}
+
+/// How much may change within a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Rate {
+    /// A share of the count at the start of the span.
+    Percent {
+        /// 100 doubles the count on the way up, and allows zero on the way down.
+        percent: f64,
+        /// The span.
+        per: Span,
+    },
+    /// A number of replicas.
+    Replicas {
+        /// How many.
+        replicas: u32,
+        /// The span.
+        per: Span,
+    },
+}
+
+/// Which policy counts when there are several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// The one that allows the larger change.
+    Max,
+    /// The one that allows the smaller change.
+    Min,
+    /// No change in this direction at all.
+    Disabled,
+}
+
+/// What makes a replica ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ready {
+    /// The healthcheck if there is one, else a TCP connection to its port, else that it runs.
+    Auto,
+    /// Its healthcheck says healthy.
+    Healthcheck,
+    /// It runs.
+    Running,
+    /// A TCP connection to this container port is accepted.
+    Tcp(u16),
+    /// A GET of this path answers with a status below 400.
+    Http(String),
+}
+
+/// How a replica is emptied before its stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Drain {
+    /// The longest wait for requests in flight before the stop signal.
+    pub timeout: Span,
+}
+
+/// How nginx spreads requests over the replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// To the one with the fewest connections.
+    LeastConn,
+    /// By client address.
+    IpHash,
+    /// By the value of a text with nginx variables.
+    Hash(String),
+    /// By a cookie of this name; needs nginx 1.29.6.
+    StickyCookie(String),
+}
+
+/// The project's own settings: `x-autoscale` at the top level.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// How often load is read and decided on.
+    pub interval: Span,
+    /// Where nginx is and how it is told.
+    pub nginx: Nginx,
+}
+
+/// Where nginx is and how it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Nginx {
+    /// Where it runs; `None` looks for the one service whose image is nginx.
+    #[serde(flatten)]
+    pub place: Option<Place>,
+    /// The directory on this host that holds our files, as written in the compose file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstreams: Option<PathBuf>,
+    /// Replaces the reload: a command on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Vec<String>>,
+    /// Replaces `nginx -t`: a command on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<Vec<String>>,
+}
+
+/// Where nginx runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// This service of the project.
+    Service(String),
+    /// This container, of whatever project.
+    Container(String),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            interval: Span::seconds(5),
+            nginx: Nginx::default(),
+        }
+    }
+}
+
+impl Default for Policy {
+    /// The built-in defaults, with bounds of 1 and 1: right for a service that is scaled by hand.
+    fn default() -> Self {
+        Self {
+            min: 1,
+            max: 1,
+            port: None,
+            metrics: Vec::new(),
+            tolerance: Tolerance { up: 0.1, down: 0.1 },
+            initialization_period: Span::seconds(30),
+            behavior: Behavior::default(),
+            ready: Ready::Auto,
+            ready_timeout: Span::seconds(60),
+            min_ready: Span::seconds(0),
+            drain: Drain {
+                timeout: Span::seconds(30),
+            },
+            balance: Balance::LeastConn,
+        }
+    }
+}
+
+impl Default for Behavior {
+    /// Those of the `HorizontalPodAutoscaler`: up by the larger of 100% and 4 replicas in 15 s at
+    /// once, down to whatever was the highest recommendation of the last five minutes.
+    fn default() -> Self {
+        let per = Span::seconds(15);
+        Self {
+            scale_up: Rules {
+                stabilization_window: Span::seconds(0),
+                policies: vec![
+                    Rate::Percent {
+                        percent: 100.0,
+                        per,
+                    },
+                    Rate::Replicas { replicas: 4, per },
+                ],
+                select: Select::Max,
+            },
+            scale_down: Rules {
+                stabilization_window: Span::seconds(300),
+                policies: vec![Rate::Percent {
+                    percent: 100.0,
+                    per,
+                }],
+                select: Select::Max,
+            },
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What makes a replica fit for traffic, how it gets traffic, and how it loses it.
+
+use super::{
+    at::{At, Keys},
+    value::{port, span, text, word},
+};
+use crate::policy::{Balance, Drain, Policy, Ready};
+
+pub(super) fn ready(at: &At<'_>) -> Option<Ready> {
+    let expected = "auto, healthcheck, running, {tcp: 80} or {http: /healthz}";
+    if !at.value().is_object() {
+        let words = [
+            ("auto", Ready::Auto),
+            ("healthcheck", Ready::Healthcheck),
+            ("running", Ready::Running),
+        ];
+        return word(at, &words, expected);
+    }
+    let keys = Keys::only(&["tcp", "http"]);
+    at.only_entry(&keys, expected, |key, at| match key {
+        "tcp" => port(at).map(Ready::Tcp),
+        _ => path(at).map(Ready::Http),
+    })
+}
+
+/// The path of a request line, where a space would begin the protocol's version.
+fn path(at: &At<'_>) -> Option<String> {
+    at.value()
+        .as_str()
+        .filter(|path| path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()))
+        .map(str::to_owned)
+        .or_else(|| at.expected_text("a path like /healthz, without spaces, in printable ASCII"))
+}
+
+pub(super) fn drain(at: &At<'_>) -> Option<Drain> {
+    let map = at.map(&Keys::only(&["timeout"]), "{timeout: 30s}")?;
+    let mut drain = Policy::default().drain;
+    map.read("timeout", &mut drain.timeout, span);
+    Some(drain)
+}
+
+pub(super) fn balance(at: &At<'_>) -> Option<Balance> {
+    let expected = "round_robin, least_conn, ip_hash, {hash: $request_uri} or {sticky_cookie: srv}";
+    if !at.value().is_object() {
+        let words = [
+            ("round_robin", Balance::RoundRobin),
+            ("least_conn", Balance::LeastConn),
+            ("ip_hash", Balance::IpHash),
+        ];
+        return word(at, &words, expected);
+    }
+    let keys = Keys::only(&["hash", "sticky_cookie"]);
+    at.only_entry(&keys, expected, |key, at| match key {
+        "hash" => text(at, "a text with nginx variables, like $request_uri").map(Balance::Hash),
+        _ => cookie(at).map(Balance::StickyCookie),
+    })
+}
+
+fn cookie(at: &At<'_>) -> Option<String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    at.value()
+        .as_str()
+        .filter(|name| !name.is_empty() && name.bytes().all(token))
+        .map(str::to_owned)
+        .or_else(|| at.expected_text("the name of a cookie in letters, digits, `_` and `-`"))
+}

@@ -1,0 +1,99 @@
+//! The project's settings.
+
+use serde_json::{Value, json};
+
+use super::{SERVICE_KEYS, lines, settings};
+use crate::{
+    policy::{Nginx, Place, Settings},
+    units::Span,
+};
+
+fn wrong(value: &Value) -> Vec<String> {
+    lines(settings(value).unwrap_err())
+}
+
+#[test]
+fn settings_say_how_often_and_where_nginx_is() {
+    let value = json!({
+        "interval": "1s",
+        "nginx": {
+            "container": "edge-nginx",
+            "upstreams": "./nginx/upstreams",
+            "reload": ["systemctl", "reload", "nginx", ""],
+            "test": "builtin",
+        },
+    });
+    let expected = Settings {
+        interval: Span::seconds(1),
+        nginx: Nginx {
+            place: Some(Place::Container("edge-nginx".into())),
+            upstreams: Some("./nginx/upstreams".into()),
+            reload: Some(
+                ["systemctl", "reload", "nginx", ""]
+                    .map(String::from)
+                    .into(),
+            ),
+            test: None,
+        },
+    };
+    assert_eq!(settings(&value), Ok(expected));
+    let named = settings(&json!({"nginx": {"service": "edge"}})).unwrap();
+    assert_eq!(named.nginx.place, Some(Place::Service("edge".into())));
+}
+
+#[test]
+fn every_mistake_of_the_settings_is_named_at_once() {
+    let value = json!({
+        "intervall": "5s",
+        "interval": "999ms",
+        "port": 80,
+        "nginx": {"service": "a", "container": "b", "upstreams": 1, "image": "nginx"},
+    });
+    let allowed = "allowed are interval, nginx, min, max, metrics, tolerance, \
+                   initialization_period, behavior, ready, ready_timeout, min_ready, drain, \
+                   balance";
+    assert_eq!(
+        wrong(&value),
+        [
+            &*format!("intervall: unknown key; did you mean `interval`? {allowed}"),
+            "port: belongs to a service: each has its own",
+            "interval: found `999ms`, expected a duration of at least 1s",
+            "nginx.image: unknown key; allowed are service, container, upstreams, reload, test",
+            "nginx: found service and container, expected only one of them",
+            "nginx.upstreams: found `1` (a number), expected the path of a directory, like \
+             ./nginx/upstreams",
+        ]
+    );
+}
+
+#[test]
+fn a_command_is_a_list_of_words_because_no_shell_splits_it() {
+    let nginx = |key: &str, value: Value| json!({"nginx": {key: value}});
+    let list = r#"expected builtin or a list like ["systemctl", "reload", "nginx"]; it is run without a shell"#;
+    for (value, found) in [
+        (json!("systemctl reload nginx"), "a text"),
+        (json!([]), "an empty list"),
+        (json!(true), "`true` (a truth value)"),
+    ] {
+        let problem = format!("nginx.reload: found {found}, {list}");
+        assert_eq!(wrong(&nginx("reload", value)), [problem]);
+    }
+    assert_eq!(
+        wrong(&nginx("test", json!(["", 1]))),
+        [
+            "nginx.test.0: found `` (a text), expected the name of a program",
+            "nginx.test.1: found `1` (a number), expected a text; put it in quotes",
+        ]
+    );
+}
+
+#[test]
+fn defaults_of_services_are_left_to_the_services() {
+    for key in SERVICE_KEYS.iter().filter(|key| **key != "port") {
+        assert_eq!(
+            settings(&json!({*key: "whatever"})),
+            Ok(Settings::default()),
+            "{key}"
+        );
+    }
+}

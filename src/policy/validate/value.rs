@@ -1,0 +1,76 @@
+//! Readers of single values.
+
+use std::str::FromStr;
+
+use super::at::At;
+use crate::units::{Percent, Span, UnitError};
+
+/// A whole number between two others.
+pub(super) fn count(at: &At<'_>, least: u32, most: u32) -> Option<u32> {
+    at.value()
+        .as_u64()
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|number| (least..=most).contains(number))
+        .or_else(|| at.expected(format_args!("a whole number from {least} to {most}")))
+}
+
+/// A port that something can listen on.
+pub(super) fn port(at: &At<'_>) -> Option<u16> {
+    u16::try_from(count(at, 1, u16::MAX.into())?).ok()
+}
+
+/// A finite number greater than zero.
+pub(super) fn above_zero(at: &At<'_>) -> Option<f64> {
+    at.value()
+        .as_f64()
+        .filter(|number| number.is_finite() && *number > 0.0)
+        .or_else(|| at.expected("a number above 0"))
+}
+
+/// A percentage greater than zero.
+pub(super) fn share(at: &At<'_>) -> Option<Percent> {
+    Some(unit::<Percent>(at)?)
+        .filter(|share| share.get() > 0.0)
+        .or_else(|| at.expected_text("a percentage above 0%"))
+}
+
+/// A duration, zero too.
+pub(super) fn span(at: &At<'_>) -> Option<Span> {
+    // A recording is written in milliseconds and must be read back as it was.
+    Some(unit::<Span>(at)?)
+        .filter(|span| span.0.subsec_nanos() % 1_000_000 == 0)
+        .or_else(|| at.expected_text("a duration of whole milliseconds"))
+}
+
+/// A duration of at least a millisecond.
+pub(super) fn span_above_zero(at: &At<'_>) -> Option<Span> {
+    Some(span(at)?)
+        .filter(|span| !span.0.is_zero())
+        .or_else(|| at.expected_text("a duration above 0s"))
+}
+
+/// A text that is not empty and stays on its line.
+pub(super) fn text(at: &At<'_>, what: &str) -> Option<String> {
+    at.value()
+        .as_str()
+        .filter(|text| !text.is_empty() && !text.chars().any(char::is_control))
+        .map(str::to_owned)
+        .or_else(|| at.expected_text(what))
+}
+
+/// One of several words.
+pub(super) fn word<T: Clone>(at: &At<'_>, words: &[(&str, T)], expected: &str) -> Option<T> {
+    words
+        .iter()
+        .find(|(word, _)| at.value().as_str() == Some(word))
+        .map(|(_, meaning)| meaning.clone())
+        .or_else(|| at.expected_text(expected))
+}
+
+fn unit<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
+    // What is no text is read as the empty one, which no unit is, for the error it gives.
+    match at.value().as_str().unwrap_or_default().parse() {
+        Ok(unit) => Some(unit),
+        Err(error) => at.expected_text(error),
+    }
+}

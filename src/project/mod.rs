@@ -1,0 +1,447 @@
+//! What a project is (its model, from the compose file) and what is there (its replicas, from the
+//! Engine). Plain data: no file is read and no daemon is asked here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Bytes, Moment, Span};
+
+pub mod labels;
+
+/// A compose project as its files describe it, resolved for the active profiles.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Project {
+    /// The normalised name: lower case letters, digits, `-` and `_`.
+    pub name: String,
+    /// Absolute; relative paths of the files are relative to it.
+    pub working_dir: PathBuf,
+    /// Absolute, in the order they are merged.
+    pub config_files: Vec<PathBuf>,
+    /// The enabled services, in file order.
+    pub services: IndexMap<String, Service>,
+    /// Services that a profile switches off.
+    pub disabled_services: Vec<String>,
+}
+
+/// One service of the compose file, as far as this tool needs it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Service {
+    /// The key in `services`.
+    pub name: String,
+    /// The image; `{project}-{service}` when the service is only built, as compose names it; `None`
+    /// when it is run by a provider.
+    pub image: Option<String>,
+    /// Whether there is a `build` section.
+    pub build: bool,
+    /// A fixed name forbids a second replica.
+    pub container_name: Option<String>,
+    /// `scale` or `deploy.replicas`; `None` when neither is written (compose then makes one).
+    pub scale: Option<u32>,
+    /// Published ports in long form.
+    pub ports: Vec<Port>,
+    /// Exposed container ports as written, without a protocol when it is tcp.
+    pub expose: Vec<String>,
+    /// The healthcheck, if there is one and it is not disabled.
+    pub healthcheck: Option<Healthcheck>,
+    /// `network_mode`, as written.
+    pub network_mode: Option<String>,
+    /// Networks by key of the compose file.
+    pub networks: IndexMap<String, ServiceNetwork>,
+    /// Volumes in long form.
+    pub volumes: Vec<Volume>,
+    /// Condition by service name.
+    pub depends_on: IndexMap<String, String>,
+    /// Profiles of the service.
+    pub profiles: Vec<String>,
+    /// `stop_signal`.
+    pub stop_signal: Option<String>,
+    /// `stop_grace_period`.
+    pub stop_grace_period: Option<Span>,
+    /// Commands run in the container after its start.
+    pub post_start: Vec<Hook>,
+    /// Commands run in the container before its stop.
+    pub pre_stop: Vec<Hook>,
+    /// Limits of CPU and memory.
+    pub limits: Limits,
+    /// Files that compose uploads between create and start (`content:` and `environment:`
+    /// configs and secrets): absolute paths inside the container.
+    pub uploads: Vec<String>,
+    /// Whether a `mac_address` is set.
+    pub mac_address: bool,
+    /// `x-*` keys and the like are not here; the raw labels are.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A published port in compose's long form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// The port inside the container.
+    pub target: u16,
+    /// A single host port or a range (`8000-8010`); `None` lets the Engine choose.
+    pub published: Option<String>,
+    /// The host address, if one is given.
+    pub host_ip: Option<String>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+}
+
+impl Port {
+    /// Whether only one container on the host can bind it.
+    pub fn is_fixed(&self) -> bool {
+        self.published
+            .as_deref()
+            .is_some_and(|p| !p.is_empty() && p != "0" && !p.contains('-'))
+    }
+}
+
+/// Why a service has no one port of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortProblem {
+    /// It neither exposes nor publishes a port.
+    #[error("exposes no port and publishes none")]
+    None,
+    /// There are several to choose from.
+    #[error("has several ports ({})", .0.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))]
+    Several(Vec<u16>),
+}
+
+impl Service {
+    /// The container port that requests go to, when there is only one to choose from: among what is
+    /// exposed and what is published, over TCP.
+    pub fn only_port(&self) -> Result<u16, PortProblem> {
+        let published = self
+            .ports
+            .iter()
+            .filter(|port| port.protocol == "tcp")
+            .map(|port| port.target);
+        let exposed = self.expose.iter().flat_map(|text| exposed_ports(text));
+        let ports: BTreeSet<u16> = published.chain(exposed).collect();
+        let ports: Vec<_> = ports.into_iter().collect();
+        match ports.as_slice() {
+            [] => Err(PortProblem::None),
+            [port] => Ok(*port),
+            _ => Err(PortProblem::Several(ports)),
+        }
+    }
+}
+
+/// The ports of an `expose` entry: one, or the first and last of a range, which is enough to see
+/// that there are several.
+fn exposed_ports(text: &str) -> Vec<u16> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    // A text with a protocol does not parse: without one it is TCP.
+    [first, last].iter().flat_map(|port| port.parse()).collect()
+}
+
+/// A healthcheck, with the parts that matter for waiting on it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Healthcheck {
+    /// The test in exec form (`["CMD", …]` or `["CMD-SHELL", …]`); empty inherits the image's.
+    pub test: Vec<String>,
+    /// Time between two checks.
+    pub interval: Option<Span>,
+    /// Longest run of one check.
+    pub timeout: Option<Span>,
+    /// Failures in a row until unhealthy.
+    pub retries: Option<u32>,
+    /// Failures that do not count in the beginning.
+    pub start_period: Option<Span>,
+    /// Time between two checks during the start period.
+    pub start_interval: Option<Span>,
+}
+
+/// How a service is attached to one network.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ServiceNetwork {
+    /// The network's real name in the Engine.
+    pub name: String,
+    /// Extra aliases.
+    pub aliases: Vec<String>,
+    /// Whether a static address is set (then it cannot have two replicas).
+    pub static_address: bool,
+    /// The highest is the primary network.
+    pub priority: i64,
+}
+
+/// A mount in compose's long form.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Volume {
+    /// `bind`, `volume`, `tmpfs`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Absolute path for a bind, key of the compose file for a named volume, `None` if anonymous.
+    pub source: Option<String>,
+    /// The path inside the container.
+    pub target: String,
+    /// Whether it is mounted read-only.
+    pub read_only: bool,
+}
+
+/// A lifecycle hook.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Hook {
+    /// The command, in exec form.
+    pub command: Vec<String>,
+    /// User it runs as; the container's own when empty.
+    pub user: Option<String>,
+    /// Whether it runs privileged.
+    pub privileged: bool,
+    /// Its working directory.
+    pub working_dir: Option<String>,
+    /// Extra environment, `KEY=value`.
+    pub environment: Vec<String>,
+}
+
+/// What a replica may use. `None` means unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// In cores.
+    pub cpus: Option<f64>,
+    /// In bytes.
+    pub memory: Option<Bytes>,
+}
+
+/// The Engine's id of a container (64 hex digits).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContainerId(pub String);
+
+impl ContainerId {
+    /// The twelve digits that docker shows.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// What the Engine says a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Frozen by `docker pause`.
+    Paused,
+    /// Between two starts of its restart policy.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Its process has ended.
+    Exited,
+    /// The Engine could not remove it.
+    Dead,
+}
+
+impl State {
+    /// Whether it counts as a replica for deciding: created, running or restarting.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Created | Self::Running | Self::Restarting)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+        })
+    }
+}
+
+/// The result of the container's healthcheck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It has no healthcheck.
+    None,
+    /// Not decided yet.
+    Starting,
+    /// The last check passed.
+    Healthy,
+    /// Too many checks failed in a row.
+    Unhealthy,
+}
+
+/// One container of the project, as the Engine describes it: an observation, already old when read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replica {
+    /// The Engine's id.
+    pub id: ContainerId,
+    /// The name without a leading slash.
+    pub name: String,
+    /// Its service; from the label.
+    pub service: String,
+    /// Its number; from the label. 0 when the label is missing or wrong.
+    pub number: u32,
+    /// What it is doing.
+    pub state: State,
+    /// What its healthcheck says.
+    pub health: Health,
+    /// When it was made.
+    pub created: Moment,
+    /// When its process started last; `None` before the first start.
+    pub started: Option<Moment>,
+    /// Address on each network it has one on, by the network's name.
+    pub addresses: BTreeMap<String, IpAddr>,
+    /// The service's hash when it was made.
+    pub config_hash: String,
+    /// The image's name as in its configuration.
+    pub image: String,
+    /// What `IMAGE` says, else the Engine's image id.
+    pub image_id: String,
+    /// What it may use.
+    pub limits: Limits,
+    /// Process id on the host; 0 when not running.
+    pub pid: u32,
+    /// `HostConfig.CgroupParent`, empty by default.
+    pub cgroup_parent: String,
+    /// Containers that it lives inside of (`container:<id>` of network, ipc, pid; `volumes_from`).
+    pub refers_to: Vec<String>,
+    /// Ended by the kernel for lack of memory.
+    pub oom_killed: bool,
+    /// How often the restart policy restarted it.
+    pub restart_count: u32,
+    /// Exit code of its last end.
+    pub exit_code: Option<i64>,
+    /// Facts that forbid a second one, found on the container itself.
+    pub fixed: Fixed,
+    /// `Config.StopTimeout` in seconds, if it is set.
+    pub stop_timeout: Option<u64>,
+    /// Where it sees files of the host.
+    pub mounts: Vec<MountPoint>,
+    /// The labels, all of them.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A part of the host's file system that a container sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPoint {
+    /// On the host.
+    pub source: PathBuf,
+    /// In the container.
+    pub destination: PathBuf,
+}
+
+/// What a container is bound to that a second one could not have as well.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fixed {
+    /// Host ports that are not ranges, as `8080/tcp → 80`.
+    pub host_ports: Vec<String>,
+    /// Host port ranges: replicas start one at a time, because the Engine's allocation races.
+    pub port_ranges: Vec<String>,
+    /// Networks with a static address.
+    pub static_addresses: Vec<String>,
+    /// A MAC address that was configured.
+    pub mac_address: bool,
+    /// `host`, `container:…` or empty.
+    pub network_mode: String,
+}
+
+impl Replica {
+    /// Whether compose is replacing another container by this one right now: twelve hex digits and
+    /// an underscore in front of the name it will get.
+    pub fn is_being_recreated(&self) -> bool {
+        self.name.split_once('_').is_some_and(|(id, _)| {
+            id.len() == 12
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        })
+    }
+
+    /// The name of a replica of the same service with another number, or `None` when this one's
+    /// name does not follow compose's pattern (`container_name`).
+    pub fn sibling_name(&self, number: u32) -> Option<String> {
+        let stem = self.name.strip_suffix(&self.number.to_string())?;
+        let service = stem.strip_suffix(['-', '_'])?;
+        service
+            .ends_with(&self.service)
+            .then(|| format!("{stem}{number}"))
+    }
+}
+
+impl Project {
+    /// Resolves a path of the compose file against the project directory.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.working_dir.join(path)
+    }
+}
+
+impl Replica {
+    /// Whether compose itself would count it as a replica of its service: it has a service, a
+    /// config hash, and is not a one-off of `compose run`.
+    pub fn is_replica(&self) -> bool {
+        !self.service.is_empty()
+            && self.labels.contains_key(labels::CONFIG_HASH)
+            && self
+                .labels
+                .get(labels::ONEOFF)
+                .is_some_and(|v| v == "False")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(expose: &[&str], ports: &[(u16, &str)]) -> Service {
+        Service {
+            expose: expose.iter().map(|&port| port.to_owned()).collect(),
+            ports: ports
+                .iter()
+                .map(|(target, protocol)| Port {
+                    target: *target,
+                    published: None,
+                    host_ip: None,
+                    protocol: (*protocol).to_owned(),
+                })
+                .collect(),
+            ..Service::default()
+        }
+    }
+
+    #[test]
+    fn the_only_tcp_port_is_found_however_often_it_is_named() {
+        assert_eq!(
+            service(&["80"], &[(80, "tcp"), (80, "tcp")]).only_port(),
+            Ok(80)
+        );
+        assert_eq!(
+            service(&["53/udp"], &[(53, "udp"), (80, "tcp")]).only_port(),
+            Ok(80)
+        );
+        assert_eq!(
+            service(&["53/udp"], &[]).only_port(),
+            Err(PortProblem::None)
+        );
+    }
+
+    #[test]
+    fn several_ports_are_named() {
+        let problem = service(&["9000"], &[(80, "tcp")]).only_port().unwrap_err();
+        assert_eq!(problem.to_string(), "has several ports (80, 9000)");
+        assert_eq!(
+            service(&["80-82"], &[]).only_port(),
+            Err(PortProblem::Several(vec![80, 82]))
+        );
+    }
+}
