@@ -1,0 +1,128 @@
+//! What was recommended and done before, as far back as a decision looks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    policy::{Behavior, Rules},
+    units::Moment,
+};
+
+use super::limits;
+
+/// What was recommended and what was done, newest last.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// What the load asked for, before stabilization and limits.
+    #[serde(default)]
+    pub recommendations: Vec<Recommendation>,
+    /// How the count was changed.
+    #[serde(default)]
+    pub scale_events: Vec<ScaleEvent>,
+}
+
+/// What the load asked for at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recommendation {
+    /// When.
+    pub at: Moment,
+    /// How many replicas.
+    pub replicas: u32,
+}
+
+/// A change of the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleEvent {
+    /// When.
+    pub at: Moment,
+    /// Replicas added, or removed when negative.
+    pub change: i32,
+}
+
+impl History {
+    /// Writes down what the load asked for ([`Decision::recommendation`](super::Decision)), after
+    /// the decision that it came from.
+    pub fn record_recommendation(&mut self, at: Moment, replicas: u32) {
+        self.recommendations.push(Recommendation { at, replicas });
+    }
+
+    /// Writes down that `change` replicas were added, or removed when negative.
+    pub fn record_change(&mut self, at: Moment, change: i32) {
+        if change != 0 {
+            self.scale_events.push(ScaleEvent { at, change });
+        }
+    }
+
+    /// Takes the present count as a first recommendation when there is none, so that a tool that
+    /// has just started does not scale down on its first sample.
+    pub fn seed(&mut self, now: Moment, current: u32) {
+        if self.recommendations.is_empty() {
+            self.record_recommendation(now, current);
+        }
+    }
+
+    /// Drops what no window of these rules can see any more, and what a clock that has since been
+    /// set back wrote down for a time to come.
+    pub fn prune(&mut self, now: Moment, behavior: &Behavior) {
+        let Behavior {
+            scale_up: up,
+            scale_down: down,
+        } = behavior;
+        let window = up.stabilization_window.max(down.stabilization_window).0;
+        self.recommendations
+            .retain(|one| one.at <= now && now.since(one.at) < window);
+        let longest = |rules: &Rules| rules.policies.iter().map(limits::per).max();
+        let period = longest(up).max(longest(down)).unwrap_or_default().0;
+        self.scale_events
+            .retain(|one| one.at <= now && now.since(one.at) < period);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::decide::{
+        decide,
+        fixture::{NOW, web},
+    };
+
+    #[test]
+    fn history_keeps_what_the_longest_window_may_need() {
+        let now = Moment::from_unix(NOW);
+        let mut history = History::default();
+        for ago in [400, 300, 299, 10] {
+            history.record_recommendation(now - Duration::from_secs(ago), 3);
+            history.record_change(now - Duration::from_secs(ago), 1);
+        }
+        history.record_recommendation(now + Duration::from_secs(86_400), 50);
+        history.prune(now, &Behavior::default());
+        let ages = |moments: Vec<Moment>| -> Vec<u64> {
+            moments.iter().map(|at| now.since(*at).as_secs()).collect()
+        };
+        let recommended = history.recommendations.iter().map(|one| one.at);
+        assert_eq!(ages(recommended.collect()), [299, 10], "5 min of 5 min");
+        let changed = history.scale_events.iter().map(|one| one.at);
+        assert_eq!(ages(changed.collect()), [10], "15 s of 15 s");
+    }
+
+    #[test]
+    fn a_seed_is_sown_once_and_holds_the_count() {
+        let mut input = web(&[5.0; 4]);
+        input.history.seed(input.now, 4);
+        input.history.seed(input.now, 9);
+        assert_eq!(input.history.recommendations.len(), 1);
+        input.now = input.now + Duration::from_secs(10);
+        assert_eq!(decide(&input).desired, 4);
+    }
+
+    #[test]
+    fn no_change_is_no_event() {
+        let mut history = History::default();
+        history.record_change(Moment::from_unix(0), 0);
+        assert_eq!(history, History::default());
+    }
+}

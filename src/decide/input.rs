@@ -1,0 +1,298 @@
+//! Everything a decision depends on, as one value that can be written down and read again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
+use serde_json::Value;
+
+use crate::{
+    policy::{self, Policy},
+    project,
+    units::{Bytes, Moment, Span},
+};
+
+use super::history::History;
+
+/// What a decision is made from. The JSON form is the one that `watch --record` writes and `explain`
+/// reads; a field it does not know is an error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The moment of the decision; everything else is seen from here.
+    pub now: Moment,
+    /// What the user wants.
+    #[serde(deserialize_with = "valid_policy")]
+    pub policy: Policy,
+    /// The count to start from; `None` takes the replicas that count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<u32>,
+    /// The service's containers, those too that do not count.
+    #[serde(default)]
+    pub replicas: Vec<Observed>,
+    /// Values of the service as a whole, by metric name.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        serialize_with = "finite"
+    )]
+    pub service_metrics: BTreeMap<String, f64>,
+    /// What was wanted and done before.
+    #[serde(default)]
+    pub history: History,
+    /// What the machine has left; `None` puts no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// A count that was set by hand and is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<u32>,
+    /// Directions in which autoscaling is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Pause>,
+}
+
+impl Input {
+    /// An input with nothing observed.
+    pub fn new(now: Moment, policy: Policy) -> Self {
+        Self {
+            now,
+            policy,
+            current: None,
+            replicas: Vec::new(),
+            service_metrics: BTreeMap::new(),
+            history: History::default(),
+            host: None,
+            hold: None,
+            paused: None,
+        }
+    }
+
+    /// The count to start from: [`current`](Self::current), else the replicas that count.
+    pub fn current_count(&self) -> u32 {
+        self.current
+            .unwrap_or_else(|| u32::try_from(self.counted().count()).unwrap_or(u32::MAX))
+    }
+
+    /// The replicas that count.
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Observed> {
+        self.replicas
+            .iter()
+            .filter(|replica| replica.state.counts())
+    }
+}
+
+/// One container of the service, as it was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// The container's name.
+    pub name: String,
+    /// What it is doing.
+    pub state: ObservedState,
+    /// Whether it can take traffic.
+    pub ready: bool,
+    /// Time since its process started.
+    pub age: Span,
+    /// Its own values by metric name: `cpu` and `memory` in percent of the limit, others as they
+    /// are. A name that is absent is a missing sample; so is a value that is negative or no number.
+    #[serde(default, serialize_with = "finite")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// What a container is doing, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservedState {
+    /// Made, never started.
+    Created,
+    /// Its process runs.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two starts.
+    Restarting,
+    /// Its process has ended.
+    Exited,
+    /// On its way out: no new requests, soon to be stopped.
+    Draining,
+    /// Being removed, or the Engine could not remove it.
+    Dead,
+}
+
+impl ObservedState {
+    /// Whether it counts as a replica: created, running or restarting.
+    pub fn counts(self) -> bool {
+        matches!(self, Self::Created | Self::Running | Self::Restarting)
+    }
+
+    /// The word for it in texts.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+            Self::Draining => "draining",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl From<project::State> for ObservedState {
+    fn from(state: project::State) -> Self {
+        match state {
+            project::State::Created => Self::Created,
+            project::State::Running => Self::Running,
+            project::State::Paused => Self::Paused,
+            project::State::Restarting => Self::Restarting,
+            project::State::Exited => Self::Exited,
+            project::State::Removing | project::State::Dead => Self::Dead,
+        }
+    }
+}
+
+/// Directions in which autoscaling is suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pause {
+    /// The count stays as it is.
+    Both,
+    /// No replica is added.
+    Up,
+    /// No replica is removed.
+    Down,
+}
+
+/// What the machine has left for this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Memory that more replicas may take: what is available, less the reserve.
+    #[serde(serialize_with = "to_the_byte")]
+    pub free_memory: Bytes,
+    /// Memory that one more replica takes.
+    #[serde(serialize_with = "to_the_byte")]
+    pub replica_memory: Bytes,
+}
+
+fn valid_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    policy::policy(&value).map_err(|problems| {
+        let all: Vec<String> = problems
+            .iter()
+            .map(|problem| {
+                let path: Vec<&str> = std::iter::once("policy")
+                    .chain(problem.path.iter().map(String::as_str))
+                    .collect();
+                format!("{}: {}", path.join("."), problem.message)
+            })
+            .collect();
+        D::Error::custom(all.join("; "))
+    })
+}
+
+/// JSON has no NaN. A value that is no number is a missing sample, and so is one that is absent.
+fn finite<S: Serializer>(
+    metrics: &BTreeMap<String, f64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for (name, value) in metrics.iter().filter(|(_, value)| value.is_finite()) {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
+}
+
+/// A size in the largest unit that divides it: a recording must not round, or its replay could
+/// count one replica more.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+fn to_the_byte<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
+        .into_iter()
+        .find(|(unit, _): &(u64, _)| bytes.0 > 0 && bytes.0.is_multiple_of(*unit))
+        .unwrap_or((1, "B"));
+    serializer.collect_str(&format_args!("{}{name}", bytes.0 / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::fixture::web;
+
+    #[test]
+    fn a_field_that_is_not_known_is_an_error_at_every_depth() {
+        let good = serde_json::json!({
+            "now": "2026-01-01T12:00:00Z",
+            "policy": {"max": 8},
+            "replicas": [{"name": "web-1", "state": "draining", "ready": false, "age": "10m"}],
+            "history": {"recommendations": [{"at": "2026-01-01T11:59:00Z", "replicas": 4}]},
+            "host": {"free_memory": "800MiB", "replica_memory": "200MiB"},
+            "hold": 3,
+            "paused": "up",
+        });
+        let read = |value: &Value| serde_json::from_value::<Input>(value.clone());
+        read(&good).unwrap();
+        for pointer in [
+            "",
+            "/replicas/0",
+            "/history",
+            "/history/recommendations/0",
+            "/host",
+        ] {
+            let mut bad = good.clone();
+            let place = bad.pointer_mut(pointer).unwrap();
+            place["surprise"] = Value::from(1);
+            let error = read(&bad).unwrap_err().to_string();
+            assert!(error.contains("unknown field `surprise`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let input = web(&[85.0, 12.5]).recommended(60, 4).with(|input| {
+            input.current = Some(3);
+            input.service_metrics.insert("jobs".into(), 0.1);
+            input.history.record_change(input.now, -2);
+            input.host = Some(Host {
+                free_memory: Bytes(838_860_801),
+                replica_memory: Bytes(200 << 20),
+            });
+            input.paused = Some(Pause::Down);
+            // The policy has a reader of its own, and tests of its own.
+            input.policy = Policy::default();
+        });
+        let text = serde_json::to_string(&input).unwrap();
+        assert!(text.contains(r#""free_memory":"838860801B","replica_memory":"200MiB""#));
+        assert!(text.contains(r#""age":"10m","metrics":{"cpu":12.5}"#));
+        assert_eq!(serde_json::from_str::<Input>(&text).unwrap(), input);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_written_as_missing() {
+        let text = serde_json::to_string(&web(&[f64::NAN]).replicas).unwrap();
+        assert!(text.contains(r#""metrics":{}"#), "{text}");
+    }
+
+    #[test]
+    fn created_running_and_restarting_replicas_count() {
+        let mut input = web(&[1.0; 7]);
+        let states = [
+            ObservedState::Created,
+            ObservedState::Running,
+            ObservedState::Restarting,
+            ObservedState::Paused,
+            ObservedState::Exited,
+            ObservedState::Draining,
+            ObservedState::Dead,
+        ];
+        for (replica, state) in input.replicas.iter_mut().zip(states) {
+            replica.state = state;
+        }
+        assert_eq!(input.current_count(), 3);
+        input.current = Some(5);
+        assert_eq!(input.current_count(), 5);
+    }
+}

@@ -1,0 +1,189 @@
+//! From what is known to how many replicas there should be, and why.
+//!
+//! [`decide`] is a pure function of its [`Input`]: the same input gives the same [`Decision`], here
+//! and in a replay. The rules and their order are those of the Kubernetes
+//! `HorizontalPodAutoscaler` v2 (`replica_calculator.go`, `horizontal.go`), with plain thresholds
+//! as a further kind of target and the machine as a further limit:
+//!
+//! 1. a count outside the bounds goes to the bound;
+//! 2. each metric proposes a count ([`Proposal`]), the largest wins; a metric that cannot be read
+//!    forbids scaling down;
+//! 3. stabilization windows: up to the least, down to the most that was asked for in a while;
+//! 4. rate policies, then the bounds, then what the machine can hold;
+//! 5. a count held by hand, or a pause, overrules all of it.
+//!
+//! ```
+//! use compose_scale::decide::{Input, Reason, decide};
+//! use compose_scale::policy::Policy;
+//! use compose_scale::units::Moment;
+//!
+//! let policy = Policy { min: 2, max: 8, ..Policy::default() };
+//! let decision = decide(&Input { current: Some(1), ..Input::new(Moment::from_unix(0), policy) });
+//! assert_eq!((decision.desired, decision.reason), (2, Reason::AtMin));
+//! assert_eq!(decision.message, "1 is below the minimum of 2: 1 → 2");
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Select;
+
+mod explain;
+#[cfg(test)]
+mod fixture;
+mod history;
+mod input;
+mod limits;
+mod message;
+#[cfg(test)]
+mod properties;
+mod proposal;
+mod reason;
+mod recommend;
+mod samples;
+mod stabilize;
+#[cfg(test)]
+mod tests;
+
+pub use explain::explain_text;
+pub use history::{History, Recommendation, ScaleEvent};
+pub use input::{Host, Input, Observed, ObservedState, Pause};
+pub use proposal::{Absence, LeftOut, Proposal, Unit};
+pub use reason::{Limit, Reason};
+
+use limits::Limited;
+use proposal::Judged;
+use recommend::Load;
+use stabilize::Stabilized;
+
+/// The version of [`Decision`]'s JSON form.
+pub const VERSION: u32 = 1;
+
+/// How many replicas there should be, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use = "a decision does nothing by itself"]
+pub struct Decision {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The count that was there.
+    pub current: u32,
+    /// The count that should be there.
+    pub desired: u32,
+    /// What each metric asks for, in the policy's order.
+    pub proposals: Vec<Proposal>,
+    /// The count that stabilization put in place of what the load asks for.
+    pub stabilized: Option<u32>,
+    /// What stopped the count short of that.
+    pub limited_by: Option<Limit>,
+    /// Why, in a word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub message: String,
+    /// What the load asks for, for [`History::record_recommendation`]; `None` when there is nothing
+    /// to remember, because it could not be read or the count was outside its bounds.
+    #[serde(skip)]
+    pub recommendation: Option<u32>,
+}
+
+/// Decides how many replicas there should be.
+pub fn decide(input: &Input) -> Decision {
+    let steps = Steps::of(input);
+    let reason = Reason::of(&steps);
+    let message = message::message(&steps, reason);
+    let recommendation = steps.stabilized.and_then(|_| steps.wanted());
+    let changed = |stabilized: &u32| Some(*stabilized) != recommendation;
+    Decision {
+        version: VERSION,
+        current: steps.current,
+        desired: steps.desired,
+        stabilized: steps.stabilized.map(|one| one.to).filter(changed),
+        limited_by: steps.limited.by.filter(|_| !steps.is_overruled()),
+        reason,
+        message,
+        recommendation,
+        proposals: steps.judged.into_iter().map(|one| one.proposal).collect(),
+    }
+}
+
+/// The way from an input to a count, step by step.
+struct Steps<'a> {
+    input: &'a Input,
+    current: u32,
+    judged: Vec<Judged>,
+    load: Load,
+    /// `None` when the load does not matter or cannot be read.
+    stabilized: Option<Stabilized>,
+    limited: Limited,
+    desired: u32,
+}
+
+impl<'a> Steps<'a> {
+    fn of(input: &'a Input) -> Self {
+        let policy = &input.policy;
+        let current = input.current_count();
+        let judged = recommend::judge(input, current);
+        let load = recommend::combine(&judged, current);
+        let stabilized = match load {
+            Load::Wants { replicas, .. } if (policy.min..=policy.max).contains(&current) => {
+                let (history, behavior) = (&input.history, &policy.behavior);
+                let now = input.now;
+                Some(stabilize::stabilize(
+                    history, behavior, now, current, replicas,
+                ))
+            }
+            _ => None,
+        };
+        let wanted = stabilized.map_or(current, |stabilized| stabilized.to);
+        let limited = limits::limit(input, current, wanted);
+        Self {
+            input,
+            current,
+            judged,
+            load,
+            stabilized,
+            limited,
+            desired: overrule(input, current, limited.to),
+        }
+    }
+
+    /// What the load asks for.
+    fn wanted(&self) -> Option<u32> {
+        match self.load {
+            Load::Wants { replicas, .. } => Some(replicas),
+            Load::Unavailable { .. } | Load::Unmeasured => None,
+        }
+    }
+
+    /// The metric that decides.
+    fn leading(&self) -> Option<&Judged> {
+        match self.load {
+            Load::Wants { by, .. } | Load::Unavailable { by } => self.judged.get(by),
+            Load::Unmeasured => None,
+        }
+    }
+
+    /// Whether somebody's hand overrules what the load asks for.
+    fn is_overruled(&self) -> bool {
+        self.input.hold.is_some() || self.desired != self.limited.to
+    }
+
+    /// Whether the policy forbids the direction that the load asks for.
+    fn is_disabled(&self) -> bool {
+        let behavior = &self.input.policy.behavior;
+        let rules = match self.wanted() {
+            Some(wanted) if wanted > self.current => &behavior.scale_up,
+            _ => &behavior.scale_down,
+        };
+        rules.select == Select::Disabled
+    }
+}
+
+fn overrule(input: &Input, current: u32, decided: u32) -> u32 {
+    match (input.hold, input.paused) {
+        (Some(held), _) => held,
+        (None, Some(Pause::Both)) => current,
+        (None, Some(Pause::Up)) => decided.min(current),
+        (None, Some(Pause::Down)) => decided.max(current),
+        (None, None) => decided,
+    }
+}

@@ -1,0 +1,154 @@
+//! What a metric asks for, and how it came to that.
+
+use serde::{Deserialize, Serialize};
+
+use super::samples::Samples;
+
+/// What one metric asks for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// The metric's name.
+    pub metric: String,
+    /// Its value: the mean over the samples used, or the service's value. `None` when it cannot be
+    /// read.
+    pub value: Option<f64>,
+    /// What it is held against; `None` with thresholds.
+    pub target: Option<f64>,
+    /// The count it asks for; `None` when it cannot be read.
+    pub desired: Option<u32>,
+    /// The mean above which replicas are added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above: Option<f64>,
+    /// The mean below which replicas are removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<f64>,
+    /// What value and target count.
+    #[serde(default, skip_serializing_if = "Unit::is_percent")]
+    pub unit: Unit,
+    /// Replicas that count, but whose sample was not used as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// What a value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Percent of the limit, or of one core.
+    #[default]
+    Percent,
+    /// The service's own number.
+    Number,
+    /// A number for each replica.
+    PerReplica,
+}
+
+impl Unit {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that serde calls"
+    )]
+    fn is_percent(&self) -> bool {
+        *self == Self::Percent
+    }
+}
+
+/// A replica whose sample was not used as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// The container's name.
+    pub name: String,
+    /// Why.
+    pub why: Absence,
+}
+
+/// Why a replica's sample was not used as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// There is none.
+    NoSample,
+    /// It is not ready.
+    NotReady,
+    /// It is younger than the policy's `initialization_period`.
+    Initializing,
+    /// It has not been started yet.
+    NotStarted,
+    /// It is between two starts.
+    Restarting,
+}
+
+impl Absence {
+    /// The reason after the replica's name, as in "web-2 is not ready".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NoSample => "has no sample",
+            Self::NotReady => "is not ready",
+            Self::Initializing => "is still within its initialization period",
+            Self::NotStarted => "has not been started",
+            Self::Restarting => "is restarting",
+        }
+    }
+}
+
+/// How a metric came to its proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Its value asks for exactly that many.
+    Load,
+    /// It is close enough to its target.
+    Tolerance,
+    /// It would ask for a change, were it not for the replicas left out.
+    LeftOut,
+    /// It cannot be read.
+    Unavailable,
+}
+
+/// A metric's proposal and how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Judged {
+    pub(super) proposal: Proposal,
+    pub(super) verdict: Verdict,
+}
+
+impl Proposal {
+    pub(super) fn new(metric: &str, unit: Unit, target: Option<f64>) -> Self {
+        Self {
+            metric: metric.to_owned(),
+            value: None,
+            target,
+            desired: None,
+            above: None,
+            below: None,
+            unit,
+            left_out: Vec::new(),
+        }
+    }
+
+    pub(super) fn valued(mut self, value: f64) -> Self {
+        self.value = Some(value);
+        self
+    }
+
+    pub(super) fn without(mut self, samples: Samples) -> Self {
+        self.left_out = samples.left_out;
+        self
+    }
+
+    pub(super) fn judged(mut self, desired: u32, verdict: Verdict) -> Judged {
+        self.desired = Some(desired);
+        Judged {
+            proposal: self,
+            verdict,
+        }
+    }
+
+    pub(super) fn unavailable(self) -> Judged {
+        Judged {
+            proposal: self,
+            verdict: Verdict::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What each metric asks for, and what they ask for together.
+//!
+//! The rules are those of the Kubernetes `HorizontalPodAutoscaler` v2 (`replica_calculator.go`:
+//! `GetResourceReplicas`, `calcPlainMetricReplicas`, `getUsageRatioReplicaCount`; and
+//! `computeReplicasForMetrics` in `horizontal.go`), plus plain thresholds.
+
+use crate::policy::{Aim, CustomTarget, Metric, Tolerance};
+
+use super::{
+    input::{Input, ObservedState},
+    proposal::{Judged, Proposal, Unit, Verdict},
+    samples::{Readiness, Samples, plausible},
+};
+
+/// What all metrics ask for together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Load {
+    /// This many replicas, by the metric at this position.
+    Wants { replicas: u32, by: usize },
+    /// The metric at this position cannot be read, and the others do not ask for more.
+    Unavailable { by: usize },
+    /// The policy has no metric.
+    Unmeasured,
+}
+
+/// What each metric of the policy asks for, in the policy's order.
+pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
+    let metrics = input.policy.metrics.iter();
+    metrics.map(|metric| one(input, metric, current)).collect()
+}
+
+/// The largest proposal wins, the first of equals. A metric that cannot be read could have asked
+/// for more than the others: it forbids going below `current`, and nothing else.
+pub(super) fn combine(judged: &[Judged], current: u32) -> Load {
+    let mut largest: Option<(u32, usize)> = None;
+    let mut unread = None;
+    for (index, one) in judged.iter().enumerate() {
+        match one.proposal.desired {
+            Some(desired) if largest.is_none_or(|(so_far, _)| desired > so_far) => {
+                largest = Some((desired, index));
+            }
+            Some(_) => {}
+            None => unread = unread.or(Some(index)),
+        }
+    }
+    match (largest, unread) {
+        (None, None) => Load::Unmeasured,
+        (None, Some(by)) => Load::Unavailable { by },
+        (Some((replicas, _)), Some(by)) if replicas < current => Load::Unavailable { by },
+        (Some((replicas, by)), _) => Load::Wants { replicas, by },
+    }
+}
+
+fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
+    let tolerance = input.policy.tolerance;
+    let shares = || Samples::gather(input, metric.name(), Readiness::Matters);
+    match metric {
+        Metric::Cpu(aim) | Metric::Memory(aim) => match aim {
+            Aim::Target(target) => {
+                let target = target.get();
+                let rule = Ratio {
+                    target,
+                    full: full(target),
+                    tolerance,
+                };
+                rule.judge(metric.name(), Unit::Percent, shares(), current)
+            }
+            Aim::Thresholds { above, below, step } => {
+                let rule = Thresholds {
+                    above: above.get(),
+                    below: below.get(),
+                    step: *step,
+                };
+                rule.judge(metric.name(), shares(), current)
+            }
+        },
+        Metric::Custom(custom) => match custom.target {
+            CustomTarget::PerReplica(target) => {
+                let samples = Samples::gather(input, &custom.name, Readiness::Ignored);
+                let rule = Ratio {
+                    target,
+                    full: target,
+                    tolerance,
+                };
+                rule.judge(&custom.name, Unit::PerReplica, samples, current)
+            }
+            CustomTarget::Average(target) => average(input, &custom.name, target, current),
+            CustomTarget::Service(target) => service(input, &custom.name, target, current),
+        },
+    }
+}
+
+/// The service's value shared over its replicas.
+fn average(input: &Input, name: &str, target: f64, current: u32) -> Judged {
+    let proposal = Proposal::new(name, Unit::PerReplica, Some(target));
+    let Some(value) = service_value(input, name) else {
+        return proposal.unavailable();
+    };
+    let ratio = value / (target * f64::from(current));
+    let proposal = proposal.valued(value / f64::from(current.max(1)));
+    // With none running there is nothing to be near to: any load asks for its share.
+    if current > 0 && within(input.policy.tolerance, ratio) {
+        return proposal.judged(current, Verdict::Tolerance);
+    }
+    proposal.judged(replicas_for(value / target), Verdict::Load)
+}
+
+/// The ratio of the service's value to its target, times the replicas that are ready.
+fn service(input: &Input, name: &str, target: f64, current: u32) -> Judged {
+    let proposal = Proposal::new(name, Unit::Number, Some(target));
+    let Some(value) = service_value(input, name) else {
+        return proposal.unavailable();
+    };
+    let ratio = value / target;
+    let proposal = proposal.valued(value);
+    if current == 0 {
+        return proposal.judged(replicas_for(ratio), Verdict::Load);
+    }
+    if within(input.policy.tolerance, ratio) {
+        return proposal.judged(current, Verdict::Tolerance);
+    }
+    let ready = input
+        .counted()
+        .filter(|replica| replica.state == ObservedState::Running && replica.ready)
+        .count();
+    if ready == 0 {
+        // Any ratio times none is none, which would answer an outage with fewer replicas.
+        return proposal.judged(current, Verdict::LeftOut);
+    }
+    proposal.judged(replicas_for(ratio * ready as f64), Verdict::Load)
+}
+
+/// What a replica without a sample is taken for when the others ask for fewer: it may be at its
+/// limit. Where load is wanted above the limit (of one core, by a replica without a limit), it is
+/// taken to be there.
+fn full(wanted: f64) -> f64 {
+    wanted.max(100.0)
+}
+
+/// Keep the mean at a target.
+struct Ratio {
+    target: f64,
+    /// What a replica without a sample is taken for when the others ask for fewer.
+    full: f64,
+    tolerance: Tolerance,
+}
+
+impl Ratio {
+    fn judge(&self, name: &str, unit: Unit, samples: Samples, current: u32) -> Judged {
+        let proposal = Proposal::new(name, unit, Some(self.target));
+        let Some(mean) = samples.mean() else {
+            return proposal.without(samples).unavailable();
+        };
+        let (desired, verdict) = self.desired(&samples, mean / self.target, current);
+        proposal
+            .valued(mean)
+            .without(samples)
+            .judged(desired, verdict)
+    }
+
+    fn desired(&self, samples: &Samples, ratio: f64, current: u32) -> (u32, Verdict) {
+        if within(self.tolerance, ratio) {
+            return (current, Verdict::Tolerance);
+        }
+        // Those left out count against the move: as idle on the way up, and on the way down as
+        // busy, unless they are known to be of no use yet.
+        let (filled, set) = if ratio > 1.0 {
+            (0.0, samples.used + samples.missing + samples.set_aside)
+        } else {
+            let full = self.full * f64::from(samples.missing);
+            (full, samples.used + samples.missing)
+        };
+        let wanted = (samples.sum + filled) / self.target;
+        let ratio_then = wanted / f64::from(set);
+        let flipped = (ratio < 1.0) != (ratio_then < 1.0);
+        let desired = replicas_for(wanted);
+        let backwards = if ratio > 1.0 {
+            desired < current
+        } else {
+            desired > current
+        };
+        let left_out = set > samples.used;
+        if left_out && (flipped || backwards || within(self.tolerance, ratio_then)) {
+            return (current, Verdict::LeftOut);
+        }
+        if backwards {
+            // 2 of 5 replicas were looked at, both at 90% of 60%: 3 would do for those two.
+            return (current, Verdict::Load);
+        }
+        // 2 replicas, one at 60% of a 100% target, the other unseen: 1 would do for two like the
+        // one, but (60 + 100) / 100 makes 2.
+        let all_alike = replicas_for(ratio * f64::from(set));
+        if left_out && desired == current && all_alike != current {
+            return (current, Verdict::LeftOut);
+        }
+        (desired, Verdict::Load)
+    }
+}
+
+/// Add above one share, remove below another, do nothing in between.
+struct Thresholds {
+    above: f64,
+    below: f64,
+    step: u32,
+}
+
+impl Thresholds {
+    fn judge(&self, name: &str, samples: Samples, current: u32) -> Judged {
+        let mut proposal = Proposal::new(name, Unit::Percent, None);
+        proposal.above = Some(self.above);
+        proposal.below = Some(self.below);
+        let Some(mean) = samples.mean() else {
+            return proposal.without(samples).unavailable();
+        };
+        let (desired, verdict) = self.desired(&samples, mean, current);
+        proposal
+            .valued(mean)
+            .without(samples)
+            .judged(desired, verdict)
+    }
+
+    fn desired(&self, samples: &Samples, mean: f64, current: u32) -> (u32, Verdict) {
+        if mean > self.above {
+            let set = samples.used + samples.missing + samples.set_aside;
+            if samples.sum / f64::from(set) > self.above {
+                return (current.saturating_add(self.step), Verdict::Load);
+            }
+        } else if mean < self.below {
+            let set = samples.used + samples.missing;
+            let filled = samples.sum + full(self.above) * f64::from(samples.missing);
+            if filled / f64::from(set) < self.below {
+                return (current.saturating_sub(self.step), Verdict::Load);
+            }
+        } else {
+            return (current, Verdict::Tolerance);
+        }
+        (current, Verdict::LeftOut)
+    }
+}
+
+fn service_value(input: &Input, name: &str) -> Option<f64> {
+    input.service_metrics.get(name).copied().and_then(plausible)
+}
+
+/// What binary fractions may add to a number that is whole on paper: 0.07 × 100 is
+/// 7.000000000000001, and that is 7 replicas, not 8.
+const NOISE: f64 = 1e-9;
+
+/// Whether a ratio is so close to 1 that nothing is done. The bounds belong to it: 66% of a 60%
+/// target is 1.1, within a tolerance of 0.1.
+fn within(tolerance: Tolerance, ratio: f64) -> bool {
+    ratio >= 1.0 - tolerance.down - NOISE && ratio <= 1.0 + tolerance.up + NOISE
+}
+
+fn replicas_for(load: f64) -> u32 {
+    (load - NOISE * load.max(1.0)).ceil() as u32
+}
