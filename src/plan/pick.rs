@@ -1,0 +1,169 @@
+//! Which replica is copied, which comes back, and which one leaves.
+
+use std::{cmp::Reverse, fmt};
+
+use serde::Serialize;
+
+use super::Standing;
+use crate::project::{Health, Replica, State};
+
+/// Why a replica was chosen to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// Its configuration or image is older than its siblings'.
+    Obsolete,
+    /// It cannot serve.
+    Unhealthy,
+    /// It came last.
+    Newest,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Obsolete => "obsolete",
+            Self::Unhealthy => "unhealthy",
+            Self::Newest => "the newest",
+        })
+    }
+}
+
+/// The configuration that new replicas follow: that of the replica compose made last.
+fn current_config<'a>(standings: &[Standing<'a>]) -> Option<(&'a str, &'a str)> {
+    standings
+        .iter()
+        .map(|s| s.replica)
+        .filter(|r| !r.is_being_recreated())
+        .max_by_key(|r| (r.created, r.number))
+        .map(|r| (r.config_hash.as_str(), r.image_id.as_str()))
+}
+
+fn is_obsolete(replica: &Replica, current: Option<(&str, &str)>) -> bool {
+    current.is_some_and(|now| now != (replica.config_hash.as_str(), replica.image_id.as_str()))
+}
+
+/// The replica that a new one is made like: of the current configuration, running before stopped,
+/// ready before unready, then the lowest number.
+pub fn template<'a>(standings: &[Standing<'a>]) -> Option<&'a Replica> {
+    let current = current_config(standings);
+    standings
+        .iter()
+        .filter(|s| !s.replica.is_being_recreated() && s.replica.state != State::Removing)
+        .filter(|s| !is_obsolete(s.replica, current))
+        .min_by_key(|s| {
+            (
+                s.replica.state != State::Running,
+                !s.ready,
+                s.replica.number,
+            )
+        })
+        .map(|s| s.replica)
+}
+
+/// Replicas on their way out that may stay after all, oldest first.
+pub fn keep<'a>(standings: &[Standing<'a>]) -> Vec<&'a Replica> {
+    let current = current_config(standings);
+    let mut leaving: Vec<_> = standings
+        .iter()
+        .filter(|s| s.draining && s.replica.state == State::Running)
+        .filter(|s| s.replica.health != Health::Unhealthy && !is_obsolete(s.replica, current))
+        .map(|s| s.replica)
+        .collect();
+    leaving.sort_by_key(|r| r.number);
+    leaving
+}
+
+/// Stopped replicas of the current configuration, lowest number first: compose too starts those
+/// before it makes new ones.
+pub fn startable<'a>(standings: &[Standing<'a>]) -> Vec<&'a Replica> {
+    let current = current_config(standings);
+    let mut stopped: Vec<_> = standings
+        .iter()
+        .map(|s| s.replica)
+        .filter(|r| r.state == State::Exited && !r.is_being_recreated())
+        .filter(|r| !is_obsolete(r, current))
+        .collect();
+    stopped.sort_by_key(|r| r.number);
+    stopped
+}
+
+/// Replicas that count, in the order in which they leave: obsolete, unhealthy, newest. One that
+/// another container lives inside of is not among them.
+pub fn victims<'a>(standings: &[Standing<'a>]) -> Vec<(&'a Replica, Because)> {
+    let current = current_config(standings);
+    let mut leaving: Vec<_> = standings
+        .iter()
+        .filter(|s| !s.draining && !s.needed && s.replica.state.counts())
+        .map(|s| {
+            let because = if is_obsolete(s.replica, current) {
+                Because::Obsolete
+            } else if !s.ready || s.replica.health == Health::Unhealthy {
+                Because::Unhealthy
+            } else {
+                Because::Newest
+            };
+            (s.replica, because)
+        })
+        .collect();
+    leaving.sort_by_key(|(replica, because)| (*because, Reverse(replica.number)));
+    leaving
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{replica, standing},
+        *,
+    };
+
+    #[test]
+    fn obsolete_leaves_first_then_unhealthy_then_the_newest() {
+        let mut replicas = [replica(1), replica(2), replica(3), replica(4)];
+        replicas[0].config_hash = "old".into();
+        replicas[1].health = Health::Unhealthy;
+        let standings: Vec<_> = replicas.iter().map(standing).collect();
+        let order: Vec<_> = victims(&standings)
+            .into_iter()
+            .map(|(r, why)| (r.number, why))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (1, Because::Obsolete),
+                (2, Because::Unhealthy),
+                (4, Because::Newest),
+                (3, Because::Newest)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_replica_that_others_live_in_never_leaves() {
+        let replicas = [replica(1), replica(2)];
+        let mut standings: Vec<_> = replicas.iter().map(standing).collect();
+        standings[1].needed = true;
+        let order: Vec<_> = victims(&standings).iter().map(|(r, _)| r.number).collect();
+        assert_eq!(order, [1]);
+    }
+
+    #[test]
+    fn the_template_is_running_ready_current_and_not_in_the_middle_of_a_recreate() {
+        let mut replicas = [replica(1), replica(2), replica(3), replica(4)];
+        replicas[0].state = State::Exited;
+        replicas[3].name = "0123456789ab_shop-web-4".into();
+        let mut standings: Vec<_> = replicas.iter().map(standing).collect();
+        standings[1].ready = false;
+        assert_eq!(template(&standings).map(|r| r.number), Some(3));
+        assert_eq!(template(&standings[..1]).map(|r| r.number), Some(1));
+        assert_eq!(template(&standings[3..]), None);
+    }
+
+    #[test]
+    fn new_replicas_follow_the_configuration_made_last() {
+        let mut replicas = [replica(1), replica(2)];
+        replicas[1].config_hash = "new".into();
+        let standings: Vec<_> = replicas.iter().map(standing).collect();
+        assert_eq!(template(&standings).map(|r| r.number), Some(2));
+    }
+}

@@ -1,0 +1,217 @@
+//! What makes a second replica impossible, each with the fix to type.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::project::{Replica, Service};
+
+/// Why a service cannot have more than one replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The service.
+    pub service: String,
+    /// What stands in the way.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.service, self.what, self.fix)
+    }
+}
+
+/// Everything about a service, in its file and on its containers, that forbids a second replica.
+/// The file may be newer than the containers; both must allow it.
+pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let name = &service.name;
+
+    let named = service.container_name.clone().or_else(|| {
+        replicas
+            .iter()
+            .find(|r| !r.is_being_recreated() && r.sibling_name(r.number).is_none())
+            .map(|r| r.name.clone())
+    });
+    if let Some(container) = named {
+        found.push((
+            format!("container_name `{container}` can belong to one container only"),
+            format!(
+                "remove `container_name` from {name} and run `docker compose up -d {name}`; other services still reach it as `{name}`"
+            ),
+        ));
+    }
+
+    let mut ports: Vec<String> = service
+        .ports
+        .iter()
+        .filter(|p| p.is_fixed())
+        .map(|p| {
+            format!(
+                "{}:{}",
+                p.published.as_deref().unwrap_or_default(),
+                p.target
+            )
+        })
+        .collect();
+    if ports.is_empty() {
+        ports.extend(replicas.iter().flat_map(|r| r.fixed.host_ports.clone()));
+        ports.sort();
+        ports.dedup();
+    }
+    if !ports.is_empty() {
+        let target = service.ports.first().map_or(80, |p| p.target);
+        found.push((
+            format!("host port {} can be bound by one replica only", ports.join(", ")),
+            format!(
+                "publish that port on the nginx service and give {name} `expose: [\"{target}\"]` instead of `ports`"
+            ),
+        ));
+    }
+
+    let mut addresses: Vec<String> = service
+        .networks
+        .iter()
+        .filter(|(_, network)| network.static_address)
+        .map(|(key, _)| key.clone())
+        .collect();
+    if addresses.is_empty() {
+        addresses.extend(
+            replicas
+                .iter()
+                .flat_map(|r| r.fixed.static_addresses.clone()),
+        );
+        addresses.sort();
+        addresses.dedup();
+    }
+    if !addresses.is_empty() {
+        found.push((
+            format!(
+                "its static address on network {} can belong to one replica only",
+                addresses.join(", ")
+            ),
+            format!("remove `ipv4_address`/`ipv6_address`; other services reach it as `{name}`"),
+        ));
+    }
+
+    if service.mac_address || replicas.iter().any(|r| r.fixed.mac_address) {
+        found.push((
+            "its `mac_address` can belong to one replica only".into(),
+            "remove `mac_address`".into(),
+        ));
+    }
+
+    let mode = service
+        .network_mode
+        .clone()
+        .or_else(|| {
+            replicas
+                .iter()
+                .map(|r| r.fixed.network_mode.clone())
+                .find(|m| !m.is_empty())
+        })
+        .unwrap_or_default();
+    if mode == "host" || mode.starts_with("container:") || mode.starts_with("service:") {
+        found.push((
+            format!("with `network_mode: {mode}` all replicas would listen on the same port"),
+            "remove `network_mode` so that each replica has an address of its own".into(),
+        ));
+    }
+
+    if service.image.is_none() && !service.build && replicas.is_empty() {
+        found.push((
+            "it has neither `image` nor `build`".into(),
+            "give it an image".into(),
+        ));
+    }
+
+    found
+        .into_iter()
+        .map(|(what, fix)| Refusal {
+            service: name.clone(),
+            what,
+            fix,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::replica, *};
+    use crate::project::{Port, ServiceNetwork};
+
+    fn web() -> Service {
+        Service {
+            name: "web".into(),
+            image: Some("web:latest".into()),
+            ..Service::default()
+        }
+    }
+
+    fn reasons(service: &Service, replicas: &[&Replica]) -> Vec<String> {
+        refusals(service, replicas)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn an_ordinary_service_is_not_refused() {
+        assert_eq!(reasons(&web(), &[&replica(1), &replica(2)]), [""; 0]);
+    }
+
+    #[test]
+    fn every_reason_is_named_with_its_fix() {
+        let mut service = web();
+        service.container_name = Some("site".into());
+        service.ports.push(Port {
+            target: 80,
+            published: Some("8080".into()),
+            host_ip: None,
+            protocol: "tcp".into(),
+        });
+        service.networks.insert(
+            "front".into(),
+            ServiceNetwork {
+                static_address: true,
+                ..ServiceNetwork::default()
+            },
+        );
+        service.mac_address = true;
+        service.network_mode = Some("host".into());
+        assert_eq!(
+            reasons(&service, &[]),
+            [
+                "web: container_name `site` can belong to one container only; remove `container_name` from web and run `docker compose up -d web`; other services still reach it as `web`",
+                "web: host port 8080:80 can be bound by one replica only; publish that port on the nginx service and give web `expose: [\"80\"]` instead of `ports`",
+                "web: its static address on network front can belong to one replica only; remove `ipv4_address`/`ipv6_address`; other services reach it as `web`",
+                "web: its `mac_address` can belong to one replica only; remove `mac_address`",
+                "web: with `network_mode: host` all replicas would listen on the same port; remove `network_mode` so that each replica has an address of its own",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_range_of_ports_and_a_port_the_engine_chooses_are_fine() {
+        let mut service = web();
+        for published in [None, Some("8000-8010".to_owned())] {
+            service.ports.push(Port {
+                target: 80,
+                published,
+                host_ip: None,
+                protocol: "tcp".into(),
+            });
+        }
+        assert_eq!(reasons(&service, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_containers_are_bound_to_counts_when_the_file_has_moved_on() {
+        let mut bound = replica(1);
+        bound.fixed.host_ports = vec!["8080:80".into()];
+        bound.name = "site".into();
+        assert_eq!(reasons(&web(), &[&bound]).len(), 2);
+    }
+}

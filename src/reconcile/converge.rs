@@ -1,0 +1,262 @@
+//! Getting from what is there to what is wanted.
+
+use std::collections::BTreeMap;
+
+use super::{By, Effect, Machine, Mood, Pending, RESTART_GRACE, What, member::Phase};
+use crate::{
+    plan::{self, Step},
+    project::{ContainerId, State},
+    units::Moment,
+};
+
+impl Machine {
+    pub(super) fn busy(&self, now: Moment) -> bool {
+        self.busy_until.is_some_and(|until| until > now)
+    }
+
+    pub(super) fn converge(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.mood != Mood::Acting || self.busy(now) {
+            return;
+        }
+        self.busy_since = None;
+        if self.passive {
+            self.notice_standstill(now, out);
+            return;
+        }
+        if self.busy_until.take().is_some() {
+            self.after_compose(now, out);
+        }
+        if self.notice_standstill(now, out) {
+            return;
+        }
+        let Some(desired) = self.desired else {
+            return;
+        };
+        let live = self.live();
+        if live < desired {
+            self.grow(desired, now, out);
+        } else if live > desired && self.pending.is_empty() {
+            self.shrink(desired, now, out);
+        }
+        self.start_what_was_only_made(now, out);
+    }
+
+    /// compose was at work and is done: more replicas than wanted are its wish, fewer are the
+    /// file's count, which `up -d` resets to.
+    pub(super) fn after_compose(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let live = self.live();
+        if let Some(desired) = self.desired.filter(|desired| live > *desired)
+            && self.hold.is_none()
+        {
+            out.push(self.note(
+                What::Scale {
+                    from: desired,
+                    to: live,
+                    reason: "compose".into(),
+                    message: "as compose left it".into(),
+                    metrics: BTreeMap::new(),
+                    by: By::Compose,
+                    input: None,
+                },
+                now,
+            ));
+            self.desired = Some(live);
+        }
+    }
+
+    /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.
+    pub(super) fn notice_standstill(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        let alive = !self.pending.is_empty()
+            || self.members.values().any(|m| match m.phase {
+                Phase::Idle { on_purpose, .. } => {
+                    !on_purpose || m.replica.state == State::Restarting
+                }
+                _ => true,
+            });
+        if alive {
+            // The count of before still stands: what starts may start one after the other.
+            self.standstill = None;
+            return false;
+        }
+        if self.standstill.is_none() {
+            let service = &self.setup.service;
+            let why = if self.members.is_empty() {
+                format!("{service} has no container; run `docker compose up -d {service}`")
+            } else {
+                format!("no replica of {service} is running; run `docker compose up -d {service}`")
+            };
+            out.push(self.note(What::Standstill { why: why.clone() }, now));
+            self.standstill = Some(why);
+            self.moving = None;
+        }
+        true
+    }
+
+    pub(super) fn grow(&mut self, desired: u32, now: Moment, out: &mut Vec<Effect>) {
+        if self.refused.is_some() || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        if desired > 1 {
+            let refusals = self.refusals();
+            if !refusals.is_empty() {
+                self.refuse(refusals.join("\n"), now, out);
+                return;
+            }
+        }
+        let plan = match self.plan(desired) {
+            Ok(plan) => plan,
+            Err(error) => {
+                self.refuse(error.to_string(), now, out);
+                return;
+            }
+        };
+        for step in plan.steps {
+            match step {
+                Step::Keep { id, name } => {
+                    if let Some(member) = self.members.get_mut(&id)
+                        && member.is_draining()
+                    {
+                        member.phase = Phase::Serving;
+                        out.push(self.note(What::Kept { replica: name }, now));
+                    }
+                }
+                Step::Start { id, name } => self.start(&id, name, now, out),
+                Step::Create { name, number, like } => {
+                    let alone = self
+                        .members
+                        .get(&like)
+                        .is_some_and(|m| !m.replica.fixed.port_ranges.is_empty());
+                    self.pending.insert(
+                        number,
+                        Pending {
+                            name: name.clone(),
+                            since: now,
+                        },
+                    );
+                    out.push(self.note(
+                        What::Creating {
+                            replica: name.clone(),
+                        },
+                        now,
+                    ));
+                    out.push(Effect::Create {
+                        number,
+                        name,
+                        like,
+                        alone,
+                    });
+                }
+                Step::Remove { .. } => {}
+            }
+        }
+    }
+
+    pub(super) fn start(
+        &mut self,
+        id: &ContainerId,
+        name: String,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let Phase::Idle { since, .. } = member.phase else {
+            return;
+        };
+        if now < since + RESTART_GRACE && member.replica.state == State::Exited {
+            out.push(Effect::WakeAt(since + RESTART_GRACE));
+            return;
+        }
+        member.phase = Phase::Starting;
+        member.fresh = Some(now);
+        out.push(self.note(What::Starting { replica: name }, now));
+        out.push(Effect::Start { id: id.clone() });
+    }
+
+    /// A container that was made and never started is what an interrupted scale-up leaves behind.
+    pub(super) fn start_what_was_only_made(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let made: Vec<_> = self
+            .members
+            .values()
+            .filter(|m| {
+                m.replica.state == State::Created
+                    && matches!(m.phase, Phase::Idle { .. })
+                    && !m.replica.is_being_recreated()
+            })
+            .map(|m| (m.replica.id.clone(), m.replica.name.clone()))
+            .collect();
+        for (id, name) in made {
+            self.start(&id, name, now, out);
+        }
+    }
+
+    pub(super) fn refusals(&self) -> Vec<String> {
+        let mut found: Vec<String> = self
+            .setup
+            .refusals
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if found.is_empty() {
+            let replicas: Vec<_> = self.members.values().map(|m| &m.replica).collect();
+            let service = crate::project::Service {
+                name: self.setup.service.clone(),
+                image: Some(String::new()),
+                ..crate::project::Service::default()
+            };
+            found.extend(
+                plan::refuse::refusals(&service, &replicas)
+                    .iter()
+                    .map(ToString::to_string),
+            );
+        }
+        found
+    }
+
+    pub(super) fn refuse(&mut self, why: String, now: Moment, out: &mut Vec<Effect>) {
+        out.push(self.note(What::Refused { why: why.clone() }, now));
+        self.refused = Some(why);
+        self.hold = None;
+        self.desired = Some(self.live());
+        self.moving = None;
+    }
+
+    pub(super) fn shrink(&mut self, desired: u32, now: Moment, out: &mut Vec<Effect>) {
+        let Ok(plan) = self.plan(desired) else {
+            return;
+        };
+        let mut serving = self.serving();
+        for step in plan.steps {
+            let Step::Remove { id, name, because } = step else {
+                continue;
+            };
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
+            if member.serves() {
+                // The last one that serves stays until another one does.
+                if serving <= 1 {
+                    continue;
+                }
+                serving -= 1;
+            }
+            member.phase = Phase::Draining {
+                since: now,
+                because: because.to_string(),
+                seq: None,
+                out: None,
+            };
+            out.push(self.note(
+                What::Draining {
+                    replica: name,
+                    because: because.to_string(),
+                },
+                now,
+            ));
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What happened, as values: the same ones feed the log, the progress on a terminal, `scaling.log`
+//! and the control socket.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Moment;
+
+/// Something people want to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// When it happened.
+    #[serde(rename = "time")]
+    pub at: Moment,
+    /// The service it happened to.
+    pub service: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Who wanted a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The policy.
+    Policy,
+    /// A person, through `scale`.
+    Hand,
+    /// compose, by changing the count behind our back.
+    Compose,
+}
+
+/// How much attention it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// A detail.
+    Debug,
+    /// Good to know.
+    Info,
+    /// Should be looked at.
+    Warn,
+    /// Needs somebody.
+    Error,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum What {
+    /// The wanted count changes.
+    Scale {
+        /// From this many.
+        from: u32,
+        /// To this many.
+        to: u32,
+        /// The reason's label.
+        reason: String,
+        /// The reason in words.
+        message: String,
+        /// Values of the metrics that were decided on.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        metrics: BTreeMap<String, f64>,
+        /// Who wanted it.
+        by: By,
+        /// The whole input of the decision, to look at it again later.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Box<serde_json::Value>>,
+    },
+    /// The wanted count is reached and served.
+    Scaled {
+        /// From this many.
+        from: u32,
+        /// To this many.
+        to: u32,
+        /// Time since it was decided.
+        seconds: f64,
+    },
+    /// A replica is being made.
+    Creating {
+        /// Its name.
+        replica: String,
+    },
+    /// A stopped replica is being started.
+    Starting {
+        /// Its name.
+        replica: String,
+    },
+    /// It passed its gate.
+    Ready {
+        /// Its name.
+        replica: String,
+        /// Time since it was asked for.
+        seconds: f64,
+    },
+    /// nginx sends traffic to these.
+    Routed {
+        /// The replicas.
+        servers: Vec<String>,
+    },
+    /// It is out of nginx's upstream and finishes its requests.
+    Draining {
+        /// Its name.
+        replica: String,
+        /// Why this one leaves.
+        because: String,
+    },
+    /// A replica that was leaving stays.
+    Kept {
+        /// Its name.
+        replica: String,
+    },
+    /// Its requests did not end in time; it is stopped all the same.
+    DrainTimedOut {
+        /// Its name.
+        replica: String,
+        /// How long was waited.
+        seconds: f64,
+    },
+    /// It is stopped and gone.
+    Removed {
+        /// Its name.
+        replica: String,
+        /// Time since it was told to leave.
+        seconds: f64,
+    },
+    /// It could not be made, or did not become ready.
+    Failed {
+        /// Its name.
+        replica: String,
+        /// What went wrong.
+        why: String,
+        /// Its last log lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        log: Vec<String>,
+        /// Seconds until the next attempt.
+        retry_in: f64,
+    },
+    /// A serving replica's process ended.
+    Died {
+        /// Its name.
+        replica: String,
+        /// Its exit code.
+        exit_code: Option<i64>,
+        /// Whether the kernel ended it for lack of memory.
+        oom: bool,
+    },
+    /// A serving replica became unhealthy, was paused or stopped.
+    Lost {
+        /// Its name.
+        replica: String,
+        /// What happened to it.
+        why: String,
+    },
+    /// No replica can serve.
+    NothingServes,
+    /// nginx could not be brought in step.
+    RouteFailed {
+        /// What went wrong.
+        why: String,
+    },
+    /// The count is held by hand.
+    Held {
+        /// At this many.
+        replicas: u32,
+        /// Until then; for ever without.
+        until: Option<Moment>,
+    },
+    /// Nothing runs, so nothing is done.
+    Standstill {
+        /// Why nothing is done.
+        why: String,
+    },
+    /// The wanted count cannot be had.
+    Refused {
+        /// The reason and the fix.
+        why: String,
+    },
+    /// A step failed and will be tried again.
+    StepFailed {
+        /// What was being done.
+        step: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+impl From<super::Hold> for What {
+    fn from(hold: super::Hold) -> Self {
+        Self::Held {
+            replicas: hold.replicas,
+            until: hold.until,
+        }
+    }
+}
+
+impl What {
+    /// How much attention it wants.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Ready { .. }
+            | Self::Creating { .. }
+            | Self::Starting { .. }
+            | Self::Routed { .. }
+            | Self::Kept { .. }
+            | Self::Draining { .. }
+            | Self::Removed { .. }
+            | Self::Scale { .. }
+            | Self::Held { .. }
+            | Self::Scaled { .. } => Level::Info,
+            Self::DrainTimedOut { .. }
+            | Self::Died { .. }
+            | Self::Lost { .. }
+            | Self::Standstill { .. }
+            | Self::StepFailed { .. } => Level::Warn,
+            Self::Failed { .. }
+            | Self::NothingServes
+            | Self::RouteFailed { .. }
+            | Self::Refused { .. } => Level::Error,
+        }
+    }
+
+    /// Whether it belongs in `scaling.log`.
+    pub fn is_history(&self) -> bool {
+        !matches!(
+            self,
+            Self::Creating { .. }
+                | Self::Starting { .. }
+                | Self::Ready { .. }
+                | Self::Routed { .. }
+        )
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scale {
+                from,
+                to,
+                message,
+                by,
+                ..
+            } => match by {
+                By::Policy => write!(f, "scaling: {message}"),
+                By::Hand | By::Compose => write!(f, "scaling {from} → {to}, {message}"),
+            },
+            Self::Scaled { from, to, seconds } => {
+                write!(f, "scaled {from} → {to} in {seconds:.1}s")
+            }
+            Self::Creating { replica } => write!(f, "creating {replica}"),
+            Self::Starting { replica } => write!(f, "starting {replica}"),
+            Self::Ready { replica, seconds } => write!(f, "{replica} is ready after {seconds:.1}s"),
+            Self::Routed { servers } if servers.is_empty() => {
+                f.write_str("nginx sends requests to no replica")
+            }
+            Self::Routed { servers } => {
+                write!(f, "nginx sends requests to {}", servers.join(", "))
+            }
+            Self::Draining { replica, because } => {
+                write!(f, "draining {replica} ({because})")
+            }
+            Self::Kept { replica } => write!(f, "keeping {replica}, which was leaving"),
+            Self::DrainTimedOut { replica, seconds } => write!(
+                f,
+                "{replica} still had requests in flight after {seconds:.0}s; stopping it all the same"
+            ),
+            Self::Removed { replica, seconds } => {
+                write!(f, "removed {replica} after {seconds:.1}s")
+            }
+            Self::Failed {
+                replica,
+                why,
+                log,
+                retry_in,
+            } => {
+                write!(f, "{replica} failed: {why}")?;
+                if *retry_in > 0.0 {
+                    write!(f, "; next attempt in {retry_in:.0}s")?;
+                }
+                if !log.is_empty() {
+                    f.write_str("; its last words:")?;
+                    for line in log {
+                        write!(f, "\n    {line}")?;
+                    }
+                }
+                Ok(())
+            }
+            Self::Died {
+                replica,
+                exit_code,
+                oom,
+            } => {
+                write!(f, "{replica} died")?;
+                if let Some(code) = exit_code {
+                    write!(f, " with exit code {code}")?;
+                }
+                if *oom {
+                    f.write_str(" (out of memory)")?;
+                }
+                Ok(())
+            }
+            Self::Lost { replica, why } => write!(f, "{replica} {why}; it gets no requests"),
+            Self::NothingServes => f.write_str("no replica can serve: every request fails"),
+            Self::RouteFailed { why } => write!(f, "{why}"),
+            Self::Held {
+                replicas,
+                until: Some(until),
+            } => write!(f, "held at {replicas} until {}", until.clock()),
+            Self::Held {
+                replicas,
+                until: None,
+            } => write!(f, "held at {replicas}"),
+            Self::Standstill { why } | Self::Refused { why } => f.write_str(why),
+            Self::StepFailed { step, why } => write!(f, "{step}: {why}; trying again"),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What is there: listings, looks, deaths, and replicas that come up or do not.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    ADOPTION, Effect, FIRST_BACKOFF, Gate, LONGEST_BACKOFF, Machine, Mood, What,
+    member::{Member, Phase},
+};
+use crate::{
+    policy::Ready,
+    project::{ContainerId, Health, Replica, State},
+    units::Moment,
+};
+
+impl Machine {
+    pub(super) fn seen(
+        &mut self,
+        replicas: Vec<Replica>,
+        needed: BTreeSet<ContainerId>,
+        taken: Moment,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        self.needed = needed;
+        let ids: BTreeSet<_> = replicas.iter().map(|r| r.id.clone()).collect();
+        let vanished: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(id, member)| !ids.contains(*id) && member.taken < taken)
+            .filter(|(id, _)| !self.is_leaving(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in vanished {
+            self.forget(&id);
+        }
+        for replica in replicas {
+            self.observed(replica, taken, now, out);
+        }
+        if self.mood == Mood::Blind {
+            let until = now + ADOPTION;
+            self.mood = Mood::Adopting { until };
+            out.push(Effect::WakeAt(until));
+            self.leaving.clear();
+        }
+    }
+
+    pub(super) fn observed(
+        &mut self,
+        replica: Replica,
+        taken: Moment,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        if self
+            .pending
+            .get(&replica.number)
+            .is_some_and(|p| p.name == replica.name)
+        {
+            return; // `Made` will bring it, started.
+        }
+        let id = replica.id.clone();
+        let Some(member) = self.members.get_mut(&id) else {
+            let phase = if self.leaving.contains(&id) {
+                Phase::Draining {
+                    since: now,
+                    because: "left over from the last run".into(),
+                    seq: None,
+                    out: None,
+                }
+            } else {
+                Phase::Idle {
+                    since: now,
+                    on_purpose: true,
+                }
+            };
+            let running = replica.state == State::Running;
+            let is_out = matches!(phase, Phase::Draining { .. });
+            self.members.insert(
+                id.clone(),
+                Member {
+                    replica,
+                    taken,
+                    phase,
+                    served: None,
+                    fresh: None,
+                },
+            );
+            if running && !is_out {
+                self.probe(&id, now, out);
+            }
+            return;
+        };
+        if member.taken > taken {
+            return;
+        }
+        let restarted = member.replica.started != replica.started;
+        let unhealthy = replica.health == Health::Unhealthy;
+        let state = replica.state;
+        member.replica = replica;
+        member.taken = taken;
+        match (&member.phase, state) {
+            (Phase::Idle { .. }, State::Running) => self.probe(&id, now, out),
+            (Phase::Serving | Phase::Probing { .. }, State::Running) if restarted => {
+                self.probe(&id, now, out);
+            }
+            (Phase::Serving, State::Running) if unhealthy => {
+                self.lose(&id, "became unhealthy", now, out);
+            }
+            (Phase::Serving, State::Paused) => self.lose(&id, "was paused", now, out),
+            (Phase::Serving | Phase::Probing { .. }, State::Running)
+            | (
+                Phase::Idle { .. }
+                | Phase::Starting
+                | Phase::Draining { .. }
+                | Phase::Leaving { .. },
+                _,
+            ) => {}
+            (Phase::Serving, _) => self.lose(&id, "stopped", now, out),
+            (Phase::Probing { .. }, _) => {
+                member.phase = Phase::Idle {
+                    since: now,
+                    on_purpose: false,
+                };
+            }
+        }
+    }
+
+    /// Whether it is being stopped and removed right now.
+    pub(super) fn is_leaving(&self, id: &ContainerId) -> bool {
+        self.members
+            .get(id)
+            .is_some_and(|m| matches!(m.phase, Phase::Leaving { .. }))
+    }
+
+    pub(super) fn forget(&mut self, id: &ContainerId) {
+        self.members.remove(id);
+        self.windows.remove(id);
+        self.leaving.remove(id);
+    }
+
+    pub(super) fn ended(&mut self, id: &ContainerId, state: State, now: Moment) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.replica.state = state;
+            member.replica.pid = 0;
+            member.taken = now;
+        }
+        self.windows.remove(id);
+    }
+
+    /// Takes a serving replica out because it cannot serve.
+    pub(super) fn lose(&mut self, id: &ContainerId, why: &str, now: Moment, out: &mut Vec<Effect>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if member.is_on_its_way_out() {
+            return;
+        }
+        let served = member.serves();
+        let runs = member.replica.state == State::Running;
+        member.phase = Phase::Idle {
+            since: now,
+            on_purpose: true,
+        };
+        let what = What::Lost {
+            replica: member.replica.name.clone(),
+            why: why.to_owned(),
+        };
+        if served {
+            out.push(self.note(what, now));
+        }
+        if runs {
+            self.probe(id, now, out);
+        }
+    }
+
+    pub(super) fn probe(&mut self, id: &ContainerId, now: Moment, out: &mut Vec<Effect>) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        member.phase = Phase::Probing {
+            since: now,
+            looked: false,
+        };
+        let policy = &self.setup.policy;
+        let deadline = member
+            .fresh
+            .map(|asked| asked.max(now) + policy.ready_timeout.0);
+        let gate = match (&policy.ready, member.replica.health, self.setup.port) {
+            (Ready::Healthcheck, ..) => Gate::Healthcheck,
+            (Ready::Tcp(port), ..) => Gate::Tcp(*port),
+            (Ready::Http(path), _, Some(port)) => Gate::Http(port, path.clone()),
+            (Ready::Auto, Health::Starting | Health::Healthy | Health::Unhealthy, _) => {
+                Gate::Healthcheck
+            }
+            (Ready::Auto, Health::None, Some(port)) => Gate::Tcp(port),
+            (Ready::Running, ..) | (Ready::Auto | Ready::Http(_), _, None) => Gate::Running,
+        };
+        out.push(Effect::Probe {
+            replica: Box::new(member.replica.clone()),
+            gate,
+            // A replica that served before this run, and serves now, need not wait again.
+            min_ready: member.fresh.map_or(Duration::ZERO, |_| policy.min_ready.0),
+            deadline,
+        });
+    }
+
+    pub(super) fn ready(
+        &mut self,
+        id: &ContainerId,
+        started: Option<Moment>,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if !matches!(member.phase, Phase::Probing { .. }) || member.replica.started != started {
+            return;
+        }
+        member.phase = Phase::Serving;
+        // What was there when the tool came has lived before.
+        member.served = member.fresh.map(|_| now).or(member.served);
+        if let Some(asked) = member.fresh.take() {
+            let what = What::Ready {
+                replica: member.replica.name.clone(),
+                seconds: now.since(asked).as_secs_f64(),
+            };
+            out.push(self.note(what, now));
+        }
+    }
+
+    pub(super) fn made(
+        &mut self,
+        number: u32,
+        result: Result<Box<Replica>, String>,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(pending) = self.pending.remove(&number) else {
+            return;
+        };
+        match result {
+            Ok(replica) => {
+                let id = replica.id.clone();
+                self.members.insert(
+                    id.clone(),
+                    Member {
+                        replica: *replica,
+                        taken: now,
+                        phase: Phase::Starting,
+                        served: None,
+                        fresh: Some(pending.since),
+                    },
+                );
+                self.probe(&id, now, out);
+            }
+            Err(why) => {
+                let retry_in = self.back_off(now, out);
+                out.push(self.note(
+                    What::Failed {
+                        replica: pending.name,
+                        why,
+                        log: Vec::new(),
+                        retry_in,
+                    },
+                    now,
+                ));
+            }
+        }
+    }
+
+    /// A replica that does not come up: it goes, unless it is the only one there is to copy.
+    pub(super) fn failed(
+        &mut self,
+        id: &ContainerId,
+        why: String,
+        log: Vec<String>,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let others = self
+            .members
+            .iter()
+            .any(|(other, m)| other != id && !m.is_on_its_way_out() && m.fresh.is_none());
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let replica = member.replica.name.clone();
+        let runs = member.replica.state == State::Running;
+        if others && member.fresh.is_some() {
+            member.phase = Phase::Leaving {
+                since: now,
+                retry: Some(now),
+            };
+        } else {
+            member.fresh = None;
+            member.phase = Phase::Idle {
+                since: now,
+                on_purpose: false,
+            };
+            if runs {
+                self.probe(id, now, out);
+            }
+        }
+        let retry_in = self.back_off(now, out);
+        out.push(self.note(
+            What::Failed {
+                replica,
+                why,
+                log,
+                retry_in,
+            },
+            now,
+        ));
+    }
+
+    pub(super) fn back_off(&mut self, now: Moment, out: &mut Vec<Effect>) -> f64 {
+        // Several replicas of one decision that fail together are one failure.
+        if let Some(until) = self.retry_at
+            && until > now
+        {
+            return until.since(now).as_secs_f64();
+        }
+        let wait =
+            (FIRST_BACKOFF * 2u32.saturating_pow(self.failures.min(10))).min(LONGEST_BACKOFF);
+        self.failures += 1;
+        self.retry_at = Some(now + wait);
+        out.push(Effect::WakeAt(now + wait));
+        wait.as_secs_f64()
+    }
+
+    /// Ends the adoption of what was found once each replica was looked at, or when time is up.
+    pub(super) fn adopt(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Mood::Adopting { until } = self.mood else {
+            return;
+        };
+        let all_looked_at = self.members.values().all(|m| match m.phase {
+            Phase::Probing { looked, .. } => looked,
+            _ => true,
+        });
+        if !all_looked_at && now < until {
+            return;
+        }
+        self.mood = Mood::Acting;
+        let live = self.live();
+        // After an outage of the engine the count of before still stands, where something runs.
+        self.desired = Some(match self.desired {
+            Some(before) if live > 0 => before.max(live),
+            _ => live,
+        });
+        if let Some(hold) = self.hold {
+            self.desired = Some(hold.replicas);
+        }
+        // A tool that has just started knows of no load before: the count that is there counts as
+        // recommended, so that the first look cannot take everything away.
+        if live > 0 {
+            self.history.seed(now, live);
+        }
+        out.push(Effect::WakeAt(now));
+    }
+}

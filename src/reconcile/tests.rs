@@ -1,0 +1,843 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    plan::tests::replica,
+    policy::{Aim, Metric, Policy},
+    units::{Bytes, Percent, Span},
+    usage::Reading,
+};
+
+/// A machine and a clock that only moves when told to.
+struct Bench {
+    machine: Machine,
+    now: Moment,
+}
+
+fn policy() -> Policy {
+    Policy {
+        min: 1,
+        max: 8,
+        metrics: vec![Metric::Cpu(Aim::Target(Percent::new(60.0).unwrap()))],
+        initialization_period: Span::seconds(0),
+        ..Policy::default()
+    }
+}
+
+fn setup() -> Setup {
+    Setup {
+        service: "web".into(),
+        policy: policy(),
+        autoscaled: true,
+        port: Some(80),
+        routed: true,
+        interval: Duration::from_secs(5),
+        refusals: Vec::new(),
+    }
+}
+
+fn id(number: u32) -> ContainerId {
+    replica(number).id
+}
+
+impl Bench {
+    fn blind(setup: Setup, memory: Option<Memory>) -> Self {
+        let now = Moment::from_unix(10_000);
+        Self {
+            machine: Machine::new(setup, memory, now),
+            now,
+        }
+    }
+
+    /// A machine that serves these replicas and has nothing to do.
+    fn serving(numbers: &[u32]) -> Self {
+        let mut bench = Self::blind(setup(), None);
+        bench.see(numbers);
+        for number in numbers {
+            bench.ready(*number);
+        }
+        bench.routed();
+        assert!(bench.machine.is_settled());
+        bench
+    }
+
+    fn hear(&mut self, event: Event) -> Vec<Effect> {
+        self.machine.handle(event, self.now)
+    }
+
+    fn after(&mut self, seconds: u64) -> Vec<Effect> {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.hear(Event::Wake)
+    }
+
+    fn seen(&mut self, replicas: Vec<Replica>) -> Vec<Effect> {
+        self.now = self.now + Duration::from_millis(1);
+        let taken = self.now;
+        self.hear(Event::Seen {
+            replicas,
+            needed: BTreeSet::new(),
+            taken,
+        })
+    }
+
+    fn see(&mut self, numbers: &[u32]) -> Vec<Effect> {
+        self.seen(numbers.iter().map(|n| replica(*n)).collect())
+    }
+
+    fn ready(&mut self, number: u32) -> Vec<Effect> {
+        self.hear(Event::Ready {
+            id: id(number),
+            started: replica(number).started,
+        })
+    }
+
+    fn made(&mut self, number: u32) -> Vec<Effect> {
+        self.hear(Event::Made {
+            number,
+            result: Ok(Box::new(replica(number))),
+        })
+    }
+
+    fn routed(&mut self) -> Vec<Effect> {
+        let seq = self.machine.seq;
+        self.hear(Event::Routed {
+            seq,
+            result: Ok(()),
+        })
+    }
+
+    fn drained(&mut self) -> Vec<Effect> {
+        let seq = self.machine.seq;
+        self.hear(Event::Drained { seq })
+    }
+
+    fn scale(&mut self, replicas: u32) -> Vec<Effect> {
+        self.hear(Event::Scale {
+            replicas,
+            hold: Some(Duration::from_secs(600)),
+            by: By::Hand,
+        })
+    }
+
+    /// Every replica used this share of a core for the last five seconds.
+    fn load(&mut self, percent: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for _ in 0..2 {
+            self.now = self.now + Duration::from_secs(5);
+            let cpu = self.now.since(Moment::from_unix(0)).as_millis() as u64;
+            let readings = self
+                .machine
+                .running()
+                .into_iter()
+                .map(|r| {
+                    let reading = Reading {
+                        at: self.now,
+                        cpu_nanos: cpu * 10_000 * percent,
+                        periods: 0,
+                        throttled: 0,
+                        working_set: Bytes(1),
+                    };
+                    (r.id, reading)
+                })
+                .collect();
+            effects.extend(self.hear(Event::Sampled { readings }));
+        }
+        effects
+    }
+}
+
+/// What was asked for, in short: `create 3`, `route 1 2`, `retire 3`, …
+fn asked(effects: &[Effect]) -> Vec<String> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Create { number, .. } => Some(format!("create {number}")),
+            Effect::Start { id } => Some(format!("start {}", number_of(id))),
+            Effect::Probe { replica, .. } => Some(format!("probe {}", replica.number)),
+            Effect::Route {
+                servers, urgent, ..
+            } => {
+                let mut text = if *urgent {
+                    "route!".to_owned()
+                } else {
+                    "route".to_owned()
+                };
+                for server in servers {
+                    text.push(' ');
+                    text.push_str(&server.number.to_string());
+                }
+                Some(text)
+            }
+            Effect::Retire { replica } => Some(format!("retire {}", replica.number)),
+            Effect::WakeAt(_) | Effect::Note(_) => None,
+        })
+        .collect()
+}
+
+fn number_of(id: &ContainerId) -> u32 {
+    id.0.parse().unwrap()
+}
+
+fn told(effects: &[Effect]) -> Vec<String> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Note(note) => Some(note.what.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn what_is_found_is_looked_at_before_nginx_is_touched() {
+    let mut bench = Bench::blind(setup(), None);
+    assert_eq!(asked(&bench.see(&[1, 2])), ["probe 1", "probe 2"]);
+    assert_eq!(asked(&bench.ready(1)), NOTHING);
+    assert_eq!(
+        asked(&bench.hear(Event::NotYet {
+            id: id(2),
+            why: "refused".into()
+        })),
+        ["route! 1"]
+    );
+    assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
+}
+
+#[test]
+fn a_replica_that_does_not_answer_holds_up_the_start_for_a_few_seconds_only() {
+    let mut bench = Bench::blind(setup(), None);
+    bench.see(&[1, 2]);
+    bench.ready(1);
+    assert_eq!(asked(&bench.after(3)), ["route! 1"]);
+}
+
+#[test]
+fn load_above_target_makes_replicas_which_serve_once_they_are_ready() {
+    let mut bench = Bench::serving(&[1]);
+    let effects = bench.load(180);
+    assert_eq!(asked(&effects), ["create 2", "create 3"]);
+    assert!(
+        told(&effects)[0].starts_with("scaling: cpu 180% of 60% target: 1 → 3"),
+        "{effects:?}"
+    );
+    assert_eq!(asked(&bench.made(2)), ["probe 2"]);
+    assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
+    assert_eq!(asked(&bench.made(3)), ["probe 3"]);
+    assert_eq!(asked(&bench.ready(3)), ["route 1 2 3"]);
+    let effects = bench.routed();
+    assert!(
+        told(&effects).iter().any(|t| t.starts_with("scaled 1 → 3")),
+        "{effects:?}"
+    );
+    assert!(bench.machine.is_at(3));
+}
+
+#[test]
+fn a_replica_leaves_nginx_is_drained_and_only_then_stopped() {
+    let mut bench = Bench::serving(&[1, 2, 3]);
+    assert_eq!(asked(&bench.scale(1)), ["route! 1"]);
+    assert_eq!(asked(&bench.after(1)), NOTHING);
+    assert_eq!(asked(&bench.routed()), NOTHING);
+    assert_eq!(asked(&bench.drained()), ["retire 2", "retire 3"]);
+    assert!(!bench.machine.is_settled());
+    for number in [2, 3] {
+        bench.hear(Event::Retired {
+            id: id(number),
+            result: Ok(()),
+        });
+    }
+    assert!(bench.machine.is_at(1));
+}
+
+#[test]
+fn a_drain_ends_when_its_time_is_up_counted_from_the_reload() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(1);
+    assert_eq!(
+        asked(&bench.after(100)),
+        NOTHING,
+        "nginx has not confirmed yet"
+    );
+    bench.routed();
+    assert_eq!(asked(&bench.after(29)), NOTHING);
+    let effects = bench.after(1);
+    assert_eq!(asked(&effects), ["retire 2"]);
+    assert!(told(&effects)[0].contains("still had requests in flight after 30s"));
+}
+
+#[test]
+fn a_replica_that_nginx_still_lists_is_never_stopped() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(1);
+    let seq = bench.machine.seq;
+    let effects = bench.hear(Event::Routed {
+        seq,
+        result: Err("nginx refuses its configuration".into()),
+    });
+    assert_eq!(told(&effects), ["nginx refuses its configuration"]);
+    assert_eq!(asked(&bench.after(2)), ["route! 1"]);
+    assert_eq!(asked(&bench.after(1000)), NOTHING);
+    bench.routed();
+    assert_eq!(asked(&bench.drained()), ["retire 2"]);
+}
+
+#[test]
+fn what_never_becomes_ready_gets_no_traffic_and_goes_and_the_next_attempt_waits() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(2);
+    bench.made(2);
+    let effects = bench.hear(Event::GateFailed {
+        id: id(2),
+        why: "connection refused".into(),
+        log: vec!["cannot open database".into()],
+    });
+    assert_eq!(asked(&effects), ["retire 2"]);
+    assert_eq!(
+        told(&effects),
+        [
+            "shop-web-2 failed: connection refused; next attempt in 10s; its last words:\n    cannot open database"
+        ]
+    );
+    bench.hear(Event::Retired {
+        id: id(2),
+        result: Ok(()),
+    });
+    assert_eq!(asked(&bench.after(9)), NOTHING);
+    assert_eq!(asked(&bench.after(1)), ["create 2"]);
+    let effects = bench.hear(Event::Made {
+        number: 2,
+        result: Err("port is already allocated".into()),
+    });
+    assert!(
+        told(&effects)[0].contains("next attempt in 20s"),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn the_only_replica_is_never_given_up() {
+    let mut bench = Bench::serving(&[1]);
+    let effects = bench.hear(Event::Died {
+        id: id(1),
+        exit_code: Some(137),
+    });
+    assert_eq!(asked(&effects), ["route!"]);
+    assert_eq!(
+        told(&effects),
+        [
+            "shop-web-1 died with exit code 137",
+            "no replica can serve: every request fails"
+        ]
+    );
+    assert_eq!(asked(&bench.after(1)), ["start 1"]);
+    let effects = bench.hear(Event::Restarted {
+        id: id(1),
+        result: Err("no space left on device".into()),
+    });
+    assert_eq!(asked(&effects), NOTHING);
+    assert_eq!(asked(&bench.after(10)), ["start 1"]);
+}
+
+#[test]
+fn a_replica_that_dies_is_out_at_once_and_started_again() {
+    let mut bench = Bench::serving(&[1, 2]);
+    let effects = bench.hear(Event::Died {
+        id: id(2),
+        exit_code: Some(1),
+    });
+    assert_eq!(asked(&effects), ["route! 1"]);
+    assert_eq!(asked(&bench.after(1)), ["start 2"]);
+    let mut again = replica(2);
+    again.started = Some(bench.now);
+    let started = again.started;
+    let effects = bench.hear(Event::Restarted {
+        id: id(2),
+        result: Ok(Box::new(again)),
+    });
+    assert_eq!(asked(&effects), ["probe 2"]);
+    let effects = bench.hear(Event::Ready { id: id(2), started });
+    assert_eq!(asked(&effects), ["route 1 2"]);
+}
+
+#[test]
+fn a_replica_that_its_restart_policy_brings_back_is_not_started_twice() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.hear(Event::Died {
+        id: id(2),
+        exit_code: Some(1),
+    });
+    let mut again = replica(2);
+    again.started = Some(bench.now);
+    again.addresses = [("shop_default".into(), "172.18.0.77".parse().unwrap())].into();
+    let taken = bench.now + Duration::from_millis(1);
+    let effects = bench.hear(Event::Observed {
+        replica: Box::new(again.clone()),
+        taken,
+    });
+    assert_eq!(asked(&effects), ["probe 2"]);
+    assert_eq!(asked(&bench.after(1)), NOTHING);
+    let effects = bench.hear(Event::Ready {
+        id: id(2),
+        started: again.started,
+    });
+    let Some(Effect::Route { servers, .. }) =
+        effects.iter().find(|e| matches!(e, Effect::Route { .. }))
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(servers[1].addresses, again.addresses);
+}
+
+#[test]
+fn an_unhealthy_replica_gets_no_traffic_and_stays() {
+    let mut bench = Bench::serving(&[1, 2]);
+    let effects = bench.hear(Event::Unhealthy { id: id(2) });
+    assert_eq!(asked(&effects), ["probe 2", "route! 1"]);
+    assert_eq!(
+        told(&effects),
+        ["shop-web-2 became unhealthy; it gets no requests"]
+    );
+    assert_eq!(asked(&bench.after(600)), NOTHING);
+    assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
+}
+
+#[test]
+fn while_compose_is_at_work_nothing_is_made_and_afterwards_the_count_is_restored() {
+    let mut bench = Bench::serving(&[1, 2, 3]);
+    bench.hear(Event::Busy);
+    bench.hear(Event::Gone { id: id(3) });
+    let effects = bench.hear(Event::Gone { id: id(2) });
+    assert_eq!(asked(&effects), ["route! 1"]);
+    assert_eq!(asked(&bench.after(2)), NOTHING);
+    assert_eq!(asked(&bench.after(1)), ["create 2", "create 3"]);
+}
+
+#[test]
+fn more_replicas_by_compose_are_taken_over() {
+    let mut bench = Bench::serving(&[1]);
+    bench.hear(Event::Busy);
+    bench.see(&[1, 2, 3]);
+    for number in [2, 3] {
+        bench.ready(number);
+    }
+    let effects = bench.after(3);
+    assert_eq!(told(&effects), ["scaling 1 → 3, as compose left it"]);
+    assert_eq!(asked(&effects), NOTHING);
+    assert_eq!(bench.machine.desired(), Some(3));
+}
+
+#[test]
+fn a_service_that_was_stopped_on_purpose_stays_stopped() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.hear(Event::Busy);
+    for number in [1, 2] {
+        bench.hear(Event::Died {
+            id: id(number),
+            exit_code: Some(0),
+        });
+        bench.hear(Event::Stopped { id: id(number) });
+    }
+    let effects = bench.after(60);
+    assert_eq!(asked(&effects), NOTHING);
+    assert_eq!(
+        told(&effects),
+        ["no replica of web is running; run `docker compose up -d web`"]
+    );
+    assert!(bench.load(100).is_empty());
+    // … until somebody starts it.
+    bench.hear(Event::Busy);
+    let mut again = [replica(1), replica(2)];
+    for replica in &mut again {
+        replica.started = Some(bench.now);
+    }
+    let started = again[0].started;
+    bench.seen(again.into());
+    for number in [1, 2] {
+        bench.hear(Event::Ready {
+            id: id(number),
+            started,
+        });
+    }
+    bench.after(3);
+    assert_eq!(bench.machine.desired(), Some(2));
+    assert!(bench.machine.standstill().is_none());
+}
+
+#[test]
+fn while_the_engine_is_away_nothing_is_done_and_the_count_stands_when_it_is_back() {
+    let mut bench = Bench::serving(&[1, 2, 3]);
+    assert_eq!(asked(&bench.hear(Event::EngineLost)), NOTHING);
+    assert_eq!(asked(&bench.after(600)), NOTHING);
+    assert!(
+        bench
+            .load(300)
+            .iter()
+            .all(|e| matches!(e, Effect::WakeAt(_)))
+    );
+    // Two came back by their restart policy, the third is still down.
+    let mut third = replica(3);
+    third.state = State::Exited;
+    let effects = bench.seen(vec![replica(1), replica(2), third]);
+    assert_eq!(asked(&effects), ["probe 1", "probe 2"]);
+    bench.ready(1);
+    let effects = bench.ready(2);
+    assert_eq!(asked(&effects), ["route! 1 2"]);
+    assert_eq!(asked(&bench.after(1)), ["start 3"]);
+}
+
+#[test]
+fn an_engine_that_comes_back_with_everything_stopped_is_left_alone() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.hear(Event::EngineLost);
+    let stopped = [1, 2].map(|n| {
+        let mut r = replica(n);
+        r.state = State::Exited;
+        r
+    });
+    bench.seen(stopped.into());
+    assert_eq!(asked(&bench.after(600)), NOTHING);
+}
+
+#[test]
+fn a_drain_goes_on_after_a_restart_of_the_tool() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(1);
+    let memory = bench.machine.memory();
+    let mut next = Bench::blind(setup(), Some(memory));
+    assert_eq!(asked(&next.see(&[1, 2])), ["probe 1"]);
+    assert_eq!(asked(&next.ready(1)), ["route! 1"]);
+    next.routed();
+    assert_eq!(asked(&next.drained()), ["retire 2"]);
+}
+
+#[test]
+fn a_scale_up_that_was_interrupted_is_finished() {
+    let mut bench = Bench::blind(setup(), None);
+    let mut made = replica(2);
+    made.state = State::Created;
+    made.started = None;
+    bench.seen(vec![replica(1), made]);
+    let effects = bench.ready(1);
+    assert_eq!(asked(&effects), ["start 2", "route! 1"]);
+    assert_eq!(bench.machine.desired(), Some(2));
+}
+
+#[test]
+fn a_leaving_replica_stays_when_it_is_wanted_again() {
+    let mut bench = Bench::serving(&[1, 2, 3]);
+    bench.scale(1);
+    bench.routed();
+    let effects = bench.scale(3);
+    assert_eq!(asked(&effects), ["route 1 2 3"]);
+    bench.routed();
+    assert_eq!(asked(&bench.drained()), NOTHING);
+    assert!(bench.machine.is_at(3));
+}
+
+#[test]
+fn the_last_replica_that_serves_is_not_taken_away() {
+    let mut bench = Bench::serving(&[1]);
+    bench.hear(Event::Busy);
+    // A newer configuration that is not ready yet makes the one that serves obsolete.
+    let mut newer = replica(2);
+    newer.config_hash = "h2".into();
+    bench.seen(vec![replica(1), newer]);
+    bench.after(3);
+    assert_eq!(asked(&bench.scale(1)), NOTHING);
+    let effects = bench.ready(2);
+    assert_eq!(asked(&effects), ["route! 2"]);
+}
+
+#[test]
+fn what_cannot_have_a_second_replica_is_refused_before_anything_is_touched() {
+    let mut setup = setup();
+    setup.refusals.push(plan::Refusal {
+        service: "web".into(),
+        what: "host port 8080:80 can be bound by one replica only".into(),
+        fix: "publish it on nginx".into(),
+    });
+    let mut bench = Bench::blind(setup, None);
+    bench.see(&[1]);
+    bench.ready(1);
+    let effects = bench.scale(2);
+    assert_eq!(asked(&effects), NOTHING);
+    assert!(
+        told(&effects)
+            .iter()
+            .any(|t| t.contains("host port 8080:80")),
+        "{effects:?}"
+    );
+    assert_eq!(bench.machine.desired(), Some(1));
+}
+
+#[test]
+fn a_count_held_by_hand_is_not_changed_by_load_until_the_hold_ends() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(2);
+    assert_eq!(asked(&bench.load(180)), NOTHING);
+    assert_eq!(
+        bench.machine.view(bench.now).hold.map(|h| h.replicas),
+        Some(2)
+    );
+    bench.after(600);
+    assert_eq!(
+        asked(&bench.load(180)),
+        ["create 3", "create 4", "create 5", "create 6"]
+    );
+}
+
+#[test]
+fn an_older_listing_does_not_undo_what_is_known_from_later() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(2);
+    let taken = bench.now;
+    bench.now = bench.now + Duration::from_secs(1);
+    bench.made(2);
+    bench.hear(Event::Seen {
+        replicas: vec![replica(1)],
+        needed: BTreeSet::new(),
+        taken,
+    });
+    assert!(bench.machine.knows(&id(2)));
+}
+
+#[test]
+fn a_service_without_nginx_is_stopped_without_a_drain() {
+    let mut bench = Bench::blind(
+        Setup {
+            routed: false,
+            ..setup()
+        },
+        None,
+    );
+    bench.see(&[1, 2]);
+    bench.ready(1);
+    bench.ready(2);
+    assert_eq!(asked(&bench.scale(1)), ["retire 2"]);
+}
+
+#[test]
+fn a_failed_removal_is_tried_again() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(1);
+    bench.routed();
+    bench.drained();
+    bench.hear(Event::Retired {
+        id: id(2),
+        result: Err("device busy".into()),
+    });
+    assert_eq!(asked(&bench.after(1)), NOTHING);
+    assert_eq!(asked(&bench.after(1)), ["retire 2"]);
+}
+
+#[test]
+fn what_nginx_has_stays_while_nothing_that_was_found_passes_its_gate() {
+    let mut bench = Bench::blind(setup(), None);
+    bench.see(&[1, 2]);
+    for number in [1, 2] {
+        bench.hear(Event::NotYet {
+            id: id(number),
+            why: "GET /nothere answered 404".into(),
+        });
+    }
+    assert_eq!(asked(&bench.after(60)), NOTHING);
+    let trouble = bench.machine.trouble(bench.now).unwrap();
+    assert!(trouble.contains("GET /nothere answered 404"), "{trouble}");
+    assert_eq!(asked(&bench.ready(1)), ["route! 1"]);
+    // From then on nginx follows what is seen.
+    let effects = bench.hear(Event::Unhealthy { id: id(1) });
+    assert_eq!(asked(&effects), ["probe 1", "route!"]);
+}
+
+#[test]
+fn another_port_gets_traffic_once_a_replica_answers_there() {
+    let mut bench = Bench::serving(&[1, 2]);
+    let other = Setup {
+        port: Some(8081),
+        ..setup()
+    };
+    let effects = bench.hear(Event::Setup(Box::new(other)));
+    assert_eq!(asked(&effects), ["probe 1", "probe 2"]);
+    assert_eq!(asked(&bench.after(60)), NOTHING);
+    assert_eq!(asked(&bench.ready(2)), ["route! 2"]);
+}
+
+#[test]
+fn replicas_that_are_started_one_after_the_other_are_all_kept() {
+    let mut bench = Bench::serving(&[1, 2, 3]);
+    for number in [1, 2, 3] {
+        bench.hear(Event::Stopped { id: id(number) });
+    }
+    bench.after(60);
+    assert!(bench.machine.standstill().is_some());
+    let mut first = replica(1);
+    first.started = Some(bench.now);
+    let mut others = [replica(2), replica(3)];
+    for other in &mut others {
+        other.state = State::Exited;
+    }
+    let [second, third] = others;
+    let effects = bench.seen(vec![first, second, third]);
+    assert!(
+        !asked(&effects).iter().any(|a| a.starts_with("retire")),
+        "{effects:?}"
+    );
+    assert_eq!(bench.machine.desired(), Some(3));
+}
+
+#[test]
+fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_slowly() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(2);
+    bench.made(2);
+    bench.ready(2);
+    let died = Event::Died {
+        id: id(2),
+        exit_code: Some(1),
+    };
+    bench.hear(died);
+    assert_eq!(asked(&bench.after(9)), NOTHING);
+    assert_eq!(asked(&bench.after(1)), ["start 2"]);
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_passed_over() {
+    let mut bench = Bench::serving(&[1]);
+    assert_eq!(asked(&bench.scale(2)), ["create 2"]);
+    bench.hear(Event::NameTaken { number: 2 });
+    assert_eq!(asked(&bench.after(3)), ["create 3"]);
+}
+
+#[test]
+fn a_published_port_range_is_filled_one_at_a_time() {
+    let mut bench = Bench::blind(setup(), None);
+    let mut ranged = replica(1);
+    ranged.fixed.port_ranges = vec!["8000-8010:80".into()];
+    bench.seen(vec![ranged]);
+    bench.ready(1);
+    let effects = bench.scale(2);
+    assert!(
+        effects
+            .iter()
+            .any(|e| matches!(e, Effect::Create { alone: true, .. })),
+        "{effects:?}"
+    );
+}
+
+mod never {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What may happen to a machine in any order.
+    #[derive(Debug, Clone)]
+    enum Happening {
+        See(Vec<u32>),
+        Ready(u32),
+        Made(u32, bool),
+        Died(u32),
+        Unhealthy(u32),
+        GateFailed(u32),
+        Routed(bool),
+        Drained,
+        Retired(u32, bool),
+        Scale(u32),
+        Load(u64),
+        Busy,
+        EngineLost,
+        Wait(u64),
+    }
+
+    fn happening() -> impl Strategy<Value = Happening> {
+        let number = 1u32..6;
+        prop_oneof![
+            prop::collection::btree_set(1u32..6, 0..5)
+                .prop_map(|set| Happening::See(set.into_iter().collect())),
+            number.clone().prop_map(Happening::Ready),
+            (number.clone(), any::<bool>()).prop_map(|(n, ok)| Happening::Made(n, ok)),
+            number.clone().prop_map(Happening::Died),
+            number.clone().prop_map(Happening::Unhealthy),
+            number.clone().prop_map(Happening::GateFailed),
+            any::<bool>().prop_map(Happening::Routed),
+            Just(Happening::Drained),
+            (number, any::<bool>()).prop_map(|(n, ok)| Happening::Retired(n, ok)),
+            (1u32..7).prop_map(Happening::Scale),
+            (0u64..300).prop_map(Happening::Load),
+            Just(Happening::Busy),
+            Just(Happening::EngineLost),
+            (1u64..40).prop_map(Happening::Wait),
+        ]
+    }
+
+    proptest! {
+        /// The router is told of nobody who is not ready, nobody is stopped whom it still lists or
+        /// may still send to, and no two replicas of one number are made.
+        #[test]
+        fn an_unready_replica_gets_traffic_and_a_listed_one_is_stopped(
+            happenings in prop::collection::vec(happening(), 1..60)
+        ) {
+            let mut bench = Bench::blind(setup(), None);
+            let mut listed: BTreeSet<ContainerId> = BTreeSet::new();
+            for happening in happenings {
+                let seq = bench.machine.seq;
+                let effects = match happening {
+                    Happening::See(numbers) => bench.see(&numbers),
+                    Happening::Ready(n) => bench.ready(n),
+                    Happening::Made(n, true) => bench.made(n),
+                    Happening::Made(number, false) => bench.hear(Event::Made {
+                        number,
+                        result: Err("no".into()),
+                    }),
+                    Happening::Died(n) => bench.hear(Event::Died { id: id(n), exit_code: None }),
+                    Happening::Unhealthy(n) => bench.hear(Event::Unhealthy { id: id(n) }),
+                    Happening::GateFailed(n) => bench.hear(Event::GateFailed {
+                        id: id(n),
+                        why: "no".into(),
+                        log: vec![],
+                    }),
+                    Happening::Routed(ok) => bench.hear(Event::Routed {
+                        seq,
+                        result: if ok { Ok(()) } else { Err("no".into()) },
+                    }),
+                    Happening::Drained => bench.hear(Event::Drained { seq }),
+                    Happening::Retired(n, ok) => bench.hear(Event::Retired {
+                        id: id(n),
+                        result: if ok { Ok(()) } else { Err("no".into()) },
+                    }),
+                    Happening::Scale(n) if bench.machine.desired().is_some() => bench.scale(n),
+                    Happening::Scale(_) => vec![],
+                    Happening::Load(percent) => bench.load(percent),
+                    Happening::Busy => bench.hear(Event::Busy),
+                    Happening::EngineLost => {
+                        listed.clear();
+                        bench.hear(Event::EngineLost)
+                    }
+                    Happening::Wait(seconds) => bench.after(seconds),
+                };
+                let mut numbers = BTreeSet::new();
+                for effect in &effects {
+                    match effect {
+                        Effect::Route { servers, .. } => {
+                            for server in servers {
+                                let member = &bench.machine.members[&server.id];
+                                prop_assert!(member.serves(), "{} is listed", server.name);
+                            }
+                            listed = servers.iter().map(|s| s.id.clone()).collect();
+                        }
+                        Effect::Create { number, .. } => {
+                            prop_assert!(numbers.insert(*number), "two of number {number}");
+                        }
+                        _ => {}
+                    }
+                }
+                for effect in &effects {
+                    if let Effect::Retire { replica } = effect {
+                        prop_assert!(!listed.contains(&replica.id), "{} is stopped", replica.name);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Who gets traffic, and when one who no longer does may be stopped.
+
+use super::{
+    Effect, LONGEST_ROUTE_RETRY, Machine, Mood, RETRY, RouteServer, What,
+    member::{Member, Phase},
+};
+use crate::{
+    project::{ContainerId, Health, State},
+    units::Moment,
+};
+
+impl Machine {
+    pub(super) fn reroute(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.mood != Mood::Acting || self.passive {
+            return;
+        }
+        if !self.setup.routed {
+            self.assign_route(0);
+            return;
+        }
+        let mut servers: Vec<_> = self
+            .members
+            .values()
+            .filter(|m| m.serves())
+            .map(|m| RouteServer {
+                id: m.replica.id.clone(),
+                number: m.replica.number,
+                name: m.replica.name.clone(),
+                addresses: m.replica.addresses.clone(),
+            })
+            .collect();
+        servers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        if self.holdover && servers.is_empty() && self.may_still_serve() {
+            self.assign_route(self.seq);
+            return;
+        }
+        self.holdover = false;
+        let again = self.reroute_at.is_some_and(|at| at <= now);
+        if self.wanted.as_ref() != Some(&servers) || again {
+            self.reroute_at = None;
+            self.seq += 1;
+            let urgent = again
+                || self
+                    .wanted
+                    .as_ref()
+                    .is_none_or(|before| before.iter().any(|server| !servers.contains(server)));
+            if servers.is_empty() && !self.nothing_serves && self.standstill.is_none() {
+                out.push(self.note(What::NothingServes, now));
+            }
+            self.nothing_serves = servers.is_empty();
+            self.wanted = Some(servers.clone());
+            out.push(Effect::Route {
+                seq: self.seq,
+                servers,
+                urgent,
+            });
+        }
+        self.assign_route(self.seq);
+    }
+
+    /// Whether a replica runs that nothing but a look speaks against.
+    fn may_still_serve(&self) -> bool {
+        self.members.values().any(|m| {
+            matches!(m.phase, Phase::Probing { .. })
+                && m.replica.state == State::Running
+                && m.replica.health != Health::Unhealthy
+        })
+    }
+
+    pub(super) fn assign_route(&mut self, current: u64) {
+        for member in self.members.values_mut() {
+            if let Phase::Draining { seq, .. } = &mut member.phase {
+                seq.get_or_insert(current);
+            }
+        }
+    }
+
+    pub(super) fn route_answered(
+        &mut self,
+        seq: u64,
+        result: Result<(), String>,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        match result {
+            Ok(()) => {
+                self.routed = self.routed.max(seq);
+                self.route_failures = 0;
+                self.route_error = None;
+                let timeout = self.setup.policy.drain.timeout.0;
+                for member in self.members.values_mut() {
+                    if let Phase::Draining {
+                        seq: Some(taken_out),
+                        out: since @ None,
+                        ..
+                    } = &mut member.phase
+                        && *taken_out <= seq
+                    {
+                        *since = Some(now);
+                        out.push(Effect::WakeAt(now + timeout));
+                    }
+                }
+                if seq == self.seq {
+                    let servers = self
+                        .wanted
+                        .iter()
+                        .flatten()
+                        .map(|server| server.name.clone())
+                        .collect();
+                    out.push(self.note(What::Routed { servers }, now));
+                }
+            }
+            Err(why) => {
+                // Said once; tried again and again.
+                if self.route_error.as_ref() != Some(&why) {
+                    out.push(self.note(What::RouteFailed { why: why.clone() }, now));
+                    self.route_error = Some(why);
+                }
+                let wait = (RETRY * 2u32.saturating_pow(self.route_failures.min(4)))
+                    .min(LONGEST_ROUTE_RETRY);
+                self.route_failures += 1;
+                self.reroute_at = Some(now + wait);
+                out.push(Effect::WakeAt(now + wait));
+            }
+        }
+    }
+
+    /// Stops what is drained, or has been draining for too long.
+    pub(super) fn retire(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        if self.passive {
+            return;
+        }
+        let timeout = self.setup.policy.drain.timeout.0;
+        let mut notes = Vec::new();
+        for member in self.members.values_mut() {
+            match &member.phase {
+                Phase::Draining {
+                    since,
+                    seq: Some(seq),
+                    out: taken_out,
+                    ..
+                } => {
+                    let cut = taken_out.is_some_and(|at| now >= at + timeout);
+                    let dead = member.replica.state != State::Running && taken_out.is_some();
+                    if *seq > self.drained && !cut && !dead {
+                        continue;
+                    }
+                    if cut && *seq > self.drained {
+                        notes.push(What::DrainTimedOut {
+                            replica: member.replica.name.clone(),
+                            seconds: timeout.as_secs_f64(),
+                        });
+                    }
+                    member.phase = Phase::Leaving {
+                        since: *since,
+                        retry: None,
+                    };
+                }
+                Phase::Leaving {
+                    since,
+                    retry: Some(at),
+                } if *at <= now => {
+                    member.phase = Phase::Leaving {
+                        since: *since,
+                        retry: None,
+                    };
+                }
+                _ => continue,
+            }
+            out.push(Effect::Retire {
+                replica: Box::new(member.replica.clone()),
+            });
+        }
+        for what in notes {
+            out.push(self.note(what, now));
+        }
+    }
+
+    pub(super) fn retired(
+        &mut self,
+        id: &ContainerId,
+        result: Result<(), String>,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        let Phase::Leaving { since, retry } = &mut member.phase else {
+            return;
+        };
+        let name = member.replica.name.clone();
+        match result {
+            Ok(()) => {
+                let seconds = now.since(*since).as_secs_f64();
+                self.forget(id);
+                out.push(self.note(
+                    What::Removed {
+                        replica: name,
+                        seconds,
+                    },
+                    now,
+                ));
+            }
+            Err(why) => {
+                *retry = Some(now + RETRY);
+                out.push(Effect::WakeAt(now + RETRY));
+                out.push(self.note(
+                    What::StepFailed {
+                        step: format!("removing {name}"),
+                        why,
+                    },
+                    now,
+                ));
+            }
+        }
+    }
+
+    pub(super) fn notice_arrival(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        let Some(moving) = self.moving else {
+            return;
+        };
+        let quiet = self.pending.is_empty()
+            && (!self.setup.routed || (self.routed == self.seq && self.reroute_at.is_none()))
+            && !self.members.values().any(Member::is_on_its_way_out);
+        if quiet && self.serving() == moving.to && self.live() == moving.to {
+            self.moving = None;
+            if moving.from != moving.to {
+                out.push(self.note(
+                    What::Scaled {
+                        from: moving.from,
+                        to: moving.to,
+                        seconds: now.since(moving.since).as_secs_f64(),
+                    },
+                    now,
+                ));
+            }
+        }
+    }
+}

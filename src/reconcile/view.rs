@@ -1,0 +1,200 @@
+//! What a machine shows (`ps`, the control socket) and what it remembers between runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Hold, Machine, member::Phase};
+use crate::{
+    decide::{Decision, History},
+    project::{ContainerId, Health, State},
+    units::{Moment, Span},
+    usage::Reading,
+};
+
+/// A service as it is right now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub service: String,
+    /// Whether load decides on its count.
+    pub autoscaled: bool,
+    /// Replicas that count.
+    pub current: u32,
+    /// Replicas wanted.
+    pub desired: Option<u32>,
+    /// Replicas that get traffic (or could, where nginx sends none to the service).
+    pub serving: u32,
+    /// The lower bound.
+    pub min: Option<u32>,
+    /// The upper bound.
+    pub max: Option<u32>,
+    /// A count held by hand.
+    pub hold: Option<Hold>,
+    /// Each metric of the last decision.
+    pub metrics: Vec<MetricView>,
+    /// The last decision.
+    pub decision: Option<DecisionView>,
+    /// Why nothing is done, if nothing is done.
+    pub standstill: Option<String>,
+    /// Its replicas, by number.
+    pub replicas: Vec<ReplicaView>,
+}
+
+/// A metric against its target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricView {
+    /// Its name.
+    pub metric: String,
+    /// Its value; `None` when it could not be read.
+    pub value: Option<f64>,
+    /// Its target; `None` with thresholds.
+    pub target: Option<f64>,
+}
+
+/// A decision, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionView {
+    /// When it was made.
+    pub at: Moment,
+    /// The count before.
+    pub from: u32,
+    /// The count wanted.
+    pub to: u32,
+    /// Its reason's label.
+    pub reason: String,
+    /// Its reason in words.
+    pub message: String,
+}
+
+/// A replica as it is right now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaView {
+    /// Its name.
+    pub name: String,
+    /// Its container.
+    pub id: ContainerId,
+    /// Its number.
+    pub number: u32,
+    /// What the Engine says.
+    pub state: State,
+    /// What its healthcheck says.
+    pub health: Health,
+    /// What this tool makes of it: serving, starting, draining, stopping, down.
+    pub phase: String,
+    /// Whether nginx sends traffic to it.
+    pub in_nginx: bool,
+    /// Time since its start.
+    pub age: Option<Span>,
+    /// Its first address.
+    pub address: Option<String>,
+    /// Percent of its CPU limit, or of one core.
+    pub cpu: Option<f64>,
+    /// Percent of its memory limit.
+    pub memory: Option<f64>,
+    /// Its image.
+    pub image: String,
+}
+
+/// What outlives a run. Losing it loses history, never replicas.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Recommendations and changes.
+    pub history: History,
+    /// A count held by hand.
+    pub hold: Option<Hold>,
+    /// The last decision.
+    pub last: Option<(Moment, Decision)>,
+    /// The last reading of each replica: the next run measures from there.
+    pub readings: BTreeMap<ContainerId, Reading>,
+    /// Replicas on their way out.
+    pub draining: BTreeSet<ContainerId>,
+}
+
+impl Machine {
+    /// What it shows.
+    pub fn view(&self, now: Moment) -> ServiceView {
+        let in_nginx = |id: &ContainerId| {
+            self.setup.routed
+                && self.routed > 0
+                && self.wanted.iter().flatten().any(|server| &server.id == id)
+        };
+        let mut replicas: Vec<_> = self
+            .members
+            .values()
+            .map(|member| {
+                let replica = &member.replica;
+                let window = self.windows.get(&replica.id);
+                ReplicaView {
+                    name: replica.name.clone(),
+                    id: replica.id.clone(),
+                    number: replica.number,
+                    state: replica.state,
+                    health: replica.health,
+                    phase: member.word().to_owned(),
+                    in_nginx: in_nginx(&replica.id),
+                    age: replica
+                        .started
+                        .filter(|_| replica.state == State::Running)
+                        .map(|started| Span(now.since(started))),
+                    address: replica.addresses.values().next().map(ToString::to_string),
+                    cpu: window.and_then(|w| Some(w.cpu(now, replica.limits.cpus)?.get())),
+                    memory: window.and_then(|w| Some(w.memory(now, replica.limits.memory)?.get())),
+                    image: replica.image.clone(),
+                }
+            })
+            .collect();
+        replicas.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        let bounds = self.setup.autoscaled.then_some(&self.setup.policy);
+        ServiceView {
+            service: self.setup.service.clone(),
+            autoscaled: self.setup.autoscaled,
+            current: self.live(),
+            desired: self.desired,
+            serving: self.serving(),
+            min: bounds.map(|policy| policy.min),
+            max: bounds.map(|policy| policy.max),
+            hold: self.hold,
+            metrics: self
+                .last
+                .iter()
+                .flat_map(|(_, decision)| &decision.proposals)
+                .map(|proposal| MetricView {
+                    metric: proposal.metric.clone(),
+                    value: proposal.value,
+                    target: proposal.target,
+                })
+                .collect(),
+            decision: self.last.as_ref().map(|(at, decision)| DecisionView {
+                at: *at,
+                from: decision.current,
+                to: decision.desired,
+                reason: decision.reason.label().to_owned(),
+                message: decision.message.clone(),
+            }),
+            standstill: self.standstill().map(ToOwned::to_owned),
+            replicas,
+        }
+    }
+
+    /// What it remembers.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            history: self.history.clone(),
+            hold: self.hold,
+            last: self.last.clone(),
+            readings: self
+                .windows
+                .iter()
+                .filter_map(|(id, window)| Some((id.clone(), *window.last()?)))
+                .collect(),
+            draining: self
+                .members
+                .values()
+                .filter(|m| matches!(m.phase, Phase::Draining { .. } | Phase::Leaving { .. }))
+                .map(|m| m.replica.id.clone())
+                .collect(),
+        }
+    }
+}
