@@ -1,0 +1,346 @@
+//! Which files a project is made of, its directory, and the variables that its files may use.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    Request, dotenv,
+    error::{LoadError, Mistake},
+    interpolate::Variables,
+};
+
+/// Names of a compose file, the first that exists wins.
+const NAMES: [&str; 4] = [
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+];
+
+/// Names of the override file beside it.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
+
+/// What was found before any compose file is read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Absolute, in the order they are merged; `-` is standard input.
+    pub(crate) files: Vec<PathBuf>,
+    /// The project directory, absolute.
+    pub(crate) directory: PathBuf,
+    /// The environment and what the env files add to it.
+    pub(crate) variables: Variables,
+    /// Files that matter when they change or appear, beside the compose files.
+    pub(crate) watched: Vec<PathBuf>,
+    /// What should be told.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds the compose files and reads the env files.
+pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
+    let mut found = Found {
+        files: request
+            .files
+            .iter()
+            .map(|file| absolute(request, file))
+            .collect(),
+        directory: PathBuf::new(),
+        variables: request.env.clone(),
+        watched: Vec::new(),
+        warnings: Vec::new(),
+    };
+    // COMPOSE_FILE itself may be set in the env file, so that one is read first …
+    found.directory = project_directory(request, &found.files);
+    found.read_env_files(request)?;
+    if found.files.is_empty() {
+        found.listed_files(request)?;
+    }
+    if found.files.is_empty() {
+        found.search(request)?;
+    }
+    // … and once more, because the files may lie in another directory than was thought.
+    let directory = project_directory(request, &found.files);
+    if directory != found.directory {
+        found.directory = directory;
+        found.read_env_files(request)?;
+    }
+    Ok(found)
+}
+
+/// An absolute path without `.` and `..`; links are not followed, as in compose.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+fn absolute(request: &Request, path: &Path) -> PathBuf {
+    if path == Path::new("-") {
+        path.to_owned()
+    } else {
+        clean(&request.cwd.join(path))
+    }
+}
+
+fn project_directory(request: &Request, files: &[PathBuf]) -> PathBuf {
+    if let Some(directory) = &request.project_directory {
+        return absolute(request, directory);
+    }
+    files
+        .iter()
+        .find(|file| *file != Path::new("-"))
+        .and_then(|file| file.parent())
+        .map_or_else(|| clean(&request.cwd), Path::to_owned)
+}
+
+/// Reads a file as text.
+pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
+    fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Found {
+    fn read_env_files(&mut self, request: &Request) -> Result<(), LoadError> {
+        let asked: Vec<PathBuf> = if request.env_files.is_empty() {
+            let listed = self.variables.get("COMPOSE_ENV_FILES");
+            listed.map_or_else(Vec::new, |list| {
+                list.split(',')
+                    .filter(|file| !file.is_empty())
+                    .map(PathBuf::from)
+                    .collect()
+            })
+        } else {
+            request.env_files.clone()
+        };
+        let mut values = Variables::new();
+        if asked.is_empty() {
+            if is_disabled(request)? {
+                return Ok(());
+            }
+            let path = self.directory.join(".env");
+            self.watch(&path);
+            if path.is_file() {
+                values = self.read_env_file(request, &path, &values)?;
+            }
+        }
+        for file in asked {
+            let path = absolute(request, &file);
+            self.watch(&path);
+            let more = self.read_env_file(request, &path, &values)?;
+            values.extend(more);
+        }
+        for (name, value) in values {
+            self.variables.entry(name).or_insert(value);
+        }
+        Ok(())
+    }
+
+    fn read_env_file(
+        &mut self,
+        request: &Request,
+        path: &Path,
+        earlier: &Variables,
+    ) -> Result<Variables, LoadError> {
+        let text = read(path)?;
+        // Names of an earlier file are known here too, and those of the environment win.
+        let mut unset = BTreeSet::new();
+        let values = dotenv::parse(&text, &self.variables, earlier, &mut unset);
+        self.warn_unset(&unset);
+        values.map_err(|error| {
+            LoadError::Mistakes(vec![Mistake {
+                file: shown(request, path),
+                line: error.line,
+                path: String::new(),
+                message: error.message,
+            }])
+        })
+    }
+
+    /// Warns of names that have no value.
+    pub(crate) fn warn_unset(&mut self, unset: &BTreeSet<String>) {
+        for name in unset {
+            self.warn(format!(
+                "the variable {name} is not set; an empty text is used"
+            ));
+        }
+    }
+
+    /// Adds a warning once.
+    pub(crate) fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn watch(&mut self, path: &Path) {
+        if !self.watched.iter().any(|known| known == path) {
+            self.watched.push(path.to_owned());
+        }
+    }
+
+    fn listed_files(&mut self, request: &Request) -> Result<(), LoadError> {
+        let Some(list) = self.variables.get("COMPOSE_FILE") else {
+            return Ok(());
+        };
+        let separator = self
+            .variables
+            .get("COMPOSE_PATH_SEPARATOR")
+            .filter(|separator| !separator.is_empty())
+            .map_or(":", String::as_str);
+        let files: Vec<_> = list
+            .split(separator)
+            .map(|file| absolute(request, Path::new(file)))
+            .collect();
+        for file in &files {
+            if file != Path::new("-") && !file.exists() {
+                return Err(LoadError::Unreadable {
+                    path: file.clone(),
+                    source: io::Error::from(io::ErrorKind::NotFound),
+                });
+            }
+        }
+        self.files = files;
+        Ok(())
+    }
+
+    fn search(&mut self, request: &Request) -> Result<(), LoadError> {
+        let start = clean(&request.cwd);
+        for directory in start.ancestors() {
+            let hits = existing(directory, &NAMES);
+            let Some(file) = self.choose(hits, "compose files") else {
+                continue;
+            };
+            self.files.push(file);
+            let overrides = existing(directory, &OVERRIDES);
+            if let Some(file) = self.choose(overrides, "override files") {
+                self.files.push(file);
+            }
+            // A file that appears under another name changes the project too.
+            for name in NAMES.iter().chain(&OVERRIDES) {
+                self.watch(&directory.join(name));
+            }
+            return Ok(());
+        }
+        Err(LoadError::NotFound {
+            names: NAMES.to_vec(),
+            directory: start,
+        })
+    }
+
+    fn choose(&mut self, mut hits: Vec<PathBuf>, what: &str) -> Option<PathBuf> {
+        if hits.is_empty() {
+            return None;
+        }
+        if hits.len() > 1 {
+            let names: Vec<_> = hits.iter().map(|hit| hit.display().to_string()).collect();
+            self.warn(format!(
+                "found several {what}: {}; using {}",
+                names.join(", "),
+                names[0]
+            ));
+        }
+        Some(hits.swap_remove(0))
+    }
+}
+
+fn existing(directory: &Path, names: &[&str]) -> Vec<PathBuf> {
+    names
+        .iter()
+        .map(|name| directory.join(name))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+/// Only the environment itself can switch `.env` off.
+fn is_disabled(request: &Request) -> Result<bool, LoadError> {
+    let Some(value) = request.env.get("COMPOSE_DISABLE_ENV_FILE") else {
+        return Ok(false);
+    };
+    match value.as_str() {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err(LoadError::Setting(format!(
+            "COMPOSE_DISABLE_ENV_FILE: found {value:?}, expected true or false"
+        ))),
+    }
+}
+
+/// A path for a message: relative when the file lies below the working directory.
+pub(crate) fn shown(request: &Request, path: &Path) -> String {
+    path.strip_prefix(clean(&request.cwd))
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+/// Makes a project name of any text: lower case letters, digits, `-` and `_`, and in front a
+/// letter or a digit.
+pub(crate) fn normal_name(text: &str) -> String {
+    let name: String = text
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'))
+        .collect();
+    name.trim_start_matches(['_', '-']).to_owned()
+}
+
+/// The project's name: `-p`, then `COMPOSE_PROJECT_NAME`, then `name:` of the files, then the
+/// directory. `named` reads the second to last.
+pub(crate) fn project_name(
+    request: &Request,
+    found: &Found,
+    named: impl FnOnce() -> Result<Option<String>, LoadError>,
+) -> Result<String, LoadError> {
+    let given = [
+        ("--project-name", request.project_name.as_ref()),
+        (
+            "COMPOSE_PROJECT_NAME",
+            found.variables.get("COMPOSE_PROJECT_NAME"),
+        ),
+    ];
+    for (origin, name) in given {
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        if normal_name(name) != *name {
+            return Err(LoadError::Setting(format!(
+                "{origin}: found {name:?}, expected only lower case letters, digits, - and _, \
+                 starting with a letter or a digit"
+            )));
+        }
+        return Ok(name.clone());
+    }
+    let name = match named()? {
+        Some(name) => normal_name(&name),
+        None => normal_name(
+            &found
+                .directory
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy(),
+        ),
+    };
+    if name.is_empty() {
+        return Err(LoadError::Setting(
+            "the project has no name: give one with --project-name or `name:`".into(),
+        ));
+    }
+    Ok(name)
+}

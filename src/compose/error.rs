@@ -1,0 +1,122 @@
+//! What can be wrong with a compose file, each mistake with its place.
+
+use std::{fmt, io, path::PathBuf};
+
+use super::tree::{KeyPath, Sources, Spot};
+
+/// One mistake in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file as it is shown; empty when the mistake is in no file.
+    pub file: String,
+    /// Counted from 1; 0 when it is not known.
+    pub line: usize,
+    /// Keys from the root of the file, like `services.web.ports[0]`; may be empty.
+    pub path: String,
+    /// What was found and what is allowed, as a fragment.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.file.is_empty() {
+            f.write_str(&self.file)?;
+            if self.line > 0 {
+                write!(f, ":{}", self.line)?;
+            }
+            f.write_str(": ")?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a project could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// No compose file was named and none was found.
+    #[error(
+        "no compose file found: looked for {} in {} and its parent directories",
+        names.join(", "),
+        directory.display()
+    )]
+    NotFound {
+        /// The names that were looked for.
+        names: Vec<&'static str>,
+        /// Where the search began.
+        directory: PathBuf,
+    },
+    /// A file that was asked for cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A value from the command line or the environment is wrong.
+    #[error("{0}")]
+    Setting(String),
+    /// The files have mistakes: all that were found, in the order of files and lines.
+    #[error("{}", lines(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+impl LoadError {
+    /// Whether it is the plain case of a directory without a compose file.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// The mistakes, when the files were read.
+    pub fn mistakes(&self) -> &[Mistake] {
+        match self {
+            Self::Mistakes(mistakes) => mistakes,
+            Self::NotFound { .. } | Self::Unreadable { .. } | Self::Setting(_) => &[],
+        }
+    }
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Collects mistakes while reading goes on, so that all are reported at once.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes(Vec<(Spot, String, String)>);
+
+impl Mistakes {
+    /// Notes a mistake at a place. The same one twice (a value that several services share) is
+    /// noted once.
+    pub(crate) fn add(&mut self, at: Spot, path: &KeyPath, message: impl Into<String>) {
+        let mistake = (at, path.to_string(), message.into());
+        let known = |(spot, _, message): &(Spot, String, String)| {
+            *spot == mistake.0 && *message == mistake.2 && at.line > 0
+        };
+        if !self.0.iter().any(known) {
+            self.0.push(mistake);
+        }
+    }
+
+    /// Whether there is none so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in the order of files and lines.
+    pub(crate) fn finish(mut self, sources: &Sources) -> LoadError {
+        self.0.sort_by_key(|(at, ..)| *at);
+        let mistakes = self.0.into_iter().map(|(at, path, message)| Mistake {
+            file: sources.shown(at).to_owned(),
+            line: at.line,
+            path,
+            message,
+        });
+        LoadError::Mistakes(mistakes.collect())
+    }
+}

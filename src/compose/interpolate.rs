@@ -1,0 +1,263 @@
+//! `$VAR` and `${VAR…}` in values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    error::Mistakes,
+    tree::{KeyPath, Node, Value},
+};
+
+/// Variables by name.
+pub(crate) type Variables = BTreeMap<String, String>;
+
+/// Why a text cannot be interpolated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    /// It is no template.
+    #[error("invalid interpolation format in {0:?}; to mean a literal $, write $$")]
+    Format(String),
+    /// `${NAME?…}` without a value.
+    #[error("required variable {name} is missing a value{}", told(.message))]
+    Required {
+        /// The variable.
+        name: String,
+        /// What the file says about it.
+        message: String,
+    },
+}
+
+fn told(message: &str) -> String {
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(": {message}")
+    }
+}
+
+/// Replaces the variables in a text; names that have no value are added to `unset`.
+pub(crate) fn substitute(
+    text: &str,
+    variables: &Variables,
+    unset: &mut BTreeSet<String>,
+) -> Result<String, TemplateError> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix('{') {
+            let end = closing_brace(after).ok_or_else(|| TemplateError::Format(text.to_owned()))?;
+            out.push_str(&braced(&after[..end], text, variables, unset)?);
+            rest = &after[end + 1..];
+        } else {
+            let name = &rest[..name_length(rest)];
+            if name.is_empty() {
+                out.push('$');
+            } else {
+                out.push_str(&value_of(name, variables, unset));
+                rest = &rest[name.len()..];
+            }
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn value_of(name: &str, variables: &Variables, unset: &mut BTreeSet<String>) -> String {
+    variables.get(name).cloned().unwrap_or_else(|| {
+        unset.insert(name.to_owned());
+        String::new()
+    })
+}
+
+fn name_length(text: &str) -> usize {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return 0;
+    }
+    text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len())
+}
+
+/// The brace that closes an opened `${`. Only `${` opens another one: in `${A:-{x}}` the first
+/// brace closes and the second is text.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut open = 1;
+    let mut previous = ' ';
+    for (at, char) in text.char_indices() {
+        match char {
+            '{' if previous == '$' => open += 1,
+            '}' => {
+                open -= 1;
+                if open == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+        previous = char;
+    }
+    None
+}
+
+fn braced(
+    inside: &str,
+    text: &str,
+    variables: &Variables,
+    unset: &mut BTreeSet<String>,
+) -> Result<String, TemplateError> {
+    let wrong = || TemplateError::Format(text.to_owned());
+    let (name, operation) = inside.split_at(name_length(inside));
+    if name.is_empty() {
+        return Err(wrong());
+    }
+    if operation.is_empty() {
+        return Ok(value_of(name, variables, unset));
+    }
+    let (unless_empty, operation) = operation
+        .strip_prefix(':')
+        .map_or((false, operation), |rest| (true, rest));
+    let value = variables
+        .get(name)
+        .filter(|value| !unless_empty || !value.is_empty());
+    let mut operator = operation.chars();
+    let operator_char = operator.next();
+    if !matches!(operator_char, Some('-' | '+' | '?')) {
+        return Err(wrong());
+    }
+    // Compose works the word out even where it is not used, so its mistakes count; only a warning
+    // about a variable that nothing depends on would be noise.
+    let mut missing = BTreeSet::new();
+    let word = substitute(operator.as_str(), variables, &mut missing)?;
+    let (used, result) = match (operator_char, value) {
+        (Some('+'), None) => (false, String::new()),
+        (Some('+'), Some(_)) | (Some('-'), None) => (true, word),
+        (Some('?'), None) => {
+            return Err(TemplateError::Required {
+                name: name.to_owned(),
+                message: word,
+            });
+        }
+        (_, Some(value)) => (false, value.clone()),
+        (_, None) => return Err(wrong()),
+    };
+    if used {
+        unset.extend(missing);
+    }
+    Ok(result)
+}
+
+/// Replaces the variables in every text below a node. Keys are left alone.
+pub(crate) fn tree(
+    node: &mut Node,
+    path: &KeyPath,
+    variables: &Variables,
+    unset: &mut BTreeSet<String>,
+    mistakes: &mut Mistakes,
+) {
+    let at = node.at;
+    match &mut node.value {
+        Value::Text(text) if text.contains('$') => match substitute(text, variables, unset) {
+            // Below `x-autoscale` a number may come from a variable too: `max: ${MAX:-8}`.
+            Ok(new) if path.0.iter().any(|key| key == "x-autoscale") => node.value = retyped(new),
+            Ok(new) => *text = new,
+            Err(error) => mistakes.add(at, path, error.to_string()),
+        },
+        Value::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                tree(item, &path.item(index), variables, unset, mistakes);
+            }
+        }
+        Value::Map(map) => {
+            for (key, item) in map {
+                tree(item, &path.key(key), variables, unset, mistakes);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn retyped(text: String) -> Value {
+    if let Ok(number) = text.parse() {
+        return Value::Int(number);
+    }
+    if text.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && let Ok(number) = text.parse()
+    {
+        return Value::Float(number);
+    }
+    match text.as_str() {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ => Value::Text(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(text: &str) -> String {
+        let variables = Variables::from([
+            ("S".to_owned(), "set".to_owned()),
+            ("E".to_owned(), String::new()),
+        ]);
+        let mut unset = BTreeSet::new();
+        match substitute(text, &variables, &mut unset) {
+            Ok(out) if unset.is_empty() => out,
+            Ok(out) => format!("{out} unset: {unset:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_that_of_compose() {
+        for (text, expected) in [
+            ("$S-${S}x$S", "set-setxset"),
+            ("$$S $${S}", "$S ${S}"),
+            ("$ $1 $- a$", "$ $1 $- a$"),
+            ("$U", " unset: {\"U\"}"),
+            ("${U-d} ${E-d} ${S-d}", "d  set"),
+            ("${U:-d} ${E:-d} ${S:-d}", "d d set"),
+            ("${U+a}|${E+a}|${S+a}", "|a|a"),
+            ("${U:+a}|${E:+a}|${S:+a}", "||a"),
+            ("${S?no} ${E?no}", "set "),
+            ("${U:-${S}}", "set"),
+            ("${U:-${V:-x}}}", "x}"),
+            ("${U:-a+b}", "a+b"),
+            ("${U:-{x}}", "{x}"),
+            ("${S:-$U}${U+$V}", "set"),
+            ("${U:-$V}", " unset: {\"V\"}"),
+            ("${U:-$$x}", "$x"),
+            ("${s}", " unset: {\"s\"}"),
+        ] {
+            assert_eq!(run(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_required_variable_says_what_the_file_says() {
+        assert_eq!(run("${U?}"), "required variable U is missing a value");
+        assert_eq!(
+            run("${E:?set $S first}"),
+            "required variable E is missing a value: set set first"
+        );
+        for text in ["${U:-${V:?boo}}", "${S:-${V:?boo}}", "${U+${V:?boo}}"] {
+            assert_eq!(run(text), "required variable V is missing a value: boo");
+        }
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused() {
+        for text in [
+            "${", "${}", "${1}", "${U:=x}", "${S/a/b}", "${#S}", "${S", "x${S y}",
+        ] {
+            assert_eq!(
+                run(text),
+                format!("invalid interpolation format in {text:?}; to mean a literal $, write $$")
+            );
+        }
+    }
+}

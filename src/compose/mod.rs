@@ -1,0 +1,230 @@
+//! Reading a project's compose files: from files, flags and environment to the model in
+//! [`project`](crate::project) and the policies in [`policy`](crate::policy).
+//!
+//! The way of a value: `discover` finds the files and the variables, `yaml` makes trees whose values
+//! know their line, `files` interpolates them and lays them over each other (`merge`), `schema`
+//! refuses unknown keys, `service` and `attach` read what this tool needs, `consistency` checks what
+//! refers to what, `policies` reads `x-autoscale`. All mistakes are reported at once.
+//!
+//! A valid compose file is never refused for a key that is not read here. Nothing is written, no
+//! daemon is asked, and the process environment is not looked at: all that comes in is in [`Request`].
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use indexmap::IndexMap;
+
+use self::{
+    discover::Found,
+    files::Files,
+    service::Reader,
+    tree::{KeyPath, Map, Node, Spot},
+};
+use crate::{
+    policy::{Policy, Settings},
+    project::{Project, Service},
+};
+
+mod attach;
+mod consistency;
+mod discover;
+mod dotenv;
+mod error;
+mod files;
+mod interpolate;
+mod merge;
+mod policies;
+mod ports;
+pub mod render;
+mod schema;
+mod service;
+mod tree;
+mod typed;
+mod words;
+mod yaml;
+
+pub use error::{LoadError, Mistake};
+
+/// What to load: the flags and the environment of a command.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// `--file`, in order; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// `--project-name`.
+    pub project_name: Option<String>,
+    /// `--project-directory`.
+    pub project_directory: Option<PathBuf>,
+    /// `--env-file`, in order.
+    pub env_files: Vec<PathBuf>,
+    /// `--profile`; none leaves it to `COMPOSE_PROFILES`.
+    pub profiles: Vec<String>,
+    /// The working directory, absolute.
+    pub cwd: PathBuf,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// Services that the command line names: they are on whatever their profiles.
+    pub named_services: Vec<String>,
+    /// The text of standard input, for a file named `-`.
+    pub stdin: Option<String>,
+}
+
+/// A project that was read without a mistake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The project.
+    pub project: Project,
+    /// The project's `x-autoscale`.
+    pub settings: Settings,
+    /// The policies of the enabled services that have one.
+    pub policies: IndexMap<String, Policy>,
+    /// What should be told and stops nothing.
+    pub warnings: Vec<String>,
+    /// Files whose change, appearance or end calls for loading again.
+    pub watched: Vec<PathBuf>,
+}
+
+/// Loads a project.
+pub fn load(request: &Request) -> Result<Loaded, LoadError> {
+    let mut found = discover::discover(request)?;
+    let mut files = Files::new(request);
+    let mut documents = Vec::new();
+    for path in &found.files {
+        let base = found.directory.clone();
+        documents.push((path.clone(), files.documents(path, &base)?));
+    }
+    let name = discover::project_name(request, &found, || written_name(&documents, &found))?;
+    found
+        .variables
+        .insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+    let root = files.model(documents, &found.directory, &found.variables, &[])?;
+    if files.mistakes.is_empty() && root.as_map().is_some_and(Map::is_empty) {
+        let message = "the compose file is empty";
+        let at = Spot::default();
+        files.mistakes.add(at, &KeyPath::default(), message);
+    }
+    if !files.mistakes.is_empty() {
+        return Err(files.mistakes.finish(&files.sources));
+    }
+    found.warn_unset(&files.unset);
+    assemble(request, found, files, &root, name)
+}
+
+/// The last `name:` of the files, interpolated.
+fn written_name(
+    documents: &[(PathBuf, Vec<Node>)],
+    found: &Found,
+) -> Result<Option<String>, LoadError> {
+    let written = documents
+        .iter()
+        .flat_map(|(_, documents)| documents)
+        .filter_map(|document| document.get("name")?.as_text())
+        .rfind(|name| !name.is_empty());
+    // What is unset here is unset again when the whole file is interpolated.
+    let mut unset = std::collections::BTreeSet::new();
+    written
+        .map(|text| interpolate::substitute(text, &found.variables, &mut unset))
+        .transpose()
+        .map_err(|error| LoadError::Setting(format!("name: {error}")))
+}
+
+fn assemble(
+    request: &Request,
+    mut found: Found,
+    files: Files<'_>,
+    root: &Node,
+    name: String,
+) -> Result<Loaded, LoadError> {
+    let Files {
+        sources,
+        mut mistakes,
+        warnings,
+        watched,
+        ..
+    } = files;
+    schema::check(root, &mut mistakes);
+    for warning in warnings {
+        found.warn(warning);
+    }
+    let profiles = profiles(request, &found);
+    let mut services = IndexMap::new();
+    let mut disabled = Vec::new();
+    let mut reader = Reader {
+        root,
+        project: &name,
+        sources: &sources,
+        home: request.env.get("HOME").map(String::as_str),
+        mistakes: &mut mistakes,
+        warnings: &mut found.warnings,
+        conflicts: Vec::new(),
+    };
+    for (key, node) in root
+        .get("services")
+        .and_then(Node::as_map)
+        .into_iter()
+        .flatten()
+    {
+        if node.as_map().is_none() {
+            continue;
+        }
+        let service = reader.service(key, node);
+        let conflicts = std::mem::take(&mut reader.conflicts);
+        if is_enabled(&service, &profiles, &request.named_services) {
+            for (at, path, message) in conflicts {
+                reader.mistakes.add(at, &path, message);
+            }
+            services.insert(key.clone(), service);
+        } else {
+            disabled.push(key.clone());
+        }
+    }
+    consistency::check(root, &services, &mut mistakes);
+    let (settings, mut policies) = policies::read(root, &mut mistakes);
+    if !mistakes.is_empty() {
+        return Err(mistakes.finish(&sources));
+    }
+    policies.retain(|name, _| services.contains_key(name));
+
+    let mut all = Vec::new();
+    let read = sources.0.into_iter().map(|source| source.path);
+    for path in read.chain(found.watched).chain(watched) {
+        if path != Path::new("-") && !all.contains(&path) {
+            all.push(path);
+        }
+    }
+    Ok(Loaded {
+        project: Project {
+            name,
+            working_dir: found.directory,
+            config_files: found.files,
+            services,
+            disabled_services: disabled,
+        },
+        settings,
+        policies,
+        warnings: found.warnings,
+        watched: all,
+    })
+}
+
+fn profiles(request: &Request, found: &Found) -> Vec<String> {
+    if !request.profiles.is_empty() {
+        return request.profiles.clone();
+    }
+    let listed = found.variables.get("COMPOSE_PROFILES");
+    listed.map_or_else(Vec::new, |list| {
+        list.split(',').map(|name| name.trim().to_owned()).collect()
+    })
+}
+
+fn is_enabled(service: &Service, active: &[String], named: &[String]) -> bool {
+    service.profiles.is_empty()
+        || named.contains(&service.name)
+        || active
+            .iter()
+            .any(|profile| profile == "*" || service.profiles.contains(profile))
+}
+
+#[cfg(test)]
+mod tests;

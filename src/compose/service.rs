@@ -1,0 +1,454 @@
+//! From the merged tree of a service to the model: the fields with a value of their own.
+
+use std::collections::BTreeMap;
+
+use docker_compose_types as spec;
+use indexmap::IndexMap;
+
+use super::{
+    error::Mistakes,
+    merge,
+    tree::{KeyPath, Node, Sources, Spot, Value},
+    typed::{self, Kind},
+    words,
+};
+use crate::{
+    project::{Healthcheck, Hook, Limits, Service},
+    units::{Bytes, Span},
+};
+
+/// What reading a service needs to know of the project, and where it notes what it finds.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    /// The whole merged tree.
+    pub(crate) root: &'a Node,
+    /// The project's name.
+    pub(crate) project: &'a str,
+    /// For paths relative to the file they are written in.
+    pub(crate) sources: &'a Sources,
+    /// What `~` stands for.
+    pub(crate) home: Option<&'a str>,
+    /// What is wrong.
+    pub(crate) mistakes: &'a mut Mistakes,
+    /// What should be told.
+    pub(crate) warnings: &'a mut Vec<String>,
+    /// What is said twice and differently: wrong only in a service that is enabled.
+    pub(crate) conflicts: Vec<(Spot, KeyPath, String)>,
+}
+
+impl Reader<'_> {
+    /// Reads one service.
+    pub(crate) fn service(&mut self, name: &str, node: &Node) -> Service {
+        let path = KeyPath::of(["services", name]);
+        let build = node.get("build").is_some();
+        let image = self
+            .text(node, &path, "image")
+            .filter(|image| !image.is_empty());
+        let mut service = Service {
+            name: name.to_owned(),
+            image: image.or_else(|| build.then(|| format!("{}-{name}", self.project))),
+            build,
+            container_name: self.text(node, &path, "container_name"),
+            scale: self.scale(node, &path),
+            ports: self.ports(node, &path),
+            expose: self.expose(node, &path),
+            healthcheck: self.healthcheck(node, &path),
+            network_mode: self.text(node, &path, "network_mode"),
+            volumes: self.volumes(node, &path),
+            depends_on: self.depends_on(node, &path),
+            profiles: self.texts(node, &path, "profiles"),
+            stop_signal: self.text(node, &path, "stop_signal"),
+            stop_grace_period: self.span(node, &path, "stop_grace_period"),
+            post_start: self.hooks(node, &path, "post_start"),
+            pre_stop: self.hooks(node, &path, "pre_stop"),
+            limits: self.limits(node, &path),
+            mac_address: node.get("mac_address").is_some(),
+            labels: self.labels(node, &path),
+            ..Service::default()
+        };
+        self.networks(&mut service, node, &path);
+        self.uploads(&mut service, node, &path);
+        service
+    }
+
+    /// Notes a value that is not what it should be.
+    pub(crate) fn wrong(&mut self, node: &Node, path: &KeyPath, expected: &str) {
+        let message = format!("found {node}, expected {expected}");
+        self.mistakes.add(node.at, path, message);
+    }
+
+    fn text(&mut self, node: &Node, path: &KeyPath, key: &str) -> Option<String> {
+        let node = node.get(key)?;
+        if node.as_text().is_none() {
+            self.wrong(node, &path.key(key), "a text (put it in quotes)");
+        }
+        node.as_text().map(ToOwned::to_owned)
+    }
+
+    /// The items of a list, or nothing when the key is missing; notes what is no list.
+    pub(crate) fn items<'n>(&mut self, node: &'n Node, path: &KeyPath, key: &str) -> &'n [Node] {
+        let Some(node) = node.get(key) else {
+            return &[];
+        };
+        if node.as_list().is_none() {
+            self.wrong(node, &path.key(key), "a list");
+        }
+        node.as_list().unwrap_or(&[])
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, node: &Node, path: &KeyPath, key: &str) -> Vec<String> {
+        let items = self.items(node, path, key);
+        let mut texts = Vec::new();
+        for (at, item) in items.iter().enumerate() {
+            match item.as_text() {
+                Some(text) if texts.iter().any(|known| known == text) => {}
+                Some(text) => texts.push(text.to_owned()),
+                None => self.wrong(item, &path.key(key).item(at), "a text"),
+            }
+        }
+        texts
+    }
+
+    /// `KEY=value` pairs, from a list or a map; the last of a name counts. `KEY` alone has no value.
+    fn pairs(
+        &mut self,
+        node: &Node,
+        path: &KeyPath,
+        key: &str,
+    ) -> IndexMap<String, Option<String>> {
+        let Some(node) = node.get(key) else {
+            return IndexMap::new();
+        };
+        let path = path.key(key);
+        if !matches!(node.value, Value::List(_) | Value::Map(_)) {
+            self.wrong(node, &path, "a map, or a list of KEY=value");
+            return IndexMap::new();
+        }
+        let mut pairs = IndexMap::new();
+        for entry in merge::into_entries(node.clone()) {
+            let Some(text) = entry.scalar() else {
+                self.wrong(&entry, &path, "a text, a number or a boolean as value");
+                continue;
+            };
+            let (key, value) = text
+                .split_once('=')
+                .map_or((text.as_str(), None), |(key, value)| (key, Some(value)));
+            pairs.insert(key.to_owned(), value.map(ToOwned::to_owned));
+        }
+        pairs
+    }
+
+    fn labels(&mut self, node: &Node, path: &KeyPath) -> BTreeMap<String, String> {
+        let pairs = self.pairs(node, path, "labels");
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key, value.unwrap_or_default()))
+            .collect()
+    }
+
+    fn span(&mut self, node: &Node, path: &KeyPath, key: &str) -> Option<Span> {
+        let text = self.text(node, path, key)?;
+        let span = words::duration(&text);
+        if let (None, Some(node)) = (span, node.get(key)) {
+            self.wrong(
+                node,
+                &path.key(key),
+                "a duration with its unit, like 30s or 1m30s",
+            );
+        }
+        span
+    }
+
+    fn count(&mut self, node: &Node, path: &KeyPath) -> Option<u32> {
+        let number = typed::cast(node, Kind::Whole, self.warnings).ok();
+        let number = number
+            .and_then(|number| number.as_u64())
+            .and_then(|number| u32::try_from(number).ok());
+        if number.is_none() {
+            self.wrong(node, path, "a whole number of at least 0");
+        }
+        number
+    }
+
+    fn scale(&mut self, node: &Node, path: &KeyPath) -> Option<u32> {
+        let mut read = |node: Option<&Node>, path: KeyPath| self.count(node?, &path);
+        let scale = read(node.get("scale"), path.key("scale"));
+        let deploy = node.get("deploy").filter(|deploy| !deploy.is_null());
+        let replicas = read(
+            deploy.and_then(|deploy| deploy.get("replicas")),
+            path.key("deploy").key("replicas"),
+        );
+        if let Some(deploy) = deploy
+            && deploy.as_map().is_none()
+        {
+            self.wrong(deploy, &path.key("deploy"), "a map");
+        }
+        if let (Some(scale), Some(replicas)) = (scale, replicas)
+            && scale != replicas
+        {
+            let at = node.spot_of(&["deploy", "replicas"]);
+            let message = "can't set distinct values on 'scale' and 'deploy.replicas'";
+            self.conflicts.push((at, path.clone(), message.to_owned()));
+        }
+        scale.or(replicas)
+    }
+
+    fn healthcheck(&mut self, node: &Node, path: &KeyPath) -> Option<Healthcheck> {
+        let (node, path) = (node.get("healthcheck")?, path.key("healthcheck"));
+        let keys = [
+            ("test", Kind::TextOrTexts),
+            ("interval", Kind::Text),
+            ("timeout", Kind::Text),
+            ("retries", Kind::Whole),
+            ("start_period", Kind::Text),
+            ("start_interval", Kind::Text),
+            ("disable", Kind::Flag),
+        ];
+        let check: spec::Healthcheck =
+            typed::read(node, &path, &keys, self.mistakes, self.warnings)?;
+        let test = match check.test {
+            None => Vec::new(),
+            Some(spec::HealthcheckTest::Single(line)) => vec!["CMD-SHELL".to_owned(), line],
+            Some(spec::HealthcheckTest::Multiple(words)) => words,
+        };
+        let kind = test.first().map(String::as_str);
+        if !matches!(kind, None | Some("NONE" | "CMD" | "CMD-SHELL")) {
+            let at = node.spot_of(&["test"]);
+            let message = "must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\"";
+            self.mistakes.add(at, &path.key("test"), message);
+        }
+        let healthcheck = Healthcheck {
+            interval: self.span(node, &path, "interval"),
+            timeout: self.span(node, &path, "timeout"),
+            retries: u32::try_from(check.retries).ok().filter(|n| *n > 0),
+            start_period: self.span(node, &path, "start_period"),
+            start_interval: self.span(node, &path, "start_interval"),
+            test,
+        };
+        let off = check.disable || healthcheck.test.first().is_some_and(|kind| kind == "NONE");
+        (!off).then_some(healthcheck)
+    }
+
+    fn depends_on(&mut self, node: &Node, path: &KeyPath) -> IndexMap<String, String> {
+        let mut all = IndexMap::new();
+        if let Some(node) = node.get("depends_on") {
+            let path = path.key("depends_on");
+            let mut named = node.clone();
+            let short = named.as_list().is_some();
+            merge::keys_to_map(&mut named);
+            if named.as_map().is_none() {
+                self.wrong(node, &path, "a list or a map of services");
+            }
+            for (name, entry) in named.as_map().into_iter().flatten() {
+                let condition = if short {
+                    Some("service_started".to_owned())
+                } else {
+                    self.condition(entry, &path.key(name))
+                };
+                all.extend(condition.map(|condition| (name.clone(), condition)));
+            }
+        }
+        for name in self.implied(node, path) {
+            all.entry(name)
+                .or_insert_with(|| "service_started".to_owned());
+        }
+        all
+    }
+
+    fn condition(&mut self, node: &Node, path: &KeyPath) -> Option<String> {
+        let keys = [
+            ("condition", Kind::Text),
+            ("restart", Kind::Flag),
+            ("required", Kind::Flag),
+        ];
+        let entry: spec::DependsCondition =
+            typed::read(node, path, &keys, self.mistakes, self.warnings)?;
+        let known = [
+            "service_started",
+            "service_healthy",
+            "service_completed_successfully",
+        ];
+        if !known.contains(&entry.condition.as_str()) {
+            let message = format!("found {:?}, expected {}", entry.condition, known.join(", "));
+            let at = node.spot_of(&["condition"]);
+            self.mistakes.add(at, &path.key("condition"), message);
+            return None;
+        }
+        Some(entry.condition)
+    }
+
+    /// Services that other keys refer to: compose starts those first as well.
+    fn implied(&mut self, node: &Node, path: &KeyPath) -> Vec<String> {
+        let before_colon = |text: &str| text.split(':').next().unwrap_or_default().to_owned();
+        let mut names: Vec<String> = self
+            .texts(node, path, "links")
+            .iter()
+            .map(|link| before_colon(link))
+            .collect();
+        for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
+            let other = node.get(key).and_then(Node::as_text);
+            let other = other.and_then(|text| text.strip_prefix("service:"));
+            names.extend(other.map(ToOwned::to_owned));
+        }
+        let from = self.texts(node, path, "volumes_from");
+        names.extend(
+            from.iter()
+                .filter(|from| !from.starts_with("container:"))
+                .map(|from| before_colon(from)),
+        );
+        names
+    }
+
+    fn hooks(&mut self, node: &Node, path: &KeyPath, key: &str) -> Vec<Hook> {
+        let items = self.items(node, path, key);
+        let path = path.key(key);
+        items
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| self.hook(item, &path.item(at)))
+            .collect()
+    }
+
+    fn hook(&mut self, node: &Node, path: &KeyPath) -> Option<Hook> {
+        if node.as_map().is_none() {
+            self.wrong(node, path, "a map with a command");
+            return None;
+        }
+        let privileged = node.get("privileged").is_some_and(|flag| {
+            typed::cast(flag, Kind::Flag, self.warnings)
+                .is_ok_and(|flag| flag.as_bool() == Some(true))
+        });
+        let environment = self.pairs(node, path, "environment");
+        Some(Hook {
+            command: self.command(node, path)?,
+            user: self.text(node, path, "user"),
+            privileged,
+            working_dir: self.text(node, path, "working_dir"),
+            environment: environment
+                .into_iter()
+                .map(|(key, value)| match value {
+                    Some(value) => format!("{key}={value}"),
+                    None => key,
+                })
+                .collect(),
+        })
+    }
+
+    fn command(&mut self, node: &Node, path: &KeyPath) -> Option<Vec<String>> {
+        let path = path.key("command");
+        let Some(node) = node.get("command") else {
+            self.mistakes
+                .add(node.at, &path, "is required: what to run");
+            return None;
+        };
+        if let Some(line) = node.as_text() {
+            return match words::split(line) {
+                Ok(words) => Some(words),
+                Err(expected) => {
+                    self.wrong(node, &path, expected);
+                    None
+                }
+            };
+        }
+        let words: Option<Vec<_>> = node.as_list().and_then(|items| {
+            let texts = items
+                .iter()
+                .map(|item| item.as_text().map(ToOwned::to_owned));
+            texts.collect()
+        });
+        if words.is_none() {
+            self.wrong(node, &path, "a text or a list of texts");
+        }
+        words
+    }
+
+    fn limits(&mut self, node: &Node, path: &KeyPath) -> Limits {
+        let below = ["deploy", "resources", "limits"];
+        let mut deploy = Some(node);
+        let mut deploy_path = path.clone();
+        for key in below {
+            deploy = deploy.and_then(|node| node.get(key));
+            deploy_path = deploy_path.key(key);
+        }
+        let keys = [("cpus", Kind::Word), ("memory", Kind::Text)];
+        let limits: spec::Limits = deploy
+            .filter(|node| !node.is_null())
+            .and_then(|node| typed::read(node, &deploy_path, &keys, self.mistakes, self.warnings))
+            .unwrap_or_default();
+        let mut cpus = limits
+            .cpus
+            .and_then(|text| self.number(&text, deploy?.get("cpus")?, &deploy_path.key("cpus")));
+        let mut memory = limits
+            .memory
+            .and_then(|text| self.size(&text, deploy?.get("memory")?, &deploy_path.key("memory")));
+        let own_cpus = node.get("cpus").and_then(|node| {
+            self.number(&node.scalar().unwrap_or_default(), node, &path.key("cpus"))
+        });
+        let own_memory = node.get("mem_limit").and_then(|node| {
+            self.size(
+                &node.scalar().unwrap_or_default(),
+                node,
+                &path.key("mem_limit"),
+            )
+        });
+        if let Some(deploy) = deploy {
+            for (one, differs) in [
+                (
+                    "cpus",
+                    own_cpus.is_some() && own_cpus != Some(cpus.unwrap_or(0.0)),
+                ),
+                (
+                    "mem_limit",
+                    own_memory.is_some() && own_memory != Some(memory.unwrap_or(Bytes(0))),
+                ),
+            ] {
+                let other = if one == "cpus" { "cpus" } else { "memory" };
+                if differs {
+                    let message = format!(
+                        "can't set distinct values on '{one}' and 'deploy.resources.limits.{other}'"
+                    );
+                    self.conflicts.push((deploy.at, path.clone(), message));
+                }
+            }
+        }
+        memory = memory.or(own_memory);
+        // 0 is compose's way to say "no limit".
+        cpus = cpus.or(own_cpus).filter(|cpus| *cpus > 0.0);
+        Limits {
+            cpus: cpus.or_else(|| quota(node)),
+            memory: memory.filter(|memory| memory.0 > 0),
+        }
+    }
+
+    fn number(&mut self, text: &str, node: &Node, path: &KeyPath) -> Option<f64> {
+        let number = text
+            .parse()
+            .ok()
+            .filter(|n: &f64| n.is_finite() && *n >= 0.0);
+        if number.is_none() {
+            self.wrong(node, path, "a number of cores, like 0.5");
+        }
+        number
+    }
+
+    fn size(&mut self, text: &str, node: &Node, path: &KeyPath) -> Option<Bytes> {
+        // -1 is the Engine's word for "no limit".
+        if text == "-1" {
+            return Some(Bytes(0));
+        }
+        let size = text.parse().ok();
+        if size.is_none() {
+            self.wrong(node, path, "a size like 512m or 1.5g");
+        }
+        size
+    }
+}
+
+/// A quota of a period is a number of cores too.
+fn quota(node: &Node) -> Option<f64> {
+    let number = |key| node.get(key)?.scalar()?.parse::<f64>().ok();
+    let period = number("cpu_period").filter(|period| *period > 0.0);
+    let cpus = number("cpu_quota")? / period.unwrap_or(100_000.0);
+    (cpus > 0.0).then_some(cpus)
+}

@@ -1,0 +1,119 @@
+//! Small texts with a grammar: command lines and Go's durations.
+
+use std::time::Duration;
+
+use crate::units::Span;
+
+/// Splits a command line as compose does: on blanks, with quotes and backslashes, without a shell.
+pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            c if c.is_whitespace() => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().push(
+                chars
+                    .next()
+                    .ok_or("a character behind the last backslash")?,
+            ),
+            quote @ ('"' | '\'') => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next().ok_or("a closing quote")? {
+                        c if c == quote => break,
+                        '\\' if quote == '"' => match chars.next().ok_or("a closing quote")? {
+                            c @ ('"' | '\\' | '$' | '`') => word.push(c),
+                            c => word.extend(['\\', c]),
+                        },
+                        c => word.push(c),
+                    }
+                }
+            }
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// Reads a duration as compose writes it: `1m30s`, `1.5s`, `300ms`, `2d`.
+pub(crate) fn duration(text: &str) -> Option<Span> {
+    if text == "0" {
+        return Some(Span::default());
+    }
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        total += number
+            * match &rest[..letters] {
+                "ns" => 1e-9,
+                "us" | "µs" | "μs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                "d" => 86400.0,
+                "w" => 604_800.0,
+                _ => return None,
+            };
+        rest = &rest[letters..];
+    }
+    if text.is_empty() {
+        return None;
+    }
+    // Whole nanoseconds: 1.1 s is not exact as a float.
+    Duration::try_from_secs_f64((total * 1e9).round() / 1e9)
+        .ok()
+        .map(Span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_are_split_without_a_shell() {
+        for (text, expected) in [
+            ("a  b", vec!["a", "b"]),
+            ("sh -c 'a  \"b\" $C'", vec!["sh", "-c", "a  \"b\" $C"]),
+            (r#"a "b \" c" d\ e"#, vec!["a", "b \" c", "d e"]),
+            ("a '' b", vec!["a", "", "b"]),
+            ("a && b > c", vec!["a", "&&", "b", ">", "c"]),
+            ("", vec![]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(ToOwned::to_owned).collect();
+            assert_eq!(split(text), Ok(expected), "{text}");
+        }
+        assert_eq!(split("a 'b"), Err("a closing quote"));
+    }
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, millis) in [
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("1.5s", 1500),
+            ("1h0m0.1s", 3_600_100),
+            ("300ms", 300),
+            ("1d2h", 93_600_000),
+            ("0", 0),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                duration(text),
+                Some(Span(Duration::from_millis(millis))),
+                "{text}"
+            );
+        }
+        for wrong in ["", "10", "s", "-5s", "1x", "1s5", "1..5s"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+}
