@@ -1,0 +1,261 @@
+//! From the Engine's description of a container to a [`Replica`]. Pure.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthStatusEnum,
+    HostConfig, PortMap,
+};
+
+use crate::{
+    engine::{EngineError, docker::facts::Api},
+    project::{ContainerId, Fixed, Health, Limits, MountPoint, Replica, State, labels},
+    units::{Bytes, Moment},
+};
+
+/// The scheduler period that the kernel takes when only a quota is set, in microseconds.
+const DEFAULT_PERIOD: i64 = 100_000;
+
+/// What the rest of the tool needs to know of an inspected container.
+pub(super) fn replica(inspect: ContainerInspectResponse, api: Api) -> Result<Replica, EngineError> {
+    let nonsense = |why: &str| EngineError::Nonsense {
+        doing: "inspecting a container".into(),
+        why: why.into(),
+    };
+    let id = inspect.id.ok_or_else(|| nonsense("it has no id"))?;
+    let config = inspect.config.unwrap_or_default();
+    let host = inspect.host_config.unwrap_or_default();
+    let state = inspect.state.unwrap_or_default();
+    let networks: BTreeMap<String, EndpointSettings> = inspect
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
+    let labels: BTreeMap<String, String> = config.labels.unwrap_or_default().into_iter().collect();
+    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    let status = status(state.status);
+
+    Ok(Replica {
+        id: ContainerId(id),
+        name: bare_name(&inspect.name.unwrap_or_default()).to_owned(),
+        service: label(labels::SERVICE),
+        number: label(labels::NUMBER).parse().unwrap_or(0),
+        state: status,
+        health: health(state.health.and_then(|health| health.status)),
+        created: inspect
+            .created
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| nonsense("it has no time of creation"))?,
+        started: state.started_at.as_deref().and_then(moment),
+        addresses: networks
+            .iter()
+            .filter_map(|(name, endpoint)| Some((name.clone(), address(endpoint)?)))
+            .collect(),
+        config_hash: label(labels::CONFIG_HASH),
+        image: config.image.unwrap_or_default(),
+        image_id: labels
+            .get(labels::IMAGE)
+            .cloned()
+            .or(inspect.image)
+            .unwrap_or_default(),
+        limits: limits(&host),
+        pid: state
+            .pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or(0),
+        cgroup_parent: host.cgroup_parent.clone().unwrap_or_default(),
+        refers_to: refers_to(&host),
+        oom_killed: state.oom_killed.unwrap_or(false),
+        restart_count: inspect
+            .restart_count
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
+        exit_code: matches!(status, State::Exited | State::Dead | State::Restarting)
+            .then_some(state.exit_code)
+            .flatten(),
+        fixed: fixed(&host, &networks, api),
+        stop_timeout: config
+            .stop_timeout
+            .and_then(|seconds| u64::try_from(seconds).ok()),
+        mounts: mounts(inspect.mounts),
+        labels,
+    })
+}
+
+/// A container's name without the slash that the Engine puts in front.
+pub(super) fn bare_name(name: &str) -> &str {
+    name.strip_prefix('/').unwrap_or(name)
+}
+
+fn status(status: Option<ContainerStateStatusEnum>) -> State {
+    match status {
+        Some(ContainerStateStatusEnum::CREATED) => State::Created,
+        // Still serving until its process has ended.
+        Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => {
+            State::Running
+        }
+        Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => State::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => State::Exited,
+        Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::EMPTY) | None => {
+            State::Dead
+        }
+    }
+}
+
+fn health(status: Option<HealthStatusEnum>) -> Health {
+    match status {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::None,
+    }
+}
+
+/// A time of the Engine; `None` for Go's zero time, which means "never".
+fn moment(text: &str) -> Option<Moment> {
+    (!text.starts_with("0001-"))
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+fn address(endpoint: &EndpointSettings) -> Option<IpAddr> {
+    [&endpoint.ip_address, &endpoint.global_ipv6_address]
+        .into_iter()
+        .flatten()
+        .find_map(|text| text.parse().ok())
+}
+
+fn limits(host: &HostConfig) -> Limits {
+    let positive = |value: Option<i64>| value.filter(|value| *value > 0);
+    let cpus = positive(host.nano_cpus)
+        .map(|nanos| nanos as f64 / 1e9)
+        .or_else(|| {
+            let period = positive(host.cpu_period).unwrap_or(DEFAULT_PERIOD);
+            positive(host.cpu_quota).map(|quota| quota as f64 / period as f64)
+        });
+    Limits {
+        cpus,
+        memory: positive(host.memory).map(|bytes| Bytes(bytes as u64)),
+    }
+}
+
+/// In the order of their places, because the Engine lists them in none.
+fn mounts(points: Option<Vec<bollard::models::MountPoint>>) -> Vec<MountPoint> {
+    let mut mounts: Vec<MountPoint> = points
+        .into_iter()
+        .flatten()
+        .filter_map(|mount| {
+            Some(MountPoint {
+                source: mount.source?.into(),
+                destination: mount.destination?.into(),
+            })
+        })
+        .collect();
+    mounts.sort_by(|a, b| a.destination.cmp(&b.destination));
+    mounts
+}
+
+/// The containers that this one cannot live without.
+fn refers_to(host: &HostConfig) -> Vec<String> {
+    let joined = [&host.network_mode, &host.ipc_mode, &host.pid_mode]
+        .into_iter()
+        .flatten()
+        .filter_map(|mode| mode.strip_prefix("container:"));
+    let volumes = host
+        .volumes_from
+        .iter()
+        .flatten()
+        .map(|from| from.split_once(':').map_or(from.as_str(), |(id, _)| id));
+    let mut found: Vec<String> = joined.chain(volumes).map(str::to_owned).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn fixed(host: &HostConfig, networks: &BTreeMap<String, EndpointSettings>, api: Api) -> Fixed {
+    let (host_ports, port_ranges) = ports(host.port_bindings.as_ref());
+    Fixed {
+        host_ports,
+        port_ranges,
+        static_addresses: networks
+            .iter()
+            .filter(|(_, endpoint)| {
+                endpoint.ipam_config.as_ref().is_some_and(|ipam| {
+                    [&ipam.ipv4_address, &ipam.ipv6_address]
+                        .into_iter()
+                        .flatten()
+                        .any(|address| !address.is_empty())
+                })
+            })
+            .map(|(name, _)| name.clone())
+            .collect(),
+        mac_address: networks.values().any(|endpoint| has_own_mac(endpoint, api)),
+        network_mode: host
+            .network_mode
+            .clone()
+            .filter(|mode| mode == "host" || mode.starts_with("container:"))
+            .unwrap_or_default(),
+    }
+}
+
+/// Requested host ports that are single ones, and those that are ranges.
+fn ports(bindings: Option<&PortMap>) -> (Vec<String>, Vec<String>) {
+    let mut single = Vec::new();
+    let mut ranges = Vec::new();
+    for (target, bindings) in bindings.into_iter().flatten() {
+        for binding in bindings.iter().flatten() {
+            let port = binding.host_port.as_deref().unwrap_or_default();
+            if port.is_empty() || port == "0" {
+                continue;
+            }
+            let text = match binding.host_ip.as_deref() {
+                None | Some("" | "0.0.0.0" | "::") => format!("{port} → {target}"),
+                Some(ip) => format!("{ip}:{port} → {target}"),
+            };
+            if port.contains('-') {
+                ranges.push(text);
+            } else {
+                single.push(text);
+            }
+        }
+    }
+    // The Engine's maps have no order, and one port may be bound on IPv4 and IPv6.
+    for list in [&mut single, &mut ranges] {
+        list.sort();
+        list.dedup();
+    }
+    (single, ranges)
+}
+
+/// Whether an endpoint's MAC address was configured, as far as it can be told.
+///
+/// Engines of an API below 1.44 make one up from the IPv4 address (172.18.0.5 gives
+/// 02:42:ac:12:00:05); a `02:42:` that differs was asked for. Later ones make up random ones, and
+/// other network drivers follow rules of their own: those count as made up, and the compose file
+/// has to tell.
+fn has_own_mac(endpoint: &EndpointSettings, api: Api) -> bool {
+    let made_up = endpoint
+        .ip_address
+        .as_deref()
+        .and_then(|ip| ip.parse::<Ipv4Addr>().ok())
+        .map(|ip| {
+            let [a, b, c, d] = ip.octets();
+            format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+        });
+    api < Api::MULTIPLE_NETWORKS
+        && made_up.is_some()
+        && endpoint
+            .mac_address
+            .as_ref()
+            .is_some_and(|mac| mac.starts_with("02:42:") && Some(mac) != made_up.as_ref())
+}
+
+#[cfg(test)]
+#[path = "observe_tests.rs"]
+mod tests;

@@ -1,0 +1,142 @@
+//! Copying a file from one container to another: configs and secrets that compose wrote into the
+//! container itself are in no description of it.
+
+use std::path::Path;
+
+use bollard::query_parameters::{
+    DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+};
+use futures_util::TryStreamExt;
+
+use crate::{
+    engine::{
+        EngineError,
+        docker::{Docker, READ},
+    },
+    project::ContainerId,
+};
+
+/// A tar archive is made of blocks of this size and ends with two empty ones.
+const BLOCK: usize = 512;
+
+impl Docker {
+    /// Copies one file with its owner and mode.
+    pub(super) async fn copy_file(
+        &self,
+        source: &ContainerId,
+        target: &ContainerId,
+        target_name: &str,
+        path: &str,
+    ) -> Result<(), EngineError> {
+        let options = DownloadFromContainerOptionsBuilder::default()
+            .path(path)
+            .build();
+        let archive = self
+            .client
+            .download_from_container(&source.0, Some(options))
+            .try_fold(Vec::new(), |mut archive, chunk| async move {
+                archive.extend_from_slice(&chunk);
+                Ok(archive)
+            });
+        let archive = self
+            .within(
+                READ,
+                &format!("reading {path} of {source}"),
+                &format!("{path} of {source}"),
+                archive,
+            )
+            .await?;
+
+        let parent = Path::new(path)
+            .parent()
+            .and_then(Path::to_str)
+            .unwrap_or("/");
+        match self
+            .unpack(target, target_name, parent, archive.clone())
+            .await
+        {
+            // Compose made the directory as it wrote the file.
+            Err(EngineError::Gone { .. }) => {
+                if let Some(directory) = directory_archive(parent) {
+                    self.unpack(target, target_name, "/", directory).await?;
+                }
+                self.unpack(target, target_name, parent, archive).await
+            }
+            other => other,
+        }
+    }
+
+    async fn unpack(
+        &self,
+        target: &ContainerId,
+        target_name: &str,
+        directory: &str,
+        archive: Vec<u8>,
+    ) -> Result<(), EngineError> {
+        let options = UploadToContainerOptionsBuilder::default()
+            .path(directory)
+            .build();
+        self.within(
+            READ,
+            &format!("writing into {directory} of {target_name}"),
+            &format!("{directory} of {target_name}"),
+            self.client.upload_to_container(
+                &target.0,
+                Some(options),
+                bollard::body_full(archive.into()),
+            ),
+        )
+        .await
+    }
+}
+
+/// A tar archive with one directory in it, mode 0755 and owned by root; the Engine makes the ones
+/// above it. `None` when the path is too long for a plain header.
+fn directory_archive(path: &str) -> Option<Vec<u8>> {
+    let name = format!("{}/", path.trim_matches('/'));
+    if name.len() > 100 {
+        return None;
+    }
+    let mut header = [0_u8; BLOCK];
+    let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
+    put(0, name.as_bytes());
+    put(100, b"0000755\0");
+    put(108, b"0000000\0");
+    put(116, b"0000000\0");
+    put(124, b"00000000000\0");
+    put(136, b"00000000000\0");
+    // The checksum is that of a header with spaces in its place.
+    put(148, b"        ");
+    put(156, b"5");
+    put(257, b"ustar\x0000");
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut archive = header.to_vec();
+    archive.resize(3 * BLOCK, 0);
+    Some(archive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_archive_is_a_valid_tar() {
+        let archive = directory_archive("/etc/app/conf.d").unwrap();
+        assert_eq!(archive.len(), 3 * BLOCK);
+        assert!(archive.starts_with(b"etc/app/conf.d/\0"));
+        let sum: u32 = archive[..BLOCK]
+            .iter()
+            .enumerate()
+            .map(|(at, &byte)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u32::from(byte)
+                }
+            })
+            .sum();
+        assert_eq!(&archive[148..154], format!("{sum:06o}").as_bytes());
+        assert_eq!(directory_archive(&"x/".repeat(80)), None);
+    }
+}
