@@ -1,0 +1,191 @@
+//! What can be read from an nginx configuration, its mounts and its networks. Pure: the caller
+//! brings the output of `nginx -T` and the facts of the container.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use super::render;
+
+mod configuration;
+mod glob;
+mod mounts;
+mod syntax;
+
+pub use configuration::Configuration;
+pub use mounts::{Mount, MountProblem, inside, mount_problems};
+
+use configuration::{Block, Statement};
+#[cfg(test)]
+pub(super) use syntax::parse;
+
+/// Directives that hand a request to an upstream by its name.
+const PASSES: [&str; 5] = [
+    "proxy_pass",
+    "grpc_pass",
+    "fastcgi_pass",
+    "uwsgi_pass",
+    "scgi_pass",
+];
+
+/// A line of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file, as nginx names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a configuration says about one service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Findings {
+    /// Where its upstream file is read at http level. Right is exactly one.
+    pub included: Vec<Place>,
+    /// Where its upstream file is read inside another block, which nginx refuses.
+    pub misplaced: Vec<Misplaced>,
+    /// Where requests are handed to it. None: nginx never asks it.
+    pub passes: Vec<Pass>,
+    /// Upstreams of the same name in files that are not ours; nginx refuses two.
+    pub foreign: Vec<Place>,
+    /// Where the target is made of variables, so that it may be this service or not.
+    pub variable: Vec<Place>,
+}
+
+/// An include on the wrong level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misplaced {
+    /// The include.
+    pub place: Place,
+    /// The block around it; empty at the top of the file.
+    pub block: String,
+}
+
+/// A place where requests are handed to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    /// The directive.
+    pub place: Place,
+    /// Its target, as written.
+    pub target: String,
+    /// A port behind the name, which nginx refuses as soon as an upstream of that name exists: the
+    /// port then belongs into the upstream.
+    pub port: Option<String>,
+    /// Whether the service's proxy settings are included there or around it.
+    pub settings: bool,
+    /// The block around that has `proxy_set_header` lines which no longer count, because the
+    /// settings are included on a level that has none of its own.
+    pub hides_headers_of: Option<Place>,
+}
+
+impl Configuration {
+    /// What it says about a service whose files are in `directory` as nginx sees it.
+    pub fn look_for(&self, service: &str, directory: &str) -> Findings {
+        let directory = directory.trim_end_matches('/');
+        let conf = format!("{directory}/{}", render::upstream_name(service));
+        let location = format!("{directory}/{}", render::location_name(service));
+        let mut findings = Findings::default();
+        for statement in &self.statements {
+            let block = self.block(statement);
+            if self.includes(statement, &conf) {
+                if block.name == "http" {
+                    findings.included.push(statement.place.clone());
+                } else {
+                    findings.misplaced.push(Misplaced {
+                        place: statement.place.clone(),
+                        block: block.title(),
+                    });
+                }
+            }
+            if !self.is_within(statement, "http") {
+                continue;
+            }
+            if PASSES.contains(&statement.name.as_str())
+                && let Some(target) = statement.args.first()
+            {
+                if target.contains('$') && host_of(target).0.contains('$') {
+                    findings.variable.push(statement.place.clone());
+                }
+                let (host, port) = host_of(target);
+                if host.eq_ignore_ascii_case(service) {
+                    let pass = self.pass(statement, target, port, &location);
+                    findings.passes.push(pass);
+                }
+            }
+        }
+        findings.foreign = self.foreign_upstreams(service, &conf);
+        findings
+    }
+
+    fn foreign_upstreams(&self, service: &str, conf: &str) -> Vec<Place> {
+        let is_it = |block: &&Block| {
+            block.name == "upstream"
+                && block.place.file != conf
+                && block.parent.is_some_and(|p| self.blocks[p].name == "http")
+                && matches!(block.args.as_slice(), [name] if name.eq_ignore_ascii_case(service))
+        };
+        let found = self.blocks.iter().filter(is_it);
+        found.map(|block| block.place.clone()).collect()
+    }
+
+    fn pass(
+        &self,
+        statement: &Statement,
+        target: &str,
+        port: Option<&str>,
+        location: &str,
+    ) -> Pass {
+        let levels = self.levels(statement);
+        let at = |level: usize| self.statements.iter().filter(move |s| s.block == level);
+        let included = levels
+            .iter()
+            .position(|&level| at(level).any(|s| self.includes(s, location)));
+        let header = |level: usize| {
+            at(level).find(|s| s.name == "proxy_set_header" && s.place.file != location)
+        };
+        let hidden = included.and_then(|index| {
+            let own = levels[..=index]
+                .iter()
+                .any(|&level| header(level).is_some());
+            let outer = levels[index + 1..].iter().find_map(|&level| header(level));
+            outer.filter(|_| !own)
+        });
+        Pass {
+            place: statement.place.clone(),
+            target: target.to_owned(),
+            port: port.map(str::to_owned),
+            settings: included.is_some(),
+            hides_headers_of: hidden.map(|s| s.place.clone()),
+        }
+    }
+}
+
+/// Host and port of `http://web:80/path`, `grpc://web`, `web:9000`. An IPv6 address is no service.
+fn host_of(target: &str) -> (&str, Option<&str>) {
+    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match authority.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    }
+}
+
+/// The address at which nginx reaches a replica: on the first network, by name, that both are on.
+pub fn address_for(
+    addresses: &BTreeMap<String, IpAddr>,
+    nginx_networks: &BTreeSet<String>,
+) -> Option<IpAddr> {
+    let shared = |(network, _): &(&String, &IpAddr)| nginx_networks.contains(*network);
+    addresses.iter().find(shared).map(|(_, address)| *address)
+}
+
+#[cfg(test)]
+mod tests;

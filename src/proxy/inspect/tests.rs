@@ -1,0 +1,211 @@
+use super::*;
+use crate::project::Replica;
+
+fn dump(files: &[(&str, &str)]) -> Configuration {
+    let file =
+        |(name, content): &(&str, &str)| format!("# configuration file {name}:\n{content}\n");
+    let files: Vec<String> = files.iter().map(file).collect();
+    let text = format!(
+        "nginx: configuration file test is successful\n{}",
+        files.join("\n")
+    );
+    Configuration::parse(&text)
+}
+
+fn place(text: &str) -> Place {
+    let (file, line) = text.rsplit_once(':').unwrap();
+    Place {
+        file: file.into(),
+        line: line.parse().unwrap(),
+    }
+}
+
+const SITE: &str = "server {
+    listen 80;
+    location / {
+        proxy_pass http://web;
+        include upstreams/web.location;
+    }
+    location /old/ { proxy_pass http://other/; }
+}";
+
+const MAIN: &str = "events {}
+http {
+    include /etc/nginx/upstreams/*.conf;
+    include conf.d/*.conf;
+}";
+
+#[test]
+fn a_project_that_is_set_up_right_is_recognised() {
+    let location = render::location("shop", "web").unwrap();
+    let configuration = dump(&[
+        ("/etc/nginx/nginx.conf", MAIN),
+        (
+            "/etc/nginx/upstreams/web.conf",
+            "upstream web { server 10.0.0.1:80; }",
+        ),
+        ("/etc/nginx/conf.d/default.conf", SITE),
+        ("/etc/nginx/upstreams/web.location", &location),
+    ]);
+    assert_eq!(
+        configuration.look_for("web", "/etc/nginx/upstreams/"),
+        Findings {
+            included: vec![place("/etc/nginx/nginx.conf:3")],
+            passes: vec![Pass {
+                place: place("/etc/nginx/conf.d/default.conf:4"),
+                target: "http://web".into(),
+                port: None,
+                settings: true,
+                hides_headers_of: None,
+            }],
+            ..Findings::default()
+        }
+    );
+}
+
+#[test]
+fn an_include_counts_before_there_is_a_file() {
+    let configuration = dump(&[("/etc/nginx/nginx.conf", MAIN)]);
+    let findings = configuration.look_for("api", "/etc/nginx/upstreams");
+    assert_eq!(findings.included, [place("/etc/nginx/nginx.conf:3")]);
+    assert_eq!(findings.passes, []);
+}
+
+#[test]
+fn another_directory_is_not_included() {
+    let configuration = dump(&[("/etc/nginx/nginx.conf", MAIN)]);
+    let findings = configuration.look_for("api", "/etc/nginx/elsewhere");
+    assert_eq!(findings, Findings::default());
+}
+
+#[test]
+fn an_include_inside_a_server_is_on_the_wrong_level() {
+    let main = "http {\n server {\n  include upstreams/*.conf;\n }\n}";
+    let configuration = dump(&[("/etc/nginx/nginx.conf", main)]);
+    let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+    assert_eq!(findings.included, []);
+    assert_eq!(
+        findings.misplaced,
+        [Misplaced {
+            place: place("/etc/nginx/nginx.conf:3"),
+            block: "server".into()
+        }]
+    );
+}
+
+#[test]
+fn a_port_behind_the_name_and_missing_settings_are_seen() {
+    let main = "http {\nserver { location / { proxy_pass http://Web:3000/x; } }\n}";
+    let configuration = dump(&[("/etc/nginx/nginx.conf", main)]);
+    let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+    let [pass] = findings.passes.as_slice() else {
+        panic!("{findings:?}")
+    };
+    assert_eq!(pass.port.as_deref(), Some("3000"));
+    assert!(!pass.settings);
+}
+
+#[test]
+fn an_upstream_of_the_same_name_elsewhere_is_found_and_one_of_streams_is_not() {
+    let main = "http {\nupstream web { server web:80; }\ninclude upstreams/*.conf;\n}
+stream {\nupstream web { server web:80; }\nserver { proxy_pass web; }\n}";
+    let configuration = dump(&[
+        ("/etc/nginx/nginx.conf", main),
+        (
+            "/etc/nginx/upstreams/web.conf",
+            "upstream web { server 10.0.0.1:80; }",
+        ),
+    ]);
+    let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+    assert_eq!(findings.foreign, [place("/etc/nginx/nginx.conf:2")]);
+    assert_eq!(findings.passes, []);
+}
+
+#[test]
+fn a_target_made_of_variables_is_told_apart() {
+    let main = "http {\nserver { set $b web; location / { proxy_pass http://$b$request_uri; }
+location /x { proxy_pass http://other$request_uri; } }\n}";
+    let configuration = dump(&[("/etc/nginx/nginx.conf", main)]);
+    let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+    assert_eq!(findings.variable[0], place("/etc/nginx/nginx.conf:2"));
+    assert_eq!(findings.passes, []);
+}
+
+#[test]
+fn headers_of_an_outer_level_that_the_settings_take_out_are_named() {
+    let location = render::location("shop", "web").unwrap();
+    let look = |own: &str| {
+        let main = format!(
+            "http {{\nproxy_set_header Host $host;\nserver {{ location / {{\n{own}\n\
+             include upstreams/web.location; proxy_pass http://web; }} }}\n}}"
+        );
+        let configuration = dump(&[
+            ("/etc/nginx/nginx.conf", &main),
+            ("/etc/nginx/upstreams/web.location", &location),
+        ]);
+        let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+        findings.passes[0].hides_headers_of.clone()
+    };
+    assert_eq!(look(""), Some(place("/etc/nginx/nginx.conf:2")));
+    assert_eq!(look("proxy_set_header Host $host;"), None);
+}
+
+#[test]
+fn files_that_include_one_another_come_to_an_end() {
+    let configuration = dump(&[(
+        "/etc/nginx/nginx.conf",
+        "include /etc/nginx/nginx.conf;\nx;",
+    )]);
+    assert!(!configuration.is_empty());
+    assert!(Configuration::parse("nginx: [emerg] no\n").is_empty());
+}
+
+#[test]
+fn the_address_is_the_one_on_a_shared_network() {
+    let replica = replica(&[
+        ("back", "10.0.0.2"),
+        ("front", "10.1.0.2"),
+        ("web", "10.2.0.2"),
+    ]);
+    let networks = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+    let address =
+        |names| address_for(&replica.addresses, &networks(names)).map(|ip| ip.to_string());
+    assert_eq!(address(&["web", "front"]).as_deref(), Some("10.1.0.2"));
+    assert_eq!(address(&["back"]).as_deref(), Some("10.0.0.2"));
+    assert_eq!(address(&["other"]), None);
+}
+
+fn replica(addresses: &[(&str, &str)]) -> Replica {
+    use crate::{
+        project::{ContainerId, Fixed, Health, Limits, State},
+        units::Moment,
+    };
+    Replica {
+        id: ContainerId("0".repeat(64)),
+        name: "shop-web-1".into(),
+        service: "web".into(),
+        number: 1,
+        state: State::Running,
+        health: Health::None,
+        created: Moment::from_unix(0),
+        started: None,
+        addresses: addresses
+            .iter()
+            .map(|(network, ip)| ((*network).to_owned(), ip.parse().unwrap()))
+            .collect(),
+        config_hash: String::new(),
+        image: String::new(),
+        image_id: String::new(),
+        limits: Limits::default(),
+        pid: 0,
+        cgroup_parent: String::new(),
+        refers_to: Vec::new(),
+        oom_killed: false,
+        restart_count: 0,
+        exit_code: None,
+        fixed: Fixed::default(),
+        stop_timeout: None,
+        mounts: Vec::new(),
+        labels: [].into(),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the tool asks of a reverse proxy. `nginx` is the one there is.
+//!
+//! [`render`] and [`inspect`] are pure: the text of our files, and what can be read from an nginx
+//! configuration. [`nginx`] writes the files and gets them into effect.
+
+pub mod inspect;
+mod listed;
+pub mod nginx;
+pub mod render;
+mod version;
+
+pub use listed::listed;
+pub use version::{Features, NginxVersion};
+
+use std::{future::Future, net::SocketAddr, path::PathBuf};
+
+use crate::policy::Balance;
+
+/// The servers that one service's requests go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The service, which names the upstream and its file.
+    pub service: String,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// The servers, by replica number. Empty: every request is answered with an error at once.
+    pub servers: Vec<Server>,
+}
+
+/// One replica behind the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Server {
+    /// The replica's number.
+    pub number: u32,
+    /// The container's name.
+    pub name: String,
+    /// Where the proxy reaches it.
+    pub address: SocketAddr,
+}
+
+/// A reverse proxy whose upstreams are ours.
+pub trait Proxy: Send + Sync + 'static {
+    /// Makes the proxy serve exactly these upstreams, and returns once new requests go to them and
+    /// nowhere else. Nothing happens when it does so already. What is not among them is taken away,
+    /// so it is always given all of the project.
+    ///
+    /// Services do not wait for one another: a service whose new file cannot be used is in
+    /// [`Published::refused`], the others have what was asked for. Of the refused one the servers
+    /// that are no longer wanted are out, if that alone is possible.
+    ///
+    /// On an error nothing is as asked for, and the files are as they were; with two exceptions. A
+    /// proxy that is not running finds the new files when it starts
+    /// ([`ProxyError::Unreachable`]), and after [`ProxyError::Unconfirmed`] the new files are kept
+    /// and the next publish tries again to get them into effect.
+    fn publish(
+        &self,
+        upstreams: &[Upstream],
+    ) -> impl Future<Output = Result<Published, ProxyError>> + Send;
+
+    /// Waits, without a bound, until no request is left that came in before `published`.
+    fn drained(&self, published: &Published)
+    -> impl Future<Output = Result<(), ProxyError>> + Send;
+}
+
+/// What a publish did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Published {
+    /// The files that were rewritten; empty when there was nothing to do.
+    pub changed: Vec<String>,
+    /// Whether the proxy was told to reload.
+    pub reloaded: bool,
+    /// Worker processes of the time before, which may still have requests in flight; also those of
+    /// an earlier publish.
+    pub old_workers: Vec<u32>,
+    /// The services whose new servers are not in effect.
+    pub refused: Vec<Refusal>,
+}
+
+impl Published {
+    /// Why this service is not as asked for; `None` when it is.
+    pub fn refusal(&self, service: &str) -> Option<&ProxyError> {
+        self.refused
+            .iter()
+            .find(|refusal| refusal.service == service)
+            .map(|refusal| &refusal.error)
+    }
+}
+
+/// A part of a publish that was not possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The service, or the file name of what belongs to all of them.
+    pub service: String,
+    /// Why.
+    pub error: ProxyError,
+}
+
+/// Why the proxy does not serve what it should.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The proxy is not running, or cannot be asked.
+    #[error("nginx cannot be reached: {why}")]
+    Unreachable {
+        /// What the attempt said.
+        why: String,
+    },
+    /// A file of ours could not be written.
+    #[error("cannot write {}: {why}", path.display())]
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's words.
+        why: String,
+    },
+    /// `nginx -t` refused the new files; the old ones are back.
+    #[error("nginx refuses its configuration: {message}")]
+    Rejected {
+        /// nginx's first error with file and line.
+        message: String,
+    },
+    /// The reload was sent, but its effect did not show in time.
+    #[error("nginx did not take over the new configuration within {after:?}: {why}")]
+    Unconfirmed {
+        /// How long it was watched.
+        after: std::time::Duration,
+        /// What was seen instead.
+        why: String,
+    },
+    /// A value cannot be written into a config file.
+    #[error("{what} cannot be used in an nginx file: {why}")]
+    Unusable {
+        /// The value.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}

@@ -1,0 +1,59 @@
+//! How the nginx process is reached. Whoever owns the container engine implements it.
+
+use std::{future::Future, time::Duration};
+
+/// One nginx, in a container or on this host. Every call has a deadline of its own.
+pub trait Control: Send + Sync + 'static {
+    /// A text that is another one when the process may be another program than before: the
+    /// container's id and the time of its start, for example.
+    fn identity(&self) -> impl Future<Output = Result<String, ControlError>> + Send;
+
+    /// Runs a command where nginx runs, and waits for it.
+    fn run(&self, argv: &[String]) -> impl Future<Output = Result<Output, ControlError>> + Send;
+
+    /// Sends `SIGHUP` to the first process of the container, or to nginx's master on the host.
+    fn hup(&self) -> impl Future<Output = Result<(), ControlError>> + Send;
+
+    /// The processes of the container, or those of this nginx on the host.
+    fn processes(&self) -> impl Future<Output = Result<Vec<Process>, ControlError>> + Send;
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Output {
+    /// Exit code; 126 and 127 mean that it could not be run at all.
+    pub code: i64,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its id; in which namespace does not matter as long as it is always the same.
+    pub pid: u32,
+    /// Its parent's.
+    pub ppid: u32,
+    /// Its title, as in `nginx: worker process is shutting down`.
+    pub args: String,
+}
+
+/// Why nginx could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// It is certain that it does not run.
+    #[error("it is not running")]
+    NotRunning,
+    /// There was no answer.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// Anything else.
+    #[error("{why}")]
+    Failed {
+        /// What the attempt said.
+        why: String,
+    },
+}

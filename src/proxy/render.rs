@@ -1,0 +1,302 @@
+//! The text of the files that nginx includes. Pure: values in, text out.
+//!
+//! Names and values come from compose files and from the Engine. Each is either proven harmless or
+//! quoted, and what can be neither is [`ProxyError::Unusable`]: nothing that a user writes into a
+//! compose file becomes a directive.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    net::SocketAddr,
+};
+
+use crate::policy::Balance;
+
+use super::{Features, ProxyError, Server, Upstream};
+
+/// The file for what belongs at http level. It sorts before every other.
+pub const HTTP: &str = "00-compose-scale.conf";
+
+/// How the first line of each of our files begins; the project's name follows.
+const HEADER: &str = "# generated, do not edit: made by compose-scale for project ";
+
+/// A line that keeps an upstream valid that has no server, and answers every request at once.
+const NO_SERVER: &str = "    server 127.0.0.1:9 down;\n";
+
+/// What is remarked in [`HTTP`] when the directive is the user's own already.
+const SET_ELSEWHERE: &str = "# keepalive_min_timeout is set elsewhere in this configuration.\n\
+                             # To have it set here again, remove it there and delete this file.\n";
+
+/// The name of the file that holds a service's upstream.
+pub fn upstream_name(service: &str) -> String {
+    format!("{service}.conf")
+}
+
+/// The name of the file that holds the settings to include in a service's location.
+pub fn location_name(service: &str) -> String {
+    format!("{service}.location")
+}
+
+/// Every file of these upstreams, by name.
+pub fn files(
+    project: &str,
+    upstreams: &[Upstream],
+    features: &Features,
+) -> Result<BTreeMap<String, String>, ProxyError> {
+    let mut files = BTreeMap::from([(HTTP.to_owned(), http(project, features)?)]);
+    for upstream in upstreams {
+        let service = &upstream.service;
+        let text = self::upstream(project, upstream, features)?;
+        if files.insert(upstream_name(service), text).is_some() {
+            return Err(unusable(service, "it is there twice"));
+        }
+        files.insert(location_name(service), location(project, service)?);
+    }
+    Ok(files)
+}
+
+/// What belongs at http level.
+pub fn http(project: &str, features: &Features) -> Result<String, ProxyError> {
+    let mut text = header(project)?;
+    if features.keepalive_min_timeout {
+        text += "# A reload closes the connections of clients that are idle. A request already on its\n\
+                 # way over one of them would be lost; this long they are still answered.\n\
+                 keepalive_min_timeout 1s;\n";
+    } else {
+        let since = Features::KEEPALIVE_MIN_TIMEOUT;
+        let this = features
+            .version
+            .map_or_else(|| "an unknown version".into(), |v| v.to_string());
+        let _ = write!(
+            text,
+            "# This nginx is {this}. Since {since} a reload can keep the connections of idle clients\n\
+             # open a little longer (keepalive_min_timeout); before, a request that is on its way over\n\
+             # one of them at that moment is lost, unless the client repeats it.\n",
+        );
+    }
+    Ok(text)
+}
+
+/// [`http`] for a configuration that sets the directive somewhere else.
+pub(super) fn http_without_directives(project: &str) -> Result<String, ProxyError> {
+    Ok(header(project)? + SET_ELSEWHERE)
+}
+
+/// Whether this is the text of [`http_without_directives`].
+pub(super) fn is_without_directives(text: &str) -> bool {
+    text.ends_with(SET_ELSEWHERE)
+}
+
+/// One service's upstream block.
+pub fn upstream(
+    project: &str,
+    upstream: &Upstream,
+    features: &Features,
+) -> Result<String, ProxyError> {
+    let service = service_name(&upstream.service)?;
+    let balance = balance(&upstream.balance, features)?;
+    let mut servers: Vec<&Server> = upstream.servers.iter().collect();
+    servers.sort();
+    let mut text = header(project)?;
+    let _ = writeln!(text, "upstream {service} {{");
+    let _ = writeln!(
+        text,
+        "    zone compose_scale_{service} {}k;",
+        zone(servers.len())
+    );
+    text += &balance;
+    for server in &servers {
+        let name = container_name(&server.name)?;
+        let _ = writeln!(
+            text,
+            "    server {} max_fails=1 fail_timeout=2s; # {name}",
+            server.address
+        );
+    }
+    if servers.is_empty() {
+        text += NO_SERVER;
+    }
+    // After the balancing directive, which keepalive wraps. Idle connections per worker: two for
+    // each server, so that a large upstream does not open a new one for every other request.
+    let _ = writeln!(text, "    keepalive {};", 32.max(2 * servers.len()));
+    text += "}\n";
+    Ok(text)
+}
+
+/// The settings to include where a service is proxied to.
+///
+/// `Connection ""` is the only header in it. A header that is set on a level replaces all those
+/// inherited from outside it, so each further one here would be sent beside the user's own (two
+/// `Host` headers are an error to most servers), while an empty one is not sent at all, and adding
+/// `Connection $connection_upgrade` next to it works.
+pub fn location(project: &str, service: &str) -> Result<String, ProxyError> {
+    let service = service_name(service)?;
+    let mut text = header(project)?;
+    let _ = write!(
+        text,
+        "# For the location with `proxy_pass http://{service};`.\n\
+         #\n\
+         # nginx takes over proxy_set_header from an outer level only where a level has none itself,\n\
+         # and this file has one. Write yours in the same place as the include, for example:\n\
+         #     proxy_set_header Host $host;\n\
+         #     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
+         #     proxy_set_header X-Forwarded-Proto $scheme;\n\
+         # and for WebSockets, with a map from $http_upgrade to $connection_upgrade:\n\
+         #     proxy_set_header Upgrade $http_upgrade;\n\
+         #     proxy_set_header Connection $connection_upgrade;\n\
+         # An empty header is not sent, so the line below does not contradict the last one.\n\
+         \n\
+         # Connections to replicas are kept open and used again.\n\
+         proxy_http_version 1.1;\n\
+         proxy_set_header Connection \"\";\n\
+         \n\
+         # A replica that has just died does not answer at all; the next one is asked after a second.\n\
+         # What may have had an effect already (a POST that was sent) is never repeated.\n\
+         proxy_connect_timeout 1s;\n\
+         proxy_next_upstream error timeout;\n\
+         proxy_next_upstream_tries 3;\n",
+    );
+    Ok(text)
+}
+
+/// The project whose file this is, by its first line; `None` when it is not one of ours.
+pub fn owner(text: &str) -> Option<&str> {
+    text.lines().next()?.strip_prefix(HEADER)
+}
+
+/// An upstream file with no server but these: what a change comes down to that only takes out.
+pub(super) fn reduced(text: &str, wanted: &BTreeSet<SocketAddr>) -> String {
+    let mut kept = 0;
+    let mut last = None;
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("server") {
+            lines.push(line);
+            continue;
+        }
+        last.get_or_insert(lines.len());
+        let address = words.next().and_then(|word| word.parse().ok());
+        if address.is_some_and(|address| wanted.contains(&address)) {
+            kept += 1;
+            lines.push(line);
+        }
+    }
+    if let (0, Some(place)) = (kept, last) {
+        lines.insert(place, NO_SERVER.trim_end());
+    }
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Memory that the workers share about the servers, in KiB. Measured: 64k hold 63 servers, 128k
+/// hold 143, and one more than fits is a reload refused.
+fn zone(servers: usize) -> usize {
+    (64 + servers).next_multiple_of(64)
+}
+
+fn balance(balance: &Balance, features: &Features) -> Result<String, ProxyError> {
+    Ok(match balance {
+        Balance::RoundRobin => String::new(),
+        Balance::LeastConn => "    least_conn;\n".into(),
+        Balance::IpHash => "    ip_hash;\n".into(),
+        // Consistent: a replica more or less moves few of the keys to another replica.
+        Balance::Hash(key) => format!("    hash {} consistent;\n", quoted(key)?),
+        Balance::StickyCookie(name) => {
+            let what = "balance sticky_cookie";
+            if !features.sticky {
+                let this = features
+                    .version
+                    .map_or_else(|| "of an unknown version".into(), |v| v.to_string());
+                let why = format!(
+                    "it needs nginx {} or later, and this one is {this}",
+                    Features::STICKY
+                );
+                return Err(unusable(what, &why));
+            }
+            let token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+            if name.is_empty() || !name.bytes().all(token) {
+                let what = format!("the cookie name {name:?}");
+                return Err(unusable(
+                    &what,
+                    "only letters, digits, `_` and `-` are allowed",
+                ));
+            }
+            // Without a path the cookie would hold for the directory of the first request only.
+            format!("    least_conn;\n    sticky cookie {name} path=/ httponly;\n")
+        }
+    })
+}
+
+/// A text in quotes as nginx reads them: variables keep their meaning, nothing else has one.
+fn quoted(text: &str) -> Result<String, ProxyError> {
+    let fail = |why| Err(unusable(&format!("the hash key {text:?}"), why));
+    if text.is_empty() {
+        return fail("it is empty");
+    }
+    if text.chars().any(char::is_control) {
+        return fail("it has a control character");
+    }
+    for rest in text.split('$').skip(1) {
+        let name = rest.strip_prefix('{').unwrap_or(rest);
+        let end = name
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(name.len());
+        let closed = name.len() == rest.len() || name[end..].starts_with('}');
+        if end == 0 || !closed {
+            return fail("a `$` must begin the name of a variable");
+        }
+    }
+    Ok(format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\").replace('"', "\\\"")
+    ))
+}
+
+fn header(project: &str) -> Result<String, ProxyError> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if project.is_empty() || !project.bytes().all(word) {
+        let what = format!("the project name {project:?}");
+        return Err(unusable(
+            &what,
+            "only letters, digits, `.`, `_` and `-` are allowed",
+        ));
+    }
+    Ok(format!("{HEADER}{project}\n"))
+}
+
+fn service_name(service: &str) -> Result<&str, ProxyError> {
+    let fail = |why| Err(unusable(&format!("the service name {service:?}"), why));
+    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if service.is_empty() || !service.bytes().all(word) {
+        return fail("only letters, digits, `.`, `_` and `-` are allowed");
+    }
+    if service.starts_with('.') {
+        return fail("nginx does not include files whose name begins with a dot");
+    }
+    if upstream_name(service) == HTTP {
+        return fail("its file is the one for the http level");
+    }
+    Ok(service)
+}
+
+fn container_name(name: &str) -> Result<&str, ProxyError> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if name.is_empty() || !name.bytes().all(word) {
+        let what = format!("the container name {name:?}");
+        return Err(unusable(
+            &what,
+            "only letters, digits, `.`, `_` and `-` are allowed",
+        ));
+    }
+    Ok(name)
+}
+
+fn unusable(what: &str, why: &str) -> ProxyError {
+    ProxyError::Unusable {
+        what: what.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

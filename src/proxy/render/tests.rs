@@ -1,0 +1,226 @@
+use super::*;
+use crate::proxy::NginxVersion;
+
+const OLD: NginxVersion = NginxVersion::new(1, 22, 1);
+const NEW: NginxVersion = NginxVersion::new(1, 30, 6);
+
+fn server(number: u32, address: &str) -> Server {
+    Server {
+        number,
+        name: format!("shop-web-{number}"),
+        address: address.parse().unwrap(),
+    }
+}
+
+fn web(servers: &[Server]) -> Upstream {
+    Upstream {
+        service: "web".into(),
+        balance: Balance::LeastConn,
+        servers: servers.to_vec(),
+    }
+}
+
+fn text(balance: Balance, version: NginxVersion) -> Result<String, String> {
+    let asked = Upstream {
+        balance,
+        ..web(&[server(1, "172.18.0.3:80")])
+    };
+    upstream("shop", &asked, &Features::of(version)).map_err(|error| error.to_string())
+}
+
+fn hash(key: &str) -> Result<String, String> {
+    let text = text(Balance::Hash(key.into()), OLD)?;
+    let line = text.lines().find(|line| line.contains("hash "));
+    Ok(line.unwrap().trim().to_owned())
+}
+
+#[test]
+fn every_file_of_a_project_as_text() {
+    let upstreams = [web(&[
+        server(10, "172.18.0.9:80"),
+        server(2, "172.18.0.4:80"),
+        server(1, "[fd00::3]:80"),
+    ])];
+    let files = files("shop", &upstreams, &Features::of(NEW)).unwrap();
+    let all: Vec<String> = files
+        .iter()
+        .map(|(name, text)| format!("=== {name}\n{text}"))
+        .collect();
+    let all = all.join("\n");
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn an_older_nginx_is_told_what_it_lacks() {
+    insta::assert_snapshot!(http("shop", &Features::of(OLD)).unwrap(), @r"
+    # generated, do not edit: made by compose-scale for project shop
+    # This nginx is 1.22.1. Since 1.27.4 a reload can keep the connections of idle clients
+    # open a little longer (keepalive_min_timeout); before, a request that is on its way over
+    # one of them at that moment is lost, unless the client repeats it.
+    ");
+}
+
+#[test]
+fn no_server_left_keeps_nginx_valid() {
+    let text = upstream("shop", &web(&[]), &Features::of(NEW)).unwrap();
+    insta::assert_snapshot!(text, @r"
+    # generated, do not edit: made by compose-scale for project shop
+    upstream web {
+        zone compose_scale_web 64k;
+        least_conn;
+        server 127.0.0.1:9 down;
+        keepalive 32;
+    }
+    ");
+}
+
+#[test]
+fn the_balance_is_written_before_keepalive() {
+    let lines = |balance| {
+        let text = text(balance, NEW).unwrap();
+        let body: Vec<&str> = text.lines().skip(3).map(str::trim).collect();
+        body.join("\n")
+    };
+    let server = "server 172.18.0.3:80 max_fails=1 fail_timeout=2s; # shop-web-1\nkeepalive 32;\n}";
+    assert_eq!(lines(Balance::RoundRobin), server);
+    assert_eq!(lines(Balance::IpHash), format!("ip_hash;\n{server}"));
+    assert_eq!(
+        lines(Balance::Hash("$request_uri".into())),
+        format!("hash \"$request_uri\" consistent;\n{server}")
+    );
+    assert_eq!(
+        lines(Balance::StickyCookie("srv".into())),
+        format!("least_conn;\nsticky cookie srv path=/ httponly;\n{server}")
+    );
+}
+
+#[test]
+fn a_sticky_cookie_on_an_older_nginx_says_what_it_needs() {
+    assert_eq!(
+        text(Balance::StickyCookie("srv".into()), OLD).unwrap_err(),
+        "balance sticky_cookie cannot be used in an nginx file: it needs nginx 1.29.6 or later, \
+         and this one is 1.22.1"
+    );
+}
+
+#[test]
+fn a_hash_key_stays_one_word_whatever_it_holds() {
+    for (key, written) in [
+        ("$request_uri", r#"hash "$request_uri" consistent;"#),
+        (
+            "${arg_id}-$1; } evil {",
+            r#"hash "${arg_id}-$1; } evil {" consistent;"#,
+        ),
+        (
+            r#"a" ; deny all; # \"#,
+            r#"hash "a\" ; deny all; # \\" consistent;"#,
+        ),
+        ("it's $uri", r#"hash "it's $uri" consistent;"#),
+    ] {
+        assert_eq!(hash(key).as_deref(), Ok(written));
+    }
+    for key in ["", "$", "a$", "$ x", "${uri", "$-", "$$uri", "a\nb", "a\0b"] {
+        let error = hash(key).unwrap_err();
+        assert!(error.contains("the hash key"), "{key:?}: {error}");
+    }
+}
+
+#[test]
+fn a_name_that_could_become_a_directive_is_refused() {
+    for bad in [
+        "", "we b", "web;", "web{", "../web", "web\n", "w\u{e9}b", ".web",
+    ] {
+        let asked = Upstream {
+            service: bad.into(),
+            ..web(&[])
+        };
+        let refused = upstream("shop", &asked, &Features::default());
+        assert!(
+            matches!(refused, Err(ProxyError::Unusable { .. })),
+            "{bad:?}"
+        );
+        assert!(location("shop", bad).is_err(), "{bad:?}");
+    }
+    assert!(location("shop", "00-compose-scale").is_err());
+    assert!(http("shop\nuser root;", &Features::default()).is_err());
+    let mut evil = server(1, "172.18.0.3:80");
+    evil.name = "x\n    server 6.6.6.6:80;".into();
+    assert!(upstream("shop", &web(&[evil]), &Features::default()).is_err());
+}
+
+#[test]
+fn a_service_that_is_there_twice_is_refused() {
+    let twice = [web(&[]), web(&[])];
+    let error = files("shop", &twice, &Features::default()).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
+}
+
+#[test]
+fn the_zone_grows_with_the_servers() {
+    // What was measured to fit: 63 in 64k, 143 in 128k, 303 in 256k.
+    for (servers, kib) in [(0, 64), (1, 128), (64, 128), (65, 192), (300, 384)] {
+        assert_eq!(zone(servers), kib, "{servers} servers");
+    }
+}
+
+#[test]
+fn the_owner_of_a_file_is_read_from_its_first_line() {
+    let text = location("shop", "web").unwrap();
+    assert_eq!(owner(&text), Some("shop"));
+    assert_eq!(owner("upstream web {}\n"), None);
+    assert_eq!(owner(""), None);
+}
+
+#[test]
+fn reducing_takes_servers_out_and_nothing_else() {
+    let features = Features::of(NEW);
+    let one = server(1, "172.18.0.3:80");
+    let two = server(2, "[fd00::4]:80");
+    let both = upstream("shop", &web(&[one.clone(), two.clone()]), &features).unwrap();
+    assert_eq!(reduced(&both, &[one.address, two.address].into()), both);
+    assert_eq!(
+        reduced(&both, &[two.address].into()),
+        upstream("shop", &web(&[two]), &features).unwrap()
+    );
+    let none = reduced(&both, &BTreeSet::new());
+    assert!(
+        none.contains("down;") && !none.contains("172.18.0.3"),
+        "{none}"
+    );
+    assert_eq!(reduced(&none, &[one.address].into()), none);
+}
+
+/// What nginx would read: the names of the directives, and every word behind `hash`.
+fn as_read(text: &str) -> (Vec<String>, Vec<String>) {
+    let directives = crate::proxy::inspect::parse(text);
+    let [block] = directives.as_slice() else {
+        panic!("{text}")
+    };
+    let inner = block.block.as_ref().unwrap();
+    let names = inner.iter().map(|d| d.name.clone()).collect();
+    let hash = inner.iter().find(|d| d.name == "hash");
+    (names, hash.unwrap().args.clone())
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_hash_key_never_becomes_anything_but_a_hash_key(
+        key in "([a-z \\\\\"';{}#\n\t$_]|\\PC){0,24}",
+    ) {
+        if let Ok(text) = text(Balance::Hash(key.clone()), OLD) {
+            let (names, hash) = as_read(&text);
+            proptest::prop_assert_eq!(names, ["zone", "hash", "server", "keepalive"]);
+            proptest::prop_assert_eq!(hash, [key.as_str(), "consistent"]);
+        }
+    }
+
+    #[test]
+    fn a_service_name_is_one_word_or_refused(name in "\\PC{0,12}|[a-z.;{}$\n -]{1,12}") {
+        if let Ok(text) = location("shop", &name) {
+            let words = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            proptest::prop_assert!(name.bytes().all(words), "{}", name);
+            let pass = format!("`proxy_pass http://{name};`");
+            proptest::prop_assert!(text.contains(&pass), "{}", text);
+        }
+    }
+}
