@@ -1,0 +1,3 @@
+//! What the tool says about itself.
+
+pub mod log;

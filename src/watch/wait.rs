@@ -1,0 +1,169 @@
+//! Those who wait: `scale` and `sync`, here or through the control socket.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::{Driver, Goal, Outcome};
+use crate::{
+    control::Reply,
+    engine::Engine,
+    proxy::Proxy,
+    reconcile::{By, Event, Machine, Note, What},
+    units::Moment,
+};
+
+/// Somebody who waits for counts to be reached.
+pub(super) struct Waiter {
+    pub(super) targets: IndexMap<String, u32>,
+    pub(super) started: bool,
+    pub(super) hold: Duration,
+    pub(super) deadline: Moment,
+    pub(super) replies: Option<mpsc::Sender<Reply>>,
+    pub(super) failures: Vec<String>,
+}
+
+impl<E: Engine, P: Proxy> Driver<E, P> {
+    pub(super) fn finished_scale(&mut self) -> Option<Outcome> {
+        if self.waiters.is_empty() && self.steps == 0 {
+            return Some(match self.trouble.take() {
+                None => Outcome::Done,
+                Some(why) => Outcome::Failed(why.lines().map(ToOwned::to_owned).collect()),
+            });
+        }
+        None
+    }
+
+    /// Starts waiting requests whose services are known, and answers those that are done.
+    pub(super) fn serve_waiters(&mut self) {
+        let now = self.clock.now();
+        let mut begun = Vec::new();
+        for waiter in &mut self.waiters {
+            let known = waiter.targets.keys().all(|name| {
+                self.machines
+                    .get(name)
+                    .is_some_and(|m| m.desired().is_some())
+            });
+            if !waiter.started && known {
+                waiter.started = true;
+                for (name, count) in &waiter.targets {
+                    begun.push((name.clone(), *count, waiter.hold));
+                }
+            }
+        }
+        for (name, replicas, hold) in begun {
+            let event = Event::Scale {
+                replicas,
+                hold: Some(hold),
+                by: By::Hand,
+            };
+            if let Some(machine) = self.machines.get_mut(&name) {
+                let effects = machine.handle(event, now);
+                self.carry_out(&name, effects);
+            }
+        }
+        let mut open = Vec::new();
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            let reached = waiter.started
+                && (!waiter.targets.is_empty() || self.in_step())
+                && waiter
+                    .targets
+                    .iter()
+                    .all(|(name, count)| self.machines.get(name).is_some_and(|m| m.is_at(*count)));
+            if waiter.started {
+                for name in waiter.targets.keys() {
+                    if let Some(why) = self.machines.get(name).and_then(Machine::standstill)
+                        && !waiter.failures.iter().any(|f| f == why)
+                    {
+                        waiter.failures.push(why.to_owned());
+                    }
+                }
+            }
+            let late = now >= waiter.deadline;
+            if reached {
+                self.answer(waiter, true);
+            } else if !waiter.failures.is_empty() && self.steps == 0 && !self.router.is_busy() {
+                self.answer(waiter, false);
+            } else if late {
+                let now = self.clock.now();
+                waiter
+                    .failures
+                    .extend(self.machines.values().filter_map(|m| m.trouble(now)));
+                let places: Vec<_> = waiter
+                    .targets
+                    .iter()
+                    .filter_map(|(name, count)| {
+                        let machine = self.machines.get(name)?;
+                        (!machine.is_at(*count)).then(|| {
+                            format!(
+                                "{name}: {} of {count} replicas serve after the time allowed; what was begun goes on under a running `watch`",
+                                machine.view(now).serving
+                            )
+                        })
+                    })
+                    .collect();
+                waiter.failures.extend(places);
+                self.answer(waiter, false);
+            } else {
+                open.push(waiter);
+            }
+        }
+        self.waiters.append(&mut open);
+    }
+
+    /// Whether nginx serves what every machine wants.
+    pub(super) fn in_step(&self) -> bool {
+        !self.router.is_busy() && self.machines.values().all(Machine::is_routed)
+    }
+
+    pub(super) fn answer(&mut self, waiter: Waiter, ok: bool) {
+        let message = waiter.failures.join("\n");
+        match waiter.replies {
+            Some(replies) => {
+                let _ = replies.try_send(Reply::Done { ok, message });
+            }
+            None if ok => self.trouble = None,
+            None => self.trouble = Some(message),
+        }
+    }
+
+    /// Notes go to people, to `scaling.log`, and to whoever waits for that service.
+    pub(super) fn tell(&mut self, note: &Note) {
+        self.dirty |= note.what.is_history();
+        if !self.passive()
+            && note.what.is_history()
+            && let Some(state) = &self.state
+            && let Err(error) = state.record(note)
+        {
+            warn!(%error, "cannot record history");
+        }
+        for waiter in &mut self.waiters {
+            // Without targets it waits for nginx alone.
+            if waiter.targets.is_empty() {
+                if matches!(note.what, What::RouteFailed { .. }) {
+                    waiter
+                        .failures
+                        .push(format!("{}: {}", note.service, note.what));
+                }
+                continue;
+            }
+            if !waiter.targets.contains_key(&note.service) {
+                continue;
+            }
+            if let Some(replies) = &waiter.replies {
+                let _ = replies.try_send(Reply::Note(note.clone()));
+            }
+            if matches!(note.what, What::Failed { .. } | What::Refused { .. }) {
+                waiter
+                    .failures
+                    .push(format!("{}: {}", note.service, note.what));
+            }
+        }
+        if matches!(note.what, What::RouteFailed { .. }) && self.goal != Goal::Watch {
+            self.trouble = Some(note.what.to_string());
+        }
+        let _ = self.notes.send(note.clone());
+    }
+}
