@@ -1,0 +1,197 @@
+//! The command line: one verb per file.
+
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{
+    compose::{self, Loaded},
+    engine::docker::Docker,
+    state::StateDir,
+    telemetry,
+};
+
+mod check;
+mod config;
+mod failure;
+mod output;
+mod progress;
+mod ps;
+mod run;
+mod scale;
+mod sync;
+mod watch;
+
+pub use failure::{Failure, code};
+
+/// Autoscaling for plain `docker compose` on one server, with nginx kept in step.
+#[derive(Debug, Parser)]
+#[command(
+    name = "compose-scale",
+    version,
+    about,
+    after_help = "Exit codes: 0 done, 1 the work failed, 2 usage, 69 Engine unreachable, \
+                  75 another watcher holds the project, 78 bad configuration."
+)]
+struct Cli {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// Say more about what happens inside
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Which project, as in `docker compose`.
+#[derive(Debug, Args)]
+struct ProjectArgs {
+    /// Compose file; several are merged
+    #[arg(short, long = "file", value_name = "FILE", global = true)]
+    files: Vec<PathBuf>,
+    /// Name of the project
+    #[arg(short, long, value_name = "NAME", global = true)]
+    project_name: Option<String>,
+    /// Directory that relative paths of the compose file refer to
+    #[arg(long, value_name = "DIR", global = true)]
+    project_directory: Option<PathBuf>,
+    /// File with values for interpolation, instead of .env
+    #[arg(long = "env-file", value_name = "FILE", global = true)]
+    env_files: Vec<PathBuf>,
+    /// Profile to switch on
+    #[arg(long = "profile", value_name = "NAME", global = true)]
+    profiles: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Keep every service with a policy at its size, and nginx in step
+    Watch(watch::WatchArgs),
+    /// Bring services to a count, wait until they serve, drain on the way down
+    Scale(scale::ScaleArgs),
+    /// Show services and replicas, their load, and the last decision with its reason
+    Ps(ps::PsArgs),
+    /// Bring nginx in step with the running containers
+    Sync(sync::SyncArgs),
+    /// Show the project as it is understood
+    Config(config::ConfigArgs),
+    /// Look for everything that would stop scaling from working, with the fix
+    Check(check::CheckArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { code::USAGE } else { 0 });
+        }
+    };
+    telemetry::log::start(cli.verbose);
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.code();
+            if code != 0 {
+                let text = failure.to_string();
+                let mut stderr = anstream::stderr().lock();
+                for line in text.lines() {
+                    let _ = writeln!(stderr, "compose-scale: {line}");
+                }
+                if let Some(hint) = failure.hint() {
+                    let _ = writeln!(stderr, "compose-scale: {hint}");
+                }
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let project = cli.project;
+    match cli.verb {
+        Verb::Config(args) => config::run(&project, &args),
+        Verb::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "compose-scale", &mut text);
+            output::write(&text)
+        }
+        Verb::Man => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+            output::write(&text)
+        }
+        Verb::Watch(args) => run::block_on(watch::run(&project, args)),
+        Verb::Scale(args) => run::block_on(scale::run(&project, args)),
+        Verb::Ps(args) => run::block_on(ps::run(&project, args)),
+        Verb::Sync(args) => run::block_on(sync::run(&project, args)),
+        Verb::Check(args) => run::block_on(check::run(&project, args)),
+    }
+}
+
+impl ProjectArgs {
+    /// What the loader is asked for: the flags, the directory and the environment of this process.
+    fn request(&self, named: &[String]) -> Result<compose::Request, Failure> {
+        Ok(compose::Request {
+            files: self.files.clone(),
+            project_name: self.project_name.clone(),
+            project_directory: self.project_directory.clone(),
+            env_files: self.env_files.clone(),
+            profiles: self.profiles.clone(),
+            cwd: std::env::current_dir()?,
+            env: environment(),
+            named_services: named.to_vec(),
+            stdin: self.standard_input()?,
+        })
+    }
+
+    /// What is on standard input, where a file named `-` asks for it.
+    fn standard_input(&self) -> Result<Option<String>, Failure> {
+        if self.files.iter().any(|file| file.as_os_str() == "-") {
+            Ok(Some(std::io::read_to_string(std::io::stdin())?))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Loads the project and says its warnings.
+    fn load(&self, named: &[String]) -> Result<(compose::Request, Loaded), Failure> {
+        let request = self.request(named)?;
+        let loaded = compose::load(&request)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok((request, loaded))
+    }
+}
+
+/// This process's environment, as far as it is text.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn engine() -> Result<Docker, Failure> {
+    let set = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
+    let host = set("DOCKER_HOST");
+    if set("DOCKER_TLS_VERIFY").is_some() && host.as_deref().is_some_and(|h| h.starts_with("tcp")) {
+        return Err(Failure::Usage(
+            "DOCKER_TLS_VERIFY is set, and TLS to an Engine is not supported; use its unix socket"
+                .into(),
+        ));
+    }
+    Ok(Docker::connect(host.as_deref())?)
+}
+
+fn state_dir(loaded: &Loaded) -> StateDir {
+    StateDir::locate(&environment(), &loaded.project.name)
+}

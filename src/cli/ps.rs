@@ -1,0 +1,178 @@
+//! `compose-scale ps`
+
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+use super::{
+    Failure, ProjectArgs, failure, output,
+    run::{self, Signals, Wish},
+    state_dir,
+};
+use crate::{
+    control::{Client, Reply, Request, Snapshot},
+    reconcile::{ReplicaView, ServiceView, What},
+    units::Short,
+    watch::Goal,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct PsArgs {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub(super) async fn run(project: &ProjectArgs, args: PsArgs) -> Result<(), Failure> {
+    let snapshot = snapshot(project).await?;
+    match args.format {
+        Format::Json => output::json(&snapshot),
+        Format::Table => output::write(table(&snapshot).as_bytes()),
+    }
+}
+
+/// A `watch` that has not answered by then is stuck.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// From the running `watch`, else by looking.
+async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
+    let (_, loaded) = project.load(&[])?;
+    let state = state_dir(&loaded);
+    if let Some(mut client) = Client::ask(&state.socket(), &Request::Status)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    {
+        let answer = tokio::time::timeout(ANSWER, client.next()).await;
+        let answer = answer.map(|reply| reply.map_err(|error| failure::unheard(&error)));
+        if let Ok(reply) = answer
+            && let Some(Reply::Status(snapshot)) = reply?
+        {
+            return Ok(*snapshot);
+        }
+        return Err(Failure::Work(vec![
+            "the running `watch` gave no answer".into(),
+        ]));
+    }
+    let extra = loaded.project.services.keys().cloned().collect();
+    let listed = crate::proxy::listed(&run::upstreams(&loaded), &loaded.project.name);
+    let signals = Signals::listen()?;
+    let (mut driver, _notes) = run::driver(Wish {
+        loaded,
+        source: None,
+        extra,
+        dry_run: false,
+        keeps_state: false,
+        calls: None,
+        reload: None,
+        goal: Goal::Look,
+    })
+    .await?;
+    failure::outcome(
+        driver
+            .run(signals.stop.clone(), signals.abort.clone())
+            .await,
+    )?;
+    let mut snapshot = driver.snapshot();
+    for service in &mut snapshot.services {
+        let servers = listed.get(&service.service);
+        for replica in &mut service.replicas {
+            replica.in_nginx = servers.is_some_and(|names| names.contains(&replica.name));
+        }
+    }
+    Ok(snapshot)
+}
+
+fn table(snapshot: &Snapshot) -> String {
+    let mut lines = Vec::new();
+    for service in &snapshot.services {
+        lines.push(headline(service));
+        if let Some(why) = &service.standstill {
+            lines.push(format!("  {why}"));
+        } else if let Some(decision) = &service.decision {
+            lines.push(format!(
+                "  last decision at {}: {} ({})",
+                decision.at.clock(),
+                decision.message,
+                decision.reason
+            ));
+        }
+        if !service.replicas.is_empty() {
+            let table = replicas(&service.replicas);
+            lines.extend(table.lines().map(|line| format!(" {}", line.trim_end())));
+        }
+        lines.push(String::new());
+    }
+    lines.extend(snapshot.troubles.iter().map(|why| format!("! {why}")));
+    if !snapshot.watching {
+        lines.push("no `compose-scale watch` is running for this project".into());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The service in a line: `web: 2 of 3 wanted serving (1 to 6), cpu 40 (target 60)`.
+fn headline(service: &ServiceView) -> String {
+    let mut parts = vec![match service.desired.filter(|_| service.autoscaled) {
+        Some(desired) => format!("{} of {desired} wanted serving", service.serving),
+        None => format!("{} serving", service.serving),
+    }];
+    if let (Some(min), Some(max)) = (service.min, service.max) {
+        parts.push(format!("{min} to {max} allowed"));
+    }
+    for metric in &service.metrics {
+        let value = metric
+            .value
+            .map_or("unknown".to_owned(), |value| Short(value).to_string());
+        let target = metric.target.map_or(String::new(), |target| {
+            format!(" (target {})", Short(target))
+        });
+        parts.push(format!("{} {value}{target}", metric.metric));
+    }
+    if let Some(hold) = service.hold {
+        parts.push(What::from(hold).to_string());
+    }
+    if !service.autoscaled {
+        parts.push("not autoscaled".into());
+    }
+    format!("{}: {}", service.service, parts.join(", "))
+}
+
+fn replicas(replicas: &[ReplicaView]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header([
+            "REPLICA", "STATE", "HEALTH", "PHASE", "NGINX", "AGE", "ADDRESS", "CPU", "MEMORY",
+        ]);
+    for replica in replicas {
+        table.add_row(vec![
+            Cell::new(&replica.name),
+            Cell::new(replica.state),
+            Cell::new(match replica.health {
+                crate::project::Health::None => "-",
+                crate::project::Health::Starting => "starting",
+                crate::project::Health::Healthy => "healthy",
+                crate::project::Health::Unhealthy => "unhealthy",
+            }),
+            Cell::new(&replica.phase),
+            Cell::new(if replica.in_nginx { "yes" } else { "no" }),
+            Cell::new(replica.age.map_or("-".to_owned(), |age| {
+                crate::units::Span::seconds(age.0.as_secs()).to_string()
+            })),
+            Cell::new(replica.address.as_deref().unwrap_or("-")),
+            share(replica.cpu),
+            share(replica.memory),
+        ]);
+    }
+    table.to_string()
+}
+
+fn share(value: Option<f64>) -> Cell {
+    let text = value.map_or("-".to_owned(), |share| format!("{}%", Short(share)));
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}

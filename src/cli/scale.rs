@@ -1,0 +1,183 @@
+//! `compose-scale scale SERVICE=N…`
+
+use clap::Args;
+use indexmap::IndexMap;
+
+use super::{
+    Failure, ProjectArgs, failure, output,
+    progress::Progress,
+    run::{self, Signals, Wish},
+    state_dir,
+};
+use crate::{
+    compose::Loaded,
+    control::{Client, Reply, Request},
+    plan::{MOST, refuse},
+    units::Span,
+    watch::Goal,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ScaleArgs {
+    /// A service and its count, like web=5
+    #[arg(required = true, value_name = "SERVICE=N", value_parser = count)]
+    counts: Vec<(String, u32)>,
+    /// How long a running watch leaves the count alone
+    #[arg(long, default_value = "10m", value_name = "SPAN")]
+    hold: Span,
+    /// Give up waiting after this long
+    #[arg(long, default_value = "5m", value_name = "SPAN")]
+    timeout: Span,
+    /// Do not wait until the replicas serve (only with a running watch)
+    #[arg(long)]
+    no_wait: bool,
+}
+
+fn count(text: &str) -> Result<(String, u32), String> {
+    let wrong = || "expected SERVICE=N, like web=5".to_owned();
+    let (service, count) = text.split_once('=').ok_or_else(wrong)?;
+    if service.is_empty() {
+        return Err(wrong());
+    }
+    Ok((service.to_owned(), count.parse().map_err(|_| wrong())?))
+}
+
+pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Failure> {
+    let mut services = IndexMap::new();
+    for (service, count) in args.counts {
+        if count == 0 {
+            return Err(Failure::Usage(format!(
+                "{service}=0: a service keeps at least one replica, because new ones are made like it; to stop it run `docker compose stop {service}`"
+            )));
+        }
+        if count > MOST {
+            return Err(Failure::Usage(format!(
+                "{service}={count}: expected at most {MOST} replicas"
+            )));
+        }
+        if services.insert(service.clone(), count).is_some() {
+            return Err(Failure::Usage(format!("{service} is named twice")));
+        }
+    }
+    let names: Vec<_> = services.keys().cloned().collect();
+    let (request, loaded) = project.load(&names)?;
+    check_names(&loaded, &services)?;
+    let refused: Vec<_> = services
+        .iter()
+        .filter(|(_, count)| **count > 1)
+        .filter_map(|(name, _)| loaded.project.services.get(name))
+        .flat_map(|service| refuse::refusals(service, &[]))
+        .collect();
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
+    }
+
+    let state = state_dir(&loaded);
+    let ask = Request::Scale {
+        services: services.clone(),
+        hold: args.hold,
+        wait: (!args.no_wait).then_some(args.timeout),
+    };
+    if let Some(client) = Client::ask(&state.socket(), &ask)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    {
+        return follow(client).await;
+    }
+    if args.no_wait {
+        return Err(Failure::Usage(
+            "--no-wait needs a running `compose-scale watch`, which goes on with the work".into(),
+        ));
+    }
+
+    let _lock = state.lock()?;
+    let signals = Signals::listen()?;
+    let (mut driver, mut notes) = run::driver(Wish {
+        loaded,
+        source: Some(request),
+        extra: names,
+        dry_run: false,
+        keeps_state: true,
+        calls: None,
+        reload: None,
+        goal: Goal::Scale {
+            services,
+            hold: args.hold.0,
+            timeout: args.timeout.0,
+        },
+    })
+    .await?;
+    let mut shown = tokio::task::JoinSet::new();
+    shown.spawn(async move {
+        let mut progress = Progress::new();
+        while let Some(note) = notes.recv().await {
+            progress.show(&note);
+        }
+        progress.close();
+    });
+    let outcome = driver
+        .run(signals.stop.clone(), signals.abort.clone())
+        .await;
+    drop(driver);
+    shown.join_all().await;
+    failure::outcome(outcome)
+}
+
+fn check_names(loaded: &Loaded, services: &IndexMap<String, u32>) -> Result<(), Failure> {
+    for name in services.keys() {
+        if !loaded.project.services.contains_key(name) {
+            let known: Vec<_> = loaded.project.services.keys().cloned().collect();
+            return Err(Failure::Usage(format!(
+                "no such service: {name}; this project has {}",
+                known.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Shows what the running `watch` does until it is done.
+async fn follow(mut client: Client) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    let done = loop {
+        match client
+            .next()
+            .await
+            .map_err(|error| failure::unheard(&error))?
+        {
+            Some(Reply::Note(note)) => progress.show(&note),
+            Some(Reply::Done { ok, message }) => break Some((ok, message)),
+            Some(Reply::Status(_)) => {}
+            None => break None,
+        }
+    };
+    progress.close();
+    match done {
+        Some((true, message)) => {
+            if message.is_empty() {
+                Ok(())
+            } else {
+                output::line(&message)
+            }
+        }
+        Some((false, message)) => Err(Failure::Work(
+            message.lines().map(ToOwned::to_owned).collect(),
+        )),
+        None => Err(Failure::Work(vec![
+            "the running `watch` ended before the work was done; run the command again".into(),
+        ])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_a_service_and_a_number() {
+        assert_eq!(count("web=5"), Ok(("web".into(), 5)));
+        for wrong in ["web", "web=", "=5", "web=-1", "web=many", "web=5.5"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
+    }
+}

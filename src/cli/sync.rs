@@ -1,0 +1,81 @@
+//! `compose-scale sync`
+
+use clap::Args;
+
+use super::{
+    Failure, ProjectArgs, failure, output, progress,
+    run::{self, Signals, Wish},
+    state_dir,
+};
+use crate::{
+    control::{Client, Reply, Request},
+    watch::{Goal, setup},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct SyncArgs {}
+
+pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Failure> {
+    let (_, loaded) = project.load(&[])?;
+    if loaded.policies.is_empty() {
+        return Err(Failure::Config(super::watch::no_policy(&loaded)));
+    }
+    if setup::nginx_place(&loaded).is_none() {
+        return Err(Failure::Config(
+            "this project has no nginx service; name it with x-autoscale.nginx.service".into(),
+        ));
+    }
+    let state = state_dir(&loaded);
+    if let Some(mut client) = Client::ask(&state.socket(), &Request::Sync)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    {
+        while let Some(reply) = client
+            .next()
+            .await
+            .map_err(|error| failure::unheard(&error))?
+        {
+            if let Reply::Done { ok, message } = reply {
+                return if ok {
+                    output::line("nginx is in step")
+                } else {
+                    Err(Failure::Work(vec![message]))
+                };
+            }
+        }
+        return Err(Failure::Work(vec![
+            "the running `watch` gave no answer".into(),
+        ]));
+    }
+    let _lock = state.lock()?;
+    let signals = Signals::listen()?;
+    let (mut driver, mut notes) = run::driver(Wish {
+        loaded,
+        source: None,
+        extra: Vec::new(),
+        dry_run: false,
+        keeps_state: true,
+        calls: None,
+        reload: None,
+        goal: Goal::Sync,
+    })
+    .await?;
+    let outcome = driver
+        .run(signals.stop.clone(), signals.abort.clone())
+        .await;
+    while let Ok(note) = notes.try_recv() {
+        if note.what.level() != crate::reconcile::Level::Info {
+            progress::log(&note);
+        }
+    }
+    failure::outcome(outcome)?;
+    let changed: Vec<_> = driver.changed().iter().cloned().collect();
+    if changed.is_empty() {
+        output::line("nginx is in step; nothing to do")
+    } else {
+        output::line(&format!(
+            "nginx is in step; rewritten: {}",
+            changed.join(", ")
+        ))
+    }
+}
