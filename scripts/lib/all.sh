@@ -1,0 +1,11 @@
+# shellcheck shell=bash
+# All of this folder, in the order of what needs what.
+
+# shellcheck source-path=SCRIPTDIR
+lib=$(dirname "${BASH_SOURCE[0]}")
+. "$lib/common.sh"
+. "$lib/debian.sh"
+. "$lib/engine.sh"
+. "$lib/images.sh"
+. "$lib/tests.sh"
+unset lib
