@@ -1,0 +1,420 @@
+//! README says what the program does: its tables and examples are held against the code.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use compose_scale::{
+    cli::code,
+    compose::{self, Loaded, Request},
+    decide::{Input, Observed, ObservedState, Reason, decide},
+    policy::{Metric, Policy, SERVICE_KEYS, Settings},
+    units::{Moment, Span},
+};
+use serde_json::Value;
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The rows of the table whose header begins with these cells, without their markup.
+fn table(header: &[&str]) -> Vec<Vec<String>> {
+    let text = readme();
+    let rows: Vec<_> = text
+        .split("\n\n")
+        .filter(|block| block.starts_with('|'))
+        .flat_map(|block| {
+            let mut rows = block.lines().map(cells);
+            let is_it = rows
+                .next()
+                .is_some_and(|cells| cells.starts_with(&owned(header)));
+            rows.skip(1).filter(move |_| is_it)
+        })
+        .collect();
+    assert!(!rows.is_empty(), "no table with the header {header:?}");
+    rows
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The cells of a row; `\|` is no border.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.replace("\\|", "\u{0}");
+    let inner = row.trim().trim_matches('|');
+    inner
+        .split('|')
+        .map(|cell| cell.trim().replace('\u{0}', "|"))
+        .collect()
+}
+
+/// All texts in backticks.
+fn code_in(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// What a cell says when it is nothing but code.
+fn only_code(cell: &str) -> Option<&str> {
+    let inner = cell.strip_prefix('`')?.strip_suffix('`')?;
+    (!inner.contains('`')).then_some(inner)
+}
+
+fn load(yaml: &str) -> Result<Loaded, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path: PathBuf = dir.path().join("compose.yaml");
+    let mut file = fs::File::create_new(&path).unwrap();
+    file.write_all(yaml.as_bytes()).unwrap();
+    drop(file);
+    let request = Request {
+        files: vec![path],
+        cwd: dir.path().to_owned(),
+        env: BTreeMap::new(),
+        ..Request::default()
+    };
+    compose::load(&request).map_err(|error| error.to_string())
+}
+
+/// A dotted key and its value as a map on one line: `{a: {b: value}}`.
+fn nested(key: &str, value: &str) -> String {
+    key.rsplit('.').fold(value.to_owned(), |inner, step| {
+        format!("{{{step}: {inner}}}")
+    })
+}
+
+/// The policy of a service with `max: 1` and these further keys.
+fn policy_with(entries: &str) -> Result<Policy, String> {
+    let yaml = format!("services:\n  web:\n    image: web\n    x-autoscale: {entries}\n");
+    let mut loaded = load(&yaml).map_err(|error| format!("{yaml}{error}"))?;
+    Ok(loaded.policies.swap_remove("web").unwrap())
+}
+
+fn settings_with(entries: &str) -> Result<Settings, String> {
+    let yaml = format!("x-autoscale: {entries}\nservices:\n  web:\n    image: web\n");
+    Ok(load(&yaml)
+        .map_err(|error| format!("{yaml}{error}"))?
+        .settings)
+}
+
+/// The dotted keys of all values in a document; a list is a value.
+fn leaves(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    let Some(map) = value.as_object() else {
+        into.insert(path.to_owned());
+        return;
+    };
+    for (key, value) in map {
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        leaves(value, &path, into);
+    }
+}
+
+/// The rows of the table of a service's keys: key and default.
+fn policy_rows() -> Vec<(String, String)> {
+    key_rows("min")
+}
+
+/// Of the two tables of keys the one that has this key.
+fn key_rows(having: &str) -> Vec<(String, String)> {
+    let all = table(&["key", "default", "allowed", "meaning"]);
+    let rows: Vec<_> = all
+        .into_iter()
+        .map(|row| (only_code(&row[0]).unwrap().to_owned(), row[1].clone()))
+        .collect();
+    let split = rows.iter().position(|(key, _)| key == "interval").unwrap();
+    let (policy, settings) = rows.split_at(split);
+    let part = [policy, settings]
+        .into_iter()
+        .find(|part| part.iter().any(|(key, _)| key == having));
+    part.unwrap().to_vec()
+}
+
+#[test]
+fn every_key_of_a_policy_has_a_row_and_every_row_is_a_key() {
+    let shown: BTreeSet<String> = policy_rows()
+        .iter()
+        .map(|(key, _)| key.split('.').next().unwrap().to_owned())
+        .collect();
+    let known: BTreeSet<String> = SERVICE_KEYS.iter().map(|key| (*key).to_owned()).collect();
+    assert_eq!(shown, known);
+}
+
+#[test]
+fn every_default_in_the_policy_table_is_the_programs() {
+    let built_in = policy_with("{max: 1}").unwrap();
+    // `Policy::default()` is for services without a section; only its metrics are others.
+    let by_hand = Policy {
+        metrics: built_in.metrics.clone(),
+        ..Policy::default()
+    };
+    assert_eq!(by_hand, built_in);
+
+    let mut shown = BTreeSet::new();
+    for (key, default) in policy_rows() {
+        shown.insert(key.clone());
+        if matches!(key.as_str(), "max" | "port") {
+            assert_eq!(only_code(&default), None, "{key} has no default value");
+            continue;
+        }
+        let value = only_code(&default).unwrap_or_else(|| panic!("{key}: no default"));
+        let inner = nested(&key, value);
+        let entries = format!("{{max: 1, {}}}", &inner[1..inner.len() - 1]);
+        assert_eq!(policy_with(&entries).unwrap(), built_in, "{key}: {value}");
+    }
+
+    let mut all = BTreeSet::new();
+    leaves(&serde_json::to_value(&built_in).unwrap(), "", &mut all);
+    for leaf in all {
+        let covered = |row: &String| leaf == *row || leaf.starts_with(&format!("{row}."));
+        assert!(shown.iter().any(covered), "{leaf} has no row");
+    }
+}
+
+#[test]
+fn a_service_cannot_do_without_what_is_called_required() {
+    let required: Vec<_> = policy_rows()
+        .into_iter()
+        .filter(|(_, default)| default == "required")
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(required, ["max"]);
+    assert!(policy_with("{min: 1}").is_err());
+}
+
+#[test]
+fn every_default_in_the_settings_table_is_the_programs() {
+    let mut shown = BTreeSet::new();
+    for (key, default) in key_rows("interval") {
+        if matches!(key.as_str(), "interval" | "nginx.reload" | "nginx.test") {
+            let entries = nested(&key, only_code(&default).unwrap());
+            assert_eq!(
+                settings_with(&entries).unwrap(),
+                Settings::default(),
+                "{key}"
+            );
+        } else {
+            // The others have no default in the file, but they are keys.
+            settings_with(&nested(&key, "./x")).unwrap();
+        }
+        shown.insert(key);
+    }
+    // The error for a key that is not there names all that are.
+    for (section, wrong) in [("", "{wrong: 1}"), ("nginx.", "{nginx: {wrong: 1}}")] {
+        let error = settings_with(wrong).unwrap_err();
+        let allowed = error.split("allowed are ").nth(1).unwrap();
+        for key in allowed.trim().split(", ") {
+            let key = format!("{section}{key}");
+            let known = SERVICE_KEYS.contains(&key.as_str())
+                || shown
+                    .iter()
+                    .any(|row| *row == key || row.starts_with(&format!("{key}.")));
+            assert!(known, "{key} has no row");
+        }
+    }
+}
+
+#[test]
+fn every_metric_that_is_shown_is_read() {
+    let rows = table(&["metric", "meaning"]);
+    let mut kinds = BTreeSet::new();
+    for row in rows {
+        let entries = format!("{{max: 1, metrics: [{}]}}", only_code(&row[0]).unwrap());
+        let policy = policy_with(&entries).unwrap();
+        kinds.extend(policy.metrics.iter().map(|metric| metric.name().to_owned()));
+    }
+    assert_eq!(
+        kinds,
+        BTreeSet::from(["cpu".to_owned(), "memory".to_owned()])
+    );
+}
+
+#[test]
+fn what_is_called_refused_is_refused() {
+    let text = readme();
+    let limits = text
+        .split("\n## Limits")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.contains("refused by name"))
+        .unwrap();
+    let metrics = code_in(line);
+    assert!(!metrics.is_empty());
+    for metric in metrics {
+        let error = policy_with(&format!("{{max: 1, metrics: [{metric}: 50]}}")).unwrap_err();
+        assert!(
+            error.contains("not available in this version"),
+            "{metric}: {error}"
+        );
+    }
+}
+
+#[test]
+fn every_example_with_a_policy_is_read_without_a_mistake() {
+    let text = readme();
+    let mut read = 0;
+    for block in text.split("```yaml\n").skip(1) {
+        let yaml = block.split("```").next().unwrap();
+        if yaml.contains("x-autoscale") {
+            let loaded = load(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
+            assert!(!loaded.policies.is_empty(), "{yaml}");
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            read += 1;
+        }
+    }
+    assert!(read >= 2, "only {read} examples were found");
+}
+
+#[test]
+fn the_commands_are_those_of_the_help() {
+    let output = Command::new(env!("CARGO_BIN_EXE_compose-scale"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let listed = help
+        .split("Commands:\n")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    let commands: BTreeSet<String> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|word| !word.is_empty())
+        .map(ToOwned::to_owned)
+        .collect();
+    let rows = table(&["command", "what it does"]);
+    let mut shown = BTreeSet::new();
+    for row in &rows {
+        let name = only_code(&row[0])
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned();
+        let output = Command::new(env!("CARGO_BIN_EXE_compose-scale"))
+            .args([&name, "--help"])
+            .output()
+            .unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        for option in code_in(&row[1])
+            .iter()
+            .filter(|code| code.starts_with("--"))
+        {
+            let option = option.split(' ').next().unwrap();
+            assert!(help.contains(option), "{name} has no {option}");
+        }
+        shown.insert(name);
+    }
+    assert_eq!(shown, commands);
+}
+
+#[test]
+fn the_exit_codes_are_the_programs() {
+    let shown: Vec<String> = table(&["exit code", "meaning"])
+        .iter()
+        .map(|row| row[0].clone())
+        .collect();
+    let codes = [
+        0,
+        code::FAILED,
+        code::USAGE,
+        code::ENGINE,
+        code::HELD,
+        code::CONFIG,
+    ];
+    assert_eq!(shown, codes.map(|code| code.to_string()));
+}
+
+#[test]
+fn every_reason_that_can_come_up_is_explained() {
+    let rows = table(&["reason", "meaning, and what to do"]);
+    let shown: BTreeSet<&str> = rows.iter().flat_map(|row| code_in(&row[0])).collect();
+    let can_come_up: BTreeSet<&str> = Reason::ALL
+        .iter()
+        // Nothing in this version pauses, and nothing asks what the machine can hold.
+        .filter(|reason| !matches!(reason, Reason::Paused | Reason::HostFull))
+        .map(|reason| reason.label())
+        .collect();
+    assert_eq!(shown, can_come_up);
+}
+
+#[test]
+fn the_worked_example_is_what_the_program_decides() {
+    let replica = |number: u32, age: u64, cpu: f64| Observed {
+        name: format!("shop-web-{number}"),
+        state: ObservedState::Running,
+        ready: true,
+        age: Span::seconds(age),
+        metrics: BTreeMap::from([("cpu".to_owned(), cpu)]),
+    };
+    let policy = policy_with("{min: 2, max: 4, metrics: [cpu: 60%]}").unwrap();
+    assert!(matches!(policy.metrics[..], [Metric::Cpu(_)]));
+    let mut input = Input::new(Moment::from_unix(1000), policy);
+    input.current = Some(2);
+
+    input.replicas = vec![replica(1, 86, 100.0), replica(2, 29, 100.0)];
+    assert_eq!(decide(&input).desired, 2, "the second one is too young");
+
+    input.replicas = vec![replica(1, 91, 100.0), replica(2, 34, 99.8)];
+    let decision = decide(&input);
+    assert_eq!(decision.reason, Reason::AboveTarget);
+    let said = format!(
+        "\"{}\", reason {}",
+        decision.message,
+        decision.reason.label()
+    );
+    assert!(readme().contains(&said), "not in README: {said}");
+}
+
+#[test]
+fn links_within_the_repository_lead_somewhere() {
+    let text = readme();
+    let anchors: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| {
+            line.trim_start_matches('#')
+                .strip_prefix(' ')
+                .filter(|_| line.starts_with('#'))
+        })
+        .map(|title| {
+            let kept = title.to_lowercase();
+            kept.chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for target in text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+    {
+        if target.starts_with("https://") {
+            continue;
+        }
+        seen += 1;
+        match target.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.contains(anchor), "no heading for #{anchor}"),
+            None => assert!(root.join(target).exists(), "{target} does not exist"),
+        }
+    }
+    assert!(seen > 5);
+}

@@ -1,0 +1,207 @@
+//! What goes wrong in life: replicas die, hang and never come up, the tool is killed, the Engine
+//! stops.
+
+use std::time::Duration;
+
+mod support;
+
+use support::{
+    real,
+    stack::{Stack, died, kill_container, new_nginx, now},
+};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Nothing is decided by load.
+const BY_HAND: &str = "    stop_grace_period: 2s
+    x-autoscale: {min: 1, max: 8, metrics: []}";
+
+#[test]
+fn a_replica_that_is_killed_is_out_of_nginx_at_once_and_comes_back() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    stack.must(&["scale", "web=3", "--hold", "1s"]);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| {
+        s.ps()["services"][0]["serving"] == 3
+    });
+    let load = stack.load(&[
+        "--duration",
+        "60s",
+        "--class",
+        "fast:connections=8,rps=400",
+        "--class",
+        "post:connections=4,rps=50,method=POST,body-bytes=500,path=/echo",
+    ]);
+    std::thread::sleep(Duration::from_secs(1));
+    let (name, id) = stack.running().swap_remove(1);
+
+    let killed = now();
+    kill_container(&id);
+    stack.until("nginx no longer lists it", LONG, |s| {
+        !s.listed().contains(&name)
+    });
+    println!("out of nginx's file {:?} after the kill", killed.elapsed());
+    // Both clocks are this machine's: the Engine's event and the file's change.
+    let died = died(&id);
+    let written = stack.listed_since();
+    let took = written.saturating_sub(died);
+    println!("written {took:?} after the Engine's event");
+    assert!(
+        written > died && took < Duration::from_millis(150),
+        "{took:?}"
+    );
+
+    stack.until("it serves again", LONG, |s| {
+        s.listed().len() == 3 && s.ps()["services"][0]["serving"] == 3
+    });
+    let report = load.end();
+    // Only a POST that was inside the killed replica may fail: nginx repeats everything else.
+    let inside = 4;
+    assert!(report.failed() <= inside, "{report:#?}");
+    for class in report.classes() {
+        if class["name"] == "fast" {
+            assert_eq!(class["failed"], 0, "{report:#?}");
+        }
+    }
+    let told: Vec<_> = stack
+        .history()
+        .iter()
+        .map(|line| line["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(told.contains(&"died".to_owned()), "{told:?}");
+    drop(watch);
+}
+
+#[test]
+fn a_replica_that_is_restarted_is_listed_with_its_new_address() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    stack.must(&["scale", "web=2", "--hold", "1s"]);
+    let _watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.listed().len() == 2);
+    let load = stack.load(&["--duration", "60s", "--class", "fast:connections=8,rps=300"]);
+    let name = stack.project.container("web", 2);
+    let started = |stack: &Stack| stack.project.inspect("web", 2)["State"]["StartedAt"].clone();
+    let before = started(&stack);
+    let restart = format!("/containers/{name}/restart?t=2");
+    let (status, answer) = support::api::request("POST", &restart, "");
+    assert_eq!(status, 204, "{answer}");
+    assert_ne!(started(&stack), before);
+    stack.until("both serve again", LONG, |s| {
+        let replicas = s.ps()["services"][0]["replicas"].clone();
+        s.listed().contains(&name)
+            && s.listed().len() == 2
+            && replicas
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|r| r["phase"] == "serving")
+    });
+    // What is listed answers: every replica is asked directly through nginx.
+    for _ in 0..4 {
+        assert_eq!(stack.get("/").map(|(status, _)| status), Some(200));
+    }
+    let report = load.end();
+    assert_eq!(report.failed(), 0, "{report:#?}");
+}
+
+#[test]
+fn a_replica_that_never_becomes_ready_gets_no_request_and_goes_with_its_last_words() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(
+        new_nginx().as_str(),
+        "    x-autoscale: {min: 1, max: 8, metrics: [], ready_timeout: 2s}",
+    );
+    stack.must(&["sync"]);
+    // What compose makes now serves; what is made from it later does not.
+    let (_, id) = stack.running().swap_remove(0);
+    let (status, _) = support::api::request("POST", &format!("/containers/{id}/stop?t=1"), "");
+    assert_eq!(status, 204);
+    stack.rewrite(
+        new_nginx().as_str(),
+        "    environment: {NEVER_READY: \"1\"}
+    x-autoscale: {min: 1, max: 8, metrics: [], ready_timeout: 2s}",
+    );
+    stack
+        .project
+        .compose(&["up", "-d", "--no-recreate", "--scale", "web=2", "web"]);
+    let ran = stack.run(&["scale", "web=3"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("failed"), "{ran:?}");
+    let never_listed = stack.listed().iter().all(|name| name.ends_with("-web-1"));
+    assert!(never_listed, "{:?}", stack.listed());
+}
+
+#[test]
+fn watch_that_is_killed_in_the_middle_converges_when_it_starts_again() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    stack.must(&["sync"]);
+    let load = stack.load(&[
+        "--duration",
+        "120s",
+        "--class",
+        "fast:connections=8,rps=300",
+    ]);
+
+    // Up: killed while replicas are being made.
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    stack.must(&["scale", "web=5", "--no-wait"]);
+    stack.until("something was made", LONG, |s| {
+        s.project.inspect_all().len() > 2
+    });
+    watch.kill();
+
+    let watch = stack.watch(&[]);
+    stack.until("all five serve", LONG, |s| {
+        let ps = s.ps();
+        ps["watching"] == true && ps["services"][0]["serving"] == 5 && s.listed().len() == 5
+    });
+    assert_eq!(stack.project.inspect_all().len(), 6, "no orphan");
+
+    // Down: killed while they drain.
+    stack.must(&["scale", "web=1", "--no-wait"]);
+    stack.until("some are out", LONG, |s| s.listed().len() == 1);
+    watch.kill();
+
+    let _watch = stack.watch(&[]);
+    stack.until("one is left and serves", LONG, |s| {
+        let ps = s.ps();
+        ps["watching"] == true
+            && ps["services"][0]["serving"] == 1
+            && s.project.inspect_all().len() == 2
+            && s.listed().len() == 1
+    });
+    let report = load.end();
+    assert_eq!(report.failed(), 0, "{report:#?}");
+}
+
+#[test]
+fn a_first_signal_leaves_the_replicas_running_and_a_second_watch_is_told_to_wait() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    let second = stack.run(&["watch", "--once"]);
+    assert_eq!(second.code(), 75, "{second:?}");
+    assert!(
+        second.stderr.contains("another compose-scale"),
+        "{second:?}"
+    );
+    stack.must(&["scale", "web=3"]);
+    assert!(watch.terminate().success());
+    assert_eq!(stack.running().len(), 3);
+    assert_eq!(stack.ps()["watching"], false);
+}
