@@ -218,4 +218,13 @@ fn a_stopped_replica_is_started_before_a_new_one_is_made() {
     stack.must(&["scale", "web=2"]);
     assert_eq!(stack.project.ids(), before);
     assert_eq!(stack.running().len(), 2);
+    // Where none runs, they are started all the same, and the next one is made like them.
+    stack.project.compose(&["stop"]);
+    stack.must(&["scale", "web=3"]);
+    assert_eq!(stack.running().len(), 3);
+    assert!(
+        before
+            .iter()
+            .all(|(name, id)| stack.project.ids().get(name) == Some(id))
+    );
 }

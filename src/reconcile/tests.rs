@@ -703,6 +703,17 @@ fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_s
 }
 
 #[test]
+fn asked_for_by_hand_stopped_replicas_are_started_and_the_rest_made_like_them() {
+    let mut bench = Bench::blind(setup(), None);
+    let mut stopped = replica(1);
+    stopped.state = State::Exited;
+    bench.seen(vec![stopped]);
+    assert!(bench.machine.standstill().is_some());
+    bench.now = bench.now + Duration::from_secs(1);
+    assert_eq!(asked(&bench.scale(2)), ["start 1", "create 2"]);
+}
+
+#[test]
 fn a_name_that_somebody_else_has_is_passed_over() {
     let mut bench = Bench::serving(&[1]);
     assert_eq!(asked(&bench.scale(2)), ["create 2"]);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{By, Effect, Hold, LIVED, Machine, Mood, Move, Setup, What, member::Member};
+use super::{
+    By, Effect, Hold, LIVED, Machine, Mood, Move, Setup, What,
+    member::{Member, Phase},
+};
 use crate::{
     decide::{self, Decision, Input, Observed, ObservedState},
     project::ContainerId,
@@ -144,6 +147,12 @@ impl Machine {
         // Somebody who asks again wants it tried now.
         self.retry_at = None;
         self.failures = 0;
+        // And wants what was stopped to run.
+        for member in self.members.values_mut() {
+            if let Phase::Idle { on_purpose, .. } = &mut member.phase {
+                *on_purpose = false;
+            }
+        }
         let from = self.desired.unwrap_or_else(|| self.live());
         if let Some(span) = hold {
             let until = Some(now + span);
