@@ -106,31 +106,8 @@ impl StateDir {
 
     /// Takes the right to act, or says who has it.
     pub fn lock(&self) -> Result<Lock, StateError> {
-        fs::create_dir_all(&self.path).map_err(|source| self.io(&self.path, source))?;
-        let path = self.path.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|source| self.io(&path, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                let holder = match holder.trim() {
-                    "" => "process unknown".to_owned(),
-                    pid => format!("process {pid}"),
-                };
-                return Err(StateError::Held { holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(self.io(&path, source)),
-        }
-        // For people who look; the lock itself is the kernel's.
-        let _ = file.set_len(0);
-        let _ = writeln!(file, "{}", std::process::id());
-        Ok(Lock { _file: file })
+        fs::create_dir_all(&self.path).map_err(|source| io_error(&self.path, source))?;
+        Lock::take(&self.path.join("lock"))
     }
 
     /// What the last run left; nothing when there was none. A file that cannot be understood is set
@@ -142,7 +119,7 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok((BTreeMap::new(), None));
             }
-            Err(source) => return Err(self.io(&path, source)),
+            Err(source) => return Err(io_error(&path, source)),
         };
         let version = serde_json::from_str::<serde_json::Value>(&text)
             .ok()
@@ -180,7 +157,7 @@ impl StateDir {
         let text = serde_json::to_vec(&stored).unwrap_or_default();
         files::replace(&path, &text)
             .map(drop)
-            .map_err(|source| self.io(&path, source))
+            .map_err(|source| io_error(&path, source))
     }
 
     /// Appends a line to `scaling.log`.
@@ -199,7 +176,7 @@ impl StateDir {
                 .open(&path)?
                 .write_all(&line)
         };
-        attempt().map_err(|source| self.io(&path, source))
+        attempt().map_err(|source| io_error(&path, source))
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -212,16 +189,41 @@ impl StateDir {
         }
         fs::rename(self.log_path(), numbered(1))
     }
+}
 
-    #[expect(
-        clippy::unused_self,
-        reason = "reads like the other verbs of the directory"
-    )]
-    fn io(&self, path: &Path, source: io::Error) -> StateError {
-        StateError::Io {
-            path: path.to_owned(),
-            source,
+impl Lock {
+    /// Locks a file, which is made where it is missing, or says who has it.
+    pub fn take(path: &Path) -> Result<Self, StateError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(|source| io_error(path, source))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(path).unwrap_or_default();
+                let holder = match holder.trim() {
+                    "" => "process unknown".to_owned(),
+                    pid => format!("process {pid}"),
+                };
+                return Err(StateError::Held { holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(io_error(path, source)),
         }
+        // For people who look; the lock itself is the kernel's.
+        let _ = file.set_len(0);
+        let _ = writeln!(file, "{}", std::process::id());
+        Ok(Self { _file: file })
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> StateError {
+    StateError::Io {
+        path: path.to_owned(),
+        source,
     }
 }
 

@@ -200,6 +200,13 @@ fn a_first_signal_leaves_the_replicas_running_and_a_second_watch_is_told_to_wait
         second.stderr.contains("another compose-scale"),
         "{second:?}"
     );
+    // Another home has another state directory, and the same nginx.
+    let elsewhere = stack
+        .command(&["watch", "--once"])
+        .env("COMPOSE_SCALE_STATE", stack.state().join("elsewhere"))
+        .status()
+        .expect("the tool runs");
+    assert_eq!(elsewhere.code(), Some(75));
     stack.must(&["scale", "web=3"]);
     assert!(watch.terminate().success());
     assert_eq!(stack.running().len(), 3);

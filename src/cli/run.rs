@@ -15,6 +15,7 @@ use crate::{
     engine::{Engine, docker::Docker},
     proxy::nginx::Nginx,
     reconcile::Note,
+    state::Lock,
     watch::{Driver, Goal, Parts, STARTS_AT_ONCE, remote::ContainerNginx, setup},
 };
 
@@ -124,6 +125,20 @@ pub(super) async fn driver(
         reload: wish.reload,
     };
     Ok((Driver::new(parts, wish.goal), told))
+}
+
+/// The right to act on the project: in its state directory, and, because two users or two homes have
+/// two of those, beside nginx's files, which there is one of.
+pub(super) fn lock(loaded: &Loaded) -> Result<[Option<Lock>; 2], Failure> {
+    let own = state_dir(loaded).lock()?;
+    let directory = upstreams(loaded);
+    let shared = if setup::nginx_place(loaded).is_some() && directory.is_dir() {
+        let name = format!(".compose-scale-{}.lock", loaded.project.name);
+        Some(Lock::take(&directory.join(name))?)
+    } else {
+        None
+    };
+    Ok([Some(own), shared])
 }
 
 /// `COMPOSE_SCALE_STARTS`, else what measured fastest.

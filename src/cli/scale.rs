@@ -90,7 +90,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         ));
     }
 
-    let _lock = state.lock()?;
+    let _lock = run::lock(&loaded)?;
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,

@@ -47,7 +47,7 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             "the running `watch` gave no answer".into(),
         ]));
     }
-    let _lock = state.lock()?;
+    let _lock = run::lock(&loaded)?;
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,

@@ -40,7 +40,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let _lock = if args.dry_run {
         None
     } else {
-        Some(state.lock()?)
+        Some(run::lock(&loaded)?)
     };
     let mut tasks = JoinSet::new();
     let mut calls = None;
