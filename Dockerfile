@@ -1,20 +1,32 @@
-# compose-scale as an image. It needs the Engine's socket, the project's directory at the same path as
-# on the host (compose's labels and nginx's files name it), and, to read CPU without asking the
-# Engine, the host's cgroup files:
+# compose-scale as an image: one static binary, nothing else.
 #
-#   docker run -d --name compose-scale --restart unless-stopped --network host \
+#   docker build -t compose-scale .
+#   cd /srv/shop && docker run -d --name compose-scale --restart unless-stopped \
+#     --network host \
 #     -v /var/run/docker.sock:/var/run/docker.sock \
 #     -v "$PWD:$PWD" -w "$PWD" \
 #     -v /sys/fs/cgroup:/sys/fs/cgroup:ro \
-#     -v compose-scale:/state -e COMPOSE_SCALE_STATE=/state \
-#     compose-scale watch
+#     -v compose-scale-shop:/state -e COMPOSE_SCALE_STATE=/state \
+#     compose-scale
+#
+# What each line is for:
+#   --network host     new replicas are looked at by their own addresses
+#   docker.sock        makes it root on the machine, as it does for everything that has it
+#   "$PWD:$PWD"        the project at the same path as on the host: compose's labels and the mounts of
+#                      nginx name that path
+#   /sys/fs/cgroup     CPU and memory without asking the Engine; without it that takes a second a look
+#   /state             history; one volume for each project
+#
+# The other commands go to the one that runs:
+#   docker exec compose-scale /compose-scale ps
 FROM rust:1.95 AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
-RUN RUSTFLAGS="-C target-feature=+crt-static" \
-    cargo build --release --locked --target "$(rustc -vV | sed -n 's/^host: //p')" \
-    && cp target/*/release/compose-scale /compose-scale
+# With --target the flag does not reach build scripts, which could not run as static programs.
+RUN target=$(rustc -vV | sed -n 's/^host: //p') \
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
+    && cp "target/$target/release/compose-scale" /compose-scale
 
 FROM scratch
 COPY --from=build /compose-scale /compose-scale

@@ -1,42 +1,96 @@
-//! Autoscaling for plain `docker compose` on one server: the architecture.
+//! Autoscaling for plain `docker compose` on one server: the architecture page.
+//!
+//! What users see is in the README. This page says how the inside is cut, why, and where to look.
 //!
 //! # Layers
 //!
-//! Lower never imports higher; `tests/layers.rs` holds the table and enforces it.
+//! Lower never imports higher. `tests/layers.rs` holds the table of who may use whom and enforces it.
 //!
 //! ```text
-//! 6 edge       cli
-//! 5 shell      watch (the driver)   control   telemetry
-//! 4 adapters   compose   engine   proxy   state        never each other
-//! 3 flow       reconcile
-//! 2 judgement  decide   plan
-//! 1 facts      project   policy   usage
-//! 0 words      units   files
+//! 6 edge       cli                                     one verb per file
+//! 5 shell      watch (the driver)  control  telemetry  the only select!, the only clock
+//! 4 adapters   compose  engine  proxy  state           talk to the world, never to each other
+//! 3 flow       reconcile                               one state machine per service
+//! 2 judgement  decide  plan                            how many, and by which steps
+//! 1 facts      project  policy  usage                  what is there, what is wanted, what is used
+//! 0 words      units  files                            shares, durations, moments; replacing a file
 //! ```
 //!
-//! Layers 1 to 3 are pure: no runtime, no clock, no log, no I/O. `now` is an argument, and what is to
+//! Layers 1 to 3 are pure: no runtime, no log, no clock, no I/O. `now` is an argument, and what is to
 //! be done comes back as a value.
 //!
 //! # The life of a decision
 //!
-//! [`watch`] reads counters through [`engine`]; [`usage`] makes shares of them; [`decide::decide`] turns
-//! an [`decide::Input`] into a [`decide::Decision`] with its reason; [`plan::plan`] turns the wanted
-//! count into steps. A plan is data: `--dry-run` prints it.
+//! Every interval, for each service on its own:
+//!
+//! ```text
+//! engine ──▶ Reading ──▶ usage::Window ──▶ decide::Input ──▶ decide() ──▶ Decision ──▶ plan() ──▶ Plan
+//!            counters     shares of limits   + policy,          pure         count,        pure    steps
+//!                                              history, hold                 reason
+//! ```
+//!
+//! 1. [`watch`] reads counters through [`engine::Engine`] and hands them to the service's machine.
+//! 2. A [`usage::Window`] makes shares of the replica's limits from two readings.
+//! 3. [`decide::decide`] turns a [`decide::Input`] into a [`decide::Decision`]: a count, what each metric
+//!    proposed, what limited it, and a [`decide::Reason`]. The input of every change goes into
+//!    `scaling.log`; the same input gives the same decision for ever.
+//! 4. [`plan::plan`] turns the wanted count into steps. A plan is data: `--dry-run` prints it and stops
+//!    there, otherwise the machine asks for its steps as effects.
 //!
 //! # The life of a replica
 //!
-//! One [`reconcile::Machine`] per service hears events (a listing, a death, a passed gate, a confirmed
-//! reload) and asks for effects (create, probe, route, retire). It never waits and never fails: what
-//! goes wrong is an event like any other. The driver carries effects out in tasks of their own, so a
-//! service that is stuck delays no other.
+//! ```text
+//!   Create ──▶ started ──▶ Probe … Ready ──▶ Route ──▶ Routed: it serves
+//!                 │           │
+//!                 └───────────┴─▶ failed: last log lines kept, removed, back off
 //!
-//! A replica is stopped only after its route request is drained: the [`proxy`] has written the files,
-//! `nginx -t` has passed, new workers are seen, and the old ones are gone.
+//!   it serves ──▶ chosen to leave ──▶ Route without it ──▶ Routed ──▶ Drained or drain.timeout
+//!                                                                       └─▶ Retire: pre_stop, stop, remove
+//!   it serves ──▶ died, unhealthy, paused ──▶ Route without it, at once ──▶ started again
+//! ```
 //!
-//! # What is kept
+//! The order on the way out is the point of the whole tool: a replica is stopped only after
+//! [`proxy::Proxy::publish`] has confirmed that new requests go elsewhere and
+//! [`proxy::Proxy::drained`] that none is left from before. nginx's reload overlaps, so "the reload
+//! was accepted" proves neither; the state of its worker processes does.
 //!
-//! The containers and their labels are the truth. [`state`] holds history, holds and drains, so that
-//! a run that was killed is continued by the next one.
+//! # Why it is cut like this
+//!
+//! **A machine without I/O.** A slow start, a crash and a reload can interleave in any order, and those
+//! orders are where autoscalers lose requests. [`reconcile::Machine::handle`] takes one
+//! [`reconcile::Event`] and the time, and returns [`reconcile::Effect`]s. It never waits and never
+//! fails: whatever comes of an effect arrives as another event. So every interleaving is a plain test
+//! without a daemon and without sleeping.
+//!
+//! **One driver.** [`watch::Driver`] owns all machines and the only loop. It carries effects out in tasks
+//! of their own, so a service that is stuck delays no other, and gives each call a deadline. nginx is
+//! shared by all services: one router in the driver gathers what they want into one reload at a time,
+//! removals at once, additions a moment later.
+//!
+//! **Adapters.** [`compose::load`] reads files and asks no daemon. [`engine::Engine`] and
+//! [`proxy::Proxy`] are traits with one real implementation each ([`engine::docker`],
+//! [`proxy::nginx`]); what can be pure in them is ([`proxy::render`], [`proxy::inspect`]). They share
+//! facts, never each other, so each is tested by itself against the real thing.
+//!
+//! **The containers are the truth.** Everything that matters is read from the containers and their labels.
+//! [`state::StateDir`] holds what they cannot tell: history for stabilization and rates, counts held by
+//! hand, who was being drained. Losing it loses history, never replicas; a run that was killed is
+//! continued by the next one. A lock in it makes one process the actor of a project, and [`control`]
+//! lets the others ask it.
+//!
+//! # Where to look
+//!
+//! | question | place |
+//! |---|---|
+//! | why this count? | [`decide`], its `recommend`, `stabilize` and `limits` |
+//! | which replica leaves, which is copied? | [`plan::pick`] |
+//! | what makes a second replica impossible? | [`plan::refuse`] |
+//! | how is a clone made that compose takes for its own? | [`engine::docker`], its `clone` and `body` |
+//! | what is written for nginx, and why each line? | [`proxy::render`] |
+//! | how is a reload confirmed, rolled back, drained? | [`proxy::nginx`] |
+//! | what does an event lead to? | [`reconcile`]; the messages are in [`reconcile::note`] |
+//! | what is allowed in `x-autoscale`? | [`policy::validate`] |
+//! | what does a command do? | [`cli`], one file each |
 
 pub mod files;
 pub mod units;
