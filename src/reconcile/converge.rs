@@ -44,6 +44,7 @@ impl Machine {
     /// compose was at work and is done: more replicas than wanted are its wish, fewer are the
     /// file's count, which `up -d` resets to.
     pub(super) fn after_compose(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.expire_hold(now);
         let live = self.live();
         if let Some(desired) = self.desired.filter(|desired| live > *desired)
             && self.hold.is_none()

@@ -112,6 +112,8 @@ pub struct Machine {
     routed: u64,
     drained: u64,
     wanted: Option<Vec<RouteServer>>,
+    /// Those that nginx was last seen to send traffic to.
+    listed: BTreeSet<ContainerId>,
     reroute_at: Option<Moment>,
     route_failures: u32,
     route_error: Option<String>,
@@ -169,6 +171,7 @@ impl Machine {
             routed: 0,
             drained: 0,
             wanted: None,
+            listed: BTreeSet::new(),
             reroute_at: None,
             route_failures: 0,
             route_error: None,

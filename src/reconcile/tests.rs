@@ -429,6 +429,34 @@ fn more_replicas_by_compose_are_taken_over() {
 }
 
 #[test]
+fn a_hold_that_has_ended_is_no_hold_when_compose_changes_the_count() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(1);
+    bench.now = bench.now + Duration::from_secs(700);
+    bench.hear(Event::Busy);
+    bench.see(&[1, 2]);
+    bench.ready(2);
+    assert_eq!(told(&bench.after(3)), ["scaling 1 → 2, as compose left it"]);
+}
+
+#[test]
+fn what_nginx_has_is_what_it_confirmed() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(2);
+    bench.made(2);
+    bench.ready(2);
+    let seq = bench.machine.seq;
+    bench.hear(Event::Routed {
+        seq,
+        result: Err("nginx refuses its configuration".into()),
+    });
+    let view = bench.machine.view(bench.now);
+    let listed: Vec<_> = view.replicas.iter().map(|r| r.in_nginx).collect();
+    assert_eq!(listed, [true, false]);
+    assert!(bench.machine.trouble(bench.now).is_some());
+}
+
+#[test]
 fn a_service_that_was_stopped_on_purpose_stays_stopped() {
     let mut bench = Bench::serving(&[1, 2]);
     bench.hear(Event::Busy);

@@ -101,6 +101,7 @@ impl Machine {
                     }
                 }
                 if seq == self.seq {
+                    self.listed = self.wanted.iter().flatten().map(|s| s.id.clone()).collect();
                     let servers = self
                         .wanted
                         .iter()

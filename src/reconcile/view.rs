@@ -115,11 +115,7 @@ pub struct Memory {
 impl Machine {
     /// What it shows.
     pub fn view(&self, now: Moment) -> ServiceView {
-        let in_nginx = |id: &ContainerId| {
-            self.setup.routed
-                && self.routed > 0
-                && self.wanted.iter().flatten().any(|server| &server.id == id)
-        };
+        let in_nginx = |id: &ContainerId| self.setup.routed && self.listed.contains(id);
         let mut replicas: Vec<_> = self
             .members
             .values()

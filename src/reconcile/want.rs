@@ -73,12 +73,7 @@ impl Machine {
         if !self.setup.autoscaled || self.mood != Mood::Acting || self.standstill.is_some() {
             return None;
         }
-        if self
-            .hold
-            .is_some_and(|hold| hold.until.is_some_and(|until| until <= now))
-        {
-            self.hold = None;
-        }
+        self.expire_hold(now);
         self.decisions += 1;
         Some(decide::decide(&self.input(now)))
     }
@@ -175,6 +170,12 @@ impl Machine {
             ));
         }
         self.want(replicas, now);
+    }
+
+    pub(super) fn expire_hold(&mut self, now: Moment) {
+        self.hold = self
+            .hold
+            .filter(|hold| hold.until.is_none_or(|until| until > now));
     }
 
     /// Another policy. Where traffic would go to another port, or be let in by another gate, every

@@ -486,6 +486,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .iter()
                 .map(|why| format!("the Docker Engine is away: {why}"))
                 .chain(self.trouble.clone())
+                .chain(self.machines.values().filter_map(|m| m.trouble(now)))
                 .collect(),
             services: self.machines.values().map(|m| m.view(now)).collect(),
         }
