@@ -183,14 +183,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// An address on a network that nginx shares, else any: from the host all are reachable.
     fn reachable(&self, addresses: &BTreeMap<String, IpAddr>) -> Option<IpAddr> {
         let nginx = self.nginx.borrow();
-        let shared = nginx.as_ref().and_then(|target| {
-            addresses
-                .iter()
-                .find(|(network, _)| target.networks.contains(*network))
-        });
-        shared
-            .or_else(|| addresses.iter().next())
-            .map(|(_, address)| *address)
+        let shared = nginx
+            .as_ref()
+            .and_then(|target| inspect::address_for(addresses, &target.networks));
+        shared.or_else(|| addresses.values().next().copied())
     }
 
     fn route(&mut self, service: &str, seq: u64, servers: &[RouteServer], urgent: bool) {
