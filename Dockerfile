@@ -19,6 +19,10 @@
 #
 # The other commands go to the one that runs:
 #   docker exec compose-scale /compose-scale ps
+#
+# There is no shell and no program but this one in it: with commands of your own for `nginx.reload`,
+# `nginx.test` or metrics, run the tool on the machine itself. Times are UTC unless
+# /etc/localtime is mounted as well.
 FROM rust:1.95 AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./

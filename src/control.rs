@@ -1,9 +1,18 @@
 //! Talking to a running `watch`: JSON lines over a unix socket in the state directory.
 //!
 //! A client sends one [`Request`] and reads [`Reply`] lines until the last one. The socket belongs to
-//! the user who runs `watch` (mode 0600).
+//! the user who runs `watch` (mode 0600); root may use it too.
 
-use std::{io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -12,15 +21,24 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::mpsc,
     task::JoinSet,
+    time::{interval, sleep, timeout},
 };
 
 use crate::{
-    reconcile::{Note, ServiceView},
+    reconcile::{Note, Pause, ServiceView},
     units::{Moment, Span},
 };
 
 /// A request longer than this is not one of ours.
 const LONGEST_LINE: usize = 64 * 1024;
+/// More clients at a time than this wait for their turn.
+const CLIENTS: usize = 64;
+/// A client that has not asked by then, or does not take its answer, is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look whether the socket is still there for clients to find.
+const LOOK: Duration = Duration::from_secs(1);
+/// A longer path does not fit into the address of a socket.
+const LONGEST_PATH: usize = 107;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +57,20 @@ pub enum Request {
     },
     /// Bring nginx in step.
     Sync,
+    /// Load shall not change the count of services, in these directions.
+    Pause {
+        /// The services.
+        services: Vec<String>,
+        /// The directions.
+        directions: Pause,
+        /// For how long; until they are resumed without.
+        span: Option<Span>,
+    },
+    /// Load decides on services again.
+    Resume {
+        /// The services.
+        services: Vec<String>,
+    },
 }
 
 /// What `watch` answers.
@@ -86,49 +118,105 @@ pub struct Call {
     pub replies: mpsc::Sender<Reply>,
 }
 
-/// Listens until dropped; each request comes out of the channel.
+/// Listens until dropped; each request comes out of the channel. A socket that was removed is made
+/// again. No client can hold up another one, or whoever takes the requests.
 pub async fn serve(path: &Path, calls: mpsc::Sender<Call>) -> io::Result<()> {
+    let mut listener = listen(path)?;
+    let owner = fs::metadata(path)?.uid();
+    let mut clients = JoinSet::new();
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+                Ok((stream, _)) => {
+                    // In a directory that others may enter, somebody could have come before the
+                    // mode was set.
+                    if stream.peer_cred().is_ok_and(|peer| [0, owner].contains(&peer.uid())) {
+                        clients.spawn(answer(stream, calls.clone()));
+                    }
+                }
+                // Out of file descriptors, most likely, and soon again.
+                Err(_) => sleep(PATIENCE / 50).await,
+            },
+            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+            _ = look.tick() => {
+                if fs::symlink_metadata(path).is_err()
+                    && let Ok(again) = listen(path)
+                {
+                    listener = again;
+                }
+            }
+        }
+    }
+}
+
+fn listen(path: &Path) -> io::Result<UnixListener> {
     // Whoever holds the lock may take over the socket of a run that was ended by force.
-    match std::fs::remove_file(path) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-    let mut clients = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
-                clients.spawn(answer(stream, calls.clone()));
-            }
-            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+    let listener = UnixListener::bind(&Address::of(path)?.path)?;
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// A path to a socket that is short enough for the kernel, for as long as the value lives.
+struct Address {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl Address {
+    fn of(path: &Path) -> io::Result<Self> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        };
+        if path.as_os_str().len() <= LONGEST_PATH {
+            return Ok(Self {
+                path: path.to_owned(),
+                _directory: None,
+            });
         }
+        let directory = File::open(directory)?;
+        let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+        Ok(Self {
+            path: short.join(name),
+            _directory: Some(directory),
+        })
     }
 }
 
 async fn answer(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
+    let mut line = Vec::new();
     let mut reader = BufReader::new(tokio::io::AsyncReadExt::take(read, LONGEST_LINE as u64));
-    reader.read_line(&mut line).await?;
+    timeout(PATIENCE, reader.read_until(b'\n', &mut line)).await??;
+    if line.is_empty() {
+        return Ok(());
+    }
     let (replies, mut answers) = mpsc::channel(256);
-    match serde_json::from_str(&line) {
+    let request = if line.ends_with(b"\n") {
+        serde_json::from_slice(&line).map_err(|error| error.to_string())
+    } else {
+        Err(format!("it has no end within {LONGEST_LINE} bytes"))
+    };
+    match request {
         Ok(request) => {
             if calls.send(Call { request, replies }).await.is_err() {
                 return Ok(());
             }
         }
-        Err(error) => {
+        Err(why) => {
             let refusal = Reply::Done {
                 ok: false,
-                message: format!("request not understood: {error}"),
+                message: format!("request not understood: {why}"),
             };
-            return write.write_all(&to_line(&refusal)).await;
+            return timeout(PATIENCE, write.write_all(&to_line(&refusal))).await?;
         }
     }
     while let Some(reply) = answers.recv().await {
-        write.write_all(&to_line(&reply)).await?;
+        timeout(PATIENCE, write.write_all(&to_line(&reply))).await??;
     }
     Ok(())
 }
@@ -148,7 +236,8 @@ pub struct Client {
 impl Client {
     /// Asks a running `watch`; `None` when there is none.
     pub async fn ask(path: &Path, request: &Request) -> io::Result<Option<Self>> {
-        let mut stream = match UnixStream::connect(path).await {
+        let connect = async { UnixStream::connect(&Address::of(path)?.path).await };
+        let mut stream = match connect.await {
             Ok(stream) => stream,
             Err(error)
                 if matches!(
@@ -164,6 +253,14 @@ impl Client {
         Ok(Some(Self {
             lines: BufReader::new(stream).lines(),
         }))
+    }
+
+    /// The same, but not for ever: a `watch` that is stopped (SIGSTOP, a debugger) says nothing.
+    pub async fn next_within(&mut self, limit: Duration) -> io::Result<Option<Reply>> {
+        timeout(limit, self.next()).await.unwrap_or_else(|_| {
+            let why = format!("no answer within {limit:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
     }
 
     /// The next reply; `None` after the last one.
@@ -211,10 +308,72 @@ mod tests {
         assert_eq!(client.next().await.unwrap(), Some(done));
         assert_eq!(client.next().await.unwrap(), None);
 
-        let mut stream = UnixStream::connect(&path).await.unwrap();
-        stream.write_all(b"hello\n").await.unwrap();
-        let mut lines = BufReader::new(stream).lines();
-        let refusal = lines.next_line().await.unwrap().unwrap();
-        assert!(refusal.contains("request not understood"), "{refusal}");
+        for (nonsense, why) in [
+            (&b"hello\n"[..], "expected value at line 1 column 1"),
+            (b"\xff\xfe\n", "expected value at line 1 column 1"),
+            (
+                &vec![b'x'; LONGEST_LINE],
+                "it has no end within 65536 bytes",
+            ),
+        ] {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(nonsense).await.unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            let refusal = lines.next_line().await.unwrap().unwrap();
+            let expected = format!(
+                r#"{{"reply":"done","ok":false,"message":"request not understood: {why}"}}"#
+            );
+            assert_eq!(refusal, expected);
+        }
+    }
+
+    /// A server and what it is asked.
+    fn served(path: &Path) -> (JoinSet<io::Result<()>>, mpsc::Receiver<Call>) {
+        let (calls, asked) = mpsc::channel(1);
+        let mut server = JoinSet::new();
+        let at = path.to_owned();
+        server.spawn(async move { serve(&at, calls).await });
+        (server, asked)
+    }
+
+    async fn client(path: &Path) -> Client {
+        loop {
+            if let Some(client) = Client::ask(path, &Request::Status).await.unwrap() {
+                return client;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_say_nothing_keep_nobody_out_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let (_server, mut asked) = served(&path);
+        drop(client(&path).await);
+        asked.recv().await.unwrap();
+        let mut idle = Vec::new();
+        for _ in 0..2 * CLIENTS {
+            idle.push(UnixStream::connect(&path).await.unwrap());
+        }
+        let _client = client(&path).await;
+        assert!(asked.recv().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_was_removed_is_there_again_and_its_path_may_be_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(60)).join("e".repeat(60));
+        fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("control.sock");
+        let (_server, mut asked) = served(&path);
+        drop(client(&path).await);
+        asked.recv().await.unwrap();
+        fs::remove_file(&path).unwrap();
+        while !path.exists() {
+            sleep(LOOK).await;
+        }
+        let _client = client(&path).await;
+        assert!(asked.recv().await.is_some());
     }
 }

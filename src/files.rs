@@ -5,11 +5,13 @@ use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 /// What everybody may read and only the owner write: nginx's workers run as another user.
 const MODE: u32 = 0o644;
+/// What only the owner may read.
+const PRIVATE: u32 = 0o600;
 
 /// Puts `bytes` into `path` in one step. Returns whether anything changed: a file that has these
 /// bytes already is left alone, so that its times tell when it was last different.
@@ -19,11 +21,20 @@ const MODE: u32 = 0o644;
 /// hidden and not ending in what it ends in so that no `include *.conf` reads it. A symbolic link
 /// is replaced, not followed.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    replace_with(path, bytes, MODE)
+}
+
+/// The same for what only the owner may read.
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    replace_with(path, bytes, PRIVATE)
+}
+
+fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
     let beside = beside(path)?;
-    let written = write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let written = write(&beside, bytes, mode).and_then(|()| fs::rename(&beside, path));
     if let Err(error) = written {
         // The error that matters is the first; a leftover is replaced by the next attempt.
         let _ = fs::remove_file(&beside);
@@ -42,7 +53,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn write(beside: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(beside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // A leftover of a crash is in the way of `create_new`, which is wanted because it never
     // writes through a link that somebody else put there.
     match fs::remove_file(beside) {
@@ -52,10 +63,10 @@ fn write(beside: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(MODE)
+        .mode(mode)
         .open(beside)?;
     // The umask may have taken away what the workers need.
-    file.set_permissions(Permissions::from_mode(MODE))?;
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -76,6 +87,21 @@ fn sync_directory(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     File::open(directory)?.sync_all()
+}
+
+/// An absolute path without `.` and `..`; links are not followed, as in compose.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -124,6 +150,15 @@ mod tests {
         assert!(replace(&dir.path().join("web.conf"), b"one").unwrap());
         assert_eq!(fs::read(&other).unwrap(), b"untouched");
         assert_eq!(names(dir.path()), ["other", "web.conf"]);
+    }
+
+    #[test]
+    fn a_private_file_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.json");
+        replace_private(&path, b"one").unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -9,10 +9,11 @@
 //! ```text
 //! 6 edge       cli                                     one verb per file
 //! 5 shell      watch (the driver)  control  telemetry  the only select!, the only clock
-//! 4 adapters   compose  engine  proxy  state           talk to the world, never to each other
+//! 4 adapters   compose  compose_cli  engine  host          talk to the world, never to each other
+//!              proxy  sources  state
 //! 3 flow       reconcile                               one state machine per service
 //! 2 judgement  decide  plan                            how many, and by which steps
-//! 1 facts      project  policy  usage                  what is there, what is wanted, what is used
+//! 1 facts      project  policy  usage  traffic         what is there, what is wanted, what is used
 //! 0 words      units  files                            shares, durations, moments; replacing a file
 //! ```
 //!
@@ -33,7 +34,8 @@
 //! 2. A [`usage::Window`] makes shares of the replica's limits from two readings.
 //! 3. [`decide::decide`] turns a [`decide::Input`] into a [`decide::Decision`]: a count, what each metric
 //!    proposed, what limited it, and a [`decide::Reason`]. The input of every change goes into
-//!    `scaling.log`; the same input gives the same decision for ever.
+//!    `scaling.log`, that of every decision where `--record` says; the same input gives the same
+//!    decision for ever.
 //! 4. [`plan::plan`] turns the wanted count into steps. A plan is data: `--dry-run` prints it and stops
 //!    there, otherwise the machine asks for its steps as effects.
 //!
@@ -74,7 +76,7 @@
 //!
 //! **The containers are the truth.** Everything that matters is read from the containers and their labels.
 //! [`state::StateDir`] holds what they cannot tell: history for stabilization and rates, counts held by
-//! hand, who was being drained. Losing it loses history, never replicas; a run that was killed is
+//! hand, pauses, who was being drained. Losing it loses history, never replicas; a run that was killed is
 //! continued by the next one. A lock in it makes one process the actor of a project, and [`control`]
 //! lets the others ask it.
 //!
@@ -82,13 +84,18 @@
 //!
 //! | question | place |
 //! |---|---|
-//! | why this count? | [`decide`], its `recommend`, `stabilize` and `limits` |
+//! | why this count? | [`decide`], its `recommend`, `burst`, `stabilize` and `limits` |
+//! | does the machine hold one more, and who goes first? | [`host`], `watch::room`, `decide::wish` |
 //! | which replica leaves, which is copied? | [`plan::pick`] |
 //! | what makes a second replica impossible? | [`plan::refuse`] |
+//! | what keeps nginx from ever sending to one? | [`watch::way`] |
 //! | how is a clone made that compose takes for its own? | [`engine::docker`], its `clone` and `body` |
+//! | and when no container is left to copy? | `watch::found`, [`project::template`], [`compose_cli`] |
 //! | what is written for nginx, and why each line? | [`proxy::render`] |
 //! | how is a reload confirmed, rolled back, drained? | [`proxy::nginx`] |
+//! | how is a custom metric read? | [`sources`]; when, and for how long it lasts: `watch::sources` |
 //! | what does an event lead to? | [`reconcile`]; the messages are in [`reconcile::note`] |
+//! | how is load read from nginx's log? | [`traffic`]; the file: [`proxy::log`]; when: `watch::traffic` |
 //! | what is allowed in `x-autoscale`? | [`policy::validate`] |
 //! | what does a command do? | [`cli`], one file each |
 
@@ -97,6 +104,7 @@ pub mod units;
 
 pub mod policy;
 pub mod project;
+pub mod traffic;
 pub mod usage;
 
 pub mod decide;
@@ -105,8 +113,11 @@ pub mod plan;
 pub mod reconcile;
 
 pub mod compose;
+pub mod compose_cli;
 pub mod engine;
+pub mod host;
 pub mod proxy;
+pub mod sources;
 pub mod state;
 
 pub mod control;

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+pub use jiff::SignedDuration;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not the unit that was expected. The message is a fragment that says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct UnitError(String);
+pub struct UnitError(pub(crate) String);
 
 /// A share of a limit, written `60%`. Finite and not negative; may exceed 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
@@ -115,6 +116,22 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Prints a size as people write it: in MiB, or in GiB from there on, with at most one digit behind the
+/// point. What is to be read back is printed by [`Bytes`] itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub Bytes);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.0.0 as f64 / f64::from(1 << 20);
+        if mib >= 1024.0 {
+            write!(f, "{}GiB", Short(mib / 1024.0))
+        } else {
+            write!(f, "{}MiB", Short(mib))
+        }
+    }
+}
+
 /// A length of time, written `30s`, `1h30m`, `250ms`. A bare number is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span(pub Duration);
@@ -123,6 +140,13 @@ impl Span {
     /// A span of whole seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+
+    /// A time that was measured, to the millisecond: nobody wants to read nanoseconds.
+    pub fn measured(span: Duration) -> Self {
+        Self(Duration::from_millis(
+            u64::try_from(span.as_millis()).unwrap_or(u64::MAX),
+        ))
     }
 }
 
@@ -138,14 +162,18 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.as_millis();
-        if millis == 0 {
+        if self.0.is_zero() {
             return f.write_str("0s");
         }
-        let (hours, rest) = (millis / 3_600_000, millis % 3_600_000);
-        let (minutes, rest) = (rest / 60_000, rest % 60_000);
-        let (seconds, millis) = (rest / 1000, rest % 1000);
-        for (value, unit) in [(hours, "h"), (minutes, "m"), (seconds, "s"), (millis, "ms")] {
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        for (value, unit) in [
+            (seconds / 3600, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (u64::from(nanos / 1_000_000), "ms"),
+            (u64::from(nanos / 1000 % 1000), "us"),
+            (u64::from(nanos % 1000), "ns"),
+        ] {
             if value > 0 {
                 write!(f, "{value}{unit}")?;
             }
@@ -165,9 +193,25 @@ impl Moment {
         Duration::try_from(self.0.duration_since(earlier.0)).unwrap_or_default()
     }
 
+    /// The same moment by a clock that was set by so much.
+    #[must_use]
+    pub fn shifted(self, by: SignedDuration) -> Self {
+        let bound = if by.is_negative() {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        };
+        Self(self.0.checked_add(by).unwrap_or(bound))
+    }
+
     /// The time of day in UTC, to the second.
     pub fn clock(self) -> String {
         self.0.strftime("%H:%M:%S UTC").to_string()
+    }
+
+    /// The day and the time of day in UTC, to the second.
+    pub fn date_and_clock(self) -> String {
+        self.0.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
     }
 
     /// A moment so many seconds after the epoch; for tests and for Engine timestamps.
@@ -228,6 +272,14 @@ macro_rules! serde_as_text {
 }
 serde_as_text!(Percent, Bytes, Span, Moment);
 
+/// Bytes as hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+        text
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,6 +309,13 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_short_for_people() {
+        assert_eq!(Size(Bytes(3 << 30)).to_string(), "3GiB");
+        assert_eq!(Size(Bytes(100 << 20)).to_string(), "100MiB");
+        assert_eq!(Size(Bytes(24_683_656 << 10)).to_string(), "23.5GiB");
+    }
+
+    #[test]
     fn a_duration_needs_a_unit() {
         assert_eq!("1h30m".parse(), Ok(Span::seconds(5400)));
         assert_eq!("250ms".parse(), Ok(Span(Duration::from_millis(250))));
@@ -266,6 +325,11 @@ mod tests {
         }
         assert_eq!(Span::seconds(5405).to_string(), "1h30m5s");
         assert_eq!(Span::default().to_string(), "0s");
+        // What is written down is what was meant, to the last digit.
+        let odd = Span(Duration::new(3661, 1_002_003));
+        assert_eq!(odd.to_string(), "1h1m1s1ms2us3ns");
+        assert_eq!(odd.to_string().parse(), Ok(odd));
+        assert_eq!(Span::measured(odd.0).to_string(), "1h1m1s1ms");
     }
 
     #[test]

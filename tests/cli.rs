@@ -3,8 +3,13 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixDatagram, UnixListener},
+    },
     path::Path,
     process::Stdio,
+    time::Duration,
 };
 
 use assert_cmd::Command;
@@ -49,6 +54,21 @@ fn tool(directory: &TempDir) -> Command {
 }
 
 #[test]
+fn a_check_makes_the_state_directory_for_its_owner_alone_and_leaves_nothing_in_it() {
+    let shop = directory(FILE);
+    let state = shop.path().join("a/state");
+    tool(&shop)
+        .env("COMPOSE_SCALE_STATE", &state)
+        .arg("check")
+        .assert()
+        .code(1)
+        .stdout(contains("history and state are kept in"));
+    let mode = std::fs::metadata(&state).unwrap().permissions().mode();
+    assert_eq!(format!("{:o}", mode & 0o7777), "700");
+    assert_eq!(std::fs::read_dir(&state).unwrap().count(), 0);
+}
+
+#[test]
 fn config_prints_the_project_with_its_policies_filled_in() {
     let shop = directory(FILE);
     let output = tool(&shop)
@@ -77,6 +97,27 @@ fn config_prints_the_project_with_its_policies_filled_in() {
 }
 
 #[test]
+fn config_for_nginx_needs_an_engine_and_a_place_and_is_text() {
+    let shop = directory(FILE);
+    tool(&shop)
+        .args(["config", "--nginx"])
+        .assert()
+        .code(78)
+        .stderr(contains("where nginx is cannot be told"));
+    let shop = directory(&format!("{FILE}  nginx: {{image: nginx}}\n"));
+    tool(&shop)
+        .args(["config", "--nginx"])
+        .assert()
+        .code(69)
+        .stdout("")
+        .stderr(contains("/nowhere/docker.sock"));
+    tool(&shop)
+        .args(["config", "--nginx", "--format", "json"])
+        .assert()
+        .code(2);
+}
+
+#[test]
 fn every_mistake_is_named_at_once_with_file_and_line_and_the_exit_code_is_78() {
     let shop = directory(
         "services:\n  web:\n    image: web\n    x-autoscale:\n      max: none\n      metrics: [{cpu: 60}]\n      shedule: []\n",
@@ -97,11 +138,31 @@ fn every_mistake_is_named_at_once_with_file_and_line_and_the_exit_code_is_78() {
 #[test]
 fn without_a_compose_file_the_names_that_were_looked_for_are_told() {
     let empty = tempfile::tempdir().unwrap();
+    tool(&empty).arg("config").assert().code(78).stderr(
+        contains("compose.yaml")
+            .and(contains("docker-compose.yml"))
+            .and(contains(
+                "name its file with -f, or name a project that runs with -p",
+            )),
+    );
+}
+
+#[test]
+fn a_project_that_is_only_named_is_asked_for_at_the_engine() {
+    let empty = tempfile::tempdir().unwrap();
+    for verb in ["config", "check", "ps", "sync", "watch"] {
+        tool(&empty)
+            .args(["-p", "shop", verb])
+            .assert()
+            .code(69)
+            .stdout("")
+            .stderr(contains("/nowhere/docker.sock"));
+    }
     tool(&empty)
-        .arg("config")
+        .args(["config"])
+        .env("COMPOSE_PROJECT_NAME", "shop")
         .assert()
-        .code(78)
-        .stderr(contains("compose.yaml").and(contains("docker-compose.yml")));
+        .code(69);
 }
 
 #[test]
@@ -156,6 +217,28 @@ fn what_makes_no_sense_is_a_usage_error() {
         (
             vec!["scale", "web=2", "--no-wait"],
             "needs a running `compose-scale watch`",
+        ),
+        (vec!["pause"], "SERVICE"),
+        (vec!["resume"], "SERVICE"),
+        (
+            vec!["pause", "web", "wbe"],
+            "no such service: wbe; this project has web, db",
+        ),
+        (
+            vec!["pause", "db"],
+            "db has no policy, so nothing scales it",
+        ),
+        (
+            vec!["resume", "db"],
+            "db has no policy, so nothing scales it",
+        ),
+        (
+            vec!["pause", "web", "--for", "2"],
+            "a duration with its unit",
+        ),
+        (
+            vec!["pause", "web", "--for", "0s"],
+            "expected a duration greater than zero",
         ),
         (vec!["fly"], "unrecognized subcommand"),
     ] {
@@ -213,7 +296,9 @@ fn help_version_completions_and_manual_are_there() {
         .assert()
         .success()
         .stdout(contains("compose-scale "));
-    for verb in ["watch", "scale", "ps", "sync", "config", "check"] {
+    for verb in [
+        "watch", "scale", "ps", "pause", "resume", "sync", "config", "check",
+    ] {
         tool(&empty)
             .arg("--help")
             .assert()
@@ -262,4 +347,323 @@ fn the_project_is_named_as_in_compose() {
         .assert()
         .success()
         .stdout(contains("name: piped"));
+}
+
+/// A socket that takes connections and never answers: an Engine that is away for now.
+fn silent_engine(directory: &TempDir) -> (UnixListener, String) {
+    let path = directory.path().join("engine.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    (listener, format!("unix://{}", path.display()))
+}
+
+#[test]
+fn a_service_manager_hears_that_watch_begins_lives_and_ends() {
+    let shop = directory(FILE);
+    let (_engine, host) = silent_engine(&shop);
+    let heard = UnixDatagram::bind(shop.path().join("notify.sock")).expect("a socket");
+    heard
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("a timeout");
+    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_compose-scale"))
+        .args(["watch", "--plain"])
+        .current_dir(shop.path())
+        .env("DOCKER_HOST", host)
+        .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+        .env("NOTIFY_SOCKET", shop.path().join("notify.sock"))
+        .env("WATCHDOG_USEC", "200000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let next = || {
+        let mut buffer = [0; 128];
+        let length = heard.recv(&mut buffer).expect("a message in time");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(next(), "READY=1\n");
+    // The interval is five seconds: it is not the ticks that are heard.
+    for _ in 0..3 {
+        assert_eq!(next(), "WATCHDOG=1\n");
+    }
+    let sent = std::process::Command::new("kill")
+        .args(["-TERM", &watch.id().to_string()])
+        .status();
+    assert!(sent.expect("kill runs").success());
+    while next() != "STOPPING=1\n" {}
+    assert!(watch.wait().expect("it ends").success());
+}
+
+/// What is remembered of `web`'s pause.
+fn remembered(directory: &TempDir) -> serde_json::Value {
+    let text = std::fs::read(directory.path().join("state/state.json")).expect("a state");
+    let state: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    state["services"]["web"]["paused"].clone()
+}
+
+/// The events in `scaling.log`, with who was behind them.
+fn history(directory: &TempDir) -> Vec<String> {
+    let text = std::fs::read_to_string(directory.path().join("state/scaling.log"));
+    let lines = text.unwrap_or_default();
+    let lines = lines.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        format!("{} {}", line["event"], line["by"]).replace('"', "")
+    });
+    lines.collect()
+}
+
+#[test]
+fn without_a_watch_a_pause_is_kept_for_the_next_one_and_needs_no_engine() {
+    let shop = directory(FILE);
+    tool(&shop)
+        .args(["pause", "web"])
+        .assert()
+        .success()
+        .stdout("web: scaling is paused\n")
+        .stderr("");
+    let both = serde_json::json!({"directions": "both", "until": null});
+    assert_eq!(remembered(&shop), both);
+    tool(&shop)
+        .args(["pause", "web", "web", "--up", "--for", "2h"])
+        .assert()
+        .success()
+        .stdout(
+            contains("web: scaling up is paused until 20")
+                .and(contains(" UTC\n"))
+                .and(predicates::str::is_match("(?s)web.*web").unwrap().not()),
+        );
+    assert_eq!(remembered(&shop)["directions"], "up");
+    tool(&shop)
+        .args(["pause", "web", "--up", "--down"])
+        .assert()
+        .success();
+    assert_eq!(remembered(&shop), both);
+    for (said, times) in [
+        ("web: scaling is resumed\n", 1),
+        ("web: scaling was not paused\n", 2),
+    ] {
+        for _ in 0..times {
+            tool(&shop)
+                .args(["resume", "web"])
+                .assert()
+                .success()
+                .stdout(said)
+                .stderr("");
+        }
+    }
+    assert_eq!(remembered(&shop), serde_json::Value::Null);
+    assert_eq!(
+        history(&shop),
+        ["paused hand", "paused hand", "paused hand", "resumed hand"]
+    );
+}
+
+#[test]
+fn a_pause_that_cannot_be_kept_is_an_error() {
+    let shop = directory(FILE);
+    std::fs::create_dir(shop.path().join("state")).expect("a directory");
+    let state = shop.path().join("state/state.json");
+    write(&state, r#"{"version":2,"services":{}}"#);
+    tool(&shop)
+        .args(["pause", "web"])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(contains("use the newer compose-scale"));
+    std::fs::remove_file(&state).expect("it goes");
+    std::fs::create_dir(&state).expect("a directory");
+    tool(&shop)
+        .args(["pause", "web"])
+        .assert()
+        .code(1)
+        .stdout("")
+        .stderr(contains("state.json"));
+}
+
+/// A running `watch` that waits for an Engine; ended with the value.
+struct Watch(std::process::Child);
+
+impl Watch {
+    fn of(shop: &TempDir, host: &str, arguments: &[&str]) -> Self {
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_compose-scale"))
+            .args(["watch", "--plain"])
+            .args(arguments)
+            .current_dir(shop.path())
+            .env("DOCKER_HOST", host)
+            .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let socket = shop.path().join("state/control.sock");
+        let watch = Self(child);
+        for _ in 0..1500 {
+            if std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+                return watch;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("nobody listens at {}", socket.display());
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_running_watch_keeps_a_pause_before_it_answers_also_while_the_engine_is_away() {
+    let shop = directory(FILE);
+    let (_engine, host) = silent_engine(&shop);
+    let paused = |shop: &TempDir| {
+        let output = tool(shop)
+            .args(["ps", "--format", "json"])
+            .assert()
+            .success();
+        let json: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+        assert_eq!(json["watching"], true);
+        json["services"][0]["paused"].clone()
+    };
+    let watch = Watch::of(&shop, &host, &[]);
+    tool(&shop)
+        .args(["pause", "web", "--down"])
+        .assert()
+        .success()
+        .stdout("web: scaling down is paused\n");
+    assert_eq!(paused(&shop)["directions"], "down");
+    tool(&shop)
+        .arg("ps")
+        .assert()
+        .success()
+        .stdout(contains("scaling down is paused"));
+    // kill -9, and the next one knows.
+    drop(watch);
+    assert_eq!(remembered(&shop)["directions"], "down");
+    let watch = Watch::of(&shop, &host, &[]);
+    assert_eq!(paused(&shop)["directions"], "down");
+    // Files that are wrong are no reason either.
+    write(
+        &shop.path().join("compose.yaml"),
+        "name: shop\nservices: [\n",
+    );
+    tool(&shop)
+        .args(["resume", "web"])
+        .assert()
+        .success()
+        .stdout("web: scaling is resumed\n")
+        .stderr(contains("the compose file cannot be used"));
+    tool(&shop)
+        .args(["pause", "db"])
+        .assert()
+        .code(1)
+        .stderr(contains("db has no policy, so nothing scales it"));
+    assert_eq!(paused(&shop), serde_json::Value::Null);
+    drop(watch);
+    assert_eq!(remembered(&shop), serde_json::Value::Null);
+}
+
+#[test]
+fn a_recording_is_there_before_the_first_decision_or_the_run_does_not_begin() {
+    let shop = directory(FILE);
+    let (_engine, host) = silent_engine(&shop);
+    let file = shop.path().join("run.jsonl");
+    let _watch = Watch::of(&shop, &host, &["--record", "run.jsonl"]);
+    let metadata = std::fs::metadata(&file).expect("the file is there");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+    assert_eq!((metadata.len(), mode & 0o777), (0, 0o600));
+    for (path, why) in [
+        ("nowhere/run.jsonl", "No such file or directory"),
+        (".", "it is not a regular file"),
+    ] {
+        tool(&shop)
+            .env("COMPOSE_SCALE_STATE", shop.path().join("another"))
+            .args(["watch", "--once", "--record", path])
+            .assert()
+            .code(1)
+            .stderr(contains(format!(
+                "cannot record decisions in {path}: {why}"
+            )));
+    }
+}
+
+#[test]
+fn what_a_file_says_cannot_command_the_terminal() {
+    let shop = directory(
+        "services:\n  web:\n    image: web\n    \"a\\e]0;title\\a\\e[2Jb\": 1\n    x-autoscale: {max: \"\\e[31m\"}\n",
+    );
+    for arguments in [&["config"][..], &["check"], &["ps"], &["watch", "--once"]] {
+        let output = tool(&shop).args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!said.contains(&0x1b) && !said.contains(&0x07));
+        assert!(String::from_utf8_lossy(&said).contains("\\u{1b}[2J"));
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let shop = directory(FILE);
+    let pages = shop.path().join("man1");
+    tool(&shop)
+        .args(["man", "--directory"])
+        .arg(&pages)
+        .assert()
+        .success();
+    let mut names: Vec<_> = std::fs::read_dir(&pages)
+        .unwrap()
+        .map(|page| page.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(names.contains(&"compose-scale.1".into()), "{names:?}");
+    let one = tool(&shop).args(["man", "scale"]).assert().success();
+    let written = std::fs::read(pages.join("compose-scale-scale.1")).unwrap();
+    assert_eq!(one.get_output().stdout, written);
+    let text = String::from_utf8(written).unwrap();
+    assert!(
+        text.contains("\\-\\-hold") && text.contains("\\-\\-file"),
+        "{text}"
+    );
+    let main = tool(&shop).arg("man").assert().success();
+    let main = String::from_utf8_lossy(&main.get_output().stdout).into_owned();
+    for part in ["EXIT STATUS", "75", "DOCKER_HOST", "scaling.log"] {
+        assert!(main.contains(part), "{part}: {main}");
+    }
+    tool(&shop)
+        .args(["man", "dance"])
+        .assert()
+        .code(2)
+        .stderr(contains("no command `dance`"));
+}
+
+#[test]
+fn the_document_of_config_is_documented_key_by_key() {
+    let shop = directory(FILE);
+    let output = tool(&shop)
+        .args(["config", "--format", "json"])
+        .assert()
+        .success();
+    let json: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let printed = [keys(&json), keys(&json["services"]["web"])].concat();
+    let page = include_str!("../docs/config.md");
+    let documented: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(documented, printed);
+}
+
+#[test]
+fn config_prints_no_value_of_an_environment_variable() {
+    let shop = directory(
+        "services:\n  web:\n    image: web\n    environment: {A: canary}\n    build: {context: ., args: {B: canary}}\n    post_start: [{command: [x], environment: [\"C=canary\"]}]\n    pre_stop: [{command: [x], environment: {D: canary}}]\n",
+    );
+    for format in ["yaml", "json"] {
+        tool(&shop)
+            .args(["config", "--format", format])
+            .assert()
+            .success()
+            .stdout(contains("canary").not());
+    }
 }

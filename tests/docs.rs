@@ -90,7 +90,8 @@ fn nested(key: &str, value: &str) -> String {
 
 /// The policy of a service with `max: 1` and these further keys.
 fn policy_with(entries: &str) -> Result<Policy, String> {
-    let yaml = format!("services:\n  web:\n    image: web\n    x-autoscale: {entries}\n");
+    let logs = "x-autoscale: {nginx: {logs: {dir: ./logs, inside: /var/log/nginx-load}}}";
+    let yaml = format!("{logs}\nservices:\n  web:\n    image: web\n    x-autoscale: {entries}\n");
     let mut loaded = load(&yaml).map_err(|error| format!("{yaml}{error}"))?;
     Ok(loaded.policies.swap_remove("web").unwrap())
 }
@@ -194,21 +195,39 @@ fn a_service_cannot_do_without_what_is_called_required() {
 fn every_default_in_the_settings_table_is_the_programs() {
     let mut shown = BTreeSet::new();
     for (key, default) in key_rows("interval") {
-        if matches!(key.as_str(), "interval" | "nginx.reload" | "nginx.test") {
+        let has_default = ["interval", "nginx.reload", "nginx.test"].contains(&key.as_str());
+        if has_default || key.starts_with("host.") {
             let entries = nested(&key, only_code(&default).unwrap());
             assert_eq!(
                 settings_with(&entries).unwrap(),
                 Settings::default(),
                 "{key}"
             );
+        } else if matches!(key.as_str(), "nginx.host" | "nginx.pid" | "nginx.reach") {
+            let name = key.trim_start_matches("nginx.");
+            let value = only_code(&default).unwrap_or("true");
+            let entries = match name {
+                "host" => "{nginx: {host: true}}".to_owned(),
+                "pid" => "{nginx: {host: true, pid: /run/nginx.pid}}".to_owned(),
+                _ => format!("{{nginx: {{host: true, {name}: {value}}}}}"),
+            };
+            settings_with(&entries).unwrap();
         } else {
             // The others have no default in the file, but they are keys.
-            settings_with(&nested(&key, "./x")).unwrap();
+            let value = match key.as_str() {
+                "nginx.logs" => "{dir: ./x, inside: /x}",
+                _ => "./x",
+            };
+            settings_with(&nested(&key, value)).unwrap();
         }
         shown.insert(key);
     }
     // The error for a key that is not there names all that are.
-    for (section, wrong) in [("", "{wrong: 1}"), ("nginx.", "{nginx: {wrong: 1}}")] {
+    for (section, wrong) in [
+        ("", "{wrong: 1}"),
+        ("nginx.", "{nginx: {wrong: 1}}"),
+        ("host.", "{host: {wrong: 1}}"),
+    ] {
         let error = settings_with(wrong).unwrap_err();
         let allowed = error.split("allowed are ").nth(1).unwrap();
         for key in allowed.trim().split(", ") {
@@ -231,10 +250,9 @@ fn every_metric_that_is_shown_is_read() {
         let policy = policy_with(&entries).unwrap();
         kinds.extend(policy.metrics.iter().map(|metric| metric.name().to_owned()));
     }
-    assert_eq!(
-        kinds,
-        BTreeSet::from(["cpu".to_owned(), "memory".to_owned()])
-    );
+    for kind in ["cpu", "memory", "jobs"] {
+        assert!(kinds.contains(kind), "{kind} has no row");
+    }
 }
 
 #[test]
@@ -264,7 +282,8 @@ fn what_is_called_refused_is_refused() {
 
 #[test]
 fn every_example_with_a_policy_is_read_without_a_mistake() {
-    let text = readme();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
+    let text = readme() + &fs::read_to_string(page).unwrap();
     let mut read = 0;
     for block in text.split("```yaml\n").skip(1) {
         let yaml = block.split("```").next().unwrap();
@@ -345,13 +364,8 @@ fn the_exit_codes_are_the_programs() {
 fn every_reason_that_can_come_up_is_explained() {
     let rows = table(&["reason", "meaning, and what to do"]);
     let shown: BTreeSet<&str> = rows.iter().flat_map(|row| code_in(&row[0])).collect();
-    let can_come_up: BTreeSet<&str> = Reason::ALL
-        .iter()
-        // Nothing in this version pauses, and nothing asks what the machine can hold.
-        .filter(|reason| !matches!(reason, Reason::Paused | Reason::HostFull))
-        .map(|reason| reason.label())
-        .collect();
-    assert_eq!(shown, can_come_up);
+    let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+    assert_eq!(shown, all);
 }
 
 #[test]
@@ -362,6 +376,8 @@ fn the_worked_example_is_what_the_program_decides() {
         ready: true,
         age: Span::seconds(age),
         metrics: BTreeMap::from([("cpu".to_owned(), cpu)]),
+        throttled: None,
+        out_of_memory: None,
     };
     let policy = policy_with("{min: 2, max: 4, metrics: [cpu: 60%]}").unwrap();
     assert!(matches!(policy.metrics[..], [Metric::Cpu(_)]));
@@ -382,16 +398,13 @@ fn the_worked_example_is_what_the_program_decides() {
     assert!(readme().contains(&said), "not in README: {said}");
 }
 
-#[test]
-fn links_within_the_repository_lead_somewhere() {
-    let text = readme();
-    let anchors: BTreeSet<String> = text
+/// The anchors of a page's headings.
+fn headings(page: &str) -> BTreeSet<String> {
+    let titles = page
         .lines()
-        .filter_map(|line| {
-            line.trim_start_matches('#')
-                .strip_prefix(' ')
-                .filter(|_| line.starts_with('#'))
-        })
+        .filter(|line| line.starts_with('#'))
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' '));
+    titles
         .map(|title| {
             let kept = title.to_lowercase();
             kept.chars()
@@ -399,7 +412,13 @@ fn links_within_the_repository_lead_somewhere() {
                 .map(|c| if c == ' ' { '-' } else { c })
                 .collect()
         })
-        .collect();
+        .collect()
+}
+
+#[test]
+fn links_within_the_repository_lead_somewhere() {
+    let text = readme();
+    let anchors = headings(&text);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
     for target in text
@@ -411,9 +430,15 @@ fn links_within_the_repository_lead_somewhere() {
             continue;
         }
         seen += 1;
-        match target.strip_prefix('#') {
-            Some(anchor) => assert!(anchors.contains(anchor), "no heading for #{anchor}"),
-            None => assert!(root.join(target).exists(), "{target} does not exist"),
+        if let Some(anchor) = target.strip_prefix('#') {
+            assert!(anchors.contains(anchor), "no heading for #{anchor}");
+        } else {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = root.join(file);
+            assert!(file.exists(), "{target} does not exist");
+            let there =
+                anchor.is_empty() || headings(&fs::read_to_string(file).unwrap()).contains(anchor);
+            assert!(there, "no heading for {target}");
         }
     }
     assert!(seen > 5);

@@ -1,5 +1,7 @@
 //! `check` and what is refused, against real containers and a real nginx.
 
+use std::time::Duration;
+
 mod support;
 
 use support::{
@@ -61,6 +63,49 @@ fn a_project_that_is_right_has_no_error() {
 }
 
 #[test]
+fn config_for_nginx_prints_what_sync_then_writes_and_writes_nothing() {
+    if !real() {
+        return;
+    }
+    let stack = project(WEB, DIRECTORY, GOOD);
+    let directory = stack.project.directory().join("upstreams");
+    let printed = stack.must(&["config", "--nginx"]).stdout;
+    let there = || {
+        let entries = std::fs::read_dir(&directory).expect("the directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let mut paths: Vec<_> = paths.filter(|path| path.is_file()).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(there(), [directory.join("one.conf")]);
+    stack.must(&["sync"]);
+    let written: Vec<_> = there()
+        .into_iter()
+        .filter(|path| !path.ends_with("one.conf") && !path.ends_with(lock(&stack)))
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("a file");
+            format!("# {}\n{text}", path.display())
+        })
+        .collect();
+    assert_eq!(written.len(), 3, "{written:?}");
+    assert_eq!(printed, written.join("\n"));
+    stack.project.compose(&["stop", "nginx"]);
+    let ran = stack.run(&["config", "--nginx"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    let fix = "start it with `docker compose up -d --no-deps nginx`";
+    assert!(ran.stderr.contains(fix), "{ran:?}");
+    let ran = stack.run(&["sync"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    let told = format!("compose-scale: nginx is not running; {fix}\n");
+    assert!(ran.stderr.ends_with(&told), "{ran:?}");
+}
+
+/// Nothing that nginx reads.
+fn lock(stack: &Stack) -> String {
+    format!(".compose-scale-{}.lock", stack.project.name)
+}
+
+#[test]
 fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
     if !real() {
         return;
@@ -70,13 +115,13 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
             "",
             "server { location / { proxy_pass http://web; } }\n",
             "is not mounted into nginx",
-            "./upstreams:/etc/nginx/upstreams:ro",
+            "add to nginx's volumes: `- ./upstreams:/etc/nginx/upstreams:ro` (the directory, not a file), then `docker compose up -d --no-deps nginx`",
         ),
         (
             "      - ./upstreams/one.conf:/etc/nginx/upstreams/one.conf:ro",
             "server { location / { proxy_pass http://web; } }\n",
             "is mounted as a single file",
-            "mount the directory instead of the file",
+            "mount the directory instead of the file, then `docker compose up -d --no-deps nginx`",
         ),
         (
             DIRECTORY,
@@ -98,7 +143,76 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(wrong), "{wrong} is not in:\n{said}");
         assert!(said.contains(fix), "{fix} is not in:\n{said}");
+
+        // What acts says the same before it makes anything.
+        let mut lines = said.lines().skip_while(|line| !line.contains(wrong));
+        let line = lines.next().expect("the finding");
+        let (_, what) = line.split_once(": ").expect("what it is about");
+        let fix = lines
+            .next()
+            .expect("its fix")
+            .trim_start_matches([' ', '→']);
+        let sentence = format!("{what}; {fix}");
+        let before = stack.project.untouched();
+        let ran = stack.run(&["scale", "web=2", "--hold", "1s"]);
+        assert_eq!(ran.code(), 1, "{ran:?}");
+        assert!(
+            ran.stderr.contains(&sentence),
+            "{sentence} is not in:\n{ran:#?}"
+        );
+        assert_eq!(
+            stack.project.untouched(),
+            before,
+            "{wrong}: something was touched"
+        );
     }
+}
+
+#[test]
+fn watch_holds_what_nginx_would_never_send_to_and_says_so_once_until_it_is_mended() {
+    if !real() {
+        return;
+    }
+    let stack = project(
+        "    expose: [\"80\"]
+    x-autoscale: {min: 2, max: 3, metrics: []}",
+        DIRECTORY,
+        "server { location / { proxy_pass http://web; } }\n",
+    );
+    let before = stack.project.untouched();
+    let watch = stack.watch(&[]);
+    let sentence = "nginx does not include /etc/nginx/upstreams/web.conf; add `include /etc/nginx/upstreams/*.conf;` at http level (a file in conf.d is at http level), outside of any server";
+    let long = Duration::from_secs(30);
+    stack.until("it says so", long, |_| watch.log().contains(sentence));
+    // Two intervals, in which it is looked at again.
+    std::thread::sleep(Duration::from_secs(11));
+    assert_eq!(watch.log().matches(sentence).count(), 1, "{}", watch.log());
+    assert_eq!(stack.project.untouched(), before, "something was touched");
+
+    // The file is mounted by itself: it is written into, and not replaced.
+    stack.project.write("nginx.conf", GOOD);
+    stack.until("it is mended", long, |s| s.listed().len() == 2);
+    assert_eq!(stack.running().len(), 2);
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn a_memory_target_without_a_limit_is_said_once_and_the_others_go_on() {
+    if !real() {
+        return;
+    }
+    let stack = project(
+        "    expose: [\"80\"]
+    x-autoscale: {min: 2, max: 3, metrics: [{cpu: 60%}, {memory: 80%}]}",
+        DIRECTORY,
+        GOOD,
+    );
+    let watch = stack.watch(&[]);
+    let long = Duration::from_secs(30);
+    stack.until("it is at its least", long, |s| s.listed().len() == 2);
+    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d web`; until then its memory decides nothing";
+    assert_eq!(watch.log().matches(sentence).count(), 1, "{}", watch.log());
+    assert!(watch.terminate().success());
 }
 
 #[test]
@@ -114,7 +228,12 @@ fn what_runs_is_looked_at_and_not_only_what_is_written() {
     assert!(said.contains("docker compose up -d web"), "{said}");
     stack.project.compose(&["stop", "nginx"]);
     let (_, said) = findings(&stack);
-    assert!(said.contains("nginx: it is not running"), "{said}");
+    assert!(
+        said.contains(
+            "nginx: it is not running\n         → docker compose up -d --no-deps nginx\n"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
@@ -139,6 +258,10 @@ fn a_fixed_port_of_the_running_containers_is_refused_though_the_file_has_moved_o
     let (_, said) = findings(&stack);
     assert!(
         said.contains("its containers are older than the file"),
+        "{said}"
+    );
+    assert!(
+        said.contains("→ docker compose up -d --no-deps --scale web=1 web\n"),
         "{said}"
     );
 }
@@ -191,16 +314,22 @@ fn several_services_scale_at_once_with_their_hooks_and_ports() {
 }
 
 #[test]
-fn with_nothing_to_clone_it_says_what_to_run() {
+fn with_nothing_to_clone_and_no_compose_it_says_what_to_run() {
     if !real() {
         return;
     }
     let stack = Stack::of(ComposeProject::new(
         "services: {web: {image: WEB, x-autoscale: {max: 3, port: 80}}}\n",
     ));
-    let ran = stack.run(&["scale", "web=2"]);
-    assert_eq!(ran.code(), 1, "{ran:?}");
-    assert!(ran.stderr.contains("docker compose up -d web"), "{ran:?}");
+    let output = stack
+        .command(&["scale", "web=2"])
+        .env("PATH", "/nowhere")
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("docker compose up -d web"), "{said}");
+    assert!(stack.project.ids().is_empty(), "{said}");
 }
 
 #[test]

@@ -61,6 +61,33 @@ fn a_service_that_is_stopped_stays_stopped_and_comes_back_whole() {
 }
 
 #[test]
+fn replicas_that_compose_makes_anew_are_waited_for() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(&new_nginx(), SLOW);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    stack.must(&["scale", "web=2"]);
+    let before = stack.running();
+    let said = watch.log().len();
+    stack
+        .project
+        .up_scaled(&["--force-recreate", "--no-deps"], &["web"], 2);
+    stack.until("both serve", LONG, |s| {
+        s.ps()["services"][0]["serving"] == 2 && s.listed().len() == 2
+    });
+    let after = stack.running();
+    let names = |all: &[(String, String)]| all.iter().map(|c| c.0.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&before), names(&after));
+    assert!(before.iter().all(|old| !after.contains(old)), "{after:?}");
+    let log = &watch.log()[said..];
+    for ours in ["creating", "starting", "draining", "scaling"] {
+        assert!(!log.contains(ours), "{ours}: {log}");
+    }
+}
+
+#[test]
 fn the_count_is_restored_after_a_plain_up_and_none_of_compose_is_made_anew() {
     if !real() {
         return;

@@ -209,7 +209,7 @@ async fn a_port_that_is_taken_shows_at_the_start() {
     let id = docker.clone_replica(&source.id, &new).await.unwrap();
     let refused = docker.start(&id).await;
     assert!(
-        matches!(&refused, Err(EngineError::Refused { message, .. }) if message.contains("already allocated")),
+        matches!(&refused, Err(EngineError::Exhausted { what, .. }) if what.ends_with("is taken already")),
         "{refused:?}"
     );
     assert_eq!(docker.inspect(&id.0).await.unwrap().state, State::Created);

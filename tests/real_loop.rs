@@ -27,8 +27,11 @@ fn load_brings_replicas_and_its_end_takes_them_away_and_the_log_tells_it() {
         return;
     }
     let stack = Stack::up(new_nginx().as_str(), POLICY);
-    let _watch = stack.watch(&[]);
-    stack.until("watch has taken over", LONG, |s| s.listed().len() == 1);
+    let watch = stack.watch(&[]);
+    // The workers of before its first reload do not know `keepalive_min_timeout` yet.
+    stack.until("watch has taken over", LONG, |_| {
+        watch.log().contains("nginx sends requests to")
+    });
     let load = stack.load(&[
         "--duration",
         "120s",
@@ -137,6 +140,56 @@ fn a_policy_that_changes_holds_at_once_and_a_bad_one_changes_nothing() {
         watch.log().contains("going on with the policy of before")
     });
     assert_eq!(stack.listed().len(), 2);
+
+    // The running watch answers all the same, and scales by the policy it has.
+    let ps = stack.must(&["ps"]);
+    assert!(ps.stdout.contains("web: 2 of 2 wanted serving"), "{ps:?}");
+    assert!(
+        ps.stdout.contains("! the compose file cannot be used"),
+        "{ps:?}"
+    );
+    let scaled = stack.must(&["scale", "web=3", "--hold", "1s"]);
+    assert!(
+        scaled.stderr.contains("goes on with what it read before"),
+        "{scaled:?}"
+    );
+    stack.until("the policy it has holds", LONG, |s| s.listed().len() == 2);
+
     stack.rewrite(new_nginx().as_str(), &policy("3"));
     stack.until("it goes on", LONG, |s| s.listed().len() == 3);
+}
+
+#[test]
+fn of_two_counts_by_hand_the_later_counts_and_the_earlier_is_told_at_once() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(
+        new_nginx().as_str(),
+        "    x-autoscale: {max: 4, metrics: [], min_ready: 5s}",
+    );
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.listed().len() == 1);
+    let earlier = stack
+        .command(&["scale", "web=4"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the tool starts");
+    stack.until("the first is at work", LONG, |s| s.running().len() == 4);
+    stack.must(&["scale", "web=2"]);
+    let earlier = earlier.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&earlier.stderr);
+    assert_eq!(earlier.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("web=4 was superseded by a later `scale web=2`"),
+        "{said}"
+    );
+
+    // What somebody stops has not crashed.
+    let stopped = stack.running().pop().expect("a replica");
+    stack.project.compose(&["stop", "web"]);
+    stack.until("the stop is told", LONG, |_| {
+        watch.log().contains("was stopped by somebody else")
+    });
+    assert!(!watch.log().contains("died"), "{stopped:?}");
 }

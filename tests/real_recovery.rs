@@ -1,7 +1,7 @@
 //! What goes wrong in life: replicas die, hang and never come up, the tool is killed, the Engine
 //! stops.
 
-use std::time::Duration;
+use std::{fs::File, io::Write as _, process::Command, time::Duration};
 
 mod support;
 
@@ -211,4 +211,68 @@ fn a_first_signal_leaves_the_replicas_running_and_a_second_watch_is_told_to_wait
     assert!(watch.terminate().success());
     assert_eq!(stack.running().len(), 3);
     assert_eq!(stack.ps()["watching"], false);
+}
+
+#[test]
+fn an_nginx_that_crashes_at_every_start_is_said_once_and_nothing_is_stopped() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    stack.must(&["scale", "web=2", "--hold", "1s"]);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| {
+        s.ps()["services"][0]["serving"] == 2
+    });
+    let replicas = stack.running();
+    let nginx = stack.project.container("nginx", 1);
+    let docker = |arguments: &[&str]| {
+        let ran = Command::new("docker").args(arguments).output();
+        let ran = ran.expect("docker runs");
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+    };
+    let conf = std::fs::read_to_string(stack.project.directory().join("nginx.conf"));
+    let conf = conf.expect("its configuration");
+    docker(&["update", "--restart", "always", &nginx]);
+    // Into the same file: a mount shows the one that was there.
+    overwrite(&stack, "nonsense;\n");
+    docker(&["restart", "-t", "1", &nginx]);
+
+    let why = format!(
+        "nginx keeps crashing ({nginx} is restarting, exit code 1); look at `docker logs --tail 20 {nginx}`"
+    );
+    let ran = stack.run(&["scale", "web=1", "--timeout", "12s"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    // Several crashes later.
+    let restarts = || {
+        stack.project.inspect("nginx", 1)["RestartCount"]
+            .as_u64()
+            .unwrap_or_default()
+    };
+    stack.until("it has crashed again and again", LONG, |_| restarts() >= 6);
+    stack.until("check tells it too", LONG, |s| {
+        s.run(&["check"]).stdout.contains(&format!(
+            "nginx: nginx keeps crashing ({nginx} is restarting, exit code 1)\n         → look at `docker logs --tail 20 {nginx}`\n"
+        ))
+    });
+    assert_eq!(watch.log().matches(&why).count(), 1, "{}", watch.log());
+    let errors: Vec<_> = watch
+        .log()
+        .lines()
+        .filter(|line| line.contains(" ERROR "))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert_eq!(stack.running(), replicas, "{}", watch.log());
+
+    overwrite(&stack, &conf);
+    stack.until("it answers, and the surplus has left", LONG * 3, |s| {
+        s.running().len() == 1 && s.listed().len() == 1
+    });
+}
+
+fn overwrite(stack: &Stack, text: &str) {
+    let path = stack.project.directory().join("nginx.conf");
+    let written = File::create(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.expect("a file");
 }

@@ -6,6 +6,9 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/common.sh"
 . "$lib/debian.sh"
 . "$lib/engine.sh"
+. "$lib/static.sh"
 . "$lib/images.sh"
 . "$lib/tests.sh"
+. "$lib/matrix.sh"
+. "$lib/delivery.sh"
 unset lib

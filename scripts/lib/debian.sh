@@ -112,6 +112,55 @@ debian_program() {
     printf '%s\n' "$root"
 }
 
+# debian_stack SUITE NAME LEAVE_OUT PACKAGE…: like debian_program for a suite whose C library may
+# be newer than the machine's: it is unpacked too, and the programs name their own loader and
+# libraries. (By LD_LIBRARY_PATH the machine's own programs, which they call, would get it as well.)
+debian_stack() {
+    local suite=$1 root=$CACHE/root/$2-$1 folder patchelf program loader
+    # The paths are written into the programs.
+    if [ "$(cat "$root/complete" 2>/dev/null)" != "$root" ]; then
+        folder=$(debian_fetch "$@" libc6) || return 1
+        patchelf=$(debian_tool patchelf) || return 1
+        rm -rf "$root"
+        debian_unpack "$folder" "$root" || return 1
+        for program in "$root"/usr/{bin,sbin}/*; do
+            { [ -f "$program" ] && [ ! -L "$program" ]; } || continue
+            loader=$("$patchelf" --print-interpreter "$program" 2>/dev/null) || continue
+            "$patchelf" --set-interpreter "$root$loader" --force-rpath --set-rpath "$(debian_libraries "$root")" "$program" || return 1
+        done
+        printf '%s\n' "$root" >"$root/complete"
+    fi
+    printf '%s\n' "$root"
+}
+
+# debian_tool NAME: prints a way to call a program, from PATH or from Debian's package of that name.
+debian_tool() { debian_tool_of "$1" "$1" 'libc6|gcc-.*|libgcc-s1|libc-gconv.*' "$1"; }
+
+# debian_tool_of NAME PROGRAM LEAVE_OUT PACKAGE…: prints a way to call a program, from PATH or from these
+# packages, unpacked together as NAME without what LEAVE_OUT matches.
+debian_tool_of() {
+    local name=$1 program=$2 leave_out=$3 suite root
+    shift 3
+    if have "$program"; then
+        command -v "$program"
+        return
+    fi
+    suite=$(debian_own_suite) || return 1
+    root=$(debian_program "$suite" "$name" "$leave_out" "$@") || return 1
+    debian_runner "$root" "$program"
+}
+
+# debian_runner ROOT PROGRAM: a script that runs it with its own libraries; prints the path.
+debian_runner() {
+    local run=$1/run-$2
+    cat >"$run" <<-RUN
+		#!/bin/sh
+		LD_LIBRARY_PATH=$(debian_libraries "$1") exec $1/usr/bin/$2 "\$@"
+	RUN
+    chmod +x "$run"
+    printf '%s\n' "$run"
+}
+
 # Where a root's shared libraries are, for LD_LIBRARY_PATH.
 debian_libraries() {
     local triple

@@ -6,6 +6,9 @@ WEB_IMAGE=compose-scale/demo-web:latest
 NGINX_NEW_IMAGE=nginx:1.30
 NGINX_OLD_IMAGE=compose-scale/test-nginx:1.22
 BUSYBOX_IMAGE=busybox:1.37
+REDIS_IMAGE=compose-scale/test-redis:7
+# The tool itself, as of now.
+TOOL_IMAGE=compose-scale:test
 
 # Counted up when the way a stand-in is made changes.
 RECIPE=1
@@ -67,22 +70,29 @@ image_ready() {
     "$WEB_IMAGE") image_web ;;
     "$NGINX_NEW_IMAGE") image_usable "$1" || image_pull "$1" "$1" || image_nginx "$1" sid ;;
     "$NGINX_OLD_IMAGE") image_usable "$1" || image_pull nginx:1.22 "$1" || image_nginx "$1" bookworm ;;
+    "$TOOL_IMAGE") image_tool "$1" ;;
+    "$REDIS_IMAGE") image_usable "$1" || image_pull redis:7 "$1" || image_redis "$1" bookworm ;;
     "$BUSYBOX_IMAGE") image_usable "$1" || image_pull "$1" "$1" || image_busybox "$1" trixie ;;
     *) image_there "$1" || image_pull "$1" "$1" || die "no way to make the image $1" ;;
     esac
 }
 
+# Where programs_ready puts our web app and load generator.
+demo_programs() { printf '%s/web/%s/release\n' "$CACHE" "$(rustc -vV | sed -n 's/^host: //p')"; }
+load_program() { printf '%s/load\n' "$(demo_programs)"; }
+
 # programs_ready: builds our web app and load generator as static programs.
 # WEB_PROGRAM and LOAD_PROGRAM are their paths.
 # shellcheck disable=SC2153 # ROOT is set by common.sh.
 programs_ready() {
-    local target folder=$CACHE/web
+    local target
     target=$(rustc -vV | sed -n 's/^host: //p')
     # `--target` keeps the flags from build scripts.
-    RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=$folder run_logged "$CACHE/web.log" \
+    RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=$CACHE/web run_logged "$CACHE/web.log" \
         cargo build --locked --release --target "$target" --manifest-path "$ROOT/compose/demo/web/Cargo.toml" || return 1
-    WEB_PROGRAM=$folder/$target/release/web
-    export LOAD_PROGRAM=$folder/$target/release/load
+    WEB_PROGRAM=$(demo_programs)/web
+    LOAD_PROGRAM=$(load_program)
+    export LOAD_PROGRAM
 }
 
 image_web() {
@@ -100,11 +110,13 @@ image_web() {
         '"Entrypoint": ["/web"], "Env": ["PORT=80"], "ExposedPorts": {"80/tcp": {}}'
 }
 
+NGINX_LEAVE_OUT='debconf|gcc-.*|libc-gconv.*|openssl-provider-legacy|iproute2|lib(bpf|bsd|elf|tirpc|krb5|k5|gssapi|com-err|keyutils|db5|md0|mnl|xtables|selinux|cap).*'
+
 # image_nginx NAME SUITE: laid out as the official image: the same nginx.conf and
 # conf.d, logs to the container's output, the user `nginx`, nginx as process 1.
 image_nginx() {
     local name=$1 suite=$2 folder root=$CACHE/tmp/nginx-root version
-    folder=$(debian_fetch "$suite" nginx 'debconf|gcc-.*|libc-gconv.*|openssl-provider-legacy|iproute2|lib(bpf|bsd|elf|tirpc|krb5|k5|gssapi|com-err|keyutils|db5|md0|mnl|xtables|selinux|cap).*' \
+    folder=$(debian_fetch "$suite" nginx "$NGINX_LEAVE_OUT" \
         nginx busybox-static) || return 1
     rm -rf "$root"
     debian_unpack "$folder" "$root" || return 1
@@ -166,6 +178,9 @@ image_nginx() {
          "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "NGINX_VERSION='"$version"'"]'
 }
 
+# As for nginx, and what only the installation of the packages needs.
+REDIS_LEAVE_OUT='debconf|perl.*|dpkg|tar|usrmerge|adduser|passwd|login.*|libc-gconv.*|lsb-base|init-system-helpers|sysvinit-utils|lib(perl|pam|audit|semanage|sepol|selinux|gdbm|db5|pcre|cap-ng|number-|text-|file-|crypt1|acl|bz2|md0).*'
+
 image_busybox() {
     local name=$1 suite=$2 folder root=$CACHE/tmp/busybox-root
     folder=$(debian_fetch "$suite" busybox 'none' busybox-static) || return 1
@@ -178,6 +193,22 @@ image_busybox() {
     echo root:x:0: >"$root/etc/group"
     image_make "$root" "$name" "\"compose-scale.suite\": \"$suite\"" \
         '"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]'
+}
+
+# image_redis NAME SUITE: Redis and its client as they are, with a shell beside them.
+image_redis() {
+    local name=$1 suite=$2 folder root=$CACHE/tmp/redis-root
+    folder=$(debian_fetch "$suite" redis-image "$REDIS_LEAVE_OUT" redis-server redis-tools busybox-static) || return 1
+    rm -rf "$root"
+    debian_unpack "$folder" "$root" || return 1
+    shell_into "$root"
+    mkdir -p "$root"/{data,etc,tmp}
+    chmod 1777 "$root/tmp"
+    echo root:x:0:0:root:/root:/bin/sh >"$root/etc/passwd"
+    echo root:x:0: >"$root/etc/group"
+    image_make "$root" "$name" "\"compose-scale.suite\": \"$suite\"" \
+        '"Cmd": ["redis-server", "--protected-mode", "no"], "WorkingDir": "/data", "ExposedPorts": {"6379/tcp": {}},
+         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]'
 }
 
 # A name for each of busybox's programs, in a root that holds busybox.

@@ -1,7 +1,11 @@
 //! How a command fails: the message, the hint and the exit code.
 
 use crate::{
-    compose::LoadError, engine::EngineError, plan::Refusal, state::StateError, watch::Outcome,
+    compose::{LoadError, RunningError},
+    engine::EngineError,
+    plan::Refusal,
+    state::StateError,
+    watch::Outcome,
 };
 
 /// Exit codes, as documented.
@@ -25,6 +29,9 @@ pub enum Failure {
     /// The compose file cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The compose files of a running project cannot be had.
+    #[error(transparent)]
+    Running(#[from] RunningError),
     /// The project is there, but not what the command needs.
     #[error("{0}")]
     Config(String),
@@ -63,8 +70,8 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Load(_) | Self::Config(_) => code::CONFIG,
-            Self::Engine(error) if error.is_outage() => code::ENGINE,
+            Self::Load(_) | Self::Running(_) | Self::Config(_) => code::CONFIG,
+            Self::Engine(error) if error.is_outage() || error.is_silence() => code::ENGINE,
             Self::EngineAway(_) => code::ENGINE,
             Self::State(StateError::Held { .. }) => code::HELD,
             Self::Usage(_) => code::USAGE,
@@ -90,8 +97,23 @@ impl Failure {
             Self::Engine(EngineError::Unreachable { .. }) | Self::EngineAway(_) => Some(
                 "is Docker running? `sudo systemctl start docker`, or set DOCKER_HOST".into(),
             ),
+            Self::Engine(EngineError::Nonsense { .. }) => {
+                Some("is it a Docker Engine that DOCKER_HOST leads to?".into())
+            }
+            Self::Engine(error) if error.is_silence() => Some(
+                "it takes connections and says nothing: `sudo journalctl -u docker`, then `sudo systemctl restart docker`"
+                    .into(),
+            ),
+            Self::State(StateError::Io { .. }) => Some(
+                "set COMPOSE_SCALE_STATE to a directory that this user may write to, the same for every command"
+                    .into(),
+            ),
             Self::State(StateError::Held { .. }) => Some(
                 "one `watch` per project; ask the running one with `compose-scale ps` or `compose-scale scale`"
+                    .into(),
+            ),
+            Self::Load(error) if error.is_not_found() => Some(
+                "go to the project's directory, name its file with -f, or name a project that runs with -p"
                     .into(),
             ),
             _ => None,
@@ -110,6 +132,7 @@ pub(super) fn outcome(outcome: Outcome) -> Result<(), Failure> {
         Outcome::Done => Ok(()),
         Outcome::Failed(why) => Err(Failure::Work(why)),
         Outcome::EngineAway(why) => Err(Failure::EngineAway(why)),
+        Outcome::Ousted(by) => Err(by.into()),
         Outcome::Interrupted => {
             tracing::warn!(
                 "interrupted: what was begun is left as it is; `compose-scale sync` brings nginx in step with it"

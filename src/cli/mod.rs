@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     compose::{self, Loaded},
+    control::{Client, Request},
     engine::docker::Docker,
     state::StateDir,
     telemetry,
@@ -13,8 +14,11 @@ use crate::{
 
 mod check;
 mod config;
+mod explain;
 mod failure;
+mod man;
 mod output;
+mod pause;
 mod progress;
 mod ps;
 mod run;
@@ -71,19 +75,25 @@ enum Verb {
     Scale(scale::ScaleArgs),
     /// Show services and replicas, their load, and the last decision with its reason
     Ps(ps::PsArgs),
+    /// Leave services at their count whatever the load, until they are resumed
+    Pause(pause::PauseArgs),
+    /// Let load decide on services again
+    Resume(pause::ResumeArgs),
     /// Bring nginx in step with the running containers
     Sync(sync::SyncArgs),
     /// Show the project as it is understood
     Config(config::ConfigArgs),
     /// Look for everything that would stop scaling from working, with the fix
     Check(check::CheckArgs),
+    /// Explain decisions: what was known, what was decided, and why
+    Explain(explain::ExplainArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page, of the program or of a command
+    Man(man::ManArgs),
 }
 
 /// Runs the program.
@@ -104,10 +114,10 @@ pub fn main() -> ExitCode {
                 let text = failure.to_string();
                 let mut stderr = anstream::stderr().lock();
                 for line in text.lines() {
-                    let _ = writeln!(stderr, "compose-scale: {line}");
+                    let _ = writeln!(stderr, "compose-scale: {}", telemetry::plain(line));
                 }
                 if let Some(hint) = failure.hint() {
-                    let _ = writeln!(stderr, "compose-scale: {hint}");
+                    let _ = writeln!(stderr, "compose-scale: {}", telemetry::plain(&hint));
                 }
             }
             ExitCode::from(code)
@@ -118,20 +128,19 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let project = cli.project;
     match cli.verb {
-        Verb::Config(args) => config::run(&project, &args),
+        Verb::Config(args) => run::block_on(config::run(&project, &args)),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "compose-scale", &mut text);
             output::write(&text)
         }
-        Verb::Man => {
-            let mut text = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut text)?;
-            output::write(&text)
-        }
+        Verb::Man(args) => man::run(&args),
         Verb::Watch(args) => run::block_on(watch::run(&project, args)),
         Verb::Scale(args) => run::block_on(scale::run(&project, args)),
         Verb::Ps(args) => run::block_on(ps::run(&project, args)),
+        Verb::Pause(args) => run::block_on(pause::run(&project, args)),
+        Verb::Resume(args) => run::block_on(pause::resume(&project, args)),
         Verb::Sync(args) => run::block_on(sync::run(&project, args)),
         Verb::Check(args) => run::block_on(check::run(&project, args)),
     }
@@ -153,6 +162,29 @@ impl ProjectArgs {
         })
     }
 
+    /// The state directory of a project whose files cannot be loaded, where a running `watch` may
+    /// still know it as it was.
+    fn state_despite(&self, failure: &Failure) -> Option<StateDir> {
+        let name = match failure {
+            Failure::Load(_) => compose::likely_name(&self.request(&[]).ok()?)?,
+            // Found by its name, and its files are gone.
+            Failure::Running(_) => self.project_name.clone()?,
+            _ => return None,
+        };
+        Some(StateDir::locate(&environment(), &name))
+    }
+
+    /// Asks a running `watch` of a project whose files cannot be loaded: it still knows the project as it
+    /// was, and checks what is asked.
+    async fn ask_despite(&self, failure: &Failure, ask: &Request) -> Option<Client> {
+        let state = self.state_despite(failure)?;
+        let client = Client::ask(&state.socket(), ask).await.ok()??;
+        tracing::warn!(
+            "the compose file cannot be used, and `watch` goes on with what it read before:\n{failure}"
+        );
+        Some(client)
+    }
+
     /// What is on standard input, where a file named `-` asks for it.
     fn standard_input(&self) -> Result<Option<String>, Failure> {
         if self.files.iter().any(|file| file.as_os_str() == "-") {
@@ -162,12 +194,19 @@ impl ProjectArgs {
         }
     }
 
-    /// Loads the project and says its warnings.
-    fn load(&self, named: &[String]) -> Result<(compose::Request, Loaded), Failure> {
-        let request = self.request(named)?;
-        let loaded = compose::load(&request)?;
+    /// Loads the project and says its warnings. Without a file anywhere near, the containers of a
+    /// project that is named say where its files are.
+    async fn load(&self, named: &[String]) -> Result<(compose::Request, Loaded), Failure> {
+        let mut request = self.request(named)?;
+        let loaded = match compose::load(&request) {
+            Err(error) if error.is_not_found() => {
+                run::ask_containers(&mut request, error).await?;
+                compose::load(&request)?
+            }
+            other => other?,
+        };
         for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", telemetry::plain(warning));
         }
         Ok((request, loaded))
     }

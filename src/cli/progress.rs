@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing::{error, info, warn};
 
-use crate::reconcile::{Level, Note, What};
+use crate::{
+    reconcile::{Level, Note, What},
+    telemetry::plain,
+};
 
 /// Log lines of a failed replica that are shown; the rest is in `scaling.log`.
 const SHOWN: usize = 10;
@@ -15,6 +18,16 @@ const SHOWN: usize = 10;
 pub(super) fn log(note: &Note) {
     let service = &note.service;
     let text = shown(&note.what);
+    let text = plain(&text);
+    if let What::NotScaling { reason, .. } = &note.what {
+        let reason = reason.label();
+        if note.what.level() == Level::Debug {
+            tracing::debug!(service, reason, "{text}");
+        } else {
+            info!(service, reason, "{text}");
+        }
+        return;
+    }
     match note.what.level() {
         Level::Debug => tracing::debug!(service, "{text}"),
         Level::Info => info!(service, "{text}"),
@@ -30,6 +43,7 @@ fn shown(what: &What) -> String {
         why,
         log,
         retry_in,
+        again,
     } = what
     {
         let what = What::Failed {
@@ -37,6 +51,7 @@ fn shown(what: &What) -> String {
             why: why.clone(),
             log: log[log.len().saturating_sub(SHOWN)..].to_vec(),
             retry_in: *retry_in,
+            again: *again,
         };
         return what.to_string();
     }
@@ -84,13 +99,13 @@ impl Progress {
                 return;
             }
             what => {
-                let _ = lines.println(format!("{}: {}", note.service, shown(what)));
+                let _ = lines.println(plain(&format!("{}: {}", note.service, shown(what))));
                 return;
             }
         };
         let bar = self.bars.entry(replica.clone()).or_insert_with(|| {
             let bar = lines.add(ProgressBar::new_spinner().with_style(self.style.clone()));
-            bar.set_prefix(replica.clone());
+            bar.set_prefix(plain(replica).into_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -112,5 +127,5 @@ impl Progress {
 
 fn eprint_line(text: &str) {
     use std::io::Write;
-    let _ = writeln!(anstream::stderr(), "{text}");
+    let _ = writeln!(anstream::stderr(), "{}", plain(text));
 }

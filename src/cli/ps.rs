@@ -11,6 +11,7 @@ use super::{
 use crate::{
     control::{Client, Reply, Request, Snapshot},
     reconcile::{ReplicaView, ServiceView, What},
+    state::StateDir,
     units::Short,
     watch::Goal,
 };
@@ -32,34 +33,39 @@ pub(super) async fn run(project: &ProjectArgs, args: PsArgs) -> Result<(), Failu
     let snapshot = snapshot(project).await?;
     match args.format {
         Format::Json => output::json(&snapshot),
-        Format::Table => output::write(table(&snapshot).as_bytes()),
+        Format::Table => output::text(&table(&snapshot)),
     }
 }
 
 /// A `watch` that has not answered by then is stuck.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// From the running `watch`, else by looking.
+/// From the running `watch`, else by looking. A running one answers also while the files are wrong.
 async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
-    let (_, loaded) = project.load(&[])?;
-    let state = state_dir(&loaded);
-    if let Some(mut client) = Client::ask(&state.socket(), &Request::Status)
-        .await
-        .map_err(|error| failure::unheard(&error))?
-    {
-        let answer = tokio::time::timeout(ANSWER, client.next()).await;
-        let answer = answer.map(|reply| reply.map_err(|error| failure::unheard(&error)));
-        if let Ok(reply) = answer
-            && let Some(Reply::Status(snapshot)) = reply?
-        {
-            return Ok(*snapshot);
+    let loaded = match project.load(&[]).await {
+        Ok((_, loaded)) => loaded,
+        Err(failure) => {
+            if let Some(state) = project.state_despite(&failure)
+                && let Ok(Some(mut snapshot)) = ask(&state).await
+            {
+                let first = failure.to_string();
+                let first = first.lines().next().unwrap_or_default();
+                snapshot.troubles.push(format!(
+                    "the compose file cannot be used, and `watch` goes on with what it read before: {first}"
+                ));
+                return Ok(snapshot);
+            }
+            return Err(failure);
         }
-        return Err(Failure::Work(vec![
-            "the running `watch` gave no answer".into(),
-        ]));
+    };
+    if let Some(snapshot) = ask(&state_dir(&loaded)).await? {
+        return Ok(snapshot);
     }
     let extra = loaded.project.services.keys().cloned().collect();
-    let listed = crate::proxy::listed(&run::upstreams(&loaded), &loaded.project.name);
+    let listed = crate::proxy::listed(
+        &crate::watch::setup::upstreams(&loaded),
+        &loaded.project.name,
+    );
     let signals = Signals::listen()?;
     let (mut driver, _notes) = run::driver(Wish {
         loaded,
@@ -67,8 +73,10 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         extra,
         dry_run: false,
         keeps_state: false,
+        locks: Vec::new(),
         calls: None,
         reload: None,
+        recording: None,
         goal: Goal::Look,
     })
     .await?;
@@ -85,6 +93,26 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         }
     }
     Ok(snapshot)
+}
+
+/// What the running `watch` says; `None` when there is none.
+async fn ask(state: &StateDir) -> Result<Option<Snapshot>, Failure> {
+    let Some(mut client) = Client::ask(&state.socket(), &Request::Status)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    else {
+        return Ok(None);
+    };
+    let answer = tokio::time::timeout(ANSWER, client.next()).await;
+    let answer = answer.map(|reply| reply.map_err(|error| failure::unheard(&error)));
+    if let Ok(reply) = answer
+        && let Some(Reply::Status(snapshot)) = reply?
+    {
+        return Ok(Some(*snapshot));
+    }
+    Err(Failure::Work(vec![
+        "the running `watch` gave no answer".into(),
+    ]))
 }
 
 fn table(snapshot: &Snapshot) -> String {
@@ -135,6 +163,7 @@ fn headline(service: &ServiceView) -> String {
     if let Some(hold) = service.hold {
         parts.push(What::from(hold).to_string());
     }
+    parts.extend(service.paused.map(|paused| paused.to_string()));
     if !service.autoscaled {
         parts.push("not autoscaled".into());
     }
@@ -143,14 +172,20 @@ fn headline(service: &ServiceView) -> String {
 
 fn replicas(replicas: &[ReplicaView]) -> String {
     let mut table = Table::new();
+    let mut header = vec![
+        "REPLICA", "STATE", "HEALTH", "PHASE", "NGINX", "AGE", "ADDRESS", "CPU", "MEMORY",
+    ];
+    // Where nginx's log is read.
+    let logged = replicas.iter().any(|replica| replica.requests.is_some());
+    if logged {
+        header.extend(["REQ/S", "IN FLIGHT", "P95", "ERRORS"]);
+    }
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header([
-            "REPLICA", "STATE", "HEALTH", "PHASE", "NGINX", "AGE", "ADDRESS", "CPU", "MEMORY",
-        ]);
+        .set_header(header);
     for replica in replicas {
-        table.add_row(vec![
+        let mut row = vec![
             Cell::new(&replica.name),
             Cell::new(replica.state),
             Cell::new(match replica.health {
@@ -167,9 +202,21 @@ fn replicas(replicas: &[ReplicaView]) -> String {
             Cell::new(replica.address.as_deref().unwrap_or("-")),
             share(replica.cpu),
             share(replica.memory),
-        ]);
+        ];
+        if logged {
+            row.push(number(replica.requests, ""));
+            row.push(number(replica.in_flight, ""));
+            row.push(number(replica.p95, "ms"));
+            row.push(share(replica.errors));
+        }
+        table.add_row(row);
     }
     table.to_string()
+}
+
+fn number(value: Option<f64>, unit: &str) -> Cell {
+    let text = value.map_or("-".to_owned(), |value| format!("{}{unit}", Short(value)));
+    Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
 fn share(value: Option<f64>) -> Cell {

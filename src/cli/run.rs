@@ -1,6 +1,6 @@
 //! What the verbs that act have in common: the runtime, the signals, and putting a driver together.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,27 +11,62 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, engine, state_dir};
 use crate::{
-    compose::{self, Loaded},
+    compose::{self, LoadError, Loaded, running},
     engine::{Engine, docker::Docker},
-    proxy::nginx::Nginx,
+    proxy::nginx::{HostNginx, Nginx},
     reconcile::Note,
-    state::Lock,
-    watch::{Driver, Goal, Parts, STARTS_AT_ONCE, remote::ContainerNginx, setup},
+    state::{Lock, Recording},
+    telemetry::plain,
+    watch::{
+        Clock, Driver, Goal, Parts, STARTS_AT_ONCE,
+        remote::{NginxFleet, Whereabouts},
+        setup,
+    },
 };
 
 /// The proxy that the driver of the real program has.
-pub(super) type Proxy = Nginx<ContainerNginx<Docker>>;
+pub(super) type Proxy = Nginx<NginxFleet<Docker>>;
 
-/// The directory of our files when the compose file names none.
-const UPSTREAMS: &str = "nginx/upstreams";
+/// What cannot be called off gets this long at the end.
+const LOOKED_UP: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs a verb on the runtime.
 pub(super) fn block_on<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?
-        .block_on(verb)
+        .build()?;
+    let outcome = runtime.block_on(verb);
+    // A name that is being looked up is waited for by nobody.
+    runtime.shutdown_timeout(LOOKED_UP);
+    outcome
+}
+
+/// Completes a request that found no compose file by what the labels of its project's containers say.
+/// Without a name there is no project to ask for, and `not_found` is the answer.
+pub(super) async fn ask_containers(
+    request: &mut compose::Request,
+    not_found: LoadError,
+) -> Result<(), Failure> {
+    let from_environment = request.env.get("COMPOSE_PROJECT_NAME");
+    let name = request.project_name.as_ref().or(from_environment);
+    let Some(name) = name.filter(|name| !name.is_empty()).cloned() else {
+        return Err(not_found.into());
+    };
+    let containers = engine()?.list(&name).await?;
+    if let Some(warning) = running::complete(request, &name, &containers)? {
+        tracing::warn!("{}", plain(&warning));
+    }
+    let files: Vec<_> = request
+        .files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    tracing::info!(
+        "no compose file here; using {}, which the containers of {name} were made from",
+        files.join(", ")
+    );
+    Ok(())
 }
 
 /// Signals of this process: the first SIGINT or SIGTERM asks to stop, the second ends at once.
@@ -82,10 +117,12 @@ pub(super) struct Wish {
     pub(super) source: Option<compose::Request>,
     pub(super) extra: Vec<String>,
     pub(super) dry_run: bool,
-    /// Whether memory is kept; the caller holds the lock then.
+    /// Whether memory is kept; `locks` are held then.
     pub(super) keeps_state: bool,
+    pub(super) locks: Vec<Lock>,
     pub(super) calls: Option<mpsc::Receiver<crate::control::Call>>,
     pub(super) reload: Option<mpsc::Receiver<()>>,
+    pub(super) recording: Option<Recording>,
     pub(super) goal: Goal,
 }
 
@@ -94,34 +131,38 @@ pub(super) async fn driver(
     wish: Wish,
 ) -> Result<(Driver<Docker, Proxy>, mpsc::UnboundedReceiver<Note>), Failure> {
     let engine = Arc::new(engine()?);
-    // A watch outlives an Engine that is away; everything else needs it now.
+    // A watch waits for an Engine that does not answer; everything else needs it now.
     if wish.goal != Goal::Watch {
-        engine.info().await?;
+        engine.reach().await?;
     }
-    let (nginx, target) = tokio::sync::watch::channel(None);
+    let (nginx, target) = tokio::sync::watch::channel(Whereabouts::Unknown);
     let proxy = setup::nginx_place(&wish.loaded).map(|_| {
-        let remote = ContainerNginx::new(Arc::clone(&engine), target);
-        Nginx::new(remote, proxy_setup(&wish.loaded))
+        let host = host_nginx(&wish.loaded);
+        let fleet = NginxFleet::new(Arc::clone(&engine), host, target);
+        Nginx::new(fleet, proxy_setup(&wish.loaded))
     });
-    let state = state_dir(&wish.loaded);
-    let (memory, warning) = state.load()?;
-    if let Some(warning) = warning {
-        tracing::warn!("{warning}");
+    let mut state = state_dir(&wish.loaded);
+    let remembered = state.load(wish.keeps_state);
+    for warning in &remembered.warnings {
+        tracing::warn!("{}", plain(warning));
     }
     let (notes, told) = mpsc::unbounded_channel();
     let parts = Parts {
+        clock: Clock::start(),
         engine,
         proxy,
         loaded: wish.loaded,
         source: wish.source,
         extra: wish.extra,
         state: wish.keeps_state.then_some(state),
-        memory,
+        memory: remembered.services,
+        locks: wish.locks,
         calls: wish.calls,
         notes,
         nginx,
         dry_run: wish.dry_run,
         starts_at_once: starts_at_once()?,
+        recording: wish.recording,
         reload: wish.reload,
     };
     Ok((Driver::new(parts, wish.goal), told))
@@ -129,16 +170,14 @@ pub(super) async fn driver(
 
 /// The right to act on the project: in its state directory, and, because two users or two homes have
 /// two of those, beside nginx's files, which there is one of.
-pub(super) fn lock(loaded: &Loaded) -> Result<[Option<Lock>; 2], Failure> {
-    let own = state_dir(loaded).lock()?;
-    let directory = upstreams(loaded);
-    let shared = if setup::nginx_place(loaded).is_some() && directory.is_dir() {
+pub(super) fn lock(loaded: &Loaded) -> Result<Vec<Lock>, Failure> {
+    let mut locks = vec![state_dir(loaded).lock()?];
+    let directory = setup::upstreams(loaded);
+    if setup::nginx_place(loaded).is_some() && directory.is_dir() {
         let name = format!(".compose-scale-{}.lock", loaded.project.name);
-        Some(Lock::take(&directory.join(name))?)
-    } else {
-        None
-    };
-    Ok([Some(own), shared])
+        locks.push(Lock::take(&directory.join(name))?);
+    }
+    Ok(locks)
 }
 
 /// `COMPOSE_SCALE_STARTS`, else what measured fastest.
@@ -157,19 +196,25 @@ fn starts_at_once() -> Result<u32, Failure> {
     }
 }
 
-/// The directory of our files on this host.
-pub(super) fn upstreams(loaded: &Loaded) -> PathBuf {
-    let written = loaded.settings.nginx.upstreams.clone();
-    loaded
-        .project
-        .resolve(&written.unwrap_or_else(|| PathBuf::from(UPSTREAMS)))
-}
-
 /// What the nginx adapter is told.
 fn proxy_setup(loaded: &Loaded) -> crate::proxy::nginx::Setup {
-    let mut setup = crate::proxy::nginx::Setup::new(&loaded.project.name, upstreams(loaded));
+    let mut setup = crate::proxy::nginx::Setup::new(&loaded.project.name, setup::upstreams(loaded));
     setup.working_dir.clone_from(&loaded.project.working_dir);
     setup.test.clone_from(&loaded.settings.nginx.test);
     setup.reload.clone_from(&loaded.settings.nginx.reload);
+    setup.log = setup::log(loaded).map(|(_, inside)| inside);
+    if let Some(place) = setup::nginx_place(loaded) {
+        setup.refresh = place.refresh();
+    }
     setup
+}
+
+/// The nginx of this host, should it be the one that is kept in step.
+pub(super) fn host_nginx(loaded: &Loaded) -> HostNginx {
+    let nginx = &loaded.settings.nginx;
+    HostNginx::new(
+        nginx.pid.as_ref().map(|file| loaded.project.resolve(file)),
+        nginx.test.is_some() && nginx.reload.is_some(),
+        loaded.project.working_dir.clone(),
+    )
 }

@@ -1,21 +1,27 @@
 //! `compose-scale scale SERVICE=N…`
 
+use std::time::Duration;
+
 use clap::Args;
 use indexmap::IndexMap;
 
 use super::{
-    Failure, ProjectArgs, failure, output,
+    Failure, ProjectArgs, engine, failure, output,
     progress::Progress,
     run::{self, Signals, Wish},
     state_dir,
 };
 use crate::{
-    compose::Loaded,
+    compose::{self, Loaded},
     control::{Client, Reply, Request},
-    plan::{MOST, refuse},
+    engine::Engine,
+    plan::{MOST, PlanError, refuse},
     units::Span,
-    watch::Goal,
+    watch::{Goal, found, setup},
 };
+
+/// A running `watch` that has not answered so long after its time is stuck.
+const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ScaleArgs {
@@ -31,6 +37,9 @@ pub(super) struct ScaleArgs {
     /// Do not wait until the replicas serve (only with a running watch)
     #[arg(long)]
     no_wait: bool,
+    /// Show the steps, touch nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 fn count(text: &str) -> Result<(String, u32), String> {
@@ -60,29 +69,56 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         }
     }
     let names: Vec<_> = services.keys().cloned().collect();
-    let (request, loaded) = project.load(&names)?;
-    check_names(&loaded, &services)?;
-    let refused: Vec<_> = services
-        .iter()
-        .filter(|(_, count)| **count > 1)
-        .filter_map(|(name, _)| loaded.project.services.get(name))
-        .flat_map(|service| refuse::refusals(service, &[]))
-        .collect();
-    if !refused.is_empty() {
-        return Err(Failure::Refused(refused));
-    }
-
-    let state = state_dir(&loaded);
     let ask = Request::Scale {
         services: services.clone(),
         hold: args.hold,
         wait: (!args.no_wait).then_some(args.timeout),
     };
+    let (request, loaded) = match project.load(&names).await {
+        Ok(both) => both,
+        Err(failure) => {
+            if !args.dry_run
+                && let Some(client) = project.ask_despite(&failure, &ask).await
+            {
+                let wait = if args.no_wait {
+                    Duration::ZERO
+                } else {
+                    args.timeout.0
+                };
+                return follow(client, wait + GRACE).await;
+            }
+            return Err(failure);
+        }
+    };
+    check_names(&loaded, &services)?;
+    let refused: Vec<_> = services
+        .iter()
+        .filter(|(_, count)| **count > 1)
+        .filter_map(|(name, count)| Some((loaded.project.services.get(name)?, *count)))
+        .flat_map(|(service, count)| {
+            let mut found = refuse::refusals(service, &[]);
+            found.extend(refuse::too_many(service, count));
+            found
+        })
+        .collect();
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
+    }
+
+    if args.dry_run {
+        return preview(&request, &loaded, &services).await;
+    }
+    let state = state_dir(&loaded);
     if let Some(client) = Client::ask(&state.socket(), &ask)
         .await
         .map_err(|error| failure::unheard(&error))?
     {
-        return follow(client).await;
+        let wait = if args.no_wait {
+            Duration::ZERO
+        } else {
+            args.timeout.0
+        };
+        return follow(client, wait + GRACE).await;
     }
     if args.no_wait {
         return Err(Failure::Usage(
@@ -90,7 +126,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         ));
     }
 
-    let _lock = run::lock(&loaded)?;
+    let locks = run::lock(&loaded)?;
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
@@ -98,8 +134,10 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         extra: names,
         dry_run: false,
         keeps_state: true,
+        locks,
         calls: None,
         reload: None,
+        recording: None,
         goal: Goal::Scale {
             services,
             hold: args.hold.0,
@@ -123,25 +161,54 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     failure::outcome(outcome)
 }
 
+/// The steps that would be taken from what is there now.
+async fn preview(
+    request: &compose::Request,
+    loaded: &Loaded,
+    services: &IndexMap<String, u32>,
+) -> Result<(), Failure> {
+    let containers = engine()?.list(&loaded.project.name).await?;
+    let state = state_dir(loaded);
+    for (name, count) in services {
+        let Some(service) = loaded.project.services.get(name) else {
+            continue;
+        };
+        let mut lines = match found::plan(loaded, service, &containers, *count) {
+            Ok(plan) => plan.steps.iter().map(ToString::to_string).collect(),
+            Err(PlanError::NothingToClone { .. }) => {
+                let mut lines = vec![found::preview(request, loaded, &state, service).await];
+                if *count > 1 {
+                    lines.push(format!("create {} more like it", count - 1));
+                }
+                lines
+            }
+            Err(error) => return Err(Failure::Work(vec![error.to_string()])),
+        };
+        if lines.is_empty() {
+            lines.push("do nothing".into());
+        }
+        for line in lines {
+            output::line(&format!("{name}: would {line}"))?;
+        }
+    }
+    Ok(())
+}
+
 fn check_names(loaded: &Loaded, services: &IndexMap<String, u32>) -> Result<(), Failure> {
     for name in services.keys() {
         if !loaded.project.services.contains_key(name) {
-            let known: Vec<_> = loaded.project.services.keys().cloned().collect();
-            return Err(Failure::Usage(format!(
-                "no such service: {name}; this project has {}",
-                known.join(", ")
-            )));
+            return Err(Failure::Usage(setup::no_such_service(loaded, name)));
         }
     }
     Ok(())
 }
 
 /// Shows what the running `watch` does until it is done.
-async fn follow(mut client: Client) -> Result<(), Failure> {
+async fn follow(mut client: Client, limit: Duration) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let done = loop {
         match client
-            .next()
+            .next_within(limit)
             .await
             .map_err(|error| failure::unheard(&error))?
         {

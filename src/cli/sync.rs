@@ -8,30 +8,42 @@ use super::{
     state_dir,
 };
 use crate::{
+    compose::Loaded,
     control::{Client, Reply, Request},
-    watch::{Goal, setup},
+    watch::{
+        Goal,
+        setup::{self, NginxPlace},
+    },
 };
+
+/// A running `watch` answers before that, with success or without.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(90);
 
 #[derive(Debug, Args)]
 pub(super) struct SyncArgs {}
 
+/// Where nginx is, or what to write so that it can be told.
+pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
+    setup::nginx_place(loaded).ok_or_else(|| {
+        Failure::Config(
+            "where nginx is cannot be told; name it with x-autoscale.nginx (service, container or host)".into(),
+        )
+    })
+}
+
 pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Failure> {
-    let (_, loaded) = project.load(&[])?;
+    let (_, loaded) = project.load(&[]).await?;
     if loaded.policies.is_empty() {
         return Err(Failure::Config(super::watch::no_policy(&loaded)));
     }
-    if setup::nginx_place(&loaded).is_none() {
-        return Err(Failure::Config(
-            "this project has no nginx service; name it with x-autoscale.nginx.service".into(),
-        ));
-    }
+    nginx_place(&loaded)?;
     let state = state_dir(&loaded);
     if let Some(mut client) = Client::ask(&state.socket(), &Request::Sync)
         .await
         .map_err(|error| failure::unheard(&error))?
     {
         while let Some(reply) = client
-            .next()
+            .next_within(ANSWER)
             .await
             .map_err(|error| failure::unheard(&error))?
         {
@@ -47,7 +59,7 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             "the running `watch` gave no answer".into(),
         ]));
     }
-    let _lock = run::lock(&loaded)?;
+    let locks = run::lock(&loaded)?;
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
@@ -55,8 +67,10 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
         extra: Vec::new(),
         dry_run: false,
         keeps_state: true,
+        locks,
         calls: None,
         reload: None,
+        recording: None,
         goal: Goal::Sync,
     })
     .await?;

@@ -1,15 +1,23 @@
 //! `compose-scale watch`
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 use tokio::{sync::mpsc, task::JoinSet};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Failure, ProjectArgs, failure, progress,
     run::{self, Signals, Wish},
     state_dir,
 };
-use crate::{control, watch::Goal};
+use crate::{
+    control,
+    plan::refuse,
+    reconcile::What,
+    state::Recording,
+    watch::{Goal, Outcome, setup},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
@@ -19,29 +27,51 @@ pub(super) struct WatchArgs {
     /// Decide and report, touch nothing
     #[arg(long)]
     dry_run: bool,
+    /// Append the input of every decision, doing nothing included, to this file, for explain
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     /// Plain log lines, also on a terminal
     #[arg(long)]
     plain: bool,
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Failure> {
-    let (request, loaded) = project.load(&[])?;
+    let (request, loaded) = project.load(&[]).await?;
     if loaded.policies.is_empty() {
         return Err(Failure::Config(no_policy(&loaded)));
     }
-    if crate::watch::setup::nginx_place(&loaded).is_none() {
+    if setup::nginx_place(&loaded).is_none() {
         warn!(
-            "this project has no nginx service: replicas come and go, but no traffic is moved; name it with x-autoscale.nginx.service"
+            "where nginx is cannot be told: replicas come and go, but no traffic is moved; name it with x-autoscale.nginx (service, container or host)"
         );
+    }
+    for (name, policy) in &loaded.policies {
+        let refusals = loaded
+            .project
+            .services
+            .get(name)
+            .map(|s| refuse::refusals(s, &[]));
+        for refusal in refusals
+            .unwrap_or_default()
+            .iter()
+            .filter(|_| policy.max > 1)
+        {
+            warn!("{refusal}; until then it is not scaled");
+        }
+        let service = loaded.project.services.get(name);
+        if let Some(refusal) = service.and_then(|s| setup::unmeasured(s, policy)) {
+            error!("{refusal}; until then its memory decides nothing");
+        }
     }
     let mut signals = Signals::listen()?;
     let state = state_dir(&loaded);
     // A dry run touches nothing, so it may run beside a real one.
-    let _lock = if args.dry_run {
-        None
+    let locks = if args.dry_run {
+        Vec::new()
     } else {
-        Some(run::lock(&loaded)?)
+        run::lock(&loaded)?
     };
+    let recording = args.record.as_deref().map(recording).transpose()?;
     let mut tasks = JoinSet::new();
     let mut calls = None;
     if !args.once && !args.dry_run {
@@ -72,14 +102,19 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         extra: Vec::new(),
         dry_run: args.dry_run,
         keeps_state: !args.dry_run,
+        locks,
         calls,
+        recording,
         reload: Some(std::mem::replace(&mut signals.hangups, mpsc::channel(1).1)),
         goal: if args.once { Goal::Once } else { Goal::Watch },
     })
     .await?;
     tasks.spawn(async move {
         while let Some(note) = notes.recv().await {
-            progress::log(&note);
+            // Of a single evaluation the decisions are said at its end.
+            if !args.once || !matches!(note.what, What::NotScaling { .. }) {
+                progress::log(&note);
+            }
         }
     });
     let outcome = driver
@@ -97,11 +132,21 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             }
         }
     }
-    drop(driver);
-    if !args.dry_run && !args.once {
+    // While the lock is held: afterwards the socket may be somebody else's.
+    if !args.dry_run && !args.once && !matches!(outcome, Outcome::Ousted(_)) {
         let _ = std::fs::remove_file(state.socket());
     }
+    drop(driver);
     failure::outcome(outcome)
+}
+
+fn recording(path: &Path) -> Result<Recording, Failure> {
+    Recording::start(path).map_err(|error| {
+        Failure::Work(vec![format!(
+            "cannot record decisions in {}: {error}",
+            path.display()
+        )])
+    })
 }
 
 /// What a newcomer needs to hear.

@@ -9,6 +9,7 @@ use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
+    details::is_external,
     discover::clean,
     merge, ports,
     service::Reader,
@@ -23,16 +24,20 @@ impl Reader<'_> {
     pub(super) fn ports(&mut self, node: &Node, path: &KeyPath) -> Vec<Port> {
         let items = self.items(node, path, "ports");
         let path = path.key("ports");
-        let mut all: Vec<Port> = Vec::new();
+        let mut all = IndexMap::new();
         for (at, item) in items.iter().enumerate() {
             for port in self.port(item, &path.item(at)) {
-                match all.iter_mut().find(|known| same_port(known, &port)) {
-                    Some(known) => *known = port,
-                    None => all.push(port),
-                }
+                let ip = port.host_ip.as_deref().unwrap_or("0.0.0.0").to_owned();
+                let key = (
+                    ip,
+                    port.published.clone(),
+                    port.target,
+                    port.protocol.clone(),
+                );
+                all.insert(key, port);
             }
         }
-        all
+        all.into_values().collect()
     }
 
     fn port(&mut self, node: &Node, path: &KeyPath) -> Vec<Port> {
@@ -56,6 +61,7 @@ impl Reader<'_> {
             ("published", Kind::Word),
             ("protocol", Kind::Text),
             ("host_ip", Kind::Text),
+            ("mode", Kind::Text),
         ];
         let port: spec::Port = typed::read(node, path, &keys, self.mistakes, self.warnings)?;
         let published = port.published.map(|published| match published {
@@ -75,6 +81,7 @@ impl Reader<'_> {
             let message = format!("found {ip:?}, expected an IP address");
             self.mistakes.add(at, &path.key("host_ip"), message);
         }
+        let text = |key| Some(node.get(key)?.as_text()?.to_owned());
         Some(Port {
             target: port.target,
             published: published.filter(|text| !text.is_empty()),
@@ -82,6 +89,9 @@ impl Reader<'_> {
             protocol: port
                 .protocol
                 .map_or_else(|| "tcp".to_owned(), |name| name.to_ascii_lowercase()),
+            mode: port.mode.unwrap_or_else(|| "ingress".to_owned()),
+            name: text("name"),
+            app_protocol: text("app_protocol"),
         })
     }
 
@@ -159,16 +169,25 @@ impl Reader<'_> {
             let at = node.spot_of(&["type"]);
             self.mistakes.add(at, &path.key("type"), message);
         }
+        let is_bind = volume._type == "bind";
         Some(Volume {
             kind: volume._type,
-            source: volume.source.filter(|source| !source.is_empty()),
+            // An empty path is the project's directory; an empty name is no name.
+            source: volume.source.filter(|source| !source.is_empty() || is_bind),
             target: volume.target,
             read_only: volume.read_only,
         })
     }
 
     /// An absolute path, from one that is relative to the file it is written in.
-    fn resolve(&self, path: &str, at: Spot) -> String {
+    pub(super) fn resolve(&self, path: &str, at: Spot) -> String {
+        let bytes = path.as_bytes();
+        let windows = bytes.len() > 2 && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/')
+            || path.starts_with(r"\\");
+        // Compose leaves what is absolute as it is, dots and all.
+        if path.starts_with('/') || windows {
+            return path.to_owned();
+        }
         let path = match (path.strip_prefix('~'), self.home) {
             // Compose puts whatever follows below one's own home, a name too.
             (Some(rest), Some(home)) => Path::new(home).join(rest.trim_start_matches('/')),
@@ -200,7 +219,7 @@ impl Reader<'_> {
             };
             service.networks.insert(key.clone(), network);
         }
-        let own = service.network_mode.is_none() && node.get("provider").is_none();
+        let own = node.get("network_mode").is_none() && node.get("provider").is_none();
         if service.networks.is_empty() && own {
             service
                 .networks
@@ -229,9 +248,15 @@ impl Reader<'_> {
                     None
                 }
             });
+        let mut aliases: Vec<String> = Vec::new();
+        for alias in settings.aliases {
+            if !aliases.contains(&alias) {
+                aliases.push(alias);
+            }
+        }
         ServiceNetwork {
             name: String::new(),
-            aliases: settings.aliases,
+            aliases,
             static_address: settings.ipv4_address.is_some() || settings.ipv6_address.is_some(),
             priority: priority.unwrap_or_default(),
         }
@@ -245,15 +270,12 @@ impl Reader<'_> {
         text(entry.and_then(|entry| entry.get("name")))
             .filter(|name| !name.is_empty())
             .or_else(|| text(external.and_then(|external| external.get("name"))))
-            .unwrap_or_else(|| match external.map(|external| &external.value) {
-                None | Some(Value::Bool(false) | Value::Null) => format!("{}_{key}", self.project),
-                Some(Value::Text(text))
-                    if ["false", "no", "n", "off"]
-                        .contains(&text.to_ascii_lowercase().as_str()) =>
-                {
+            .unwrap_or_else(|| {
+                if is_external(external) {
+                    key.to_owned()
+                } else {
                     format!("{}_{key}", self.project)
                 }
-                Some(_) => key.to_owned(),
             })
     }
 
@@ -295,14 +317,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-fn same_port(one: &Port, two: &Port) -> bool {
-    fn key(port: &Port) -> (&str, Option<&str>, u16, &str) {
-        let ip = port.host_ip.as_deref().unwrap_or("0.0.0.0");
-        (ip, port.published.as_deref(), port.target, &port.protocol)
-    }
-    key(one) == key(two)
 }
 
 /// Reads `[SOURCE:]TARGET[:OPTIONS]`.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 
 use super::{
+    details::is_external,
     error::Mistakes,
-    tree::{KeyPath, Node},
+    merge,
+    tree::{KeyPath, Map, Node, Value},
 };
 use crate::project::Service;
 
@@ -25,10 +27,16 @@ pub(crate) fn check(root: &Node, services: &IndexMap<String, Service>, mistakes:
         if service.image.is_none() && !has("provider") {
             say(
                 &[],
-                "has neither an image nor a build context specified".into(),
+                "has neither an image nor a build context specified; add `image` or `build`".into(),
             );
         }
-        if service.network_mode.is_some() && has("networks") {
+        let listed = node.and_then(|node| node.get("networks"));
+        let attached = listed.is_some_and(|networks| match &networks.value {
+            Value::List(list) => !list.is_empty(),
+            Value::Map(map) => !map.is_empty(),
+            _ => true,
+        });
+        if service.network_mode.is_some() && attached {
             let message = "declares mutually exclusive `network_mode` and `networks`";
             say(&["network_mode"], message.into());
         }
@@ -83,41 +91,129 @@ pub(crate) fn check(root: &Node, services: &IndexMap<String, Service>, mistakes:
                 }
             }
         }
+        let mut models = node.and_then(|node| node.get("models")).cloned();
+        models.iter_mut().for_each(merge::keys_to_map);
+        for model in models.iter().filter_map(Node::as_map).flat_map(Map::keys) {
+            if !defined(root, "models", model) {
+                say(
+                    &["models", model],
+                    format!("refers to undefined model {model}"),
+                );
+            }
+        }
         for other in service.depends_on.keys() {
             let optional = node
                 .and_then(|node| node.get("depends_on")?.get(other)?.get("required"))
                 .is_some_and(|required| required.scalar().as_deref() == Some("false"));
-            let fine = services.contains_key(other) || optional && defined(root, "services", other);
-            if !fine {
-                let message = format!("depends on undefined or disabled service {other}");
-                say(&["depends_on", other], message);
+            let off = root.get("services").and_then(|all| all.get(other));
+            if services.contains_key(other) || optional && off.is_some() {
+                continue;
+            }
+            let message = match off {
+                Some(off) => {
+                    let profiles = off.get("profiles").and_then(Node::as_list);
+                    let profile = profiles.and_then(|all| all.first()?.as_text());
+                    format!(
+                        "depends on service {other}, which is switched off; add --profile {}",
+                        profile.unwrap_or("NAME")
+                    )
+                }
+                None => format!("depends on undefined service {other}"),
+            };
+            let written = node.and_then(|node| wherefrom(node, other));
+            match written {
+                Some(key) => say(&[key], message),
+                None => say(&["depends_on", other], message),
             }
         }
     }
     for (section, sources) in [
-        ("configs", ["file", "environment", "content"].as_slice()),
+        ("configs", &["file", "environment", "content"][..]),
         ("secrets", &["file", "environment"]),
+        ("volumes", &[]),
+        ("networks", &[]),
     ] {
         let entries = root.get(section).and_then(Node::as_map);
         for (key, entry) in entries.into_iter().flatten() {
-            if let Some(message) = wrong_source(entry, sources) {
-                mistakes.add(entry.at, &KeyPath::of([section, key]), message);
+            let wrong = wrong_source(entry, sources)
+                .or_else(|| wrong_external(entry, section == "volumes"));
+            if let Some((key_below, message)) = wrong {
+                let mut path = KeyPath::of([section, key]);
+                path.0.extend(key_below.map(ToOwned::to_owned));
+                mistakes.add(root.spot_of(&path.0), &path, message);
             }
         }
     }
     cycle(root, services, mistakes);
 }
 
+/// The key other than `depends_on` by which a service depends on another.
+fn wherefrom(node: &Node, other: &str) -> Option<&'static str> {
+    let keys = [
+        "links",
+        "network_mode",
+        "ipc",
+        "pid",
+        "uts",
+        "cgroup",
+        "volumes_from",
+    ];
+    let names = |node: &Node| match &node.value {
+        Value::List(items) => items
+            .iter()
+            .filter_map(Node::as_text)
+            .any(|item| item == other || item.split(':').next() == Some(other)),
+        Value::Text(text) => text.strip_prefix("service:") == Some(other),
+        _ => false,
+    };
+    let depends = node.get("depends_on");
+    let written = depends.is_some_and(|all| match &all.value {
+        Value::Map(map) => map.contains_key(other),
+        _ => names(all),
+    });
+    keys.into_iter()
+        .find(|key| !written && node.get(key).is_some_and(names))
+}
+
+/// What is wrong, and below which key.
+type Wrong<'n> = (Option<&'n str>, String);
+
 /// What is wrong with where a config or a secret comes from. Used or not, it must come from one place.
-fn wrong_source(entry: &Node, sources: &[&str]) -> Option<String> {
+fn wrong_source<'n>(entry: &Node, sources: &[&str]) -> Option<Wrong<'n>> {
     let given = sources.iter().filter(|key| entry.get(key).is_some());
     match given.count() {
-        0 if entry.get("external").is_none() => {
-            Some(format!("one of {} must be set", sources.join(", ")))
+        _ if sources.is_empty() => None,
+        0 if !is_external(entry.get("external")) => {
+            Some((None, format!("one of {} must be set", sources.join(", "))))
         }
         0 | 1 => None,
-        _ => Some(format!("{} are mutually exclusive", sources.join(", "))),
+        _ => Some((
+            None,
+            format!("{} are mutually exclusive", sources.join(", ")),
+        )),
     }
+}
+
+/// What does not go with `external`. A volume that is kept elsewhere is described there.
+fn wrong_external(entry: &Node, is_volume: bool) -> Option<Wrong<'_>> {
+    let external = entry
+        .get("external")
+        .filter(|node| is_external(Some(node)))?;
+    let other = external.get("name").and_then(Node::as_text);
+    let name = entry.get("name").and_then(Node::as_text);
+    if let (Some(one), Some(two)) = (name, other)
+        && one != two
+    {
+        let message = "`name` and `external.name` differ; write `name` alone";
+        return Some((Some("name"), message.to_owned()));
+    }
+    let described = entry.as_map().filter(|_| is_volume)?;
+    let key = described
+        .keys()
+        .find(|key| !key.starts_with("x-") && !["external", "name"].contains(&key.as_str()))?;
+    let message =
+        format!("`{key}` does not go with `external`, which is made elsewhere; take one away");
+    Some((Some(key), message))
 }
 
 fn defined(root: &Node, section: &str, key: &str) -> bool {

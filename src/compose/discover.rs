@@ -2,9 +2,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
-    path::{Component, Path, PathBuf},
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
 };
+
+pub(crate) use crate::files::clean;
 
 use super::{
     Request, dotenv,
@@ -56,6 +60,7 @@ pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
         watched: Vec::new(),
         warnings: Vec::new(),
     };
+    refuse_remote(request.files.iter().filter_map(|file| file.to_str()))?;
     // COMPOSE_FILE itself may be set in the env file, so that one is read first …
     found.directory = project_directory(request, &found.files);
     found.read_env_files(request)?;
@@ -72,21 +77,6 @@ pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
         found.read_env_files(request)?;
     }
     Ok(found)
-}
-
-/// An absolute path without `.` and `..`; links are not followed, as in compose.
-pub(crate) fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
 }
 
 fn absolute(request: &Request, path: &Path) -> PathBuf {
@@ -108,12 +98,52 @@ fn project_directory(request: &Request, files: &[PathBuf]) -> PathBuf {
         .map_or_else(|| clean(&request.cwd), Path::to_owned)
 }
 
-/// Reads a file as text.
+/// Whether compose would fetch this file from another machine.
+pub(crate) fn is_remote(path: &str) -> bool {
+    path.contains("://") || path.starts_with("git@") || path.starts_with("github.com/")
+}
+
+/// Why such a file is not read.
+pub(crate) fn remote(path: &str) -> String {
+    format!(
+        "{path} is on another machine, and nothing is fetched here; get a copy of it and name that, \
+         or write the whole project into one file with `docker compose config -o FILE`"
+    )
+}
+
+/// Bytes of a file. Far from what anybody writes.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads a file as text. Never waits for a pipe that has a name, and never reads without end.
 pub(crate) fn read(path: &Path) -> Result<String, LoadError> {
-    fs::read_to_string(path).map_err(|source| LoadError::Unreadable {
+    let unreadable = |source| LoadError::Unreadable {
         path: path.to_owned(),
         source,
+    };
+    let wrong = |what: &str| unreadable(io::Error::other(what));
+    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
+    // The pipe of a shell's `<(command)` has a writer; one on a disk may never have one.
+    if kind.is_fifo() && !path.starts_with("/dev") && !path.starts_with("/proc") {
+        return Err(wrong("it is a pipe; use `-f -` and standard input instead"));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let read = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    if read.map_err(unreadable)? as u64 > LARGEST {
+        return Err(wrong("it is larger than 16 MiB"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.split(|byte| *byte == b'\n').count();
+        wrong(&format!("line {line} is not UTF-8 text"))
     })
+}
+
+fn refuse_remote<'p>(mut paths: impl Iterator<Item = &'p str>) -> Result<(), LoadError> {
+    match paths.find(|path| is_remote(path)) {
+        Some(path) => Err(LoadError::Setting(remote(path))),
+        None => Ok(()),
+    }
 }
 
 impl Found {
@@ -204,6 +234,7 @@ impl Found {
             .get("COMPOSE_PATH_SEPARATOR")
             .filter(|separator| !separator.is_empty())
             .map_or(":", String::as_str);
+        refuse_remote(std::iter::once(list.as_str()))?;
         let files: Vec<_> = list
             .split(separator)
             .map(|file| absolute(request, Path::new(file)))

@@ -21,13 +21,41 @@ pub(crate) fn parse(
     earlier: &Variables,
     unset: &mut BTreeSet<String>,
 ) -> Result<Variables, DotenvError> {
+    read(text, outer, earlier, unset, true)
+}
+
+/// Reads the `env_file` of a service: what it says wins over the variables that are set, which fill in
+/// names without a value and what values refer to.
+pub(crate) fn parse_for_service(
+    text: &str,
+    variables: &Variables,
+) -> Result<Variables, DotenvError> {
+    read(
+        text,
+        variables,
+        &Variables::new(),
+        &mut BTreeSet::new(),
+        false,
+    )
+}
+
+fn read(
+    text: &str,
+    outer: &Variables,
+    earlier: &Variables,
+    unset: &mut BTreeSet<String>,
+    outer_wins: bool,
+) -> Result<Variables, DotenvError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n");
+    let mut known = earlier.clone();
+    known.extend(outer.clone());
     let mut reader = Reader {
         rest: &text,
         line: 1,
         outer,
-        earlier,
+        outer_wins,
+        known,
         found: Variables::new(),
         unset,
     };
@@ -43,7 +71,9 @@ struct Reader<'a> {
     rest: &'a str,
     line: usize,
     outer: &'a Variables,
-    earlier: &'a Variables,
+    outer_wins: bool,
+    /// What a value may refer to: outer ones, then those found, then earlier ones.
+    known: Variables,
     found: Variables,
     unset: &'a mut BTreeSet<String>,
 }
@@ -110,8 +140,17 @@ impl<'a> Reader<'a> {
         } else {
             None
         };
-        // A name alone, and a name that is set outside: the outer value.
-        if let Some(value) = self.outer.get(key).cloned().or(value) {
+        // A name alone has the outer value.
+        let outer = self.outer.get(key).cloned();
+        let value = if self.outer_wins {
+            outer.or(value)
+        } else {
+            value.or(outer)
+        };
+        if let Some(value) = value {
+            if !self.outer.contains_key(key) {
+                self.known.insert(key.to_owned(), value.clone());
+            }
             self.found.insert(key.to_owned(), value);
         }
         Ok(())
@@ -156,10 +195,7 @@ impl<'a> Reader<'a> {
     }
 
     fn expand(&mut self, value: &str) -> Result<String, DotenvError> {
-        let mut known = self.earlier.clone();
-        known.extend(self.found.clone());
-        known.extend(self.outer.clone());
-        substitute(value, &known, self.unset).or_else(|error| self.error(error.to_string()))
+        substitute(value, &self.known, self.unset).or_else(|error| self.error(error.to_string()))
     }
 }
 
@@ -243,6 +279,16 @@ mod tests {
             read("A=1\nOUTER=2\nB=${A}-$OUTER-${C:-d}\n"),
             ["A=1", "B=1-o-d", "OUTER=o"]
         );
+    }
+
+    #[test]
+    fn the_file_of_a_service_wins_over_what_is_set_outside() {
+        let outer = Variables::from([("OUTER".to_owned(), "o".to_owned())]);
+        let found = parse_for_service("OUTER=mine\nB=${OUTER}\n", &outer).unwrap();
+        let shown: Vec<_> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(shown, ["B=o", "OUTER=mine"]);
+        let named = parse_for_service("OUTER\nGONE\n", &outer).unwrap();
+        assert_eq!(named, outer);
     }
 
     #[test]

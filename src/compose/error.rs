@@ -86,21 +86,35 @@ fn lines(mistakes: &[Mistake]) -> String {
     lines.join("\n")
 }
 
+/// Nobody reads more mistakes at once.
+const MOST: usize = 200;
+
 /// Collects mistakes while reading goes on, so that all are reported at once.
 #[derive(Debug, Default)]
 pub(crate) struct Mistakes(Vec<(Spot, String, String)>);
 
 impl Mistakes {
-    /// Notes a mistake at a place. The same one twice (a value that several services share) is
-    /// noted once.
+    /// Notes a mistake at a place. The same one twice (a value that several services share) is noted
+    /// once, and so is what follows from one that is known: a second mistake on the way to it or
+    /// below it, in the same line.
     pub(crate) fn add(&mut self, at: Spot, path: &KeyPath, message: impl Into<String>) {
-        let mistake = (at, path.to_string(), message.into());
-        let known = |(spot, _, message): &(Spot, String, String)| {
-            *spot == mistake.0 && *message == mistake.2 && at.line > 0
+        if self.0.len() >= MOST {
+            return;
+        }
+        let (path, message) = (path.to_string(), message.into());
+        let known = |(spot, other, said): &(Spot, String, String)| {
+            *spot == at
+                && at.line > 0
+                && (*said == message || leads_to(other, &path) || leads_to(&path, other))
         };
         if !self.0.iter().any(known) {
-            self.0.push(mistake);
+            self.0.push((at, path, message));
         }
+    }
+
+    /// Adds those of another collection.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// Whether there is none so far.
@@ -119,4 +133,11 @@ impl Mistakes {
         });
         LoadError::Mistakes(mistakes.collect())
     }
+}
+
+/// Whether one path is another one or on the way to it.
+fn leads_to(path: &str, below: &str) -> bool {
+    below
+        .strip_prefix(path)
+        .is_some_and(|rest| rest.is_empty() || path.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -2,16 +2,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
 };
 
 use super::{
     Request,
     discover::{self, clean},
-    dotenv,
     error::{LoadError, Mistakes},
     interpolate::{self, Variables},
-    merge,
+    merge, schema,
     tree::{KeyPath, Map, Node, Source, Sources, Spot, Value},
     yaml,
 };
@@ -19,11 +19,13 @@ use super::{
 /// Reads files, and remembers what was read and what was wrong with it.
 #[derive(Debug)]
 pub(crate) struct Files<'r> {
-    request: &'r Request,
+    pub(super) request: &'r Request,
     /// Every file read so far.
     pub(crate) sources: Sources,
     /// Mistakes found so far.
     pub(crate) mistakes: Mistakes,
+    /// What the specification does not allow: what is written is understood, so reading goes on.
+    pub(crate) shapes: Mistakes,
     /// Variables that were used and have no value.
     pub(crate) unset: BTreeSet<String>,
     /// What should be told.
@@ -33,6 +35,12 @@ pub(crate) struct Files<'r> {
     /// Files that services extend, as they are written: each is read once.
     extended: BTreeMap<PathBuf, Vec<Node>>,
 }
+
+/// Files of a project. Far from what anybody has.
+const MOST_FILES: usize = 1000;
+
+/// Services that extend each other in a row. Far from what anybody has.
+const LONGEST_CHAIN: usize = 100;
 
 /// One service and the file it is in, on the way along `extends`.
 type Link = (PathBuf, String);
@@ -63,6 +71,7 @@ impl<'r> Files<'r> {
             request,
             sources: Sources::default(),
             mistakes: Mistakes::default(),
+            shapes: Mistakes::default(),
             unset: BTreeSet::new(),
             warnings: Vec::new(),
             watched: Vec::new(),
@@ -72,6 +81,11 @@ impl<'r> Files<'r> {
 
     /// The documents of a file as they are written. A file that is no YAML is a mistake.
     pub(crate) fn documents(&mut self, path: &Path, base: &Path) -> Result<Vec<Node>, LoadError> {
+        if self.sources.0.len() >= MOST_FILES {
+            return Err(LoadError::Setting(format!(
+                "more than {MOST_FILES} files belong to this project; do they include each other over links?"
+            )));
+        }
         let stdin = path == Path::new("-");
         let text = if stdin {
             self.request.stdin.clone().ok_or_else(|| {
@@ -100,12 +114,40 @@ impl<'r> Files<'r> {
         documents.retain(|document| {
             let map = document.as_map().is_some();
             if !map {
-                let message = format!("found {document}, expected a map at the top");
+                let hint = if document.is_null() {
+                    "; take the `---` before it away"
+                } else {
+                    ""
+                };
+                let message = format!("found {document}, expected a map at the top{hint}");
                 self.mistakes.add(document.at, &KeyPath::default(), message);
             }
             map
         });
         Ok(documents)
+    }
+
+    /// The documents of a file that another one names at `at`; a file that cannot be read is a
+    /// mistake there.
+    pub(super) fn named(
+        &mut self,
+        path: &Path,
+        base: &Path,
+        at: Spot,
+        key: &KeyPath,
+    ) -> Option<Vec<Node>> {
+        self.documents(path, base)
+            .map_err(|error| self.mistakes.add(at, key, error.to_string()))
+            .ok()
+    }
+
+    /// Whether a path leads to another machine; a mistake then.
+    pub(super) fn is_remote(&mut self, path: &str, at: Spot, key: &KeyPath) -> bool {
+        let remote = discover::is_remote(path);
+        if remote {
+            self.mistakes.add(at, key, discover::remote(path));
+        }
+        remote
     }
 
     /// Merges files into one tree. `chain` are the files that include each other on the way here.
@@ -115,22 +157,25 @@ impl<'r> Files<'r> {
         base: &Path,
         variables: &Variables,
         chain: &[PathBuf],
-    ) -> Result<Node, LoadError> {
+    ) -> Node {
         let mut root = Node::new(Spot::default(), Value::Map(Map::new()));
         for (file, documents) in files {
             let mut chain = chain.to_vec();
-            chain.push(file.clone());
+            // Links make ever new paths of one file.
+            chain.push(fs::canonicalize(&file).unwrap_or_else(|_| file.clone()));
             for mut document in documents {
                 self.interpolate(&mut document, variables);
                 let tagged = document.clone();
                 document = merge::without_edits(document);
-                self.extend_all(&mut document, &tagged, &file, variables)?;
-                self.include_all(&mut document, base, variables, &chain)?;
+                self.extend_all(&mut document, &tagged, &file, variables);
+                self.include_all(&mut document, base, variables, &chain);
                 if root.as_map().is_some_and(Map::is_empty) {
                     root.at = document.at;
                 }
                 merge::take_back(&mut root, &tagged);
                 merge::merge(&mut root, document, &KeyPath::default(), &mut self.mistakes);
+                // Each document has to be right by itself, also where a later one replaces it.
+                schema::check(&root, &mut self.shapes);
             }
             if let Some(version) = root
                 .as_map_mut()
@@ -142,7 +187,7 @@ impl<'r> Files<'r> {
                 ));
             }
         }
-        Ok(root)
+        root
     }
 
     fn interpolate(&mut self, document: &mut Node, variables: &Variables) {
@@ -162,11 +207,11 @@ impl<'r> Files<'r> {
         tagged: &Node,
         file: &Path,
         variables: &Variables,
-    ) -> Result<(), LoadError> {
+    ) {
         let services = Services::of(document, tagged);
         let mut extended = Map::with_capacity(services.plain.len());
         for name in services.plain.keys() {
-            if let Some(service) = self.extended(name, &services, file, variables, &[])? {
+            if let Some(service) = self.extended(name, &services, file, variables, &[]) {
                 extended.insert(name.clone(), service);
             }
         }
@@ -177,7 +222,6 @@ impl<'r> Files<'r> {
         {
             services.value = Value::Map(extended);
         }
-        Ok(())
     }
 
     fn extended(
@@ -187,12 +231,10 @@ impl<'r> Files<'r> {
         file: &Path,
         variables: &Variables,
         chain: &[Link],
-    ) -> Result<Option<Node>, LoadError> {
-        let Some(service) = services.plain.get(name) else {
-            return Ok(None);
-        };
+    ) -> Option<Node> {
+        let service = services.plain.get(name)?;
         let Some(extends) = service.get("extends") else {
-            return Ok(Some(service.clone()));
+            return Some(service.clone());
         };
         let path = KeyPath::of(["services", name, "extends"]);
         let mut own = service.clone();
@@ -203,7 +245,7 @@ impl<'r> Files<'r> {
         let Some(target) = target else {
             let message = "expected the name of a service, or {service, file}";
             self.mistakes.add(extends.at, &path, message);
-            return Ok(Some(own));
+            return Some(own);
         };
         let link = (file.to_owned(), name.to_owned());
         let mut chain = chain.to_vec();
@@ -211,31 +253,45 @@ impl<'r> Files<'r> {
             let way: Vec<_> = chain.iter().map(|(_, name)| name.as_str()).collect();
             let message = format!("extends itself: {} -> {name}", way.join(" -> "));
             self.mistakes.add(extends.at, &path, message);
-            return Ok(Some(own));
+            return Some(own);
         }
         chain.push(link);
+        if chain.len() > LONGEST_CHAIN {
+            let message = format!("more than {LONGEST_CHAIN} services extend each other in a row");
+            self.mistakes.add(extends.at, &path, message);
+            return Some(own);
+        }
 
-        let base = match text(extends.get("file")) {
+        let other = extends.get("file").filter(|file| !file.is_null());
+        if let Some(file) = other.filter(|file| file.as_text().is_none()) {
+            let message = format!("found {file}, expected the path of a compose file");
+            self.mistakes.add(file.at, &path.key("file"), message);
+            return Some(own);
+        }
+        let base = match text(other) {
             None => {
                 if !services.plain.contains_key(&target) {
                     let message = format!("service {target:?} is not in this file");
                     self.mistakes.add(extends.at, &path, message);
                 }
-                self.extended(&target, services, file, variables, &chain)?
+                self.extended(&target, services, file, variables, &chain)
             }
+            Some(other) if self.is_remote(&other, extends.at, &path) => return Some(own),
             Some(other) => {
                 let directory = self.sources.base(extends.at).cloned().unwrap_or_default();
                 let other = clean(&directory.join(other));
-                let others = self.services_of(&other, variables)?;
+                let Some(others) = self.services_of(&other, variables, extends.at, &path) else {
+                    return Some(own);
+                };
                 if !others.plain.contains_key(&target) {
                     let message = format!("service {target:?} is not in {}", other.display());
                     self.mistakes.add(extends.at, &path, message);
                 }
-                self.extended(&target, &others, &other, variables, &chain)?
+                self.extended(&target, &others, &other, variables, &chain)
             }
         };
         let Some(mut merged) = base else {
-            return Ok(Some(own));
+            return Some(own);
         };
         let path = KeyPath::of(["services", name]);
         if let Some(tagged) = services.tagged.as_ref().and_then(|all| all.get(name)) {
@@ -243,14 +299,20 @@ impl<'r> Files<'r> {
         }
         merge::merge(&mut merged, own, &path, &mut self.mistakes);
         merged.at = service.at;
-        Ok(Some(merged))
+        Some(merged)
     }
 
     /// The services of a file that another one extends.
-    fn services_of(&mut self, path: &Path, variables: &Variables) -> Result<Services, LoadError> {
+    fn services_of(
+        &mut self,
+        path: &Path,
+        variables: &Variables,
+        at: Spot,
+        key: &KeyPath,
+    ) -> Option<Services> {
         if !self.extended.contains_key(path) {
             let base = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-            let documents = self.documents(path, &base)?;
+            let documents = self.named(path, &base, at, key)?;
             self.extended.insert(path.to_owned(), documents);
         }
         let documents = self.extended.get(path).cloned().unwrap_or_default();
@@ -261,145 +323,6 @@ impl<'r> Files<'r> {
             tagged = document.clone();
             merge::merge(&mut root, document, &KeyPath::default(), &mut self.mistakes);
         }
-        Ok(Services::of(&root, &tagged))
-    }
-
-    fn include_all(
-        &mut self,
-        document: &mut Node,
-        base: &Path,
-        variables: &Variables,
-        chain: &[PathBuf],
-    ) -> Result<(), LoadError> {
-        let includes = document
-            .as_map_mut()
-            .and_then(|map| map.shift_remove("include"));
-        let Some(includes) = includes.filter(|includes| !includes.is_null()) else {
-            return Ok(());
-        };
-        let path = KeyPath::of(["include"]);
-        let Some(items) = includes.as_list() else {
-            let message = format!("found {includes}, expected a list of files");
-            self.mistakes.add(includes.at, &path, message);
-            return Ok(());
-        };
-        for (position, item) in items.iter().enumerate() {
-            let path = path.item(position);
-            let files: Vec<PathBuf> = strings(item.get("path").unwrap_or(item))
-                .into_iter()
-                .map(|file| clean(&base.join(file)))
-                .collect();
-            let Some(first) = files.first() else {
-                let message = format!("found {item}, expected a path or a map with a path");
-                self.mistakes.add(item.at, &path, message);
-                continue;
-            };
-            if let Some(file) = files.iter().find(|file| chain.contains(file)) {
-                let message = format!("{} includes itself", file.display());
-                self.mistakes.add(item.at, &path, message);
-                continue;
-            }
-            let directory = item
-                .get("project_directory")
-                .and_then(Node::as_text)
-                .map_or_else(
-                    || first.parent().map_or_else(PathBuf::new, Path::to_owned),
-                    |directory| clean(&base.join(directory)),
-                );
-            let env_files: Vec<_> = item
-                .get("env_file")
-                .map(strings)
-                .unwrap_or_default()
-                .into_iter()
-                .map(|file| clean(&base.join(file)))
-                .collect();
-            let variables = self.with_env_files(variables, env_files, &directory, item.at)?;
-            let mut read = Vec::new();
-            for file in files {
-                let documents = self.documents(&file, &directory)?;
-                read.push((file, documents));
-            }
-            let model = self.model(read, &directory, &variables, chain)?;
-            self.import(document, model, item.at, &path);
-        }
-        Ok(())
-    }
-
-    /// The variables for an included file: those of the project, then those of its env files.
-    fn with_env_files(
-        &mut self,
-        variables: &Variables,
-        mut files: Vec<PathBuf>,
-        directory: &Path,
-        at: Spot,
-    ) -> Result<Variables, LoadError> {
-        if files.is_empty() {
-            let default = directory.join(".env");
-            self.watched.push(default.clone());
-            files.extend(default.is_file().then_some(default));
-        } else {
-            self.watched.extend(files.iter().cloned());
-        }
-        let mut values = Variables::new();
-        for file in files {
-            let text = discover::read(&file)?;
-            match dotenv::parse(&text, variables, &values, &mut self.unset) {
-                Ok(more) => values.extend(more),
-                Err(error) => {
-                    let shown = discover::shown(self.request, &file);
-                    let message = format!("{shown}:{}: {}", error.line, error.message);
-                    self.mistakes.add(at, &KeyPath::of(["include"]), message);
-                }
-            }
-        }
-        values.extend(variables.clone());
-        Ok(values)
-    }
-
-    /// Copies what an included file defines; its name and top-level `x-` keys stay behind.
-    fn import(&mut self, document: &mut Node, included: Node, at: Spot, path: &KeyPath) {
-        let sections = [
-            "services", "volumes", "networks", "secrets", "configs", "models",
-        ];
-        let (Value::Map(included), Some(document)) = (included.value, document.as_map_mut()) else {
-            return;
-        };
-        for (section, node) in included {
-            if !sections.contains(&section.as_str()) {
-                continue;
-            }
-            let empty = || Node::new(node.at, Value::Map(Map::new()));
-            let own = document.entry(section.clone()).or_insert_with(empty);
-            if own.is_null() {
-                *own = Node::new(own.at, Value::Map(Map::new()));
-            }
-            let (Value::Map(new), Some(own)) = (node.value, own.as_map_mut()) else {
-                continue;
-            };
-            for (key, node) in new {
-                match own.get(&key) {
-                    Some(known) if !known.same(&node) => {
-                        let message = format!("{section}.{key} conflicts with the included one");
-                        self.mistakes.add(at, path, message);
-                    }
-                    Some(_) => {}
-                    None => {
-                        own.insert(key, node);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A text or a list of texts as a list.
-fn strings(node: &Node) -> Vec<String> {
-    match &node.value {
-        Value::Text(text) => vec![text.clone()],
-        Value::List(items) => items
-            .iter()
-            .filter_map(|item| item.as_text().map(ToOwned::to_owned))
-            .collect(),
-        _ => Vec::new(),
+        Some(Services::of(&root, &tagged))
     }
 }

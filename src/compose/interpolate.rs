@@ -7,6 +7,10 @@ use super::{
     tree::{KeyPath, Node, Value},
 };
 
+/// The longest value in bytes that variables can make. The kernel takes none over 128 KiB into a
+/// process; thirty variables that each name the one before twice would be gigabytes.
+const LONGEST: usize = 1 << 20;
+
 /// Variables by name.
 pub(crate) type Variables = BTreeMap<String, String>;
 
@@ -16,6 +20,9 @@ pub(crate) enum TemplateError {
     /// It is no template.
     #[error("invalid interpolation format in {0:?}; to mean a literal $, write $$")]
     Format(String),
+    /// What came out grew beyond all measure.
+    #[error("the value grows beyond {LONGEST} bytes; do its variables name each other?")]
+    TooLong,
     /// `${NAME?…}` without a value.
     #[error("required variable {name} is missing a value{}", told(.message))]
     Required {
@@ -40,9 +47,27 @@ pub(crate) fn substitute(
     variables: &Variables,
     unset: &mut BTreeSet<String>,
 ) -> Result<String, TemplateError> {
+    nested(text, variables, unset, DEEPEST)
+}
+
+/// Defaults inside of defaults. Far from what anybody writes.
+const DEEPEST: usize = 50;
+
+fn nested(
+    text: &str,
+    variables: &Variables,
+    unset: &mut BTreeSet<String>,
+    depth: usize,
+) -> Result<String, TemplateError> {
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(TemplateError::Format(text.to_owned()));
+    };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
+        if out.len() > LONGEST {
+            return Err(TemplateError::TooLong);
+        }
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -50,7 +75,7 @@ pub(crate) fn substitute(
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = closing_brace(after).ok_or_else(|| TemplateError::Format(text.to_owned()))?;
-            out.push_str(&braced(&after[..end], text, variables, unset)?);
+            out.push_str(&braced(&after[..end], text, variables, unset, depth)?);
             rest = &after[end + 1..];
         } else {
             let name = &rest[..name_length(rest)];
@@ -63,6 +88,9 @@ pub(crate) fn substitute(
         }
     }
     out.push_str(rest);
+    if out.len() > LONGEST.max(text.len()) {
+        return Err(TemplateError::TooLong);
+    }
     Ok(out)
 }
 
@@ -107,6 +135,7 @@ fn braced(
     text: &str,
     variables: &Variables,
     unset: &mut BTreeSet<String>,
+    depth: usize,
 ) -> Result<String, TemplateError> {
     let wrong = || TemplateError::Format(text.to_owned());
     let (name, operation) = inside.split_at(name_length(inside));
@@ -130,7 +159,7 @@ fn braced(
     // Compose works the word out even where it is not used, so its mistakes count; only a warning
     // about a variable that nothing depends on would be noise.
     let mut missing = BTreeSet::new();
-    let word = substitute(operator.as_str(), variables, &mut missing)?;
+    let word = nested(operator.as_str(), variables, &mut missing, depth)?;
     let (used, result) = match (operator_char, value) {
         (Some('+'), None) => (false, String::new()),
         (Some('+'), Some(_)) | (Some('-'), None) => (true, word),
@@ -198,6 +227,14 @@ fn retyped(text: String) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_that_grow_by_naming_each_other_are_refused() {
+        let doubled = Variables::from([("A".to_owned(), "x".repeat(LONGEST / 2 + 1))]);
+        let mut unset = BTreeSet::new();
+        let grown = substitute("$A$A", &doubled, &mut unset);
+        assert_eq!(grown, Err(TemplateError::TooLong));
+    }
 
     fn run(text: &str) -> String {
         let variables = Variables::from([

@@ -14,6 +14,12 @@ enum Rule {
     Replace,
     /// Both become lists: `KEY=value` of a map, the only item of a text.
     Entries,
+    /// The same, where a name may have several values and none comes twice.
+    Hosts,
+    /// Both become lists of pairs; of one name the later counts.
+    Pairs,
+    /// The earlier one becomes a map: of a list, keys without a value.
+    LateKeys,
     /// Both become maps: of a list, keys without a value.
     Keys,
     /// Both become maps: of a list, keys with what the short form of a dependency means.
@@ -32,30 +38,34 @@ fn rule(path: &KeyPath) -> Option<Rule> {
         "services.*.ulimits.*",
         "services.*.gpus",
     ];
-    const ENTRIES: [&str; 17] = [
+    const ENTRIES: [&str; 14] = [
         "networks.*.labels",
         "volumes.*.labels",
         "services.*.annotations",
-        "services.*.build.additional_contexts",
         "services.*.build.args",
-        "services.*.build.extra_hosts",
         "services.*.build.labels",
         "services.*.deploy.labels",
         "services.*.dns",
         "services.*.dns_search",
         "services.*.env_file",
         "services.*.environment",
-        "services.*.extra_hosts",
         "services.*.label_file",
         "services.*.labels",
         "services.*.sysctls",
         "services.*.tmpfs",
     ];
+    const HOSTS: [&str; 2] = ["services.*.build.extra_hosts", "services.*.extra_hosts"];
     const KEYS: [&str; 2] = ["services.*.models", "services.*.networks"];
     if REPLACED.iter().any(|pattern| path.matches(pattern)) {
         Some(Rule::Replace)
     } else if ENTRIES.iter().any(|pattern| path.matches(pattern)) {
         Some(Rule::Entries)
+    } else if HOSTS.iter().any(|pattern| path.matches(pattern)) {
+        Some(Rule::Hosts)
+    } else if path.matches("services.*.build.additional_contexts") {
+        Some(Rule::Pairs)
+    } else if path.matches("services.*.build.ssh") {
+        Some(Rule::LateKeys)
     } else if KEYS.iter().any(|pattern| path.matches(pattern)) {
         Some(Rule::Keys)
     } else if path.matches("services.*.depends_on") {
@@ -111,6 +121,35 @@ fn lay(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
             let mut entries = into_entries(std::mem::replace(base, null(at)));
             entries.extend(into_entries(over));
             *base = Node::new(at, Value::List(entries));
+        }
+        Some(Rule::Hosts) => {
+            let at = over.at;
+            let mut hosts = into_hosts(std::mem::replace(base, null(at)));
+            for host in into_hosts(over) {
+                if !hosts.iter().any(|known| known.same(&host)) {
+                    hosts.push(host);
+                }
+            }
+            *base = Node::new(at, Value::List(hosts));
+        }
+        Some(Rule::Pairs) => {
+            let at = over.at;
+            let mut pairs = into_entries(std::mem::replace(base, null(at)));
+            let name = |node: &Node| {
+                let text = node.as_text().unwrap_or_default();
+                text.split('=').next().unwrap_or_default().to_owned()
+            };
+            for pair in into_entries(over) {
+                match pairs.iter_mut().find(|known| name(known) == name(&pair)) {
+                    Some(known) => *known = pair,
+                    None => pairs.push(pair),
+                }
+            }
+            *base = Node::new(at, Value::List(pairs));
+        }
+        Some(Rule::LateKeys) => {
+            keys_to_map(base);
+            generic(base, over, path, mistakes);
         }
         Some(Rule::Keys) => {
             keys_to_map(base);
@@ -219,6 +258,26 @@ pub(crate) fn into_entries(node: Node) -> Vec<Node> {
     }
 }
 
+/// The same for hosts, whose map may hold several addresses for a name.
+fn into_hosts(node: Node) -> Vec<Node> {
+    let Value::Map(map) = node.value else {
+        return into_entries(node);
+    };
+    let pairs = map.into_iter().flat_map(|(name, node)| {
+        let addresses = match node.value {
+            Value::List(items) => items,
+            _ => vec![node],
+        };
+        addresses
+            .into_iter()
+            .map(move |address| match address.scalar() {
+                Some(text) => Node::text(address.at, format!("{name}={text}")),
+                None => address,
+            })
+    });
+    pairs.collect()
+}
+
 /// Turns a list of names into a map of names without values.
 pub(crate) fn keys_to_map(node: &mut Node) {
     if let Value::List(items) = &node.value
@@ -318,6 +377,17 @@ mod tests {
                 "build": {"context": "./x", "target": "t"},
                 "dns": ["d", "e"],
             })
+        );
+    }
+
+    #[test]
+    fn hosts_keep_every_address_once() {
+        assert_eq!(
+            service(
+                "{extra_hosts: {a: [\"1\", \"2\"], b: \"3\"}}",
+                "{extra_hosts: [a=2, b=4]}"
+            ),
+            serde_json::json!({"extra_hosts": ["a=1", "a=2", "b=3", "b=4"]})
         );
     }
 

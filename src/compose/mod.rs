@@ -29,15 +29,20 @@ use crate::{
 
 mod attach;
 mod consistency;
+mod details;
 mod discover;
 mod dotenv;
+mod environment;
 mod error;
 mod files;
+mod guess;
+mod include;
 mod interpolate;
 mod merge;
 mod policies;
 mod ports;
 pub mod render;
+pub mod running;
 mod schema;
 mod service;
 mod tree;
@@ -46,6 +51,8 @@ mod words;
 mod yaml;
 
 pub use error::{LoadError, Mistake};
+pub use guess::likely_name;
+pub use running::RunningError;
 
 /// What to load: the flags and the environment of a command.
 #[derive(Debug, Clone, Default)]
@@ -98,13 +105,14 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     found
         .variables
         .insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
-    let root = files.model(documents, &found.directory, &found.variables, &[])?;
+    let root = files.model(documents, &found.directory, &found.variables, &[]);
     if files.mistakes.is_empty() && root.as_map().is_some_and(Map::is_empty) {
         let message = "the compose file is empty";
         let at = Spot::default();
         files.mistakes.add(at, &KeyPath::default(), message);
     }
     if !files.mistakes.is_empty() {
+        files.mistakes.append(files.shapes);
         return Err(files.mistakes.finish(&files.sources));
     }
     found.warn_unset(&files.unset);
@@ -138,12 +146,11 @@ fn assemble(
 ) -> Result<Loaded, LoadError> {
     let Files {
         sources,
-        mut mistakes,
+        shapes: mut mistakes,
         warnings,
         watched,
         ..
     } = files;
-    schema::check(root, &mut mistakes);
     for warning in warnings {
         found.warn(warning);
     }
@@ -155,6 +162,8 @@ fn assemble(
         project: &name,
         sources: &sources,
         home: request.env.get("HOME").map(String::as_str),
+        variables: &found.variables,
+        read: Vec::new(),
         mistakes: &mut mistakes,
         warnings: &mut found.warnings,
         conflicts: Vec::new(),
@@ -168,17 +177,23 @@ fn assemble(
         if node.as_map().is_none() {
             continue;
         }
-        let service = reader.service(key, node);
+        let mut service = reader.service(key, node);
         let conflicts = std::mem::take(&mut reader.conflicts);
         if is_enabled(&service, &profiles, &request.named_services) {
             for (at, path, message) in conflicts {
                 reader.mistakes.add(at, &path, message);
+            }
+            reader.details_of_enabled(key, node);
+            let path = KeyPath::of(["services", key.as_str()]);
+            for (label, value) in reader.file_labels(node, &path) {
+                service.labels.entry(label).or_insert(value);
             }
             services.insert(key.clone(), service);
         } else {
             disabled.push(key.clone());
         }
     }
+    let env_files = std::mem::take(&mut reader.read);
     consistency::check(root, &services, &mut mistakes);
     let (settings, mut policies) = policies::read(root, &mut mistakes);
     if !mistakes.is_empty() {
@@ -188,7 +203,7 @@ fn assemble(
 
     let mut all = Vec::new();
     let read = sources.0.into_iter().map(|source| source.path);
-    for path in read.chain(found.watched).chain(watched) {
+    for path in read.chain(found.watched).chain(watched).chain(env_files) {
         if path != Path::new("-") && !all.contains(&path) {
             all.push(path);
         }
@@ -224,6 +239,20 @@ fn is_enabled(service: &Service, active: &[String], named: &[String]) -> bool {
         || active
             .iter()
             .any(|profile| profile == "*" || service.profiles.contains(profile))
+}
+
+/// What `fuzz/` reaches besides [`load`].
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::{dotenv, interpolate};
+
+    /// A text with the variables of a `.env` file.
+    pub fn interpolate(text: &str, file: &str) -> Result<String, String> {
+        let none = interpolate::Variables::new();
+        let mut unset = std::collections::BTreeSet::new();
+        let found = dotenv::parse(file, &none, &none, &mut unset).map_err(|e| format!("{e:?}"))?;
+        interpolate::substitute(text, &found, &mut unset).map_err(|e| e.to_string())
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     tree::{KeyPath, Map, Node, Spot, Value},
 };
 use crate::policy::{
-    Policy, Settings,
+    Custom, Metric, Policy, Settings, Source,
     validate::{self, Problem, SERVICE_KEYS},
 };
 
@@ -20,10 +20,14 @@ const MERGED_KEYS: [&str; 3] = ["behavior", "drain", "tolerance"];
 pub(crate) fn read(root: &Node, mistakes: &mut Mistakes) -> (Settings, IndexMap<String, Policy>) {
     let project = root.get(KEY);
     let mut settings = Settings::default();
+    let mut settings_are_read = true;
     if let Some(node) = project {
         match validate::settings(&node.to_json()) {
             Ok(read) => settings = read,
-            Err(problems) => note(problems, |_| (node, KeyPath::of([KEY])), mistakes),
+            Err(problems) => {
+                settings_are_read = false;
+                note(problems, |_| (node, KeyPath::of([KEY])), mistakes);
+            }
         }
     }
     let mut policies = IndexMap::new();
@@ -33,23 +37,70 @@ pub(crate) fn read(root: &Node, mistakes: &mut Mistakes) -> (Settings, IndexMap<
             continue;
         };
         let merged = over_defaults(project, own);
+        let place = |problem: &Problem| {
+            let reach = |node| follow(node, &problem.path).2;
+            match project.filter(|project| reach(project) > reach(own)) {
+                Some(project) => (project, KeyPath::of([KEY])),
+                None => (own, KeyPath::of(["services", name, KEY])),
+            }
+        };
         match validate::for_compose(&merged.to_json()) {
             Ok(policy) => {
+                note(nowhere(&policy, services), place, mistakes);
+                if settings_are_read {
+                    note(unlogged(&policy, &settings), place, mistakes);
+                }
                 policies.insert(name.clone(), policy);
             }
-            Err(problems) => {
-                let place = |problem: &Problem| {
-                    let reach = |node| follow(node, &problem.path).2;
-                    match project.filter(|project| reach(project) > reach(own)) {
-                        Some(project) => (project, KeyPath::of([KEY])),
-                        None => (own, KeyPath::of(["services", name, KEY])),
-                    }
-                };
-                note(problems, place, mistakes);
-            }
+            Err(problems) => note(problems, place, mistakes),
         }
     }
     (settings, policies)
+}
+
+/// Commands that are to be run in a service that is not in the file.
+fn nowhere(policy: &Policy, services: Option<&Map>) -> Vec<Problem> {
+    let commands = policy
+        .metrics
+        .iter()
+        .enumerate()
+        .filter_map(|(at, metric)| {
+            let Metric::Custom(Custom {
+                source: Some(Source::Command(command)),
+                ..
+            }) = metric
+            else {
+                return None;
+            };
+            Some((at, command.service.as_ref()?))
+        });
+    let all: Vec<_> = services.into_iter().flat_map(Map::keys).cloned().collect();
+    let all = all.join(", ");
+    let known = |name: &str| services.is_some_and(|services| services.contains_key(name));
+    commands
+        .filter(|(_, service)| !known(service))
+        .map(|(at, service)| {
+            let at = at.to_string();
+            let path = ["metrics", &at, "custom", "command", "service"];
+            Problem {
+                path: path.map(str::to_owned).to_vec(),
+                message: format!("found `{service}`, expected a service of the project: {all}"),
+            }
+        })
+        .collect()
+}
+
+/// Metrics that are read from a log that nobody has asked for.
+fn unlogged(policy: &Policy, settings: &Settings) -> Vec<Problem> {
+    let missing = settings.nginx.logs.is_none();
+    let read = |(_, metric): &(usize, &Metric)| missing && metric.traffic_window().is_some();
+    let metrics = policy.metrics.iter().enumerate().filter(read);
+    metrics
+        .map(|(at, metric)| Problem {
+            path: vec!["metrics".into(), at.to_string(), metric.name().into()],
+            message: "is read from nginx's log, and there is no place for one; add at the top level, with a mount of that directory where nginx is a container, `x-autoscale: {nginx: {logs: {dir: ./nginx/logs, inside: /var/log/compose-scale}}}`".into(),
+        })
+        .collect()
 }
 
 /// Notes problems where their values were written.

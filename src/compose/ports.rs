@@ -8,7 +8,10 @@ use crate::project::Port;
 /// stays a range, from which the Engine takes a free one.
 pub(crate) fn parse(text: &str) -> Result<Vec<Port>, String> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = protocol.to_ascii_lowercase();
+    let protocol = match protocol {
+        "" => "tcp".to_owned(),
+        protocol => protocol.to_ascii_lowercase(),
+    };
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
         return Err(format!(
             "found the protocol {protocol:?}, expected tcp, udp or sctp"
@@ -35,6 +38,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Port>, String> {
         ));
     }
     let (first, last) = range(container)?;
+    if first == 0 {
+        return Err(format!(
+            "found {text:?}, expected a container port from 1 on"
+        ));
+    }
     let published = if host.is_empty() {
         None
     } else {
@@ -60,6 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Port>, String> {
             published,
             host_ip: (!ip.is_empty()).then(|| ip.to_owned()),
             protocol: protocol.clone(),
+            ..Port::tcp(target)
         });
     }
     Ok(all)
@@ -69,6 +78,9 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Port>, String> {
 pub(crate) fn range(text: &str) -> Result<(u16, u16), String> {
     let wrong = || format!("found {text:?}, expected a port or a range like 8000-8010");
     let (low, high) = text.split_once('-').unwrap_or((text, text));
+    if text.contains('+') {
+        return Err(wrong());
+    }
     let low: u16 = low.parse().map_err(|_| wrong())?;
     let high: u16 = high.parse().map_err(|_| wrong())?;
     if low > high {
@@ -110,6 +122,7 @@ mod tests {
             ("8000-8010:80", "*:8000-8010:80/tcp"),
             ("8000-8001:80-81", "*:8000:80/tcp *:8001:81/tcp"),
             ("80-81", "*:any:80/tcp *:any:81/tcp"),
+            ("080/", "*:any:80/tcp"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
@@ -122,6 +135,8 @@ mod tests {
         insta::assert_snapshot!(shown("foo:80:80"), @r#"found the host address "foo", expected an IP address"#);
         insta::assert_snapshot!(shown("80:"), @r#"found "80:", expected a container port after the colon"#);
         insta::assert_snapshot!(shown("3000-3005:4000-4001"), @"found 3000-3005 for 4000-4001, expected as many host ports as container ports");
+        insta::assert_snapshot!(shown("0"), @r#"found "0", expected a container port from 1 on"#);
+        insta::assert_snapshot!(shown("+80"), @r#"found "+80", expected a port or a range like 8000-8010"#);
         insta::assert_snapshot!(shown("80/quic"), @r#"found the protocol "quic", expected tcp, udp or sctp"#);
     }
 }

@@ -1,313 +1,287 @@
-//! The keys that compose knows, from its specification. What is not among them compose refuses, and
-//! so do we: a key that is misspelt would otherwise silently do nothing.
+//! Whether a file holds what the compose specification allows: known keys, values of the right kind.
+//! What compose refuses is refused here, before anything is read from it: a key that is misspelt
+//! would otherwise silently do nothing.
+//!
+//! `spec` is the specification as tables, `leaf` the kinds of single values.
 
+use std::collections::BTreeSet;
+
+use self::{
+    leaf::Leaf,
+    spec::{Fields, INCLUDE, Others, TOP},
+};
 use super::{
     error::Mistakes,
-    tree::{KeyPath, Node, Value},
+    tree::{KeyPath, Map as Entries, Node, Value},
 };
 use crate::policy::validate;
 
-const TOP: &[&str] = &[
-    "configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes",
-];
+mod leaf;
+mod spec;
 
-const SERVICE: &[&str] = &[
-    "annotations",
-    "attach",
-    "blkio_config",
-    "build",
-    "cap_add",
-    "cap_drop",
-    "cgroup",
-    "cgroup_parent",
-    "command",
-    "configs",
-    "container_name",
-    "cpu_count",
-    "cpu_percent",
-    "cpu_period",
-    "cpu_quota",
-    "cpu_rt_period",
-    "cpu_rt_runtime",
-    "cpu_shares",
-    "cpus",
-    "cpuset",
-    "credential_spec",
-    "depends_on",
-    "deploy",
-    "develop",
-    "device_cgroup_rules",
-    "devices",
-    "dns",
-    "dns_opt",
-    "dns_search",
-    "domainname",
-    "entrypoint",
-    "env_file",
-    "environment",
-    "expose",
-    "extends",
-    "external_links",
-    "extra_hosts",
-    "gpus",
-    "group_add",
-    "healthcheck",
-    "hostname",
-    "image",
-    "init",
-    "ipc",
-    "isolation",
-    "label_file",
-    "labels",
-    "links",
-    "logging",
-    "mac_address",
-    "mem_limit",
-    "mem_reservation",
-    "mem_swappiness",
-    "memswap_limit",
-    "models",
-    "network_mode",
-    "networks",
-    "oom_kill_disable",
-    "oom_score_adj",
-    "pid",
-    "pids_limit",
-    "platform",
-    "ports",
-    "post_start",
-    "pre_stop",
-    "privileged",
-    "profiles",
-    "provider",
-    "pull_policy",
-    "pull_refresh_after",
-    "read_only",
-    "restart",
-    "runtime",
-    "scale",
-    "secrets",
-    "security_opt",
-    "shm_size",
-    "stdin_open",
-    "stop_grace_period",
-    "stop_signal",
-    "storage_opt",
-    "sysctls",
-    "tmpfs",
-    "tty",
-    "ulimits",
-    "use_api_socket",
-    "user",
-    "userns_mode",
-    "uts",
-    "volumes",
-    "volumes_from",
-    "working_dir",
-];
+/// What a value may be.
+#[derive(Debug)]
+enum Shape {
+    /// A single value.
+    Is(Leaf),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A list.
+    List(&'static Shape, Items),
+    /// A map with known keys.
+    Map(&'static Fields),
+    /// A map whose keys are the user's.
+    Names(&'static Shape),
+    /// One of these; at most one of them is a list and one a map.
+    Either(&'static [Shape]),
+}
 
-/// Keys of the maps below, as far as they are read here or a slip in them is likely.
-const NESTED: &[(&str, &[&str])] = &[
-    (
-        "services.*.deploy",
-        &[
-            "endpoint_mode",
-            "labels",
-            "mode",
-            "placement",
-            "replicas",
-            "resources",
-            "restart_policy",
-            "rollback_config",
-            "update_config",
-        ],
-    ),
-    ("services.*.deploy.resources", &["limits", "reservations"]),
-    (
-        "services.*.deploy.resources.limits",
-        &["cpus", "memory", "pids"],
-    ),
-    (
-        "services.*.healthcheck",
-        &[
-            "disable",
-            "interval",
-            "retries",
-            "start_interval",
-            "start_period",
-            "test",
-            "timeout",
-        ],
-    ),
-    ("services.*.extends", &["file", "service"]),
-    (
-        "services.*.networks.*",
-        &[
-            "aliases",
-            "driver_opts",
-            "gw_priority",
-            "interface_name",
-            "ipv4_address",
-            "ipv6_address",
-            "link_local_ips",
-            "mac_address",
-            "priority",
-        ],
-    ),
-    (
-        "services.*.ports.*",
-        &[
-            "app_protocol",
-            "host_ip",
-            "mode",
-            "name",
-            "protocol",
-            "published",
-            "target",
-        ],
-    ),
-    (
-        "services.*.volumes.*",
-        &[
-            "bind",
-            "consistency",
-            "image",
-            "read_only",
-            "source",
-            "target",
-            "tmpfs",
-            "type",
-            "volume",
-        ],
-    ),
-    (
-        "services.*.depends_on.*",
-        &["condition", "required", "restart"],
-    ),
-    (
-        "networks.*",
-        &[
-            "attachable",
-            "driver",
-            "driver_opts",
-            "enable_ipv4",
-            "enable_ipv6",
-            "external",
-            "internal",
-            "ipam",
-            "labels",
-            "name",
-        ],
-    ),
-    (
-        "volumes.*",
-        &["driver", "driver_opts", "external", "labels", "name"],
-    ),
-    (
-        "configs.*",
-        &[
-            "content",
-            "driver",
-            "driver_opts",
-            "environment",
-            "external",
-            "file",
-            "labels",
-            "name",
-            "template_driver",
-        ],
-    ),
-    (
-        "secrets.*",
-        &[
-            "driver",
-            "driver_opts",
-            "environment",
-            "external",
-            "file",
-            "labels",
-            "name",
-            "template_driver",
-        ],
-    ),
-];
+/// Whether an item of a list may come twice. Where compose takes doubles away itself, it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Items {
+    Any,
+    Distinct,
+}
 
-/// Notes every key that compose does not know.
+/// The way from the root to a value; only a mistake makes a [`KeyPath`] of it.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    above: Option<&'a Way<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Top,
+    Key(&'a str),
+    Item(usize),
+}
+
+impl<'a> Way<'a> {
+    fn to(&'a self, step: Step<'a>) -> Self {
+        Self {
+            above: Some(self),
+            step,
+        }
+    }
+
+    fn path(&self) -> KeyPath {
+        let above = self.above.map_or_else(KeyPath::default, Way::path);
+        match self.step {
+            Step::Top => above,
+            Step::Key(key) => above.key(key),
+            Step::Item(at) => above.item(at),
+        }
+    }
+
+    fn ends_with(&self, keys: &[&str]) -> bool {
+        match keys.split_last() {
+            None => matches!(self.step, Step::Top),
+            Some((last, before)) => {
+                matches!(self.step, Step::Key(key) if key == *last || *last == "*")
+                    && self.above.is_some_and(|above| above.ends_with(before))
+            }
+        }
+    }
+}
+
+/// Notes everything in a merged file that the specification does not allow.
 pub(crate) fn check(root: &Node, mistakes: &mut Mistakes) {
-    let top = KeyPath::default();
-    keys(root, &top, TOP, mistakes);
-    if let Some(name) = root.get("name").filter(|name| name.as_text().is_none()) {
-        let message = format!("found {name}, expected a text (put it in quotes)");
-        mistakes.add(name.at, &top.key("name"), message);
+    let top = Way {
+        above: None,
+        step: Step::Top,
+    };
+    Check { mistakes }.value(&Shape::Map(&TOP), root, &top);
+}
+
+/// Notes what is wrong with an `include` section; says whether it is right.
+pub(crate) fn check_include(include: &Node, mistakes: &mut Mistakes) -> bool {
+    let mut found = Mistakes::default();
+    let top = Way {
+        above: None,
+        step: Step::Top,
+    };
+    let mut check = Check {
+        mistakes: &mut found,
+    };
+    check.value(&INCLUDE, include, &top.to(Step::Key("include")));
+    let right = found.is_empty();
+    mistakes.append(found);
+    right
+}
+
+struct Check<'m> {
+    mistakes: &'m mut Mistakes,
+}
+
+impl Check<'_> {
+    fn say(&mut self, node: &Node, way: &Way<'_>, message: impl Into<String>) {
+        self.mistakes.add(node.at, &way.path(), message);
     }
-    for section in ["services", "networks", "volumes", "configs", "secrets"] {
-        let Some(node) = root.get(section) else {
-            continue;
-        };
-        let path = top.key(section);
-        let Some(map) = node.as_map() else {
-            mistakes.add(node.at, &path, format!("found {node}, expected a map"));
-            continue;
-        };
-        for (name, node) in map {
-            let path = path.key(name);
-            if !name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-            {
-                mistakes.add(
-                    node.at,
-                    &path,
-                    "found another character than letters, digits, `.`, `_` and `-` in the name",
-                );
-            }
-            if section == "services" {
-                if node.as_map().is_none() {
-                    mistakes.add(node.at, &path, format!("found {node}, expected a map"));
+
+    fn value(&mut self, shape: &Shape, node: &Node, way: &Way<'_>) {
+        match (shape, &node.value) {
+            (Shape::Is(leaf), _) if leaf.takes(&node.value) => {}
+            (Shape::OneOf(words), Value::Text(text)) if words.contains(&text.as_str()) => {}
+            (Shape::List(shape, items), Value::List(list)) => {
+                let mut known = BTreeSet::new();
+                for (at, item) in list.iter().enumerate() {
+                    let way = way.to(Step::Item(at));
+                    self.value(shape, item, &way);
+                    if *items == Items::Distinct && !known.insert(item.to_json().to_string()) {
+                        self.say(item, &way, format!("found {item} a second time"));
+                    }
                 }
-                keys(node, &path, SERVICE, mistakes);
             }
-            nested(node, &path, mistakes);
+            (Shape::Map(fields), Value::Map(map)) => self.fields(fields, map, node, way),
+            (Shape::Names(shape), Value::Map(map)) => {
+                for (name, node) in map {
+                    let way = way.to(Step::Key(name));
+                    match name_rule(&way) {
+                        Some(true) if !is_name(name) => self.say(
+                            node,
+                            &way,
+                            "found another character than letters, digits, `.`, `_` and `-` in the name",
+                        ),
+                        // Compose does not look into these then.
+                        Some(false) if !is_name(name) => {
+                            if !matches!(node.value, Value::Map(_) | Value::Null) {
+                                self.say(node, &way, format!("found {node}, expected a map"));
+                            }
+                        }
+                        None if name.is_empty() && matches!(shape, Shape::Is(Leaf::Scalar)) => {
+                            self.say(node, &way, "found an empty name");
+                        }
+                        _ => self.value(shape, node, &way),
+                    }
+                }
+            }
+            (Shape::Either(shapes), value) => {
+                let fits = |shape: &&Shape| match shape {
+                    Shape::List(..) => matches!(value, Value::List(_)),
+                    Shape::Map(_) | Shape::Names(_) => matches!(value, Value::Map(_)),
+                    Shape::Is(leaf) => leaf.takes(value),
+                    Shape::OneOf(_) => matches!(value, Value::Text(_)),
+                    Shape::Either(_) => false,
+                };
+                match shapes.iter().find(fits) {
+                    Some(shape) => self.value(shape, node, way),
+                    None => self.wrong(shape, node, way),
+                }
+            }
+            _ => self.wrong(shape, node, way),
+        }
+    }
+
+    fn wrong(&mut self, shape: &Shape, node: &Node, way: &Way<'_>) {
+        let words = shape.words();
+        let quotes = match node.value {
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Date(_)
+                if words.contains("a text") =>
+            {
+                " (put it in quotes)"
+            }
+            _ => "",
+        };
+        let message = format!("found {node}, expected {words}{quotes}");
+        self.say(node, way, message);
+    }
+
+    fn fields(&mut self, fields: &Fields, map: &Entries, node: &Node, way: &Way<'_>) {
+        for (key, node) in map {
+            let way = way.to(Step::Key(key));
+            let known = fields
+                .keys
+                .binary_search_by(|(name, _)| (*name).cmp(key))
+                .ok()
+                .and_then(|at| fields.keys.get(at));
+            match known {
+                Some((_, shape)) => self.value(shape, node, &way),
+                None if fields.others == Others::Any => {}
+                None if fields.others == Others::Own && key.starts_with("x-") => {}
+                None => self.say(node, &way, unknown(key, fields)),
+            }
+        }
+        for key in fields.required {
+            if !map.contains_key(*key) {
+                let shape = fields.keys.iter().find(|known| known.0 == *key);
+                let words = shape.map_or_else(String::new, |(_, shape)| shape.words());
+                let message = format!("is missing, expected {words}");
+                self.say(node, &way.to(Step::Key(key)), message);
+            }
         }
     }
 }
 
-fn keys(node: &Node, path: &KeyPath, allowed: &[&str], mistakes: &mut Mistakes) {
-    for (key, node) in node.as_map().into_iter().flatten() {
-        if !key.starts_with("x-") && !allowed.contains(&key.as_str()) {
-            let meant = validate::nearest(key, allowed)
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            let message = if allowed.len() < 12 {
-                let end = if meant.is_empty() { ";" } else { "" };
-                format!("unknown key{meant}{end} allowed are {}", allowed.join(", "))
-            } else {
-                format!("additional properties '{key}' not allowed{meant}")
-            };
-            mistakes.add(node.at, &path.key(key), message);
+fn unknown(key: &str, fields: &Fields) -> String {
+    let allowed: Vec<&str> = fields.keys.iter().map(|(name, _)| *name).collect();
+    let meant = validate::nearest(key, &allowed)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    if allowed.len() < 12 {
+        let end = if meant.is_empty() { ";" } else { "" };
+        format!("unknown key{meant}{end} allowed are {}", allowed.join(", "))
+    } else {
+        format!("additional properties '{key}' not allowed{meant}")
+    }
+}
+
+/// Whether names at this place must be plain (`true`), or are not looked into when they are not
+/// (`false`), or are anything.
+fn name_rule(way: &Way<'_>) -> Option<bool> {
+    let strict = [
+        &["services", "*"][..],
+        &["volumes", "*"],
+        &["secrets", "*"],
+        &["configs", "*"],
+        &["services", "*", "networks", "*"],
+        &["services", "*", "depends_on", "*"],
+    ];
+    let loose = [
+        &["networks", "*"][..],
+        &["models", "*"],
+        &["services", "*", "models", "*"],
+    ];
+    if strict.iter().any(|place| way.ends_with(place)) {
+        Some(true)
+    } else if loose.iter().any(|place| way.ends_with(place)) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+impl Shape {
+    /// What to say is expected.
+    fn words(&self) -> String {
+        match self {
+            Self::Is(leaf) => leaf.words().to_owned(),
+            Self::OneOf(words) => listed(words),
+            Self::List(item, _) => match item {
+                Self::Is(Leaf::Text) => "a list of texts".to_owned(),
+                _ => "a list".to_owned(),
+            },
+            Self::Map(_) | Self::Names(_) => "a map".to_owned(),
+            Self::Either(shapes) => {
+                let named = |shape: &&Self| !matches!(shape, Self::Is(Leaf::Nothing));
+                let words: Vec<_> = shapes.iter().filter(named).map(Self::words).collect();
+                let words: Vec<_> = words.iter().map(String::as_str).collect();
+                listed(&words)
+            }
         }
     }
 }
 
-fn nested(node: &Node, path: &KeyPath, mistakes: &mut Mistakes) {
-    // What users put below `x-` is theirs.
-    if path.0.last().is_some_and(|key| key.starts_with("x-")) {
-        return;
-    }
-    if let Some((_, allowed)) = NESTED.iter().find(|(pattern, _)| path.matches(pattern)) {
-        keys(node, path, allowed, mistakes);
-    }
-    match &node.value {
-        Value::Map(map) => {
-            for (key, node) in map {
-                nested(node, &path.key(key), mistakes);
-            }
-        }
-        Value::List(items) => {
-            for (at, node) in items.iter().enumerate() {
-                nested(node, &path.item(at), mistakes);
-            }
-        }
-        _ => {}
+/// `a, b or c`.
+fn listed(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, before)) => format!("{} or {last}", before.join(", ")),
+        None => String::new(),
     }
 }
 
@@ -316,22 +290,63 @@ mod tests {
     use super::*;
     use crate::compose::{tree::Sources, yaml};
 
-    #[test]
-    fn unknown_keys_are_all_named_with_their_line() {
-        let root = yaml::parse(
-            "foo: 1\nx-bar: 2\nservices:\n  a:\n    imag: x\n    x-y: {z: 1}\n    healthcheck:\n      tset: x\n  b: 1\n  'c d': {}\n",
-            0,
-        )
-        .unwrap()
-        .remove(0);
+    fn mistakes(text: &str) -> String {
+        let root = yaml::parse(text, 0).unwrap().remove(0);
         let mut mistakes = Mistakes::default();
         check(&root, &mut mistakes);
-        insta::assert_snapshot!(mistakes.finish(&Sources::default()), @"
+        mistakes.finish(&Sources::default()).to_string()
+    }
+
+    #[test]
+    fn unknown_keys_are_all_named_with_their_line() {
+        insta::assert_snapshot!(mistakes("foo: 1\nx-bar: 2\nservices:\n  a:\n    imag: x\n    x-y: {z: 1}\n    healthcheck:\n      tset: x\n  b: 1\n  'c d': {}\n"), @"
         foo: unknown key; allowed are configs, include, models, name, networks, secrets, services, version, volumes
         services.a.imag: additional properties 'imag' not allowed; did you mean `image`?
         services.a.healthcheck.tset: unknown key; allowed are disable, interval, retries, start_interval, start_period, test, timeout
         services.b: found 1, expected a map
         services.c d: found another character than letters, digits, `.`, `_` and `-` in the name
         ");
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_say_what_is_expected() {
+        insta::assert_snapshot!(mistakes("services:\n  a:\n    image: 1\n    ports: x\n    command: {}\n    init: maybe\n    scale: -1\n    cap_add: [1]\n    security_opt: [a, a]\n    environment: 3\n    cgroup: mine\n    stop_grace_period: 10\n    develop: {watch: [{path: .}]}\nnetworks: []\n"), @r#"
+        services.a.image: found 1, expected a text (put it in quotes)
+        services.a.ports: found "x", expected a list
+        services.a.command: found a map, expected a text or a list of texts
+        services.a.init: found "maybe", expected true or false
+        services.a.scale: found -1, expected a whole number of at least 0
+        services.a.cap_add[0]: found 1, expected a text (put it in quotes)
+        services.a.security_opt[1]: found "a" a second time
+        services.a.environment: found 3, expected a map or a list of texts
+        services.a.cgroup: found "mine", expected host or private
+        services.a.stop_grace_period: found 10, expected a duration with its unit, like 30s or 1m30s
+        services.a.develop.watch[0].action: is missing, expected rebuild, sync, restart, sync+restart or sync+exec
+        networks: found a list, expected a map
+        "#);
+    }
+
+    #[test]
+    fn the_keys_of_every_table_are_in_order() {
+        fn fields(fields: &Fields) {
+            assert!(
+                fields.keys.is_sorted_by(|one, two| one.0 < two.0),
+                "{:?}",
+                fields.keys.iter().map(|key| key.0).collect::<Vec<_>>()
+            );
+            for key in fields.required {
+                assert!(fields.keys.iter().any(|known| known.0 == *key), "{key}");
+            }
+            fields.keys.iter().for_each(|(_, below)| shape(below));
+        }
+        fn shape(one: &Shape) {
+            match one {
+                Shape::Map(below) => fields(below),
+                Shape::List(below, _) | Shape::Names(below) => shape(below),
+                Shape::Either(all) => all.iter().for_each(shape),
+                Shape::Is(_) | Shape::OneOf(_) => {}
+            }
+        }
+        fields(&TOP);
     }
 }

@@ -1,19 +1,21 @@
 //! From the merged tree of a service to the model: the fields with a value of their own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
+    environment,
     error::Mistakes,
+    interpolate::Variables,
     merge,
     tree::{KeyPath, Node, Sources, Spot, Value},
     typed::{self, Kind},
     words,
 };
 use crate::{
-    project::{Healthcheck, Hook, Limits, Service},
+    project::{Dependency, Healthcheck, Hook, Limits, Service},
     units::{Bytes, Span},
 };
 
@@ -28,6 +30,10 @@ pub(crate) struct Reader<'a> {
     pub(crate) sources: &'a Sources,
     /// What `~` stands for.
     pub(crate) home: Option<&'a str>,
+    /// For env files.
+    pub(crate) variables: &'a Variables,
+    /// Env files and label files that were looked at.
+    pub(crate) read: Vec<PathBuf>,
     /// What is wrong.
     pub(crate) mistakes: &'a mut Mistakes,
     /// What should be told.
@@ -53,7 +59,9 @@ impl Reader<'_> {
             ports: self.ports(node, &path),
             expose: self.expose(node, &path),
             healthcheck: self.healthcheck(node, &path),
-            network_mode: self.text(node, &path, "network_mode"),
+            network_mode: self
+                .text(node, &path, "network_mode")
+                .filter(|mode| !mode.is_empty()),
             volumes: self.volumes(node, &path),
             depends_on: self.depends_on(node, &path),
             profiles: self.texts(node, &path, "profiles"),
@@ -64,10 +72,13 @@ impl Reader<'_> {
             limits: self.limits(node, &path),
             mac_address: node.get("mac_address").is_some(),
             labels: self.labels(node, &path),
+            environment: self.environment(node),
+            hashable: environment::is_hashable(node),
             ..Service::default()
         };
         self.networks(&mut service, node, &path);
         self.uploads(&mut service, node, &path);
+        self.details(node, &path);
         service
     }
 
@@ -188,7 +199,8 @@ impl Reader<'_> {
             && scale != replicas
         {
             let at = node.spot_of(&["deploy", "replicas"]);
-            let message = "can't set distinct values on 'scale' and 'deploy.replicas'";
+            let message =
+                "can't set distinct values on 'scale' and 'deploy.replicas'; write one of them";
             self.conflicts.push((at, path.clone(), message.to_owned()));
         }
         scale.or(replicas)
@@ -215,13 +227,15 @@ impl Reader<'_> {
         let kind = test.first().map(String::as_str);
         if !matches!(kind, None | Some("NONE" | "CMD" | "CMD-SHELL")) {
             let at = node.spot_of(&["test"]);
-            let message = "must start either by \"CMD\", \"CMD-SHELL\" or \"NONE\"";
+            let found = kind.unwrap_or_default();
+            let message = format!("found {found:?} in front, expected CMD, CMD-SHELL or NONE");
             self.mistakes.add(at, &path.key("test"), message);
         }
         let healthcheck = Healthcheck {
             interval: self.span(node, &path, "interval"),
             timeout: self.span(node, &path, "timeout"),
-            retries: u32::try_from(check.retries).ok().filter(|n| *n > 0),
+            retries: (node.get("retries").is_some())
+                .then(|| u32::try_from(check.retries).unwrap_or(u32::MAX)),
             start_period: self.span(node, &path, "start_period"),
             start_interval: self.span(node, &path, "start_interval"),
             test,
@@ -230,7 +244,7 @@ impl Reader<'_> {
         (!off).then_some(healthcheck)
     }
 
-    fn depends_on(&mut self, node: &Node, path: &KeyPath) -> IndexMap<String, String> {
+    fn depends_on(&mut self, node: &Node, path: &KeyPath) -> IndexMap<String, Dependency> {
         let mut all = IndexMap::new();
         if let Some(node) = node.get("depends_on") {
             let path = path.key("depends_on");
@@ -241,22 +255,22 @@ impl Reader<'_> {
                 self.wrong(node, &path, "a list or a map of services");
             }
             for (name, entry) in named.as_map().into_iter().flatten() {
-                let condition = if short {
-                    Some("service_started".to_owned())
+                let dependency = if short {
+                    Some(Dependency::started(false))
                 } else {
-                    self.condition(entry, &path.key(name))
+                    self.dependency(entry, &path.key(name))
                 };
-                all.extend(condition.map(|condition| (name.clone(), condition)));
+                all.extend(dependency.map(|dependency| (name.clone(), dependency)));
             }
         }
-        for name in self.implied(node, path) {
+        for (name, restart) in self.implied(node, path) {
             all.entry(name)
-                .or_insert_with(|| "service_started".to_owned());
+                .or_insert_with(|| Dependency::started(restart));
         }
         all
     }
 
-    fn condition(&mut self, node: &Node, path: &KeyPath) -> Option<String> {
+    fn dependency(&mut self, node: &Node, path: &KeyPath) -> Option<Dependency> {
         let keys = [
             ("condition", Kind::Text),
             ("restart", Kind::Flag),
@@ -275,27 +289,35 @@ impl Reader<'_> {
             self.mistakes.add(at, &path.key("condition"), message);
             return None;
         }
-        Some(entry.condition)
+        Some(Dependency {
+            condition: entry.condition,
+            restart: entry.restart.unwrap_or(false),
+            required: entry.required.unwrap_or(true),
+        })
     }
 
-    /// Services that other keys refer to: compose starts those first as well.
-    fn implied(&mut self, node: &Node, path: &KeyPath) -> Vec<String> {
+    /// Services that other keys refer to: compose starts those first as well. Whoever is in their
+    /// namespaces is restarted with them.
+    fn implied(&mut self, node: &Node, path: &KeyPath) -> Vec<(String, bool)> {
         let before_colon = |text: &str| text.split(':').next().unwrap_or_default().to_owned();
-        let mut names: Vec<String> = self
+        let mut names: Vec<(String, bool)> = self
             .texts(node, path, "links")
             .iter()
-            .map(|link| before_colon(link))
+            .map(|link| match link.split_once(':') {
+                Some((service, alias)) if !alias.contains(':') => (service.to_owned(), true),
+                _ => (link.clone(), true),
+            })
             .collect();
         for key in ["network_mode", "ipc", "pid", "uts", "cgroup"] {
             let other = node.get(key).and_then(Node::as_text);
             let other = other.and_then(|text| text.strip_prefix("service:"));
-            names.extend(other.map(ToOwned::to_owned));
+            names.extend(other.map(|other| (other.to_owned(), true)));
         }
         let from = self.texts(node, path, "volumes_from");
         names.extend(
             from.iter()
                 .filter(|from| !from.starts_with("container:"))
-                .map(|from| before_colon(from)),
+                .map(|from| (before_colon(from), false)),
         );
         names
     }
@@ -392,26 +414,23 @@ impl Reader<'_> {
                 &path.key("mem_limit"),
             )
         });
-        if let Some(deploy) = deploy {
-            for (one, differs) in [
-                (
-                    "cpus",
-                    own_cpus.is_some() && own_cpus != Some(cpus.unwrap_or(0.0)),
-                ),
-                (
-                    "mem_limit",
-                    own_memory.is_some() && own_memory != Some(memory.unwrap_or(Bytes(0))),
-                ),
-            ] {
-                let other = if one == "cpus" { "cpus" } else { "memory" };
-                if differs {
-                    let message = format!(
-                        "can't set distinct values on '{one}' and 'deploy.resources.limits.{other}'"
-                    );
-                    self.conflicts.push((deploy.at, path.clone(), message));
-                }
-            }
-        }
+        self.one_value(deploy, path, ("cpus", own_cpus), ("limits.cpus", cpus));
+        let bytes = |size: Option<Bytes>| size.map(|size| size.0 as f64);
+        let own = ("mem_limit", bytes(own_memory));
+        self.one_value(deploy, path, own, ("limits.memory", bytes(memory)));
+        let pids = |node: Option<&Node>| node?.scalar()?.parse::<f64>().ok();
+        let own = ("pids_limit", pids(node.get("pids_limit")));
+        let other = (
+            "limits.pids",
+            pids(deploy.and_then(|node| node.get("pids"))),
+        );
+        self.one_value(deploy, path, own, other);
+        let reserved =
+            (node.get("deploy")).and_then(|node| node.get("resources")?.get("reservations"));
+        let size = |node: Option<&Node>| words::size(&node?.scalar()?).map(|size| size as f64);
+        let own = ("mem_reservation", size(node.get("mem_reservation")));
+        let other = size(reserved.and_then(|node| node.get("memory")));
+        self.one_value(reserved, path, own, ("reservations.memory", other));
         memory = memory.or(own_memory);
         // 0 is compose's way to say "no limit".
         cpus = cpus.or(own_cpus).filter(|cpus| *cpus > 0.0);
@@ -421,11 +440,27 @@ impl Reader<'_> {
         }
     }
 
+    /// Notes that a value stands at two places and differs, when the second place is there at all.
+    fn one_value(
+        &mut self,
+        deploy: Option<&Node>,
+        path: &KeyPath,
+        (key, own): (&str, Option<f64>),
+        (below, other): (&str, Option<f64>),
+    ) {
+        if let Some(deploy) = deploy
+            && own.is_some()
+            && own != Some(other.unwrap_or(0.0))
+        {
+            let message = format!(
+                "can't set distinct values on '{key}' and 'deploy.resources.{below}'; write one of them"
+            );
+            self.conflicts.push((deploy.at, path.clone(), message));
+        }
+    }
+
     fn number(&mut self, text: &str, node: &Node, path: &KeyPath) -> Option<f64> {
-        let number = text
-            .parse()
-            .ok()
-            .filter(|n: &f64| n.is_finite() && *n >= 0.0);
+        let number = text.parse().ok().filter(|n: &f64| n.is_finite());
         if number.is_none() {
             self.wrong(node, path, "a number of cores, like 0.5");
         }
@@ -433,11 +468,12 @@ impl Reader<'_> {
     }
 
     fn size(&mut self, text: &str, node: &Node, path: &KeyPath) -> Option<Bytes> {
-        // -1 is the Engine's word for "no limit".
-        if text == "-1" {
+        // -1 is the Engine's word for "no limit"; as a text it is none. Compose makes nothing of a
+        // number with a fraction or an exponent.
+        if matches!(node.value, Value::Int(..0) | Value::Float(_)) {
             return Some(Bytes(0));
         }
-        let size = text.parse().ok();
+        let size = words::size(text).map(Bytes);
         if size.is_none() {
             self.wrong(node, path, "a size like 512m or 1.5g");
         }

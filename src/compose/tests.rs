@@ -9,6 +9,7 @@ use crate::{
     units::{Percent, Span},
 };
 
+mod odd;
 mod random;
 
 /// A directory with files, and a request from inside it.
@@ -98,15 +99,14 @@ fn every_mistake_has_its_file_line_and_key_and_all_are_reported() {
         ),
     ]);
     insta::assert_snapshot!(dir.error(), @r#"
-    compose.yaml:2: x-autoscale.intervall: unknown key; did you mean `interval`? allowed are interval, nginx, min, max, metrics, tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, drain, balance
+    compose.yaml:2: x-autoscale.intervall: unknown key; did you mean `interval`? allowed are interval, nginx, host, min, max, metrics, priority, schedule, tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, drain, balance
     compose.yaml:4: x-autoscale.nginx.reload: found a text, expected builtin or a list like ["systemctl", "reload", "nginx"]; it is run without a shell
     compose.yaml:7: services.web.imag: additional properties 'imag' not allowed; did you mean `image`?
     compose.yaml:10: services.web.ports[0]: found "80:", expected a container port after the colon
-    compose.yaml:11: services.web.ports[1].target: found "eighty", expected a whole number
-    compose.yaml:12: services.web.stop_grace_period: found 30, expected a text (put it in quotes)
+    compose.yaml:11: services.web.ports[1].target: found "eighty", expected a whole number of at least 0
+    compose.yaml:12: services.web.stop_grace_period: found 30, expected a duration with its unit, like 30s or 1m30s
     compose.yaml:14: services.web.x-autoscale.min: found `4`, expected no more than `max`, which is 2
     compose.yaml:16: services.web.x-autoscale.metrics[0].cpu: found `60`, expected a percentage like 60%
-    compose.yaml:17: services.web.x-autoscale.metrics[1].requests: is not available in this version; use cpu or memory
     compose.yaml:20: services.db.networks.back: refers to undefined network back
     compose.override.yaml:6: services.web.x-autoscale.metrics[2].memory: found `80` (a number), expected a percentage like 60%
     "#);
@@ -204,10 +204,10 @@ fn relations_that_do_not_hold_have_a_line() {
     let dir = file(
         "services:\n  a:\n    command: x\n    depends_on:\n      - b\n      - zz\n  b:\n    image: x\n    depends_on: [a]\n    volumes:\n      - data:/data\n    configs: [c]\n    secrets:\n      - s\n    scale: 2\n    container_name: fixed\n    network_mode: host\n    networks: [n]\n",
     );
-    insta::assert_snapshot!(dir.error(), @r"
-    compose.yaml:2: services.a: has neither an image nor a build context specified
+    insta::assert_snapshot!(dir.error(), @"
+    compose.yaml:2: services.a: has neither an image nor a build context specified; add `image` or `build`
     compose.yaml:4: services.a.depends_on: dependency cycle detected: a -> b -> a
-    compose.yaml:6: services.a.depends_on.zz: depends on undefined or disabled service zz
+    compose.yaml:6: services.a.depends_on.zz: depends on undefined service zz
     compose.yaml:11: services.b.volumes[0]: refers to undefined volume data
     compose.yaml:12: services.b.configs[0]: refers to undefined config c
     compose.yaml:14: services.b.secrets[0]: refers to undefined secret s
@@ -389,7 +389,7 @@ fn includes_and_extends_that_go_wrong_say_where() {
         ("sub/a.yaml", "services: {a: {image: x}}"),
     ]);
     insta::assert_snapshot!(dir.error(), @r#"
-    compose.yaml:2: include[0]: services.a conflicts with the included one
+    compose.yaml:2: include[0]: services.a is defined here and in the included file; take one away, or change the included one by a second path in its `path`
     compose.yaml:3: include[1]: /dir/compose.yaml includes itself
     compose.yaml:6: services.b.extends: service "nobody" is not in this file
     compose.yaml:7: services.c.extends: extends itself: c -> c
@@ -426,12 +426,15 @@ fn the_rendered_project_is_the_same_every_time() {
           published: '8080'
           host_ip: null
           protocol: tcp
+          mode: ingress
+          name: null
+          app_protocol: null
         expose: []
         healthcheck:
           test:
           - CMD-SHELL
           - curl x
-          interval: 1s500ms
+          interval: 1.5s
           timeout: null
           retries: null
           start_period: null
@@ -456,7 +459,7 @@ fn the_rendered_project_is_the_same_every_time() {
         pre_stop: []
         limits:
           cpus: null
-          memory: 64MiB
+          memory: '67108864'
         uploads: []
         mac_address: false
         labels:
@@ -467,6 +470,8 @@ fn the_rendered_project_is_the_same_every_time() {
           max: 3
           metrics:
           - cpu: 80%
+          priority: 0
+          schedule: []
           tolerance:
             up: 0.1
             down: 0.1
@@ -496,5 +501,19 @@ fn the_rendered_project_is_the_same_every_time() {
     settings:
       interval: 5s
       nginx: {}
+      host:
+        reserve_memory: 10%
+        reserve_cpu: 5%
+    ");
+}
+
+#[test]
+fn a_command_is_run_in_a_service_of_the_project() {
+    let dir = file(
+        "x-autoscale:\n  metrics:\n    - custom: {name: a, command: {argv: [a], service: redsi}, average_target: 1}\nservices:\n  web:\n    image: x\n    x-autoscale: {max: 2}\n  worker:\n    image: x\n    x-autoscale:\n      max: 2\n      metrics:\n        - cpu: 50%\n        - custom:\n            name: jobs\n            average_target: 1\n            command:\n              argv: [redis-cli, llen, jobs]\n              service: cache\n        - custom: {name: b, command: {argv: [b], service: redis}, service_target: 1}\n  redis: {image: redis, profiles: [queue]}\n",
+    );
+    insta::assert_snapshot!(dir.error(), @r"
+    compose.yaml:3: x-autoscale.metrics[0].custom.command.service: found `redsi`, expected a service of the project: web, worker, redis
+    compose.yaml:19: services.worker.x-autoscale.metrics[1].custom.command.service: found `cache`, expected a service of the project: web, worker, redis
     ");
 }

@@ -82,6 +82,8 @@ pub(crate) enum Value {
     Float(f64),
     /// A text.
     Text(String),
+    /// A date without quotes, which is none of the above to compose.
+    Date(String),
     /// A list.
     List(Vec<Node>),
     /// A map, in the order of the file.
@@ -156,7 +158,7 @@ impl Node {
             Value::Int(number) => Some(number.to_string()),
             Value::Float(number) => Some(number.to_string()),
             Value::Text(text) => Some(text.clone()),
-            Value::List(_) | Value::Map(_) => None,
+            Value::Date(_) | Value::List(_) | Value::Map(_) => None,
         }
     }
 
@@ -208,7 +210,7 @@ impl Node {
             // JSON has no NaN: as a text it is refused by whatever wants a number.
             Value::Float(number) => serde_json::Number::from_f64(*number)
                 .map_or_else(|| number.to_string().into(), serde_json::Value::Number),
-            Value::Text(text) => text.clone().into(),
+            Value::Text(text) | Value::Date(text) => text.clone().into(),
             Value::List(items) => items.iter().map(Self::to_json).collect(),
             Value::Map(map) => map
                 .iter()
@@ -232,6 +234,7 @@ impl fmt::Display for Node {
             Value::Int(number) => write!(f, "{number}"),
             Value::Float(number) => write!(f, "{number}"),
             Value::Text(text) => write!(f, "{text:?}"),
+            Value::Date(text) => write!(f, "the date {text}"),
             Value::List(_) => f.write_str("a list"),
             Value::Map(_) => f.write_str("a map"),
         }

@@ -113,16 +113,21 @@ pub(crate) fn cast(
 
 /// The words that older YAML took as booleans, with a warning as compose gives it.
 fn flag(text: &str, warnings: &mut Vec<String>) -> Option<bool> {
-    let (value, plain) = match text.to_ascii_lowercase().as_str() {
-        "true" => return Some(true),
-        "false" => return Some(false),
-        "y" | "yes" | "on" => (true, "true"),
-        "n" | "no" | "off" => (false, "false"),
-        _ => return None,
-    };
-    let warning = format!("{text:?} for a boolean is not YAML 1.2: write {plain}");
-    if !warnings.contains(&warning) {
-        warnings.push(warning);
+    let value = word_for_flag(text)?;
+    if !["true", "false"].contains(&text.to_ascii_lowercase().as_str()) {
+        let warning = format!("{text:?} for a boolean is not YAML 1.2: write {value}");
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
     Some(value)
+}
+
+/// What a text means as a boolean.
+pub(crate) fn word_for_flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "y" | "yes" | "on" => Some(true),
+        "false" | "n" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }

@@ -37,12 +37,40 @@ pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
     Ok(words)
 }
 
+/// Reads a size as compose does, in bytes: `64m`, `1.5g`, `10 KiB`, `1000`.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let last = text.rfind(|c: char| c.is_ascii_digit() || matches!(c, '.' | ' '))?;
+    let (number, unit) = match &text[last..=last] {
+        " " => (&text[..last], &text[last + 1..]),
+        _ => text.split_at(last + 1),
+    };
+    let number: f64 = number
+        .parse()
+        .ok()
+        .filter(|n: &f64| n.is_finite() && *n >= 0.0)?;
+    let unit = unit.to_ascii_lowercase();
+    let factor = match unit.as_str() {
+        "" | "b" => 0,
+        unit => {
+            let (letter, rest) = unit.split_at_checked(1)?;
+            if !matches!(rest, "" | "b" | "ib") {
+                return None;
+            }
+            1 + "kmgtp".find(letter)?
+        }
+    };
+    Some((number * 1024_f64.powi(i32::try_from(factor).ok()?)) as u64)
+}
+
 /// Reads a duration as compose writes it: `1m30s`, `1.5s`, `300ms`, `2d`.
 pub(crate) fn duration(text: &str) -> Option<Span> {
     if text == "0" {
         return Some(Span::default());
     }
-    let mut rest = text;
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
+        return None;
+    }
     let mut total = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -64,9 +92,6 @@ pub(crate) fn duration(text: &str) -> Option<Span> {
                 _ => return None,
             };
         rest = &rest[letters..];
-    }
-    if text.is_empty() {
-        return None;
     }
     // Whole nanoseconds: 1.1 s is not exact as a float.
     Duration::try_from_secs_f64((total * 1e9).round() / 1e9)
@@ -95,6 +120,29 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_those_of_compose() {
+        for (text, bytes) in [
+            ("64m", 64 << 20),
+            ("64MiB", 64 << 20),
+            ("64 mb", 64 << 20),
+            ("1.5g", 3 << 29),
+            ("1.g", 1 << 30),
+            ("1t", 1 << 40),
+            ("1p", 1 << 50),
+            ("10 B", 10),
+            ("1e3", 1000),
+            ("0.5", 0),
+        ] {
+            assert_eq!(size(text), Some(bytes), "{text}");
+        }
+        for wrong in [
+            "", "b", "-1", "64x", "m64", "1,5g", "5e", "64  m", "64mbb", "1e400",
+        ] {
+            assert_eq!(size(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn durations_are_those_of_go() {
         for (text, millis) in [
             ("10s", 10_000),
@@ -105,6 +153,9 @@ mod tests {
             ("1d2h", 93_600_000),
             ("0", 0),
             ("0s", 0),
+            ("+1s", 1000),
+            (".5s", 500),
+            ("1.s", 1000),
         ] {
             assert_eq!(
                 duration(text),
@@ -112,7 +163,7 @@ mod tests {
                 "{text}"
             );
         }
-        for wrong in ["", "10", "s", "-5s", "1x", "1s5", "1..5s"] {
+        for wrong in ["", "+", "10", "s", "-5s", "1x", "1s5", "1..5s", "1 s", "1M"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
     }

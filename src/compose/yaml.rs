@@ -23,20 +23,46 @@ pub(crate) struct YamlError {
     pub(crate) message: String,
 }
 
+impl YamlError {
+    fn at(line: usize, message: String) -> Self {
+        Self {
+            line,
+            path: KeyPath::default(),
+            message,
+        }
+    }
+}
+
 /// Reads the documents of a file; empty ones are left out.
 pub(crate) fn parse(text: &str, file: usize) -> Result<Vec<Node>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let places = Scan::documents(text).ok();
+    if let Some(line) = too_many_open(text) {
+        let message = format!("more than {MOST_OPEN} brackets are open at once");
+        return Err(YamlError::at(line, message));
+    }
+    let places = match Scan::documents(text) {
+        Ok(places) => Some(places),
+        Err(Lost::Here) => None,
+        Err(Lost::TooDeep { line }) => {
+            let message = format!("nested more than {DEEPEST} levels deep");
+            return Err(YamlError::at(line, message));
+        }
+        Err(Lost::TooMany { line }) => {
+            let message = format!("anchors and aliases make more than {MOST} values of this file");
+            return Err(YamlError::at(line, message));
+        }
+    };
     for place in places.iter().flatten() {
         no_duplicates(place, &KeyPath::default())?;
     }
     let mut nodes = Vec::new();
     for (at, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
         let value = Yaml::deserialize(document).map_err(|error| syntax(&error))?;
-        if value.is_null() {
+        let place = places.as_ref().and_then(|places| places.get(at));
+        // A file without anything is one document to the parser; a document that was begun is not.
+        if value.is_null() && place.is_none() {
             continue;
         }
-        let place = places.as_ref().and_then(|places| places.get(at));
         let walk = Walk { file };
         let place = place.map(Rc::as_ref);
         let line = place.map_or(0, Place::line);
@@ -45,11 +71,35 @@ pub(crate) fn parse(text: &str, file: usize) -> Result<Vec<Node>, YamlError> {
     Ok(nodes)
 }
 
+/// Brackets that are open at once, in texts too: the parsers take the square of it in time.
+const MOST_OPEN: usize = 1000;
+
+/// The line with more open brackets than that.
+fn too_many_open(text: &str) -> Option<usize> {
+    let (mut open, mut line) = (0_usize, 1);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            b'\n' => line += 1,
+            _ => {}
+        }
+        if open > MOST_OPEN {
+            return Some(line);
+        }
+    }
+    None
+}
+
 fn syntax(error: &serde_yaml::Error) -> YamlError {
     let message = error.to_string();
     let message = message
         .split_once(" at line ")
         .map_or(message.as_str(), |(before, _)| before);
+    let message = match message {
+        "recursion limit exceeded" => "an alias stands inside of its own anchor",
+        message => message,
+    };
     YamlError {
         line: error.location().map_or(0, |location| location.line()),
         path: KeyPath::default(),
@@ -62,8 +112,10 @@ fn syntax(error: &serde_yaml::Error) -> YamlError {
 enum Place {
     Scalar {
         line: usize,
-        /// The text of a scalar without quotes, before anything is made of it.
-        plain: Option<String>,
+        /// What is written, before anything is made of it.
+        text: String,
+        /// Without quotes, and without a tag that says what it is.
+        plain: bool,
     },
     List {
         line: usize,
@@ -92,18 +144,37 @@ impl Place {
 
 type Events<'t> = Parser<'t, saphyr_parser::StrInput<'t>>;
 
+/// Values of a file, those that aliases repeat included. Far from what anybody writes.
+const MOST: usize = 1_000_000;
+
+/// Nesting that the other parser refuses; deeper is not looked into.
+const DEEPEST: usize = 128;
+
 struct Scan<'t> {
     events: Events<'t>,
-    anchors: BTreeMap<usize, Rc<Place>>,
+    depth: usize,
+    /// Values so far, aliases written out.
+    total: usize,
+    /// With the number of values in each.
+    anchors: BTreeMap<usize, (Rc<Place>, usize)>,
 }
 
-/// The text is not understood. What is wrong with it is for the other parser to say.
-struct Lost;
+/// The text is not understood.
+enum Lost {
+    /// What is wrong with it is for the other parser to say.
+    Here,
+    /// The other parser would refuse it too, after a long time.
+    TooDeep { line: usize },
+    /// Aliases of aliases would fill the memory.
+    TooMany { line: usize },
+}
 
 impl<'t> Scan<'t> {
     fn documents(text: &'t str) -> Result<Vec<Rc<Place>>, Lost> {
         let mut scan = Self {
             events: Parser::new_from_str(text),
+            depth: 0,
+            total: 0,
             anchors: BTreeMap::new(),
         };
         let mut documents = Vec::new();
@@ -120,17 +191,45 @@ impl<'t> Scan<'t> {
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Lost> {
-        self.events.next_event().ok_or(Lost)?.map_err(|_| Lost)
+        self.events
+            .next_event()
+            .ok_or(Lost::Here)?
+            .map_err(|_| Lost::Here)
     }
 
-    fn place(&mut self, (event, span): (Event<'t>, Span)) -> Result<Rc<Place>, Lost> {
+    fn count(&mut self, values: usize, line: usize) -> Result<(), Lost> {
+        self.total += values;
+        if self.total > MOST {
+            return Err(Lost::TooMany { line });
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, event: (Event<'t>, Span)) -> Result<Rc<Place>, Lost> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            let line = event.1.start.line();
+            return Err(Lost::TooDeep { line });
+        }
+        let place = self.place_here(event);
+        self.depth -= 1;
+        place
+    }
+
+    fn place_here(&mut self, (event, span): (Event<'t>, Span)) -> Result<Rc<Place>, Lost> {
         let line = span.start.line();
+        let before = self.total;
+        self.count(1, line)?;
         let (anchor, place) = match event {
-            Event::Alias(anchor) => return self.anchors.get(&anchor).cloned().ok_or(Lost),
+            Event::Alias(anchor) => {
+                let (place, size) = self.anchors.get(&anchor).cloned().ok_or(Lost::Here)?;
+                self.count(size, line)?;
+                return Ok(place);
+            }
             Event::Scalar(text, style, anchor, tag) => {
-                let plain =
-                    (style == ScalarStyle::Plain && tag.is_none()).then(|| text.into_owned());
-                (anchor, Place::Scalar { line, plain })
+                let plain = style == ScalarStyle::Plain && tag.is_none();
+                let text = text.into_owned();
+                (anchor, Place::Scalar { line, text, plain })
             }
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
@@ -155,16 +254,17 @@ impl<'t> Scan<'t> {
                                 place: self.place(value)?,
                             });
                         }
-                        _ => return Err(Lost),
+                        _ => return Err(Lost::Here),
                     }
                 }
                 (anchor, Place::Map { line, entries })
             }
-            _ => return Err(Lost),
+            _ => return Err(Lost::Here),
         };
         let place = Rc::new(place);
         if anchor > 0 {
-            self.anchors.insert(anchor, Rc::clone(&place));
+            let size = self.total - before;
+            self.anchors.insert(anchor, (Rc::clone(&place), size));
         }
         Ok(place)
     }
@@ -221,8 +321,16 @@ impl Walk {
             ),
             Yaml::String(text) => match place {
                 Some(Place::Scalar {
-                    plain: Some(plain), ..
-                }) => old_number(plain).unwrap_or(Value::Text(text)),
+                    text: written,
+                    plain: true,
+                    ..
+                }) => old_number(written).unwrap_or_else(|| {
+                    if is_date(written) {
+                        Value::Date(text)
+                    } else {
+                        Value::Text(text)
+                    }
+                }),
                 _ => Value::Text(text),
             },
             Yaml::Sequence(items) => {
@@ -241,6 +349,13 @@ impl Walk {
             Yaml::Mapping(entries) => Value::Map(self.map(entries, place, line, path)?),
             Yaml::Tagged(tagged) => {
                 let mut node = self.node(tagged.value, place, line, path)?;
+                // What has a tag of its own is a text to compose, even `!override null`; a policy is
+                // for us alone, and `max: !override 5` is a number.
+                if let Some(Place::Scalar { text, .. }) = place
+                    && !path.0.iter().any(|key| key == "x-autoscale")
+                {
+                    node.value = Value::Text(text.clone());
+                }
                 // Compose takes no notice of other tags either.
                 node.edit = match tagged.tag.to_string().as_str() {
                     "!reset" => Some(Edit::Reset),
@@ -353,6 +468,33 @@ fn old_number(plain: &str) -> Option<Value> {
     None
 }
 
+/// Whether compose's parser takes a plain text for a date: `2001-1-31`, and with a time.
+fn is_date(plain: &str) -> bool {
+    let (date, time) = match plain.split_once(['T', 't', ' ']) {
+        Some((date, time)) => (date, Some(time)),
+        None => (plain, None),
+    };
+    let mut parts = date.splitn(3, '-');
+    let mut part = |most: usize| {
+        let text = parts.next().unwrap_or_default();
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        (digits && text.len() <= most).then(|| text.parse::<u32>().ok())?
+    };
+    let (year, month, day) = (part(4), part(2), part(2));
+    let days = match month {
+        Some(2) if year.is_some_and(|y| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0)) => 29,
+        Some(2) => 28,
+        Some(4 | 6 | 9 | 11) => 30,
+        Some(1..=12) => 31,
+        _ => 0,
+    };
+    let clock = |c: char| c.is_ascii_digit() || ":.+-Z ".contains(c);
+    date.find('-') == Some(4)
+        && year.is_some()
+        && day.is_some_and(|day| (1..=days).contains(&day))
+        && time.is_none_or(|time| time.matches(':').count() >= 2 && time.chars().all(clock))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,7 +535,7 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_compose_reads_them() {
-        let text = "[0440, 1_000, 1.10, 089, 0x10, 0o17, .5, +1, yes, '0440', 2001-01-01, 1-2]";
+        let text = "[0440, 1_000, 1.10, 089, 0x10, 0o17, .5, +1, yes, '0440', 2001-13-01, 1-2]";
         assert_eq!(
             root(text).to_json(),
             serde_json::json!([
@@ -407,17 +549,43 @@ mod tests {
                 1,
                 "yes",
                 "0440",
-                "2001-01-01",
+                "2001-13-01",
                 "1-2"
             ])
         );
     }
 
     #[test]
-    fn documents_keep_their_order_and_lines_and_empty_ones_vanish() {
+    fn dates_are_neither_texts_nor_numbers() {
+        for date in [
+            "2001-01-31",
+            "2024-2-29",
+            "2001-12-14t21:59:43.10-05:00",
+            "2001-12-14 21:59:43",
+        ] {
+            assert_eq!(root(date).value, Value::Date(date.into()), "{date}");
+        }
+        for text in [
+            "2001-02-29",
+            "2001-1-32",
+            "01-01-2001",
+            "2001-01",
+            "2001-01-01 noon",
+            "'2001-01-01'",
+        ] {
+            assert!(root(text).as_text().is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_keep_their_order_and_lines() {
         let all = parse("a: 1\n---\n---\nb: 2\n", 0).unwrap();
-        assert_eq!(all.len(), 2);
-        assert_eq!(all[1].spot_of(&["b"]).line, 4);
+        assert_eq!(all.len(), 3);
+        assert!(all[1].is_null());
+        assert_eq!(all[2].spot_of(&["b"]).line, 4);
+        for nothing in ["", "# only this\n", "\n\n"] {
+            assert_eq!(parse(nothing, 0), Ok(Vec::new()), "{nothing:?}");
+        }
     }
 
     #[test]
@@ -429,6 +597,9 @@ mod tests {
         assert_eq!(root.get("d").unwrap().as_text(), Some("12"));
         let other = root.get("e").unwrap();
         assert_eq!((other.edit, other.as_text()), (None, Some("f")));
+        assert_eq!(root.get("b").unwrap().to_json(), serde_json::json!([1]));
+        let texts = self::root("[!override null, !mine 5, !!int '5']");
+        assert_eq!(texts.to_json(), serde_json::json!(["null", "5", 5]));
     }
 
     #[test]

@@ -2,20 +2,26 @@
 
 use std::cmp::Ordering;
 
-use crate::units::Span;
+use crate::{
+    policy::Schedule,
+    units::{Short, Size, Span},
+};
 
 use super::{
     Decision, Steps,
+    burst::Burst,
     input::{Input, Pause},
     limits,
     message::Value,
+    otherwise::otherwise,
     proposal::{Absence, LeftOut, Proposal},
+    samples,
     stabilize::Stabilized,
 };
 
 /// The decision and how it came about, one step a line: the metrics with their values, targets and
-/// proposals, the replicas left out and why, and what stabilization, rates, bounds and the host made
-/// of it. Ends in a newline.
+/// proposals, the replicas left out and why, what stabilization, rates, bounds and the host made of
+/// it, and what would have to be different for another answer. Ends in a newline.
 pub fn explain_text(input: &Input, decision: &Decision) -> String {
     let steps = Steps::of(input);
     let mut lines = vec![
@@ -25,8 +31,13 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
     let mut add = |label: &str, text: String| lines.push(format!("{label:<12}  {text}"));
 
     let policy = &input.policy;
-    let (current, min, max) = (steps.current, policy.min, policy.max);
+    let (current, min, max) = (steps.current, steps.bounds.min, steps.bounds.max);
     add("replicas", format!("{current} now, {min} to {max} allowed"));
+    let holding = policy.schedule.iter().filter(|one| one.holds(input.now));
+    for (index, schedule) in holding.enumerate() {
+        let label = if index == 0 { "schedule" } else { "" };
+        add(label, bounds_of(schedule));
+    }
     for replica in input.replicas.iter().filter(|one| !one.state.counts()) {
         let (name, state) = (&replica.name, replica.state.label());
         add("", format!("{name} is {state} and does not count"));
@@ -37,6 +48,26 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
             add("", taken_for(proposal, left_out));
         }
     }
+    match steps.burst {
+        Some(Burst::Begins) => add("burst", "the load asks for so many that it is one".into()),
+        Some(Burst::Lasts) => {
+            let rules = policy.behavior.scale_up.burst;
+            let ends = rules
+                .zip(input.history.burst)
+                .map(|(rules, at)| at + rules.lasts());
+            let until = ends.map_or(String::new(), |ends| format!(" until {}", ends.clock()));
+            add("burst", format!("lasts{until}, and nothing is removed"));
+        }
+        None => {}
+    }
+    if let Some(replica) = samples::out_of_memory(input) {
+        let ago = replica.out_of_memory.unwrap_or_default();
+        let name = &replica.name;
+        add(
+            "memory",
+            format!("{name} ran out of it {ago} ago, and nothing is removed"),
+        );
+    }
     if let (Some(wanted), Some(stabilized)) = (steps.wanted(), steps.stabilized) {
         if let Some(text) = waiting(&steps, wanted, stabilized) {
             add("stabilize", text);
@@ -45,13 +76,32 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
             add("limits", text);
         }
     }
-    if let Some(host) = input.host {
-        let fits = limits::host_ceiling(&host, current).saturating_sub(current);
-        let (free, each) = (host.free_memory, host.replica_memory);
+    if let Some(host) = &input.host
+        && let (Some(free), Some(each)) = (host.free_memory, host.replica_memory)
+    {
+        let fits = limits::host_ceiling(host, current).saturating_sub(current);
+        let (free, each) = (Size(free), Size(each));
         add(
             "host",
             format!("{free} free, {each} each: room for {fits} more"),
         );
+    }
+    if let Some(host) = &input.host {
+        for kept in &host.kept {
+            let memory = Size(kept.memory);
+            add("", format!("{memory} more are kept for {}", kept.service));
+        }
+        if let Some(cpu) = host.cpu {
+            let (busy, reserve) = (Short(cpu.busy), Short(cpu.reserve));
+            let waiting = cpu.pressure.map_or(String::new(), |share| {
+                format!(", processes waited for one {}% of the time", Short(share))
+            });
+            let full = if cpu.is_full() { ": full" } else { "" };
+            add(
+                "host cpu",
+                format!("cores {busy}% busy, {reserve}% to be kept free{waiting}{full}"),
+            );
+        }
     }
     match input.paused {
         Some(Pause::Both) => add("paused", "both ways".into()),
@@ -63,6 +113,9 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
         add("held", format!("at {held} by hand"));
     }
     add("result", changed(current, decision.desired));
+    for (index, sentence) in otherwise(input).into_iter().enumerate() {
+        add(if index == 0 { "otherwise" } else { "" }, sentence);
+    }
     lines.push(String::new());
     lines.join("\n")
 }
@@ -81,7 +134,7 @@ fn waiting(steps: &Steps<'_>, wanted: u32, stabilized: Stabilized) -> Option<Str
         ),
         Ordering::Equal => return None,
     };
-    if window == Span::default() {
+    if window == Span::default() || steps.burst.is_some() || steps.kept.is_some() {
         return None;
     }
     let effect = changed(wanted, stabilized.to);
@@ -91,8 +144,8 @@ fn waiting(steps: &Steps<'_>, wanted: u32, stabilized: Stabilized) -> Option<Str
 /// What rates and bounds make of the stabilized count.
 fn bounded(steps: &Steps<'_>, stabilized: u32) -> Option<String> {
     let (word, (bound, limit)) = match stabilized.cmp(&steps.current) {
-        Ordering::Greater => ("more", limits::ceiling(steps.input, steps.current)),
-        Ordering::Less => ("fewer", limits::floor(steps.input, steps.current)),
+        Ordering::Greater => ("more", steps.room().ceiling()),
+        Ordering::Less => ("fewer", steps.room().floor()),
         Ordering::Equal => return None,
     };
     let bounded = match stabilized.cmp(&steps.current) {
@@ -103,8 +156,31 @@ fn bounded(steps: &Steps<'_>, stabilized: u32) -> Option<String> {
     Some(format!("no {word} than {bound} by {setting}: {effect}"))
 }
 
+/// A schedule and what it allows: `0 8 * * 1-5 for 10h (Europe/London): at least 3`.
+fn bounds_of(schedule: &Schedule) -> String {
+    let least = schedule.min.map(|min| format!("at least {min}"));
+    let most = schedule.max.map(|max| format!("at most {max}"));
+    let bounds: Vec<_> = least.into_iter().chain(most).collect();
+    let Schedule {
+        cron,
+        lasts,
+        timezone,
+        ..
+    } = schedule;
+    format!("{cron} for {lasts} ({timezone}): {}", bounds.join(", "))
+}
+
 fn asks(proposal: &Proposal) -> String {
+    if let Some(share) = proposal.throttled {
+        let (value, share) = (Value(proposal), Short(share));
+        return format!(
+            "{value}, but the quota ran out for {share}% of the time: nothing is removed"
+        );
+    }
     match proposal.desired {
+        Some(desired) if proposal.value.is_none() => {
+            format!("{}: falls back to {desired}", Value(proposal))
+        }
         Some(desired) => format!("{}: asks for {desired}", Value(proposal)),
         None => format!("{}: nothing is removed", Value(proposal)),
     }
@@ -164,12 +240,13 @@ mod tests {
                     .push(custom("jobs", CustomTarget::Average(0.125)));
                 input.service_metrics.insert("jobs".into(), 1.5);
                 input.host = Some(Host {
-                    free_memory: Bytes(450 << 20),
-                    replica_memory: Bytes(200 << 20),
+                    free_memory: Some(Bytes(450 << 20)),
+                    replica_memory: Some(Bytes(200 << 20)),
+                    ..Host::default()
                 });
             });
         insta::assert_snapshot!(explain(&input), @r"
-        jobs 0.3 per replica of 0.125 target asks for 12, but the host has memory for only 2 more: 5 → 7 (above_target)
+        jobs 0.3 per replica of 0.125 target asks for 12, but the host has memory for only 2 more (450MiB free, 200MiB each): 5 → 7 (above_target)
 
         replicas      5 now, 1 to 8 allowed
                       web-4 is draining and does not count
@@ -181,6 +258,8 @@ mod tests {
         limits        no more than 8 by max: 12 → 8
         host          450MiB free, 200MiB each: room for 2 more
         result        5 → 7
+        otherwise     with more memory on the host: 8
+                      jobs below 0.15 per replica: 6
         ");
     }
 
@@ -231,6 +310,7 @@ mod tests {
         stabilize     in the last 5m the most that was asked for is 4: 1 → 4
         limits        no fewer than 5 by behavior.scale_down: 4 → 5
         result        6 → 5
+        otherwise     cpu above 50%: 6
         ");
     }
 }

@@ -17,6 +17,8 @@ pub(super) fn replica(number: usize) -> Observed {
         ready: true,
         age: Span::seconds(600),
         metrics: std::collections::BTreeMap::new(),
+        throttled: None,
+        out_of_memory: None,
     }
 }
 
@@ -61,7 +63,10 @@ pub(super) fn cpu_thresholds(above: f64, below: f64, step: u32) -> Metric {
 pub(super) fn custom(name: &str, target: CustomTarget) -> Metric {
     Metric::Custom(Custom {
         name: name.into(),
+        source: None,
         target,
+        fallback: None,
+        failures: Custom::FAILURES,
     })
 }
 

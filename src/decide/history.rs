@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     policy::{Behavior, Rules},
-    units::Moment,
+    units::{Moment, SignedDuration},
 };
 
 use super::limits;
@@ -19,6 +19,9 @@ pub struct History {
     /// How the count was changed.
     #[serde(default)]
     pub scale_events: Vec<ScaleEvent>,
+    /// When the load was last so high that it was a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Moment>,
 }
 
 /// What the load asked for at a moment.
@@ -55,6 +58,17 @@ impl History {
         }
     }
 
+    /// Moves everything along with a clock that was set by so much.
+    pub fn shift(&mut self, by: SignedDuration) {
+        for one in &mut self.recommendations {
+            one.at = one.at.shifted(by);
+        }
+        for one in &mut self.scale_events {
+            one.at = one.at.shifted(by);
+        }
+        self.burst = self.burst.map(|at| at.shifted(by));
+    }
+
     /// Takes the present count as a first recommendation when there is none, so that a tool that
     /// has just started does not scale down on its first sample.
     pub fn seed(&mut self, now: Moment, current: u32) {
@@ -70,13 +84,34 @@ impl History {
             scale_up: up,
             scale_down: down,
         } = behavior;
-        let window = up.stabilization_window.max(down.stabilization_window).0;
+        let burst = up.burst.map(|burst| burst.window).unwrap_or_default();
+        let window = up
+            .stabilization_window
+            .max(down.stabilization_window)
+            .max(burst)
+            .0;
         self.recommendations
             .retain(|one| one.at <= now && now.since(one.at) < window);
+        // Both windows end now, so one that a later one exceeds both ways is never looked at again.
+        // In a burst's window each counts.
+        let (mut highest, mut lowest) = (0, u32::MAX);
+        let mut needed = |one: &Recommendation| {
+            let counts =
+                now.since(one.at) < burst.0 || one.replicas > highest || one.replicas < lowest;
+            highest = highest.max(one.replicas);
+            lowest = lowest.min(one.replicas);
+            counts
+        };
+        let mut kept: Vec<_> = self.recommendations.drain(..).rev().collect();
+        kept.retain(&mut needed);
+        kept.reverse();
+        self.recommendations = kept;
         let longest = |rules: &Rules| rules.policies.iter().map(limits::per).max();
         let period = longest(up).max(longest(down)).unwrap_or_default().0;
         self.scale_events
             .retain(|one| one.at <= now && now.since(one.at) < period);
+        let lasts = up.burst.map(|burst| burst.lasts()).unwrap_or_default();
+        self.burst = self.burst.filter(|at| *at <= now && now.since(*at) < lasts);
     }
 }
 
@@ -94,8 +129,8 @@ mod tests {
     fn history_keeps_what_the_longest_window_may_need() {
         let now = Moment::from_unix(NOW);
         let mut history = History::default();
-        for ago in [400, 300, 299, 10] {
-            history.record_recommendation(now - Duration::from_secs(ago), 3);
+        for (ago, replicas) in [(400, 9), (300, 8), (299, 7), (10, 3)] {
+            history.record_recommendation(now - Duration::from_secs(ago), replicas);
             history.record_change(now - Duration::from_secs(ago), 1);
         }
         history.record_recommendation(now + Duration::from_secs(86_400), 50);
@@ -107,6 +142,36 @@ mod tests {
         assert_eq!(ages(recommended.collect()), [299, 10], "5 min of 5 min");
         let changed = history.scale_events.iter().map(|one| one.at);
         assert_eq!(ages(changed.collect()), [10], "15 s of 15 s");
+    }
+
+    #[test]
+    fn of_a_long_window_what_can_still_matter_is_kept() {
+        let now = Moment::from_unix(NOW);
+        let mut behavior = Behavior::default();
+        behavior.scale_down.stabilization_window = crate::units::Span::seconds(86_400);
+        let mut history = History::default();
+        // A day of a load that goes up and down, with one peak and one low.
+        for second in (0..86_000).rev().step_by(5) {
+            let replicas = match second {
+                50_000..50_005 => 9,
+                30_000..30_005 => 1,
+                _ => 3 + second / 5 % 3,
+            };
+            let at = now - Duration::from_secs(u64::from(second));
+            history.record_recommendation(at, replicas);
+        }
+        let all = history.clone();
+        history.prune(now, &behavior);
+        assert!(history.recommendations.len() < 10, "{history:?}");
+        for window in [5, 60, 3000, 40_000, 86_000] {
+            let within = |history: &History| {
+                let recent = |one: &&Recommendation| now.since(one.at).as_secs() < window;
+                let recent = history.recommendations.iter().filter(recent);
+                let counts: Vec<_> = recent.map(|one| one.replicas).collect();
+                (counts.iter().min().copied(), counts.iter().max().copied())
+            };
+            assert_eq!(within(&history), within(&all), "{window} s");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ use super::history::History;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
+    /// The service's name, where it is known; nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// The moment of the decision; everything else is seen from here.
     pub now: Moment,
     /// What the user wants.
@@ -36,6 +39,9 @@ pub struct Input {
         serialize_with = "finite"
     )]
     pub service_metrics: BTreeMap<String, f64>,
+    /// Why metrics have no value, by metric name; for messages and `fallback`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread: BTreeMap<String, Unread>,
     /// What was wanted and done before.
     #[serde(default)]
     pub history: History,
@@ -54,11 +60,13 @@ impl Input {
     /// An input with nothing observed.
     pub fn new(now: Moment, policy: Policy) -> Self {
         Self {
+            service: None,
             now,
             policy,
             current: None,
             replicas: Vec::new(),
             service_metrics: BTreeMap::new(),
+            unread: BTreeMap::new(),
             history: History::default(),
             host: None,
             hold: None,
@@ -96,6 +104,23 @@ pub struct Observed {
     /// are. A name that is absent is a missing sample; so is a value that is negative or no number.
     #[serde(default, serialize_with = "finite")]
     pub metrics: BTreeMap<String, f64>,
+    /// Share of the time in which its CPU quota had run out, in percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<f64>,
+    /// Time since the kernel ended a process of it for lack of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<Span>,
+}
+
+/// Why a metric has no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unread {
+    /// What the last attempt said.
+    pub why: String,
+    /// Attempts in a row that have failed.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// What a container is doing, as far as it matters here.
@@ -163,16 +188,68 @@ pub enum Pause {
     Down,
 }
 
-/// What the machine has left for this service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the machine has left for this service. What is not known puts no limit.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Host {
-    /// Memory that more replicas may take: what is available, less the reserve.
-    #[serde(serialize_with = "to_the_byte")]
-    pub free_memory: Bytes,
+    /// Memory that more replicas may take: what is available, less the reserve, and less what is
+    /// kept for others.
+    #[serde(
+        serialize_with = "to_the_byte",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub free_memory: Option<Bytes>,
     /// Memory that one more replica takes.
-    #[serde(serialize_with = "to_the_byte")]
-    pub replica_memory: Bytes,
+    #[serde(
+        serialize_with = "to_the_byte",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub replica_memory: Option<Bytes>,
+    /// Memory that is kept for services that go first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptMemory>,
+    /// How busy its cores are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<HostCpu>,
+}
+
+impl HostCpu {
+    /// Waiting for a core for less than this share of the time is no sign of too few of them: where
+    /// the kernel tells, busy cores alone do not make a machine full.
+    const PRESSURE: f64 = 20.0;
+
+    /// Whether another replica could only take from those that are there.
+    pub fn is_full(&self) -> bool {
+        self.busy >= 100.0 - self.reserve
+            && self
+                .pressure
+                .is_none_or(|waiting| waiting >= Self::PRESSURE)
+    }
+}
+
+/// Memory that is kept for a service that goes first: `free_memory` is without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptMemory {
+    /// The service.
+    pub service: String,
+    /// How much.
+    #[serde(serialize_with = "bytes_to_the_byte")]
+    pub memory: Bytes,
+}
+
+/// How busy the machine's cores are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostCpu {
+    /// Share of the time of all cores that was not idle, in percent.
+    pub busy: f64,
+    /// Share of the time of all cores that has to stay idle, in percent.
+    pub reserve: f64,
+    /// Share of the last ten seconds in which some process waited for a core, in percent
+    /// (`some avg10` of `/proc/pressure/cpu`); `None` where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
 }
 
 fn valid_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Policy, D::Error> {
@@ -205,11 +282,19 @@ fn finite<S: Serializer>(
 
 /// A size in the largest unit that divides it: a recording must not round, or its replay could
 /// count one replica more.
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn to_the_byte<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => bytes_to_the_byte(bytes, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature that serde calls"
 )]
-fn to_the_byte<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+fn bytes_to_the_byte<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
     let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
         .into_iter()
         .find(|(unit, _): &(u64, _)| bytes.0 > 0 && bytes.0.is_multiple_of(*unit))
@@ -257,8 +342,9 @@ mod tests {
             input.service_metrics.insert("jobs".into(), 0.1);
             input.history.record_change(input.now, -2);
             input.host = Some(Host {
-                free_memory: Bytes(838_860_801),
-                replica_memory: Bytes(200 << 20),
+                free_memory: Some(Bytes(838_860_801)),
+                replica_memory: Some(Bytes(200 << 20)),
+                ..Host::default()
             });
             input.paused = Some(Pause::Down);
             // The policy has a reader of its own, and tests of its own.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    policy::{Rate, Rules, Select},
+    policy::{Bounds, Rate, Rules, Select},
     units::Span,
 };
 
@@ -23,56 +23,97 @@ pub(super) struct Limited {
     pub(super) by: Option<Limit>,
 }
 
-/// Holds a wanted count against rates, bounds and the machine. A current count outside the bounds
-/// goes to the nearer bound at once, whatever is wanted.
-pub(super) fn limit(input: &Input, current: u32, wanted: u32) -> Limited {
-    let policy = &input.policy;
-    let (to, by) = if current < policy.min {
-        (policy.min, Some(Limit::Min))
-    } else if current > policy.max {
-        (policy.max, Some(Limit::Max))
-    } else {
-        let (floor, lower) = floor(input, current);
-        let (ceiling, upper) = ceiling(input, current);
-        if wanted > current && wanted > ceiling {
-            (ceiling, Some(upper))
-        } else if wanted < current && wanted < floor {
-            (floor, Some(lower))
-        } else {
-            (wanted, None)
+/// How far a count may go.
+pub(super) struct Room<'a> {
+    input: &'a Input,
+    current: u32,
+    bounds: Bounds,
+    /// Whether rates do not matter on the way up.
+    bursting: bool,
+}
+
+impl<'a> Room<'a> {
+    pub(super) fn new(input: &'a Input, current: u32, bounds: Bounds, bursting: bool) -> Self {
+        Self {
+            input,
+            current,
+            bounds,
+            bursting,
         }
-    };
-    match input.host.map(|host| host_ceiling(&host, current)) {
-        Some(held) if to > held => Limited {
-            to: held,
-            by: Some(Limit::Host),
-        },
-        _ => Limited { to, by },
     }
-}
 
-/// The largest count that the policy lets `current` go to at once, and what says so.
-pub(super) fn ceiling(input: &Input, current: u32) -> (u32, Limit) {
-    let policy = &input.policy;
-    match reachable(&policy.behavior.scale_up, Way::Up, input, current) {
-        Some(rate) if rate.max(current) < policy.max => (rate.max(current), Limit::ScaleUpPolicy),
-        _ => (policy.max, Limit::Max),
+    /// Holds a wanted count against rates, bounds and the machine. A current count outside the bounds
+    /// goes to the nearer bound at once, whatever is wanted. `without_cpu` is what is asked for by
+    /// other metrics than CPU.
+    pub(super) fn limit(&self, wanted: u32, without_cpu: u32) -> Limited {
+        let (current, bounds) = (self.current, self.bounds);
+        let inside = (bounds.min..=bounds.max).contains(&current);
+        let (to, by) = if current < bounds.min {
+            (bounds.min, Some(Limit::Min))
+        } else if current > bounds.max {
+            (bounds.max, Some(Limit::Max))
+        } else {
+            let (floor, lower) = self.floor();
+            let (ceiling, upper) = self.ceiling();
+            if wanted > current && wanted > ceiling {
+                (ceiling, Some(upper))
+            } else if wanted < current && wanted < floor {
+                (floor, Some(lower))
+            } else {
+                (wanted, None)
+            }
+        };
+        let Some(host) = &self.input.host else {
+            return Limited { to, by };
+        };
+        let mut held = host_ceiling(host, current);
+        // Where all cores are busy, one more replica only takes from those that are there.
+        if inside && host.cpu.is_some_and(|cpu| cpu.is_full()) {
+            held = held.min(without_cpu.max(current));
+        }
+        if to > held {
+            return Limited {
+                to: held,
+                by: Some(Limit::Host),
+            };
+        }
+        Limited { to, by }
     }
-}
 
-/// The smallest count that the policy lets `current` go to at once, and what says so.
-pub(super) fn floor(input: &Input, current: u32) -> (u32, Limit) {
-    let policy = &input.policy;
-    match reachable(&policy.behavior.scale_down, Way::Down, input, current) {
-        Some(rate) if rate.min(current) > policy.min => (rate.min(current), Limit::ScaleDownPolicy),
-        _ => (policy.min, Limit::Min),
+    /// The largest count that the policy lets the current one go to at once, and what says so.
+    pub(super) fn ceiling(&self) -> (u32, Limit) {
+        let max = (self.bounds.max, Limit::Max);
+        if self.bursting && self.input.policy.behavior.scale_up.select != Select::Disabled {
+            return max;
+        }
+        let rules = &self.input.policy.behavior.scale_up;
+        match reachable(rules, Way::Up, self.input, self.current) {
+            Some(rate) if rate.max(self.current) < self.bounds.max => {
+                (rate.max(self.current), Limit::ScaleUpPolicy)
+            }
+            _ => max,
+        }
+    }
+
+    /// The smallest count that the policy lets the current one go to at once, and what says so.
+    pub(super) fn floor(&self) -> (u32, Limit) {
+        let rules = &self.input.policy.behavior.scale_down;
+        match reachable(rules, Way::Down, self.input, self.current) {
+            Some(rate) if rate.min(self.current) > self.bounds.min => {
+                (rate.min(self.current), Limit::ScaleDownPolicy)
+            }
+            _ => (self.bounds.min, Limit::Min),
+        }
     }
 }
 
 /// The largest count that the machine holds, running ones included.
 pub(super) fn host_ceiling(host: &Host, current: u32) -> u32 {
     // A replica that takes nothing always fits.
-    let more = host.free_memory.0.checked_div(host.replica_memory.0);
+    let (Some(free), Some(each)) = (host.free_memory, host.replica_memory) else {
+        return u32::MAX;
+    };
+    let more = free.0.checked_div(each.0);
     more.map_or(u32::MAX, |more| {
         current.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
     })
@@ -179,11 +220,17 @@ mod tests {
     }
 
     fn up(policy: &Policy, current: u32, events: &[(u64, i32)]) -> (u32, Limit) {
-        ceiling(&input(policy, events), current)
+        room(&input(policy, events), current).ceiling()
     }
 
     fn down(policy: &Policy, current: u32, events: &[(u64, i32)]) -> (u32, Limit) {
-        floor(&input(policy, events), current)
+        room(&input(policy, events), current).floor()
+    }
+
+    fn room(input: &Input, current: u32) -> Room<'_> {
+        let policy = &input.policy;
+        let bounds = Bounds::at(input.now, policy.min, policy.max, &policy.schedule);
+        Room::new(input, current, bounds, false)
     }
 
     /// An input after changes made so many seconds ago.
@@ -245,8 +292,9 @@ mod tests {
     #[test]
     fn the_machine_holds_what_fits_into_its_free_memory() {
         let host = |free: u64, each: u64| Host {
-            free_memory: Bytes(free << 20),
-            replica_memory: Bytes(each << 20),
+            free_memory: Some(Bytes(free << 20)),
+            replica_memory: Some(Bytes(each << 20)),
+            ..Host::default()
         };
         assert_eq!(host_ceiling(&host(800, 200), 3), 7);
         assert_eq!(host_ceiling(&host(199, 200), 3), 3);

@@ -2,13 +2,15 @@
 
 use std::{cmp::Ordering, fmt};
 
-use crate::units::Short;
+use crate::units::{Short, Size};
 
 use super::{
-    Steps,
+    Kept, Steps,
     input::Pause,
-    proposal::{Judged, LeftOut, Proposal, Unit, Verdict},
+    limits,
+    proposal::{Absence, Judged, LeftOut, Proposal, Unit, Verdict},
     reason::{Limit, Reason},
+    samples, share,
 };
 
 /// A sentence that ends in what happens: `cpu 85% of 60% target: 3 → 5`.
@@ -49,24 +51,35 @@ fn paused(steps: &Steps<'_>) -> Option<&'static str> {
 
 /// The load did not matter, or could not be read.
 fn without_load(steps: &Steps<'_>) -> String {
-    let (current, policy) = (steps.current, &steps.input.policy);
-    if current < policy.min {
-        return format!("{current} is below the minimum of {}", policy.min);
+    let (current, bounds) = (steps.current, steps.bounds);
+    let of_schedule = |by_schedule| if by_schedule { " by schedule" } else { "" };
+    if current < bounds.min {
+        let by = of_schedule(bounds.min_by_schedule);
+        return format!("{current} is below the minimum of {}{by}", bounds.min);
     }
-    if current > policy.max {
-        return format!("{current} is above the maximum of {}", policy.max);
+    if current > bounds.max {
+        let by = of_schedule(bounds.max_by_schedule);
+        return format!("{current} is above the maximum of {}{by}", bounds.max);
     }
     let Some(judged) = steps.leading() else {
         return "the policy has no metric".into();
     };
     let Proposal {
-        metric, left_out, ..
+        metric,
+        left_out,
+        error,
+        ..
     } = &judged.proposal;
-    let names = if left_out.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", Names(left_out))
+    let names = match error {
+        Some(why) => format!(" ({why})"),
+        None if left_out.is_empty() => String::new(),
+        None => format!(" ({})", Names(left_out)),
     };
+    // Readings there are, but of replicas whose load says nothing yet.
+    let too_early = |one: &LeftOut| matches!(one.why, Absence::NotReady | Absence::Initializing);
+    if !left_out.is_empty() && left_out.iter().all(too_early) && steps.judged.len() == 1 {
+        return format!("{metric} says nothing yet: {}", Names(left_out));
+    }
     let read = |judged: &Judged| judged.proposal.desired.is_some();
     let effect = if steps.judged.iter().any(read) {
         ", and without it nothing is removed"
@@ -92,6 +105,11 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
                 format!("{load}, but {}", Names(left_out))
             }
             Reason::AtMin => format!("{load}, and {current} is the minimum"),
+            Reason::Schedule => format!("{load}, and {current} is the minimum by schedule"),
+            Reason::Throttled => {
+                let share = Short(judged.proposal.throttled.unwrap_or_default());
+                format!("{load}, but the CPU quota ran out for {share}% of the time")
+            }
             _ if judged.verdict == Verdict::Tolerance && judged.proposal.target.is_some() => {
                 format!("{load}, within tolerance")
             }
@@ -99,7 +117,10 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
             _ => load.to_string(),
         };
     }
-    let limits = limits(steps, wanted);
+    let limits = obstacles(steps, wanted);
+    if judged.verdict == Verdict::Fallback {
+        return format!("{load} and falls back to {wanted}{limits}");
+    }
     if limits.is_empty() && wanted == steps.limited.to {
         return load.to_string();
     }
@@ -107,10 +128,21 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
 }
 
 /// What came between the count that was wanted and the one that comes out.
-fn limits(steps: &Steps<'_>, wanted: u32) -> String {
+fn obstacles(steps: &Steps<'_>, wanted: u32) -> String {
     let mut clauses = Vec::new();
     let behavior = &steps.input.policy.behavior;
-    if let Some(stabilized) = steps.stabilized.filter(|one| one.to != wanted) {
+    match steps.kept {
+        Some(Kept::Burst) => clauses.push("nothing is removed in a burst".into()),
+        Some(Kept::OutOfMemory) => {
+            let who = samples::out_of_memory(steps.input).map_or("a replica", |one| &one.name);
+            clauses.push(format!("{who} ran out of memory a short while ago"));
+        }
+        None => {}
+    }
+    if let Some(stabilized) = steps
+        .stabilized
+        .filter(|one| steps.kept.is_none() && one.to != wanted)
+    {
         clauses.push(if wanted > steps.current {
             let (least, window) = (stabilized.lowest, behavior.scale_up.stabilization_window);
             format!("{least} was enough within the last {window}")
@@ -121,6 +153,12 @@ fn limits(steps: &Steps<'_>, wanted: u32) -> String {
     }
     let to = steps.limited.to;
     match steps.limited.by {
+        Some(Limit::Min) if steps.bounds.min_by_schedule => {
+            clauses.push(format!("the minimum by schedule is {to}"));
+        }
+        Some(Limit::Max) if steps.bounds.max_by_schedule => {
+            clauses.push(format!("the maximum by schedule is {to}"));
+        }
         Some(Limit::Min) => clauses.push(format!("the minimum is {to}")),
         Some(Limit::Max) => clauses.push(format!("the maximum is {to}")),
         Some(Limit::ScaleUpPolicy) if steps.is_disabled() => {
@@ -145,11 +183,36 @@ fn but(obstacles: &[String]) -> String {
     format!(", but {}", obstacles.join(" and "))
 }
 
+/// What of the machine is in the way, with the numbers that would have to be others.
 fn host(steps: &Steps<'_>) -> Option<String> {
-    (steps.limited.by == Some(Limit::Host)).then(|| match steps.limited.to - steps.current {
-        0 => "the host has memory for no more".into(),
-        more => format!("the host has memory for only {more} more"),
-    })
+    let host = steps.input.host.as_ref()?;
+    if steps.limited.by != Some(Limit::Host) {
+        return None;
+    }
+    let (current, to) = (steps.current, steps.limited.to);
+    if limits::host_ceiling(host, current) > to {
+        let cpu = host.cpu?;
+        let (busy, reserve) = (Short(cpu.busy), Short(cpu.reserve));
+        return Some(format!(
+            "the host's cores are {busy}% busy with {reserve}% to be kept free, so more of it would only share them"
+        ));
+    }
+    let room = match to - current {
+        0 => "no more".to_owned(),
+        more => format!("only {more} more"),
+    };
+    let (free, each) = (host.free_memory?, host.replica_memory?);
+    let kept = match host.kept.as_slice() {
+        [] => String::new(),
+        kept => {
+            let names: Vec<_> = kept.iter().map(|one| one.service.as_str()).collect();
+            format!(", {} kept for {}", Size(share::sum(kept)), names.join(", "))
+        }
+    };
+    let (free, each) = (Size(free), Size(each));
+    Some(format!(
+        "the host has memory for {room} ({free} free, {each} each{kept})"
+    ))
 }
 
 /// A metric beside what it is held against: `cpu 85% of 60% target`.
@@ -169,7 +232,10 @@ impl fmt::Display for Value<'_> {
         let proposal = self.0;
         let figure = |value| Figure(value, proposal.unit);
         let Some(value) = proposal.value else {
-            return f.write_str("cannot be read");
+            return match &proposal.error {
+                Some(why) => write!(f, "cannot be read ({why})"),
+                None => f.write_str("cannot be read"),
+            };
         };
         write!(f, "{}", figure(value))?;
         if proposal.unit == Unit::PerReplica {

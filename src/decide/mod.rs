@@ -8,8 +8,10 @@
 //! 1. a count outside the bounds goes to the bound;
 //! 2. each metric proposes a count ([`Proposal`]), the largest wins; a metric that cannot be read
 //!    forbids scaling down;
-//! 3. stabilization windows: up to the least, down to the most that was asked for in a while;
-//! 4. rate policies, then the bounds, then what the machine can hold;
+//! 3. stabilization windows: up to the least, down to the most that was asked for in a while; nothing
+//!    is removed during a burst, or shortly after a replica ran out of memory;
+//! 4. rate policies (not in a burst), then the bounds, the schedule's among them, then what the
+//!    machine can hold;
 //! 5. a count held by hand, or a pause, overrules all of it.
 //!
 //! ```
@@ -25,8 +27,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Select;
+use crate::policy::{Bounds, Select};
 
+mod burst;
+#[cfg(test)]
+mod circumstances;
 mod explain;
 #[cfg(test)]
 mod fixture;
@@ -34,23 +39,29 @@ mod history;
 mod input;
 mod limits;
 mod message;
+mod otherwise;
 #[cfg(test)]
 mod properties;
 mod proposal;
 mod reason;
 mod recommend;
+#[cfg(test)]
+mod replay;
 mod samples;
+mod share;
 mod stabilize;
 #[cfg(test)]
 mod tests;
 
 pub use explain::explain_text;
 pub use history::{History, Recommendation, ScaleEvent};
-pub use input::{Host, Input, Observed, ObservedState, Pause};
+pub use input::{Host, HostCpu, Input, KeptMemory, Observed, ObservedState, Pause, Unread};
 pub use proposal::{Absence, LeftOut, Proposal, Unit};
 pub use reason::{Limit, Reason};
+pub use share::{Wish, kept_from, sum as kept_sum, wish};
 
-use limits::Limited;
+use burst::Burst;
+use limits::{Limited, Room};
 use proposal::Judged;
 use recommend::Load;
 use stabilize::Stabilized;
@@ -75,6 +86,9 @@ pub struct Decision {
     pub stabilized: Option<u32>,
     /// What stopped the count short of that.
     pub limited_by: Option<Limit>,
+    /// Whether a burst lasts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub burst: bool,
     /// Why, in a word.
     pub reason: Reason,
     /// Why, in a sentence.
@@ -83,6 +97,9 @@ pub struct Decision {
     /// to remember, because it could not be read or the count was outside its bounds.
     #[serde(skip)]
     pub recommendation: Option<u32>,
+    /// Whether the load is so high right now that it is a burst, for [`History::burst`].
+    #[serde(skip)]
+    pub bursts: bool,
 }
 
 /// Decides how many replicas there should be.
@@ -98,6 +115,8 @@ pub fn decide(input: &Input) -> Decision {
         desired: steps.desired,
         stabilized: steps.stabilized.map(|one| one.to).filter(changed),
         limited_by: steps.limited.by.filter(|_| !steps.is_overruled()),
+        burst: steps.burst.is_some(),
+        bursts: steps.burst == Some(Burst::Begins),
         reason,
         message,
         recommendation,
@@ -109,10 +128,14 @@ pub fn decide(input: &Input) -> Decision {
 struct Steps<'a> {
     input: &'a Input,
     current: u32,
+    bounds: Bounds,
     judged: Vec<Judged>,
     load: Load,
+    burst: Option<Burst>,
     /// `None` when the load does not matter or cannot be read.
     stabilized: Option<Stabilized>,
+    /// What keeps replicas that stabilization would let go.
+    kept: Option<Kept>,
     limited: Limited,
     desired: u32,
 }
@@ -121,29 +144,57 @@ impl<'a> Steps<'a> {
     fn of(input: &'a Input) -> Self {
         let policy = &input.policy;
         let current = input.current_count();
+        let bounds = Bounds::at(input.now, policy.min, policy.max, &policy.schedule);
         let judged = recommend::judge(input, current);
         let load = recommend::combine(&judged, current);
+        let burst = match load {
+            Load::Wants { replicas, .. } => burst::of(input, current, replicas),
+            Load::Unavailable { .. } | Load::Unmeasured => None,
+        };
+        let mut kept = None;
         let stabilized = match load {
-            Load::Wants { replicas, .. } if (policy.min..=policy.max).contains(&current) => {
-                let (history, behavior) = (&input.history, &policy.behavior);
-                let now = input.now;
-                Some(stabilize::stabilize(
-                    history, behavior, now, current, replicas,
-                ))
+            Load::Wants { replicas, .. } if (bounds.min..=bounds.max).contains(&current) => {
+                let mut stabilized = if burst.is_some() {
+                    Stabilized::at_once(replicas)
+                } else {
+                    let (history, behavior) = (&input.history, &policy.behavior);
+                    stabilize::stabilize(history, behavior, input.now, current, replicas)
+                };
+                if stabilized.to < current {
+                    kept = Kept::of(input, burst);
+                }
+                if kept.is_some() {
+                    stabilized.to = current;
+                }
+                Some(stabilized)
             }
             _ => None,
         };
         let wanted = stabilized.map_or(current, |stabilized| stabilized.to);
-        let limited = limits::limit(input, current, wanted);
+        let others = policy.metrics.iter().zip(&judged);
+        let without_cpu = others
+            .filter(|(metric, _)| !metric.is_cpu())
+            .filter_map(|(_, judged)| judged.proposal.desired)
+            .max();
+        let limited = Room::new(input, current, bounds, burst.is_some())
+            .limit(wanted, without_cpu.unwrap_or(0));
         Self {
             input,
             current,
+            bounds,
             judged,
             load,
+            burst,
             stabilized,
+            kept,
             limited,
             desired: overrule(input, current, limited.to),
         }
+    }
+
+    /// How far the count may go.
+    fn room(&self) -> Room<'a> {
+        Room::new(self.input, self.current, self.bounds, self.burst.is_some())
     }
 
     /// What the load asks for.
@@ -175,6 +226,22 @@ impl<'a> Steps<'a> {
             _ => &behavior.scale_down,
         };
         rules.select == Select::Disabled
+    }
+}
+
+/// What keeps replicas although the load has asked for fewer all through its window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Burst,
+    OutOfMemory,
+}
+
+impl Kept {
+    fn of(input: &Input, burst: Option<Burst>) -> Option<Self> {
+        if burst.is_some() {
+            return Some(Self::Burst);
+        }
+        samples::out_of_memory(input).map(|_| Self::OutOfMemory)
     }
 }
 

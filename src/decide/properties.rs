@@ -9,7 +9,9 @@ use super::{
     *,
 };
 use crate::{
-    policy::{Aim, Behavior, CustomTarget, Metric, Policy, Rate, Rules, Tolerance},
+    policy::{
+        Aim, Behavior, CustomTarget, Fallback, Metric, Policy, Rate, Rules, Schedule, Tolerance,
+    },
     units::{Bytes, Moment, Span},
 };
 
@@ -44,6 +46,7 @@ fn rules() -> impl Strategy<Value = Rules> {
             stabilization_window,
             policies,
             select,
+            burst: None,
         },
     )
 }
@@ -80,18 +83,24 @@ fn replica() -> impl Strategy<Value = Observed> {
         prop::bool::weighted(0.85),
         0..120_u64,
         [sample(), sample(), sample()],
+        prop::option::weighted(0.2, 0.0..60.0_f64),
+        prop::option::weighted(0.05, 0..400_u64),
     )
-        .prop_map(|(state, ready, age, values)| Observed {
-            name: "web".into(),
-            state,
-            ready,
-            age: Span::seconds(age),
-            metrics: ["cpu", "memory", "qps"]
-                .into_iter()
-                .zip(values)
-                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-                .collect(),
-        })
+        .prop_map(
+            |(state, ready, age, values, throttled, out_of_memory)| Observed {
+                name: "web".into(),
+                state,
+                ready,
+                age: Span::seconds(age),
+                metrics: ["cpu", "memory", "qps"]
+                    .into_iter()
+                    .zip(values)
+                    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                    .collect(),
+                throttled,
+                out_of_memory: out_of_memory.map(Span::seconds),
+            },
+        )
 }
 
 fn history() -> impl Strategy<Value = History> {
@@ -111,30 +120,115 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 fn input_with(metrics: impl Strategy<Value = Vec<Metric>>) -> impl Strategy<Value = Input> {
-    let host = (0..2000_u64, 0..500_u64).prop_map(|(free, each)| Host {
-        free_memory: Bytes(free),
-        replica_memory: Bytes(each),
-    });
+    let cpu =
+        (50.0..100.0_f64, prop::option::of(0.0..50.0_f64)).prop_map(|(busy, pressure)| HostCpu {
+            busy,
+            reserve: 5.0,
+            pressure,
+        });
+    let host =
+        (0..2000_u64, 0..500_u64, prop::option::of(cpu)).prop_map(|(free, each, cpu)| Host {
+            free_memory: Some(Bytes(free)),
+            replica_memory: Some(Bytes(each)),
+            cpu,
+            ..Host::default()
+        });
     (
         policy(metrics),
         prop::collection::vec(replica(), 0..20),
         prop::option::of(0.0..300.0_f64),
         history(),
         prop::option::weighted(0.3, host),
+        circumstances(),
     )
-        .prop_map(|(policy, replicas, jobs, history, host)| Input {
-            replicas,
-            history,
-            host,
-            service_metrics: jobs
-                .map(|jobs| ("jobs".to_owned(), jobs))
-                .into_iter()
-                .collect(),
-            ..Input::new(Moment::from_unix(NOW), policy)
+        .prop_map(|(policy, replicas, jobs, history, host, around)| {
+            let mut input = Input {
+                replicas,
+                history,
+                host,
+                service_metrics: jobs
+                    .map(|jobs| ("jobs".to_owned(), jobs))
+                    .into_iter()
+                    .collect(),
+                ..Input::new(Moment::from_unix(NOW), policy)
+            };
+            let policy = &mut input.policy;
+            policy.behavior.scale_up.burst = around.burst;
+            // Within the policy's bounds, as validation has it.
+            policy.schedule = around.schedule;
+            for schedule in &mut policy.schedule {
+                schedule.min = schedule.min.map(|min| min.min(policy.max));
+                schedule.max = schedule.max.map(|max| max.max(policy.min));
+            }
+            if let Some(ago) = around.burst_ago {
+                input.history.burst = Some(input.now - Duration::from_secs(ago));
+            }
+            if let Some(failures) = around.failures {
+                let why = "connection refused".to_owned();
+                input.unread.insert("jobs".into(), Unread { why, failures });
+                input.service_metrics.clear();
+                for metric in &mut policy.metrics {
+                    if let Metric::Custom(custom) = metric {
+                        custom.fallback = around.fallback;
+                    }
+                }
+            }
+            input
         })
 }
 
-fn input() -> impl Strategy<Value = Input> {
+/// What else a decision may depend on.
+#[derive(Debug, Clone)]
+struct Circumstances {
+    burst: Option<crate::policy::Burst>,
+    burst_ago: Option<u64>,
+    schedule: Vec<Schedule>,
+    failures: Option<u32>,
+    fallback: Option<Fallback>,
+}
+
+fn circumstances() -> impl Strategy<Value = Circumstances> {
+    let burst =
+        (1..20_u64, 110.0..300.0_f64).prop_map(|(window, threshold)| crate::policy::Burst {
+            window: Span::seconds(window),
+            threshold: percent(threshold),
+        });
+    let cron = proptest::sample::select(vec!["0 12 * * *", "*/7 * * * *", "0 8 * * 1-5"]);
+    let bound = || prop::option::of(1..20_u32);
+    let schedule =
+        (cron, 1..30_000_u64, bound(), bound()).prop_map(|(cron, lasts, min, max)| Schedule {
+            cron: cron.parse().unwrap(),
+            lasts: Span::seconds(lasts),
+            min,
+            max,
+            timezone: "Europe/London".parse().unwrap(),
+        });
+    (
+        prop::option::weighted(0.3, burst),
+        prop::option::weighted(0.3, 0..200_u64),
+        prop::collection::vec(schedule, 0..3),
+        prop::option::weighted(0.3, 0..6_u32),
+        prop::option::of((1..20_u32).prop_map(|replicas| Fallback { replicas })),
+    )
+        .prop_map(
+            |(burst, burst_ago, schedule, failures, fallback)| Circumstances {
+                burst,
+                burst_ago,
+                schedule,
+                failures,
+                fallback,
+            },
+        )
+}
+
+/// The bounds that hold.
+fn bounds(input: &Input) -> (u32, u32) {
+    let policy = &input.policy;
+    let bounds = Bounds::at(input.now, policy.min, policy.max, &policy.schedule);
+    (bounds.min, bounds.max)
+}
+
+pub(super) fn input() -> impl Strategy<Value = Input> {
     input_with(prop::collection::vec(metric(), 0..4))
 }
 
@@ -152,7 +246,7 @@ proptest! {
     #[test]
     fn a_count_is_never_outside_its_bounds(input in input()) {
         let decision = decide(&input);
-        let (min, max) = (input.policy.min, input.policy.max);
+        let (min, max) = bounds(&input);
         prop_assert!(decision.desired <= max);
         // Only a machine without room may keep it below.
         let full = decision.limited_by == Some(Limit::Host);
@@ -162,7 +256,7 @@ proptest! {
     #[test]
     fn a_count_never_moves_against_what_is_asked_for(input in input()) {
         let decision = decide(&input);
-        let (min, max) = (input.policy.min, input.policy.max);
+        let (min, max) = bounds(&input);
         let asked = decision.proposals.iter().filter_map(|one| one.desired).max();
         let bounded = asked.unwrap_or(decision.current).clamp(min, max);
         if (min..=max).contains(&decision.current) {
@@ -211,9 +305,32 @@ proptest! {
     }
 
     #[test]
+    fn nothing_is_removed_in_a_burst_or_after_memory_ran_out(input in input()) {
+        let decision = decide(&input);
+        let (min, max) = bounds(&input);
+        let inside = (min..=max).contains(&decision.current);
+        let killed = samples::out_of_memory(&input).is_some();
+        if inside && (decision.burst || killed) {
+            prop_assert!(decision.desired >= decision.current);
+        }
+    }
+
+    #[test]
+    fn a_fallback_never_lowers(input in input()) {
+        let without = input.clone().with(|input| {
+            for metric in &mut input.policy.metrics {
+                if let Metric::Custom(custom) = metric {
+                    custom.fallback = None;
+                }
+            }
+        });
+        prop_assert!(decide(&input).desired >= decide(&without).desired);
+    }
+
+    #[test]
     fn a_disabled_direction_never_moves_within_the_bounds(input in input()) {
         let decision = decide(&input);
-        let (min, max) = (input.policy.min, input.policy.max);
+        let (min, max) = bounds(&input);
         if (min..=max).contains(&decision.current) {
             let behavior = &input.policy.behavior;
             if behavior.scale_up.select == Select::Disabled {
@@ -232,8 +349,12 @@ proptest! {
         prop_assert!(decision.message.contains(": "));
         prop_assert!(explain_text(&input, &decision).ends_with('\n'));
         let moved = decision.desired != decision.current;
-        let by_load = matches!(decision.reason, Reason::AboveTarget | Reason::BelowTarget);
-        let to_bound = matches!(decision.reason, Reason::AtMin | Reason::AtMax);
+        let by_load = matches!(
+            decision.reason,
+            Reason::AboveTarget | Reason::BelowTarget | Reason::Fallback
+        );
+        let to_bound =
+            matches!(decision.reason, Reason::AtMin | Reason::AtMax | Reason::Schedule);
         prop_assert!(if moved { by_load || to_bound } else { !by_load }, "{:#?}", decision);
     }
 }

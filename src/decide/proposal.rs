@@ -26,6 +26,13 @@ pub struct Proposal {
     /// What value and target count.
     #[serde(default, skip_serializing_if = "Unit::is_percent")]
     pub unit: Unit,
+    /// Why it cannot be read, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The share of time in which the CPU quota of the replicas ran out, in percent, where it keeps
+    /// them from being removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<f64>,
     /// Replicas that count, but whose sample was not used as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -102,8 +109,12 @@ pub(super) enum Verdict {
     Tolerance,
     /// It would ask for a change, were it not for the replicas left out.
     LeftOut,
+    /// It would ask for fewer, but the CPU quota runs out too often.
+    Throttled,
     /// It cannot be read.
     Unavailable,
+    /// It cannot be read, and its fallback asks for that many.
+    Fallback,
 }
 
 /// A metric's proposal and how it came about.
@@ -123,6 +134,8 @@ impl Proposal {
             above: None,
             below: None,
             unit,
+            error: None,
+            throttled: None,
             left_out: Vec::new(),
         }
     }

@@ -1,11 +1,11 @@
 //! Why a decision came out as it did, as a word for machines and a sentence for people.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Steps,
+    Kept, Steps,
     input::Pause,
     proposal::{Absence, Verdict},
     recommend::Load,
@@ -77,11 +77,21 @@ pub enum Reason {
     Held,
     /// The policy has no metric.
     NoMetrics,
+    /// A bound of the schedule.
+    Schedule,
+    /// A burst lasts, and while it does nothing is removed.
+    Burst,
+    /// A replica ran out of memory a short while ago: that is no time to remove one.
+    OutOfMemory,
+    /// The load asks for fewer, but the CPU quota of those there are runs out again and again.
+    Throttled,
+    /// A metric cannot be read for a while, and its fallback asks for more replicas.
+    Fallback,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::AboveTarget,
         Self::BelowTarget,
         Self::WithinTolerance,
@@ -98,6 +108,11 @@ impl Reason {
         Self::Paused,
         Self::Held,
         Self::NoMetrics,
+        Self::Schedule,
+        Self::Burst,
+        Self::OutOfMemory,
+        Self::Throttled,
+        Self::Fallback,
     ];
 
     /// The word for it in JSON, logs and metric labels.
@@ -119,7 +134,21 @@ impl Reason {
             Self::Paused => "paused",
             Self::Held => "held",
             Self::NoMetrics => "no_metrics",
+            Self::Schedule => "schedule",
+            Self::Burst => "burst",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Throttled => "throttled",
+            Self::Fallback => "fallback",
         }
+    }
+
+    /// Whether a count that stays for this reason is as everybody wants it. Any other stands in
+    /// somebody's way.
+    pub fn is_calm(self) -> bool {
+        matches!(
+            self,
+            Self::WithinTolerance | Self::AtMin | Self::StabilizingDown | Self::NoMetrics
+        )
     }
 
     pub(super) fn of(steps: &Steps<'_>) -> Self {
@@ -134,22 +163,27 @@ impl Reason {
         let Some(stabilized) = steps.stabilized else {
             return match (limited, steps.load) {
                 (Some(Limit::Host), _) if desired == current => Self::HostFull,
-                (Some(_), _) if current < steps.input.policy.min => Self::AtMin,
-                (Some(_), _) => Self::AtMax,
+                (Some(_), _) if current < steps.bounds.min => Self::at_min(steps),
+                (Some(_), _) => Self::at_max(steps),
                 (None, Load::Unmeasured) => Self::NoMetrics,
                 (None, Load::Unavailable { .. } | Load::Wants { .. }) => Self::MetricsUnavailable,
             };
         };
-        if desired != current {
-            return if desired > current {
-                Self::AboveTarget
-            } else {
-                Self::BelowTarget
-            };
+        let by = steps.leading().map(|judged| judged.verdict);
+        match desired.cmp(&current) {
+            Ordering::Greater if by == Some(Verdict::Fallback) => return Self::Fallback,
+            Ordering::Greater => return Self::AboveTarget,
+            Ordering::Less => return Self::BelowTarget,
+            Ordering::Equal => {}
         }
         let wanted = steps.wanted().unwrap_or(current);
         if wanted == current {
             return Self::of_an_unchanged_load(steps);
+        }
+        match steps.kept {
+            Some(Kept::Burst) => return Self::Burst,
+            Some(Kept::OutOfMemory) => return Self::OutOfMemory,
+            None => {}
         }
         if stabilized.to == current {
             return if wanted > current {
@@ -159,8 +193,8 @@ impl Reason {
             };
         }
         match limited {
-            Some(Limit::Min) => Self::AtMin,
-            Some(Limit::Max) | None => Self::AtMax,
+            Some(Limit::Min) => Self::at_min(steps),
+            Some(Limit::Max) | None => Self::at_max(steps),
             Some(Limit::Host) => Self::HostFull,
             Some(Limit::ScaleUpPolicy | Limit::ScaleDownPolicy) if steps.is_disabled() => {
                 Self::Disabled
@@ -183,9 +217,26 @@ impl Reason {
                 }
             }
             // 1% of a 60% target with 1 replica asks for 1: what keeps it is the minimum.
-            Verdict::Load if steps.current == steps.input.policy.min => Self::AtMin,
+            Verdict::Load if steps.current == steps.bounds.min => Self::at_min(steps),
             Verdict::Load | Verdict::Tolerance => Self::WithinTolerance,
-            Verdict::Unavailable => Self::MetricsUnavailable,
+            Verdict::Throttled => Self::Throttled,
+            Verdict::Unavailable | Verdict::Fallback => Self::MetricsUnavailable,
+        }
+    }
+
+    fn at_min(steps: &Steps<'_>) -> Self {
+        if steps.bounds.min_by_schedule {
+            Self::Schedule
+        } else {
+            Self::AtMin
+        }
+    }
+
+    fn at_max(steps: &Steps<'_>) -> Self {
+        if steps.bounds.max_by_schedule {
+            Self::Schedule
+        } else {
+            Self::AtMax
         }
     }
 }
@@ -209,6 +260,11 @@ impl fmt::Display for Reason {
             Self::Paused => "scaling is paused",
             Self::Held => "the count is held by hand",
             Self::NoMetrics => "the policy has no metric",
+            Self::Schedule => "a bound of the schedule",
+            Self::Burst => "a burst lasts",
+            Self::OutOfMemory => "a replica ran out of memory",
+            Self::Throttled => "the CPU quota runs out again and again",
+            Self::Fallback => "the fallback of a metric that cannot be read",
         })
     }
 }

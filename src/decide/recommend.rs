@@ -2,14 +2,15 @@
 //!
 //! The rules are those of the Kubernetes `HorizontalPodAutoscaler` v2 (`replica_calculator.go`:
 //! `GetResourceReplicas`, `calcPlainMetricReplicas`, `getUsageRatioReplicaCount`; and
-//! `computeReplicasForMetrics` in `horizontal.go`), plus plain thresholds.
+//! `computeReplicasForMetrics` in `horizontal.go`), plus plain thresholds, plus what a value alone does
+//! not tell: a CPU quota that runs out, and the fallback of a metric that cannot be read.
 
-use crate::policy::{Aim, CustomTarget, Metric, Tolerance};
+use crate::policy::{Aim, Custom, CustomTarget, Metric, Tolerance};
 
 use super::{
     input::{Input, ObservedState},
     proposal::{Judged, Proposal, Unit, Verdict},
-    samples::{Readiness, Samples, plausible},
+    samples::{self, Readiness, Samples, plausible},
 };
 
 /// What all metrics ask for together.
@@ -26,7 +27,59 @@ pub(super) enum Load {
 /// What each metric of the policy asks for, in the policy's order.
 pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
     let metrics = input.policy.metrics.iter();
-    metrics.map(|metric| one(input, metric, current)).collect()
+    metrics
+        .map(|metric| {
+            let judged = with_the_reason(input, one(input, metric, current));
+            match metric {
+                Metric::Cpu(_) => unless_throttled(input, judged, current),
+                Metric::Memory(_) | Metric::Requests(_) | Metric::InFlight(_) => judged,
+                Metric::Custom(custom) => or_fallback(input, custom, judged, current),
+            }
+        })
+        .collect()
+}
+
+/// Replicas whose quota runs out for this share of the time are not too many, whatever their mean
+/// says: they are busy in bursts.
+const SHORT_OF_CPU: f64 = 25.0;
+
+fn unless_throttled(input: &Input, mut judged: Judged, current: u32) -> Judged {
+    let fewer = judged
+        .proposal
+        .desired
+        .is_some_and(|desired| desired < current);
+    if let Some(share) = samples::throttled(input).filter(|share| *share >= SHORT_OF_CPU)
+        && fewer
+    {
+        judged.proposal.throttled = Some(share);
+        return judged.proposal.judged(current, Verdict::Throttled);
+    }
+    judged
+}
+
+/// Says why it cannot be read.
+fn with_the_reason(input: &Input, mut judged: Judged) -> Judged {
+    if judged.verdict == Verdict::Unavailable {
+        let unread = input.unread.get(&judged.proposal.metric);
+        judged.proposal.error = unread.map(|unread| unread.why.clone());
+    }
+    judged
+}
+
+/// A metric that could not be read for a while may ask for more replicas, never for fewer.
+fn or_fallback(input: &Input, custom: &Custom, judged: Judged, current: u32) -> Judged {
+    if judged.verdict != Verdict::Unavailable {
+        return judged;
+    }
+    let Some(unread) = input.unread.get(&custom.name) else {
+        return judged;
+    };
+    match custom.fallback {
+        Some(fallback) if unread.failures >= custom.failures && fallback.replicas > current => {
+            judged.proposal.judged(fallback.replicas, Verdict::Fallback)
+        }
+        _ => judged,
+    }
 }
 
 /// The largest proposal wins, the first of equals. A metric that cannot be read could have asked
@@ -74,6 +127,9 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
                 rule.judge(metric.name(), shares(), current)
             }
         },
+        Metric::Requests(traffic) | Metric::InFlight(traffic) => {
+            average(input, metric.name(), traffic.target, current)
+        }
         Metric::Custom(custom) => match custom.target {
             CustomTarget::PerReplica(target) => {
                 let samples = Samples::gather(input, &custom.name, Readiness::Ignored);
@@ -221,7 +277,8 @@ impl Thresholds {
 
     fn desired(&self, samples: &Samples, mean: f64, current: u32) -> (u32, Verdict) {
         if mean > self.above {
-            let set = samples.used + samples.missing + samples.set_aside;
+            // Those that are wanted and not there yet will take their share as well.
+            let set = (samples.used + samples.missing + samples.set_aside).max(current);
             if samples.sum / f64::from(set) > self.above {
                 return (current.saturating_add(self.step), Verdict::Load);
             }
@@ -253,5 +310,8 @@ fn within(tolerance: Tolerance, ratio: f64) -> bool {
 }
 
 fn replicas_for(load: f64) -> u32 {
+    if load.is_infinite() {
+        return u32::MAX;
+    }
     (load - NOISE * load.max(1.0)).ceil() as u32
 }

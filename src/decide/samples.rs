@@ -1,5 +1,9 @@
 //! Which replicas' samples of a metric can be used, and why the others cannot.
 
+use std::time::Duration;
+
+use crate::units::Span;
+
 use super::{
     input::{Input, Observed, ObservedState},
     proposal::{Absence, LeftOut},
@@ -71,6 +75,10 @@ fn usable(
         _ => {}
     }
     let value = replica.metrics.get(name).copied().and_then(plausible);
+    // What it has used since its restart says nothing: it ran against its limit.
+    if name == "memory" && replica.out_of_memory.is_some_and(|ago| ago.0 < FULL_AFTER) {
+        return Ok(value.unwrap_or_default().max(100.0));
+    }
     let value = value.ok_or(Absence::NoSample)?;
     if readiness == Readiness::Matters {
         if !replica.ready {
@@ -81,6 +89,29 @@ fn usable(
         }
     }
     Ok(value)
+}
+
+/// For so long after it ran out of memory a replica counts as at its limit.
+const FULL_AFTER: Duration = Duration::from_secs(60);
+
+/// A replica that ran out of memory within the window of scaling down, or the last minute if that is
+/// longer, whether it runs again or not.
+pub(super) fn out_of_memory(input: &Input) -> Option<&Observed> {
+    let window = input.policy.behavior.scale_down.stabilization_window.0;
+    let recent = |ago: Span| ago.0 < window.max(FULL_AFTER);
+    input
+        .replicas
+        .iter()
+        .find(|replica| replica.out_of_memory.is_some_and(recent))
+}
+
+/// The mean share of time in which the CPU quota of the replicas ran out, in percent.
+pub(super) fn throttled(input: &Input) -> Option<f64> {
+    let shares: Vec<f64> = input
+        .counted()
+        .filter_map(|replica| replica.throttled.and_then(plausible))
+        .collect();
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
 }
 
 /// No load is negative, infinite or no number at all.

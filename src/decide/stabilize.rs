@@ -20,6 +20,17 @@ pub(super) struct Stabilized {
     pub(super) highest: u32,
 }
 
+impl Stabilized {
+    /// Without a window.
+    pub(super) fn at_once(recommended: u32) -> Self {
+        Self {
+            to: recommended,
+            lowest: recommended,
+            highest: recommended,
+        }
+    }
+}
+
 /// Raises `current` to what was asked for all through the up window, and lowers it to the most that
 /// was asked for within the down window.
 pub(super) fn stabilize(

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Checks what a decision comes to: count, reason and sentence.
-fn is(input: &Input, desired: u32, reason: &str, message: &str) {
+pub(super) fn is(input: &Input, desired: u32, reason: &str, message: &str) {
     let decision = decide(input);
     assert_eq!(
         (
@@ -20,10 +20,11 @@ fn is(input: &Input, desired: u32, reason: &str, message: &str) {
 }
 
 /// A machine with so many MiB free, and replicas of so many.
-fn host(free: u64, each: u64) -> Host {
+pub(super) fn host(free: u64, each: u64) -> Host {
     Host {
-        free_memory: Bytes(free << 20),
-        replica_memory: Bytes(each << 20),
+        free_memory: Some(Bytes(free << 20)),
+        replica_memory: Some(Bytes(each << 20)),
+        ..Host::default()
     }
 }
 
@@ -225,6 +226,18 @@ fn what_cannot_be_read_scales_nothing_down() {
         "metrics_unavailable",
         "cpu cannot be read (web-1 has no sample, web-2 has no sample): staying at 2",
     );
+    // Just started: the readings are there, and say nothing yet.
+    let young = |input: &mut Input| {
+        for replica in &mut input.replicas {
+            replica.age = Span::seconds(3);
+        }
+    };
+    is(
+        &web(&[90.0; 2]).with(young),
+        2,
+        "metrics_unavailable",
+        "cpu says nothing yet: web-1 is still within its initialization period, web-2 is still within its initialization period: staying at 2",
+    );
     let jobs = custom("jobs", CustomTarget::Average(100.0));
     let both = |input: &mut Input| input.policy.metrics.push(jobs);
     let input = web(&[10.0; 3]).with(both);
@@ -298,13 +311,13 @@ fn the_host_refuses_what_it_cannot_hold_and_never_takes_away() {
         &web(&[180.0; 3]).with(|input| input.host = Some(host(450, 200))),
         5,
         "above_target",
-        "cpu 180% of 60% target asks for 9, but the host has memory for only 2 more: 3 → 5",
+        "cpu 180% of 60% target asks for 9, but the host has memory for only 2 more (450MiB free, 200MiB each): 3 → 5",
     );
     is(
         &web(&[85.0; 3]).with(|input| input.host = Some(host(100, 200))),
         3,
         "host_full",
-        "cpu 85% of 60% target asks for 5, but the host has memory for no more: staying at 3",
+        "cpu 85% of 60% target asks for 5, but the host has memory for no more (100MiB free, 200MiB each): staying at 3",
     );
     let short = |input: &mut Input| {
         input.host = Some(host(100, 200));
@@ -314,7 +327,7 @@ fn the_host_refuses_what_it_cannot_hold_and_never_takes_away() {
         &web(&[85.0]).with(short),
         1,
         "host_full",
-        "1 is below the minimum of 2, but the host has memory for no more: staying at 1",
+        "1 is below the minimum of 2, but the host has memory for no more (100MiB free, 200MiB each): staying at 1",
     );
     let full = web(&[60.0; 3]).with(|input| input.host = Some(host(0, 200)));
     assert_eq!(decide(&full).limited_by, None);

@@ -1,11 +1,11 @@
 //! What the tool asks of a container engine. `docker` answers over the Engine API.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 
 use futures_util::Stream;
 
 use crate::{
-    project::{ContainerId, Health, Replica},
+    project::{ContainerId, Health, Replica, template::Template},
     units::Moment,
     usage::Reading,
 };
@@ -14,7 +14,10 @@ pub mod docker;
 
 /// A container engine. Every call has a deadline of its own; none retries.
 pub trait Engine: Send + Sync + 'static {
-    /// The engine's version and the machine it runs on.
+    /// Whether it answers, and in words that are spoken here. Whoever has asked need not ask again.
+    fn reach(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The engine's version and the machine it runs on, as they are now.
     fn info(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
 
     /// Every container with the project's label, replicas or not (see [`Replica::is_replica`]), in
@@ -32,6 +35,24 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         source: &ContainerId,
         new: &NewReplica,
+    ) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
+
+    /// What is to be remembered of a container, to make another one like it when none is left. An
+    /// unchanged container gives what was remembered `before`.
+    fn remember(
+        &self,
+        id: &ContainerId,
+        before: Option<&Template>,
+    ) -> impl Future<Output = Result<Template, EngineError>> + Send;
+
+    /// Makes a container of what is remembered, with the compose file's values for its environment;
+    /// does not start it. Fails with [`EngineError::Outdated`] when something that it was made of is
+    /// gone or another one by now.
+    fn make_remembered(
+        &self,
+        template: &Template,
+        new: &NewReplica,
+        environment: &BTreeMap<String, Option<String>>,
     ) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
 
     /// Starts a container; starting a running one is no error.
@@ -129,6 +150,8 @@ pub struct Exec {
     pub privileged: bool,
     /// Longest time it may take; a default when `None`.
     pub deadline: Option<Duration>,
+    /// What is kept of each of its streams, in bytes; a default when `None`.
+    pub keep: Option<usize>,
 }
 
 /// What a command printed and how it ended.
@@ -253,11 +276,25 @@ pub enum EngineError {
     },
     /// The image's name means another image now.
     #[error(
-        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d`"
+        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d --no-deps` for the service"
     )]
     ImageMoved {
         /// The image's name.
         image: String,
+    },
+    /// What is remembered of a replica does not hold any more.
+    #[error("what is remembered of its replicas cannot be used: {why}")]
+    Outdated {
+        /// What has changed.
+        why: String,
+    },
+    /// A resource of the machine has run out.
+    #[error("{what}; {fix}")]
+    Exhausted {
+        /// What there is no more of.
+        what: String,
+        /// What to do about it.
+        fix: String,
     },
     /// The engine refused.
     #[error("{doing}: {message} (HTTP {status})")]
@@ -291,5 +328,18 @@ impl EngineError {
     /// Whether the engine itself is away, so that every other call would fail too.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Forbidden { .. })
+    }
+
+    /// Whether it may have done what it was asked all the same: only its answer is missing.
+    pub fn is_doubtful(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Nonsense { .. }
+        )
+    }
+
+    /// Whether it takes requests and does not answer them.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::TimedOut { .. })
     }
 }

@@ -96,6 +96,8 @@ pub struct Standing<'a> {
     pub ready: bool,
     /// Whether something lives inside of it, so that it must stay.
     pub needed: bool,
+    /// Requests under way in it, where that is known.
+    pub in_flight: Option<f64>,
 }
 
 /// Why a plan could not be made.
@@ -103,7 +105,7 @@ pub struct Standing<'a> {
 pub enum PlanError {
     /// There is nothing to make a replica like.
     #[error(
-        "{service} has no container to make another one like; run `docker compose up -d {service}` first"
+        "{service} has no container to make another one like; run `docker compose up -d --no-deps {service}` first"
     )]
     NothingToClone {
         /// The service.
@@ -111,12 +113,21 @@ pub enum PlanError {
     },
     /// The only container's name does not end in its number.
     #[error(
-        "{name} does not have a name that compose gives to a replica; remove `container_name` and run `docker compose up -d`"
+        "{name} does not have a name that compose gives to a replica; remove `container_name` and run `docker compose up -d --no-deps {service}`"
     )]
     ForeignName {
+        /// The service.
+        service: String,
         /// The container's name.
         name: String,
     },
+}
+
+/// What to type so that compose makes the replicas of a service anew where they are not as the file
+/// says: without the services that it depends on, and with a count, because compose would go back to
+/// that of the file.
+pub fn anew(service: &str, count: u32) -> String {
+    format!("docker compose up -d --no-deps --scale {service}={count} {service}")
 }
 
 /// The steps from `standings` (all containers of the service that exist) to `desired` replicas.
@@ -132,6 +143,7 @@ pub fn plan(
     let counting = standings
         .iter()
         .filter(|s| !s.draining && s.replica.state.counts())
+        .filter(|s| !s.replica.is_being_recreated())
         .count() as u32;
     let from = counting + pending.len() as u32;
     let mut steps = Vec::new();
@@ -169,6 +181,7 @@ pub fn plan(
             let name = like
                 .sibling_name(number)
                 .ok_or_else(|| PlanError::ForeignName {
+                    service: service.to_owned(),
                     name: like.name.clone(),
                 })?;
             steps.push(Step::Create {
@@ -218,6 +231,7 @@ pub(crate) mod tests {
                 std::net::Ipv4Addr::new(172, 18, 0, number as u8 + 1).into(),
             )]
             .into(),
+            published: [].into(),
             config_hash: "h1".into(),
             image: "web:latest".into(),
             image_id: "sha256:1".into(),
@@ -245,6 +259,7 @@ pub(crate) mod tests {
             draining: false,
             ready: true,
             needed: false,
+            in_flight: None,
         }
     }
 
@@ -288,7 +303,7 @@ pub(crate) mod tests {
         let error = plan("web", &[], &[], 0, 1).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "web has no container to make another one like; run `docker compose up -d web` first"
+            "web has no container to make another one like; run `docker compose up -d --no-deps web` first"
         );
     }
 

@@ -15,6 +15,8 @@ pub enum Because {
     Obsolete,
     /// It cannot serve.
     Unhealthy,
+    /// It has the fewest requests in flight.
+    Idlest,
     /// It came last.
     Newest,
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Because {
         f.write_str(match self {
             Self::Obsolete => "obsolete",
             Self::Unhealthy => "unhealthy",
+            Self::Idlest => "with the fewest requests in flight",
             Self::Newest => "the newest",
         })
     }
@@ -34,8 +37,8 @@ fn current_config<'a>(standings: &[Standing<'a>]) -> Option<(&'a str, &'a str)> 
     standings
         .iter()
         .map(|s| s.replica)
-        .filter(|r| !r.is_being_recreated())
-        .max_by_key(|r| (r.created, r.number))
+        // What an unfinished recreate has left counts only where there is nothing else.
+        .max_by_key(|r| (!r.is_being_recreated(), r.created, r.number))
         .map(|r| (r.config_hash.as_str(), r.image_id.as_str()))
 }
 
@@ -49,10 +52,11 @@ pub fn template<'a>(standings: &[Standing<'a>]) -> Option<&'a Replica> {
     let current = current_config(standings);
     standings
         .iter()
-        .filter(|s| !s.replica.is_being_recreated() && s.replica.state != State::Removing)
+        .filter(|s| s.replica.state != State::Removing)
         .filter(|s| !is_obsolete(s.replica, current))
         .min_by_key(|s| {
             (
+                s.replica.is_being_recreated(),
                 s.replica.state != State::Running,
                 !s.ready,
                 s.replica.number,
@@ -88,13 +92,15 @@ pub fn startable<'a>(standings: &[Standing<'a>]) -> Vec<&'a Replica> {
     stopped
 }
 
-/// Replicas that count, in the order in which they leave: obsolete, unhealthy, newest. One that
+/// Replicas that count, in the order in which they leave: obsolete, unhealthy, with the fewest requests
+/// in flight where that is known and makes a difference of one request, newest. One that
 /// another container lives inside of is not among them.
 pub fn victims<'a>(standings: &[Standing<'a>]) -> Vec<(&'a Replica, Because)> {
     let current = current_config(standings);
     let mut leaving: Vec<_> = standings
         .iter()
         .filter(|s| !s.draining && !s.needed && s.replica.state.counts())
+        .filter(|s| !s.replica.is_being_recreated())
         .map(|s| {
             let because = if is_obsolete(s.replica, current) {
                 Because::Obsolete
@@ -103,11 +109,31 @@ pub fn victims<'a>(standings: &[Standing<'a>]) -> Vec<(&'a Replica, Because)> {
             } else {
                 Because::Newest
             };
-            (s.replica, because)
+            (s, because)
         })
         .collect();
-    leaving.sort_by_key(|(replica, because)| (*because, Reverse(replica.number)));
+    // One that is new has had no time to get any.
+    let busy = |standing: &Standing<'_>| standing.in_flight.map_or(0, |known| known.round() as u64);
+    // Two with one number exist: whoever was made last is the newest.
+    leaving.sort_by_key(|(s, because)| {
+        let replica = s.replica;
+        (
+            *because,
+            busy(s),
+            Reverse((replica.number, replica.created)),
+        )
+    });
+    let newest = leaving
+        .iter()
+        .filter(|(_, because)| *because == Because::Newest);
+    let most = newest.map(|(s, _)| busy(s)).max().unwrap_or(0);
     leaving
+        .into_iter()
+        .map(|(s, because)| {
+            let idlest = because == Because::Newest && busy(s) < most;
+            (s.replica, if idlest { Because::Idlest } else { because })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -139,6 +165,28 @@ mod tests {
     }
 
     #[test]
+    fn among_equals_the_one_with_the_fewest_requests_leaves_first() {
+        let replicas = [replica(1), replica(2), replica(3), replica(4)];
+        let mut standings: Vec<_> = replicas.iter().map(standing).collect();
+        for (standing, known) in standings.iter_mut().zip([3.2, 0.4, 0.1, 3.4]) {
+            standing.in_flight = Some(known);
+        }
+        let order: Vec<_> = victims(&standings)
+            .into_iter()
+            .map(|(r, why)| (r.number, why))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                (3, Because::Idlest),
+                (2, Because::Idlest),
+                (4, Because::Newest),
+                (1, Because::Newest)
+            ]
+        );
+    }
+
+    #[test]
     fn a_replica_that_others_live_in_never_leaves() {
         let replicas = [replica(1), replica(2)];
         let mut standings: Vec<_> = replicas.iter().map(standing).collect();
@@ -152,11 +200,16 @@ mod tests {
         let mut replicas = [replica(1), replica(2), replica(3), replica(4)];
         replicas[0].state = State::Exited;
         replicas[3].name = "0123456789ab_shop-web-4".into();
+        replicas[3].state = State::Created;
         let mut standings: Vec<_> = replicas.iter().map(standing).collect();
         standings[1].ready = false;
         assert_eq!(template(&standings).map(|r| r.number), Some(3));
         assert_eq!(template(&standings[..1]).map(|r| r.number), Some(1));
-        assert_eq!(template(&standings[3..]), None);
+        assert_eq!(
+            template(&standings[3..]).and_then(|r| r.sibling_name(5)),
+            Some("shop-web-5".into()),
+            "what is left of a recreate, where there is nothing else"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What makes a second replica impossible, each with the fix to type.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
         found.push((
             format!("container_name `{container}` can belong to one container only"),
             format!(
-                "remove `container_name` from {name} and run `docker compose up -d {name}`; other services still reach it as `{name}`"
+                "remove `container_name` from {name} and run `docker compose up -d --no-deps {name}`; other services still reach it as `{name}`"
             ),
         ));
     }
@@ -137,6 +137,52 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
         .collect()
 }
 
+/// How many replicas the host ports that a service publishes are enough for; `None` where nothing
+/// bounds them.
+pub fn room(service: &Service) -> Option<u32> {
+    let mut pools: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
+    for port in &service.ports {
+        let range = port.published.as_deref().filter(|p| p.contains('-'));
+        if let Some(range) = range {
+            let ip = match port.host_ip.as_deref() {
+                None | Some("" | "0.0.0.0" | "::") => "",
+                Some(ip) => ip,
+            };
+            *pools.entry((ip, &port.protocol, range)).or_default() += 1;
+        }
+    }
+    pools
+        .into_iter()
+        .filter_map(|((.., range), users)| {
+            let (first, last) = range.split_once('-')?;
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            // Two ports of a container that publish one range take two of it.
+            Some((last.checked_sub(first)? + 1) / users)
+        })
+        .min()
+}
+
+/// Why a service cannot have so many replicas, where it may have some.
+pub fn too_many(service: &Service, count: u32) -> Option<Refusal> {
+    let room = room(service).filter(|room| *room < count)?;
+    let ranges: Vec<_> = service
+        .ports
+        .iter()
+        .filter_map(|port| port.published.as_deref().filter(|p| p.contains('-')))
+        .collect();
+    let name = &service.name;
+    Some(Refusal {
+        service: name.clone(),
+        what: format!(
+            "its host ports {} are enough for {room} replicas, not for {count}",
+            ranges.join(", ")
+        ),
+        fix: format!(
+            "publish a range that is wide enough and run `docker compose up -d --no-deps {name}`, or let nginx publish the port and give {name} `expose` instead of `ports`"
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::tests::replica, *};
@@ -167,10 +213,8 @@ mod tests {
         let mut service = web();
         service.container_name = Some("site".into());
         service.ports.push(Port {
-            target: 80,
             published: Some("8080".into()),
-            host_ip: None,
-            protocol: "tcp".into(),
+            ..Port::tcp(80)
         });
         service.networks.insert(
             "front".into(),
@@ -184,7 +228,7 @@ mod tests {
         assert_eq!(
             reasons(&service, &[]),
             [
-                "web: container_name `site` can belong to one container only; remove `container_name` from web and run `docker compose up -d web`; other services still reach it as `web`",
+                "web: container_name `site` can belong to one container only; remove `container_name` from web and run `docker compose up -d --no-deps web`; other services still reach it as `web`",
                 "web: host port 8080:80 can be bound by one replica only; publish that port on the nginx service and give web `expose: [\"80\"]` instead of `ports`",
                 "web: its static address on network front can belong to one replica only; remove `ipv4_address`/`ipv6_address`; other services reach it as `web`",
                 "web: its `mac_address` can belong to one replica only; remove `mac_address`",
@@ -198,13 +242,39 @@ mod tests {
         let mut service = web();
         for published in [None, Some("8000-8010".to_owned())] {
             service.ports.push(Port {
-                target: 80,
                 published,
-                host_ip: None,
-                protocol: "tcp".into(),
+                ..Port::tcp(80)
             });
         }
         assert_eq!(reasons(&service, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_range_of_ports_is_enough_for_as_many_replicas_as_it_has_ports() {
+        let with = |ports: &[(&str, u16, &str)]| {
+            let mut service = web();
+            service.ports = ports
+                .iter()
+                .map(|(published, target, protocol)| Port {
+                    published: Some((*published).to_owned()),
+                    protocol: (*protocol).to_owned(),
+                    ..Port::tcp(*target)
+                })
+                .collect();
+            service
+        };
+        assert_eq!(room(&web()), None);
+        assert_eq!(room(&with(&[("8000-8003", 80, "tcp")])), Some(4));
+        let shared = with(&[("8000-8003", 80, "tcp"), ("8000-8003", 81, "tcp")]);
+        assert_eq!(room(&shared), Some(2));
+        let apart = with(&[("8000-8003", 80, "tcp"), ("8000-8003", 53, "udp")]);
+        assert_eq!(room(&apart), Some(4));
+        let narrow = with(&[("8000-8009", 80, "tcp"), ("9000-9002", 81, "tcp")]);
+        assert_eq!(too_many(&narrow, 3), None);
+        assert_eq!(
+            too_many(&narrow, 4).unwrap().what,
+            "its host ports 8000-8009, 9000-9002 are enough for 3 replicas, not for 4"
+        );
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! How a service wants to be scaled. A [`Policy`] that exists is valid: [`validate`] is the only way
 //! in from what a user wrote.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use crate::units::{Percent, Span};
+use crate::units::{Bytes, Percent, Span};
 
+mod custom;
+mod schedule;
+mod traffic;
 pub mod validate;
 
+pub use custom::{Command, Custom, CustomTarget, Fallback, Http, Pick, Prometheus, Source};
+pub use schedule::{Bounds, Cron, Schedule, Zone};
+pub use traffic::{Logs, Traffic};
 pub use validate::{Problem, SERVICE_KEYS, for_compose, policy, settings};
 
 /// The policy of one service, with every default filled in. Serialises to the form of
@@ -25,6 +31,10 @@ pub struct Policy {
     pub port: Option<u16>,
     /// What load is read from. The largest proposal wins. Empty: only the bounds are kept.
     pub metrics: Vec<Metric>,
+    /// Of two services that want the last room of the machine the one with the higher number gets it.
+    pub priority: i32,
+    /// Further bounds by the clock.
+    pub schedule: Vec<Schedule>,
     /// How far from its target a metric may be without a change.
     pub tolerance: Tolerance,
     /// A replica younger than this does not push CPU up.
@@ -43,6 +53,14 @@ pub struct Policy {
     pub balance: Balance,
 }
 
+impl Policy {
+    /// Whether load is read from nginx's log.
+    pub fn reads_the_log(&self) -> bool {
+        let mut metrics = self.metrics.iter();
+        metrics.any(|metric| metric.traffic_window().is_some())
+    }
+}
+
 /// One source of load and what is wanted of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,6 +69,10 @@ pub enum Metric {
     Cpu(Aim),
     /// Working set over the memory limit.
     Memory(Aim),
+    /// Requests per second, from nginx.
+    Requests(Traffic),
+    /// Requests under way at once, from nginx.
+    InFlight(Traffic),
     /// A number from outside.
     Custom(Custom),
 }
@@ -61,8 +83,23 @@ impl Metric {
         match self {
             Self::Cpu(_) => "cpu",
             Self::Memory(_) => "memory",
+            Self::Requests(_) => "requests",
+            Self::InFlight(_) => "in_flight",
             Self::Custom(custom) => &custom.name,
         }
+    }
+
+    /// Over how long it is read from nginx's log; `None` for one that comes from elsewhere.
+    pub fn traffic_window(&self) -> Option<Span> {
+        match self {
+            Self::Requests(traffic) | Self::InFlight(traffic) => Some(traffic.window),
+            Self::Cpu(_) | Self::Memory(_) | Self::Custom(_) => None,
+        }
+    }
+
+    /// Whether it is the CPU's load.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu(_))
     }
 }
 
@@ -95,30 +132,6 @@ fn exact<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::Er
     serializer.collect_str(&format_args!("{}%", percent.get()))
 }
 
-/// A metric that is not read off the replicas by this tool itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Custom {
-    /// The key of its value in `service_metrics` or in each replica's `metrics`.
-    pub name: String,
-    /// What its value is held against.
-    #[serde(flatten)]
-    pub target: CustomTarget,
-}
-
-/// How a custom value becomes a number of replicas.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub enum CustomTarget {
-    /// The service's value shared over its replicas.
-    #[serde(rename = "average_target")]
-    Average(f64),
-    /// The ratio of the service's value to this, times the ready replicas.
-    #[serde(rename = "service_target")]
-    Service(f64),
-    /// The mean of the values that the replicas report.
-    #[serde(rename = "per_replica_target")]
-    PerReplica(f64),
-}
-
 /// Relative distance from the target that is left alone: 0.1 is ten percent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Tolerance {
@@ -146,6 +159,27 @@ pub struct Rules {
     pub policies: Vec<Rate>,
     /// Which of several policies counts.
     pub select: Select,
+    /// Up only: what counts as a burst, which neither the window nor the policies slow down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+}
+
+/// A sudden load, as Knative's autoscaler sees it in its panic mode.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Burst {
+    /// Over this long the load is averaged; the burst is over after ten times that without another.
+    pub window: Span,
+    /// It is one when the load asks for this share of the replicas there are, starting ones included.
+    #[serde(serialize_with = "exact")]
+    pub threshold: Percent,
+}
+
+impl Burst {
+    /// How long it lasts after the load was last as high: Knative's panic window is by default a
+    /// tenth of its stable window.
+    pub fn lasts(&self) -> Duration {
+        self.window.0.saturating_mul(10)
+    }
 }
 
 /// How much may change within a span of time.
@@ -226,6 +260,68 @@ pub struct Settings {
     pub interval: Span,
     /// Where nginx is and how it is told.
     pub nginx: Nginx,
+    /// What of the machine replicas may not take.
+    pub host: Host,
+}
+
+/// What of the machine replicas may not take. `None` does not look.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Host {
+    /// No replica is added that would eat into this.
+    #[serde(serialize_with = "or_none")]
+    pub reserve_memory: Option<Reserve>,
+    /// With less than this share of the machine's CPU idle, no replica is added for its CPU load.
+    #[serde(serialize_with = "or_none")]
+    pub reserve_cpu: Option<Percent>,
+}
+
+/// A part of the machine's memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reserve {
+    /// This share of it.
+    Share(Percent),
+    /// This much.
+    Bytes(Bytes),
+}
+
+impl Reserve {
+    /// The part of a machine with so much memory.
+    pub fn of(self, total: Bytes) -> Bytes {
+        match self {
+            Self::Share(share) => Bytes((total.0 as f64 * share.ratio()) as u64),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Display for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Share(share) => share.fmt(f),
+            Self::Bytes(bytes) => bytes.fmt(f),
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn or_none<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_str("none"),
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let percent = |number| Percent::new(number);
+        Self {
+            reserve_memory: percent(10.0).map(Reserve::Share),
+            reserve_cpu: percent(5.0),
+        }
+    }
 }
 
 /// Where nginx is and how it is told.
@@ -237,12 +333,44 @@ pub struct Nginx {
     /// The directory on this host that holds our files, as written in the compose file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstreams: Option<PathBuf>,
+    /// Where it writes the log that load is read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
     /// Replaces the reload: a command on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reload: Option<Vec<String>>,
     /// Replaces `nginx -t`: a command on this host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Vec<String>>,
+    /// The pid file of an nginx on this host, to tell it from others; `None` where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<PathBuf>,
+    /// By which address an nginx on this host reaches replicas.
+    #[serde(skip_serializing_if = "Reach::is_auto")]
+    pub reach: Reach,
+}
+
+/// By which address an nginx on this host reaches replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// By the container's address where this host has a bridge to it, else by the published port.
+    #[default]
+    Auto,
+    /// By the container's address.
+    Container,
+    /// By the port that is published on this host.
+    Published,
+}
+
+impl Reach {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// Where nginx runs.
@@ -253,6 +381,8 @@ pub enum Place {
     Service(String),
     /// This container, of whatever project.
     Container(String),
+    /// On this host; always true.
+    Host(bool),
 }
 
 impl Default for Settings {
@@ -260,6 +390,7 @@ impl Default for Settings {
         Self {
             interval: Span::seconds(5),
             nginx: Nginx::default(),
+            host: Host::default(),
         }
     }
 }
@@ -272,6 +403,8 @@ impl Default for Policy {
             max: 1,
             port: None,
             metrics: Vec::new(),
+            priority: 0,
+            schedule: Vec::new(),
             tolerance: Tolerance { up: 0.1, down: 0.1 },
             initialization_period: Span::seconds(30),
             behavior: Behavior::default(),
@@ -302,6 +435,7 @@ impl Default for Behavior {
                     Rate::Replicas { replicas: 4, per },
                 ],
                 select: Select::Max,
+                burst: None,
             },
             scale_down: Rules {
                 stabilization_window: Span::seconds(300),
@@ -310,6 +444,7 @@ impl Default for Behavior {
                     per,
                 }],
                 select: Select::Max,
+                burst: None,
             },
         }
     }

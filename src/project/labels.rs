@@ -18,5 +18,7 @@ pub const REPLACE: &str = "com.docker.compose.replace";
 pub const WORKING_DIR: &str = "com.docker.compose.project.working_dir";
 /// The absolute compose files, joined by commas; `-` for standard input.
 pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+/// Absolute paths of the env files that were asked for, joined by commas; missing when there are none.
+pub const ENVIRONMENT_FILE: &str = "com.docker.compose.project.environment_file";
 /// The version of compose that made the container.
 pub const VERSION: &str = "com.docker.compose.version";

@@ -4,16 +4,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Bytes, Moment, Span};
+use crate::{
+    files::clean,
+    units::{Bytes, Moment, Span},
+};
 
 pub mod labels;
+pub mod template;
 
 /// A compose project as its files describe it, resolved for the active profiles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,8 +60,8 @@ pub struct Service {
     pub networks: IndexMap<String, ServiceNetwork>,
     /// Volumes in long form.
     pub volumes: Vec<Volume>,
-    /// Condition by service name.
-    pub depends_on: IndexMap<String, String>,
+    /// What has to be there first, by service name.
+    pub depends_on: IndexMap<String, Dependency>,
     /// Profiles of the service.
     pub profiles: Vec<String>,
     /// `stop_signal`.
@@ -73,6 +77,13 @@ pub struct Service {
     /// Files that compose uploads between create and start (`content:` and `environment:`
     /// configs and secrets): absolute paths inside the container.
     pub uploads: Vec<String>,
+    /// The environment, from `env_file` and `environment`: `None` as a value is a variable that is
+    /// named and set nowhere. `None` as a whole where a file of it cannot be read.
+    #[serde(skip)]
+    pub environment: Option<BTreeMap<String, Option<String>>>,
+    /// Whether compose shows everything that goes into the configuration hash.
+    #[serde(skip)]
+    pub hashable: bool,
     /// Whether a `mac_address` is set.
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.
@@ -90,9 +101,50 @@ pub struct Port {
     pub host_ip: Option<String>,
     /// `tcp` or `udp`.
     pub protocol: String,
+    /// `ingress` or `host`, which are one without Swarm.
+    pub mode: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// What is spoken, for whoever reads it.
+    pub app_protocol: Option<String>,
+}
+
+/// What a service needs of another one before it is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dependency {
+    /// `service_started`, `service_healthy` or `service_completed_successfully`.
+    pub condition: String,
+    /// Whether compose restarts it when it has restarted the other one.
+    pub restart: bool,
+    /// Whether it is an error that the other one is not there.
+    pub required: bool,
+}
+
+impl Dependency {
+    /// On nothing but its start.
+    pub fn started(restart: bool) -> Self {
+        Self {
+            condition: "service_started".into(),
+            restart,
+            required: true,
+        }
+    }
 }
 
 impl Port {
+    /// A port of the container that the Engine publishes somewhere, by TCP.
+    pub fn tcp(target: u16) -> Self {
+        Self {
+            target,
+            published: None,
+            host_ip: None,
+            protocol: "tcp".into(),
+            mode: "ingress".into(),
+            name: None,
+            app_protocol: None,
+        }
+    }
+
     /// Whether only one container on the host can bind it.
     pub fn is_fixed(&self) -> bool {
         self.published
@@ -302,6 +354,9 @@ pub struct Replica {
     pub started: Option<Moment>,
     /// Address on each network it has one on, by the network's name.
     pub addresses: BTreeMap<String, IpAddr>,
+    /// Where its TCP ports are published on this host, by the port inside. The Engine chooses anew at
+    /// every start where the file leaves the choice to it.
+    pub published: BTreeMap<u16, SocketAddr>,
     /// The service's hash when it was made.
     pub config_hash: String,
     /// The image's name as in its configuration.
@@ -357,32 +412,57 @@ pub struct Fixed {
 }
 
 impl Replica {
-    /// Whether compose is replacing another container by this one right now: twelve hex digits and
-    /// an underscore in front of the name it will get.
+    /// Whether compose is replacing one container by another right now, and this is one of the two:
+    /// twelve hex digits and an underscore in front of the name. One that runs under such a name is a
+    /// replica like any other: compose adopts what an interrupted recreate has left.
     pub fn is_being_recreated(&self) -> bool {
-        self.name.split_once('_').is_some_and(|(id, _)| {
-            id.len() == 12
-                && id
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        })
+        self.final_name() != self.name
+            && matches!(
+                self.state,
+                State::Created | State::Exited | State::Dead | State::Removing
+            )
+    }
+
+    /// Its name without what compose puts in front while it replaces a container: v2 in front of the
+    /// new one's, v1 of the old one's.
+    pub fn final_name(&self) -> &str {
+        final_name(&self.name)
     }
 
     /// The name of a replica of the same service with another number, or `None` when this one's
     /// name does not follow compose's pattern (`container_name`).
     pub fn sibling_name(&self, number: u32) -> Option<String> {
-        let stem = self.name.strip_suffix(&self.number.to_string())?;
-        let service = stem.strip_suffix(['-', '_'])?;
-        service
-            .ends_with(&self.service)
-            .then(|| format!("{stem}{number}"))
+        sibling_name(&self.service, self.final_name(), self.number, number)
     }
 }
 
+/// A container's name without the mark of a recreate.
+pub fn final_name(name: &str) -> &str {
+    match name.split_once('_') {
+        Some((id, rest))
+            if id.len() == 12
+                && id
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) =>
+        {
+            rest
+        }
+        _ => name,
+    }
+}
+
+fn sibling_name(service: &str, name: &str, number: u32, other: u32) -> Option<String> {
+    let stem = name.strip_suffix(&number.to_string())?;
+    stem.strip_suffix(['-', '_'])?
+        .ends_with(service)
+        .then(|| format!("{stem}{other}"))
+}
+
 impl Project {
-    /// Resolves a path of the compose file against the project directory.
+    /// Resolves a path of the compose file against the project directory, to one without `.` and
+    /// `..`: it is compared with those that others name.
     pub fn resolve(&self, path: &Path) -> PathBuf {
-        self.working_dir.join(path)
+        clean(&self.working_dir.join(path))
     }
 }
 
@@ -409,10 +489,8 @@ mod tests {
             ports: ports
                 .iter()
                 .map(|(target, protocol)| Port {
-                    target: *target,
-                    published: None,
-                    host_ip: None,
                     protocol: (*protocol).to_owned(),
+                    ..Port::tcp(*target)
                 })
                 .collect(),
             ..Service::default()

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::render;
+use super::{Upstream, render};
 
 /// The containers that each service's file lists, by the names in its comments; empty where nothing
 /// was written yet.
@@ -30,12 +30,42 @@ pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, BTreeSet<Stri
     found
 }
 
+/// Whether the project's own files, by name, are those of these upstreams and list exactly their servers.
+pub(super) fn asks_for(files: &BTreeMap<String, String>, upstreams: &[Upstream]) -> bool {
+    let listing = files
+        .keys()
+        .filter(|name| name.strip_suffix(".conf").is_some() && *name != render::HTTP);
+    listing.count() == upstreams.len()
+        && upstreams.iter().all(|upstream| {
+            let text = files.get(&render::upstream_name(&upstream.service));
+            text.is_some_and(|text| {
+                let listed: BTreeSet<_> = lines(text).collect();
+                let wanted: Vec<_> = upstream
+                    .servers
+                    .iter()
+                    .map(|server| (server.address.to_string(), server.name.as_str()))
+                    .collect();
+                listed.len() == wanted.len()
+                    && wanted
+                        .iter()
+                        .all(|(address, name)| listed.contains(&(address.as_str(), name)))
+            })
+        })
+}
+
 fn servers(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .filter(|line| line.trim_start().starts_with("server "))
-        .filter_map(|line| line.split_once("; # "))
-        .map(|(_, name)| name.trim().to_owned())
-        .collect()
+    lines(text).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// The address and the name of each server.
+fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let (server, name) = line
+            .trim_start()
+            .strip_prefix("server ")?
+            .split_once("; # ")?;
+        Some((server.split_whitespace().next()?, name.trim()))
+    })
 }
 
 #[cfg(test)]
@@ -46,19 +76,48 @@ mod tests {
         proxy::{Features, Server, Upstream},
     };
 
-    #[test]
-    fn what_is_written_is_read_back() {
-        let upstream = Upstream {
+    fn web(numbers: &[u8]) -> Upstream {
+        Upstream {
             service: "web".into(),
             balance: Balance::LeastConn,
-            servers: (1..=2)
+            servers: numbers
+                .iter()
                 .map(|number| Server {
-                    number,
+                    number: u32::from(*number),
                     name: format!("shop-web-{number}"),
-                    address: ([172, 18, 0, number as u8], 80).into(),
+                    address: ([172, 18, 0, *number], 80).into(),
                 })
                 .collect(),
+        }
+    }
+
+    #[test]
+    fn files_ask_for_what_they_were_written_for_and_for_nothing_else() {
+        let file = |upstream: &Upstream| {
+            let text = render::upstream("shop", upstream, &Features::default()).unwrap();
+            (render::upstream_name(&upstream.service), text)
         };
+        let files = BTreeMap::from([
+            file(&web(&[1, 2])),
+            (render::HTTP.to_owned(), String::new()),
+        ]);
+        assert!(asks_for(&files, &[web(&[1, 2])]));
+        assert!(!asks_for(&files, &[web(&[1])]));
+        assert!(!asks_for(&files, &[web(&[1, 2, 3])]));
+        assert!(!asks_for(&files, &[]));
+        let mut moved = web(&[1, 2]);
+        moved.servers[0].address.set_port(8080);
+        assert!(!asks_for(&files, &[moved]));
+        let mut other = web(&[1, 2]);
+        other.service = "api".into();
+        assert!(!asks_for(&files, &[other.clone()]));
+        assert!(!asks_for(&files, &[web(&[1, 2]), other]));
+        assert!(!asks_for(&BTreeMap::from([file(&web(&[]))]), &[web(&[1])]));
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let upstream = web(&[1, 2]);
         let text = render::upstream("shop", &upstream, &Features::default()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         crate::files::replace(&dir.path().join("web.conf"), text.as_bytes()).unwrap();

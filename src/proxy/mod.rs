@@ -5,6 +5,7 @@
 
 pub mod inspect;
 mod listed;
+pub mod log;
 pub mod nginx;
 pub mod render;
 mod version;
@@ -46,20 +47,49 @@ pub trait Proxy: Send + Sync + 'static {
     ///
     /// Services do not wait for one another: a service whose new file cannot be used is in
     /// [`Published::refused`], the others have what was asked for. Of the refused one the servers
-    /// that are no longer wanted are out, if that alone is possible.
+    /// that are no longer wanted are out, where that alone was possible ([`Refusal::removed`]).
     ///
     /// On an error nothing is as asked for, and the files are as they were; with two exceptions. A
     /// proxy that is not running finds the new files when it starts
     /// ([`ProxyError::Unreachable`]), and after [`ProxyError::Unconfirmed`] the new files are kept
-    /// and the next publish tries again to get them into effect.
+    /// and the next publish tries again to get them into effect. So it is after
+    /// [`ProxyError::Unseen`].
     fn publish(
         &self,
         upstreams: &[Upstream],
     ) -> impl Future<Output = Result<Published, ProxyError>> + Send;
 
+    /// Finds out what a publish has to know first, and touches nothing: the next one need not.
+    fn prepare(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Waits, without a bound, until no request is left that came in before `published`.
     fn drained(&self, published: &Published)
     -> impl Future<Output = Result<(), ProxyError>> + Send;
+
+    /// Whether its files send to exactly these servers and no earlier publish was cut short, so that
+    /// another one would change nothing that a request could notice. Told without asking the proxy.
+    fn is_as_written(&self, _upstreams: &[Upstream]) -> bool {
+        false
+    }
+
+    /// What each one that runs is configured with, by its name, for
+    /// [`Configuration::parse`](inspect::Configuration::parse). One that cannot be asked, or does not
+    /// accept what it has, is left out.
+    fn configurations(&self) -> impl Future<Output = Vec<(String, String)>> + Send {
+        std::future::ready(Vec::new())
+    }
+
+    /// Makes it open its logs again: they were moved aside, or deleted.
+    fn reopen_logs(&self) -> impl Future<Output = Result<(), ProxyError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Whether somebody has been at the files since the last publish, so that another one is due.
+    fn disturbed(&self) -> bool {
+        false
+    }
 }
 
 /// What a publish did.
@@ -74,15 +104,16 @@ pub struct Published {
     pub old_workers: Vec<u32>,
     /// The services whose new servers are not in effect.
     pub refused: Vec<Refusal>,
+    /// Why the proxy does not write the log that load is read from.
+    pub log_refused: Option<String>,
 }
 
 impl Published {
     /// Why this service is not as asked for; `None` when it is.
-    pub fn refusal(&self, service: &str) -> Option<&ProxyError> {
+    pub fn refusal(&self, service: &str) -> Option<&Refusal> {
         self.refused
             .iter()
             .find(|refusal| refusal.service == service)
-            .map(|refusal| &refusal.error)
     }
 }
 
@@ -93,6 +124,9 @@ pub struct Refusal {
     pub service: String,
     /// Why.
     pub error: ProxyError,
+    /// Whether no request goes any more to servers that are not wanted; only the additions are
+    /// missing then.
+    pub removed: bool,
 }
 
 /// Why the proxy does not serve what it should.
@@ -125,6 +159,14 @@ pub enum ProxyError {
         /// How long it was watched.
         after: std::time::Duration,
         /// What was seen instead.
+        why: String,
+    },
+    /// nginx does not read a file of ours as it is on this host, so no reload gets it into effect.
+    #[error("nginx does not read {}: {why}", path.display())]
+    Unseen {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to type.
         why: String,
     },
     /// A value cannot be written into a config file.

@@ -10,7 +10,7 @@ use std::{
     net::SocketAddr,
 };
 
-use crate::policy::Balance;
+use crate::{policy::Balance, traffic};
 
 use super::{Features, ProxyError, Server, Upstream};
 
@@ -27,6 +27,17 @@ const NO_SERVER: &str = "    server 127.0.0.1:9 down;\n";
 const SET_ELSEWHERE: &str = "# keepalive_min_timeout is set elsewhere in this configuration.\n\
                              # To have it set here again, remove it there and delete this file.\n";
 
+/// What is at http level of the log that load is read from.
+#[derive(Debug, Clone, Copy)]
+pub enum Log<'a> {
+    /// Nothing.
+    None,
+    /// Its format only.
+    Format,
+    /// It is written there, as nginx sees it.
+    To(&'a str),
+}
+
 /// The name of the file that holds a service's upstream.
 pub fn upstream_name(service: &str) -> String {
     format!("{service}.conf")
@@ -42,8 +53,9 @@ pub fn files(
     project: &str,
     upstreams: &[Upstream],
     features: &Features,
+    log: Log<'_>,
 ) -> Result<BTreeMap<String, String>, ProxyError> {
-    let mut files = BTreeMap::from([(HTTP.to_owned(), http(project, features)?)]);
+    let mut files = BTreeMap::from([(HTTP.to_owned(), http(project, features, log)?)]);
     for upstream in upstreams {
         let service = &upstream.service;
         let text = self::upstream(project, upstream, features)?;
@@ -56,8 +68,8 @@ pub fn files(
 }
 
 /// What belongs at http level.
-pub fn http(project: &str, features: &Features) -> Result<String, ProxyError> {
-    let mut text = header(project)?;
+pub fn http(project: &str, features: &Features, log: Log<'_>) -> Result<String, ProxyError> {
+    let mut text = header(project)? + &log_lines(project, log)?;
     if features.keepalive_min_timeout {
         text += "# A reload closes the connections of clients that are idle. A request already on its\n\
                  # way over one of them would be lost; this long they are still answered.\n\
@@ -78,8 +90,50 @@ pub fn http(project: &str, features: &Features) -> Result<String, ProxyError> {
 }
 
 /// [`http`] for a configuration that sets the directive somewhere else.
-pub(super) fn http_without_directives(project: &str) -> Result<String, ProxyError> {
-    Ok(header(project)? + SET_ELSEWHERE)
+pub(super) fn http_without_directives(project: &str, log: Log<'_>) -> Result<String, ProxyError> {
+    Ok(header(project)? + &log_lines(project, log)? + SET_ELSEWHERE)
+}
+
+/// The line that makes nginx write the log, for a place where another `access_log` hides ours.
+pub fn log_line(project: &str, path: &str) -> Result<String, ProxyError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let path = if path.chars().all(plain) {
+        path.to_owned()
+    } else if path.contains('$') || path.chars().any(char::is_control) {
+        let what = format!("the log's path {path:?}");
+        return Err(unusable(
+            &what,
+            "nginx would take a `$` in it for a variable",
+        ));
+    } else {
+        format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""))
+    };
+    // A request that nginx answers by itself is no load of a service.
+    Ok(format!(
+        "access_log {path} compose_scale_{project} buffer=32k flush=1s if=$upstream_addr;"
+    ))
+}
+
+fn log_lines(project: &str, log: Log<'_>) -> Result<String, ProxyError> {
+    let line = match log {
+        Log::None => return Ok(String::new()),
+        Log::Format => String::new(),
+        Log::To(path) => log_line(project, path)? + "\n",
+    };
+    Ok(format!(
+        "# What the load is read from. An `access_log` inside of a server or a location takes the place of\n\
+         # this one there: write the second line beside it as well.\n\
+         {FORMAT}{project} \"{}\";\n\
+         {line}\n",
+        traffic::FIELDS.join("\\t"),
+    ))
+}
+
+const FORMAT: &str = "log_format compose_scale_";
+
+/// Whether a text of [`http`] defines the format of the log.
+pub(super) fn has_log_format(text: &str) -> bool {
+    text.contains(FORMAT)
 }
 
 /// Whether this is the text of [`http_without_directives`].

@@ -19,6 +19,9 @@ impl Machine {
             return;
         }
         self.busy_since = None;
+        if self.waits_for_a_recreate(now, out) {
+            return;
+        }
         if self.passive {
             self.notice_standstill(now, out);
             return;
@@ -68,6 +71,8 @@ impl Machine {
     /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.
     pub(super) fn notice_standstill(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
         let alive = !self.pending.is_empty()
+            || self.founding.is_some()
+            || (self.may_found && self.members.is_empty())
             || self.members.values().any(|m| match m.phase {
                 Phase::Idle { on_purpose, .. } => {
                     !on_purpose || m.replica.state == State::Restarting
@@ -80,11 +85,11 @@ impl Machine {
             return false;
         }
         if self.standstill.is_none() {
-            let service = &self.setup.service;
+            let (service, up) = (&self.setup.service, &self.setup.up);
             let why = if self.members.is_empty() {
-                format!("{service} has no container; run `docker compose up -d {service}`")
+                format!("{service} has no container; run `{up}`")
             } else {
-                format!("no replica of {service} is running; run `docker compose up -d {service}`")
+                format!("no replica of {service} is running; run `{up}`")
             };
             out.push(self.note(What::Standstill { why: why.clone() }, now));
             self.standstill = Some(why);
@@ -106,12 +111,31 @@ impl Machine {
         }
         let plan = match self.plan(desired) {
             Ok(plan) => plan,
+            Err(plan::PlanError::NothingToClone { .. }) if !self.members.is_empty() => {
+                return; // It is being removed; what is to be done is clear when it is gone.
+            }
+            Err(plan::PlanError::NothingToClone { .. }) if self.may_found => {
+                self.found(now, out);
+                return;
+            }
             Err(error) => {
                 self.refuse(error.to_string(), now, out);
                 return;
             }
         };
+        let mut tries = self.may_try();
+        let creates = |step: &Step| matches!(step, Step::Create { .. });
+        let barred = plan.steps.iter().any(creates) && self.is_barred(now, out);
         for step in plan.steps {
+            if barred && creates(&step) {
+                continue;
+            }
+            if matches!(step, Step::Start { .. } | Step::Create { .. }) {
+                if tries == 0 {
+                    continue;
+                }
+                tries -= 1;
+            }
             match step {
                 Step::Keep { id, name } => {
                     if let Some(member) = self.members.get_mut(&id)

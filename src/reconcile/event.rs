@@ -2,16 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use super::note::{By, Note};
 use crate::{
+    decide::{Decision, Input, Pause},
     plan::Refusal,
     policy::Policy,
     project::{ContainerId, Replica},
-    units::Moment,
+    units::{Moment, SignedDuration},
     usage::Reading,
 };
 
@@ -21,6 +22,8 @@ use crate::{
 pub struct Setup {
     /// The service's name.
     pub service: String,
+    /// What to type so that compose makes or starts its containers.
+    pub up: String,
     /// Its policy; the built-in one when it has none.
     pub policy: Policy,
     /// Whether the service has a policy of its own: only then load decides on its count.
@@ -60,6 +63,8 @@ pub enum Event {
         id: ContainerId,
         /// Its exit code.
         exit_code: Option<i64>,
+        /// Whether somebody had asked it to stop.
+        asked: bool,
     },
     /// A process of it was ended by the kernel for lack of memory.
     Oom {
@@ -90,6 +95,12 @@ pub enum Event {
     Busy,
     /// The engine is away; nothing that was known holds any more.
     EngineLost,
+    /// The clock was set by so much, or time passed while nobody ran: what was measured and what was
+    /// begun is as uncertain as after an outage, and what was noted before moves along.
+    ClockJumped {
+        /// By this much the clock was set.
+        set_by: SignedDuration,
+    },
     /// A replica that was made and started, or why not.
     Made {
         /// Its number.
@@ -101,6 +112,11 @@ pub enum Event {
     NameTaken {
         /// Its number.
         number: u32,
+    },
+    /// The first replica of a service that had none is made and started, or why not.
+    Founded {
+        /// How it went.
+        result: Result<Founded, NotFounded>,
     },
     /// A replica was started again, or why not.
     Restarted {
@@ -139,6 +155,19 @@ pub enum Event {
         /// How it went.
         result: Result<(), String>,
     },
+    /// nginx was looked at: whether something keeps it from ever sending to a new replica.
+    Way {
+        /// What does, and what to do about it.
+        barred: Option<String>,
+        /// Which nginx; `None` where there is none to be looked at.
+        nginx: Option<String>,
+    },
+    /// nginx sends nothing more to replicas that were taken out up to this number, although it
+    /// refused the rest of that request.
+    TakenOut {
+        /// The number of the request.
+        seq: u64,
+    },
     /// No request is left from before this number.
     Drained {
         /// The number of the request.
@@ -151,10 +180,12 @@ pub enum Event {
         /// How it went.
         result: Result<(), String>,
     },
-    /// Counters of the running replicas.
+    /// Counters of the running replicas, and values of custom metrics.
     Sampled {
         /// By container; one that could not be read is missing.
         readings: BTreeMap<ContainerId, Reading>,
+        /// What their sources gave.
+        values: Values,
     },
     /// Somebody asks for a count.
     Scale {
@@ -165,10 +196,69 @@ pub enum Event {
         /// Who asks.
         by: By,
     },
+    /// Load shall not change the count, in these directions.
+    Suspend {
+        /// The directions.
+        directions: Pause,
+        /// For how long; until [`Event::Resume`] without.
+        span: Option<Duration>,
+        /// Who asks.
+        by: By,
+    },
+    /// Load decides again.
+    Resume {
+        /// Who asks.
+        by: By,
+    },
     /// The compose file changed.
     Setup(Box<Setup>),
     /// A moment that was asked for has come.
     Wake,
+}
+
+/// What the sources of custom metrics gave, by metric: a number, or why there is none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Values {
+    /// Of the service as a whole.
+    pub service: BTreeMap<String, Result<f64, String>>,
+    /// Of each replica.
+    pub replicas: BTreeMap<String, BTreeMap<ContainerId, Result<f64, String>>>,
+    /// Whether they are those of the decision before: nothing was read anew.
+    pub again: bool,
+}
+
+impl Values {
+    /// Why there is no number of a source that has not been heard of since the start: no failure,
+    /// but no value either.
+    pub const NOT_YET: &str = "no answer yet";
+}
+
+impl Event {
+    /// Counters alone.
+    pub fn sampled(readings: BTreeMap<ContainerId, Reading>) -> Self {
+        let values = Values::default();
+        Self::Sampled { readings, values }
+    }
+}
+
+/// A replica that was made like no other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Founded {
+    /// The replica as it is now.
+    pub replica: Box<Replica>,
+    /// How it was made.
+    pub how: String,
+    /// What should be known of it and stops nothing.
+    pub troubles: Vec<String>,
+}
+
+/// Why a first replica was not made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotFounded {
+    /// There is no way to make one.
+    NoWay(String),
+    /// It did not work this time.
+    Failed(String),
 }
 
 /// Something a machine wants done. The driver does it and answers with an event.
@@ -184,6 +274,12 @@ pub enum Effect {
         like: ContainerId,
         /// Whether it must start when no other one does: published port ranges race.
         alone: bool,
+    },
+    /// Make the first replica of a service that has none, and start it; answered by
+    /// [`Event::Founded`].
+    Found {
+        /// Its number, where compose does not choose one.
+        number: u32,
     },
     /// Start a stopped replica; answered by [`Event::Restarted`].
     Start {
@@ -207,7 +303,7 @@ pub enum Effect {
         seq: u64,
         /// The replicas.
         servers: Vec<RouteServer>,
-        /// Whether one leaves: then it cannot wait for others to join.
+        /// Whether one leaves, or no other is on its way: then it waits for nobody.
         urgent: bool,
     },
     /// Run its `pre_stop` hooks, stop and remove it; answered by [`Event::Retired`].
@@ -215,10 +311,43 @@ pub enum Effect {
         /// The replica.
         replica: Box<Replica>,
     },
+    /// Read the last lines of the log of a replica that has ended; answered by
+    /// [`Event::GateFailed`] with this reason.
+    LastWords {
+        /// The container.
+        id: ContainerId,
+        /// Why it failed.
+        why: String,
+    },
     /// Call again at this moment with [`Event::Wake`].
     WakeAt(Moment),
+    /// Keep what a decision was made from, where decisions are recorded.
+    Decided {
+        /// What it was made from.
+        input: Box<Input>,
+        /// The decision, which the input alone leads to.
+        decision: Box<Decision>,
+    },
     /// Tell people.
     Note(Note),
+}
+
+impl Effect {
+    /// What it is, in a word: the whole of it names labels, which are nobody's business in a log.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Start { .. } => "start",
+            Self::Probe { .. } => "probe",
+            Self::Route { .. } => "route",
+            Self::Retire { .. } => "retire",
+            Self::WakeAt(_) => "wake",
+            Self::Note(_) => "note",
+            Self::Decided { .. } => "decided",
+            Self::Found { .. } => "found",
+            Self::LastWords { .. } => "last words",
+        }
+    }
 }
 
 /// A replica that gets traffic.
@@ -232,6 +361,8 @@ pub struct RouteServer {
     pub name: String,
     /// Its addresses by network; the driver knows which one nginx can reach.
     pub addresses: BTreeMap<String, IpAddr>,
+    /// Where its ports are published on this host.
+    pub published: BTreeMap<u16, SocketAddr>,
 }
 
 /// What a replica must pass to get traffic.

@@ -84,8 +84,12 @@ impl Member {
     /// Whether it is one of the replicas that the service has.
     pub(crate) fn counts(&self) -> bool {
         match self.phase {
+            // Of two containers that are one replica one counts.
+            _ if self.replica.is_being_recreated() => false,
             Phase::Draining { .. } | Phase::Leaving { .. } => false,
             Phase::Starting => true,
+            // Should it be dead, its last words are awaited.
+            Phase::Probing { .. } if self.fresh.is_some() => true,
             Phase::Idle { .. } | Phase::Probing { .. } | Phase::Serving => {
                 self.replica.state.counts()
             }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    decide::{Decision, History},
+    decide::{Decision, History, Host, Input},
     plan::{self, Plan, Standing},
     project::{ContainerId, Health, Replica, State},
     units::Moment,
@@ -19,18 +19,29 @@ use crate::{
 
 mod converge;
 pub mod event;
+mod failing;
+mod found;
 mod member;
 pub mod note;
+mod pause;
+mod recreate;
+mod room;
 mod seen;
 mod traffic;
+mod values;
 pub mod view;
 mod want;
+mod way;
+mod why_not;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{Effect, Event, Gate, RouteServer, Setup};
+pub use crate::decide::Pause;
+pub use event::{Effect, Event, Founded, Gate, NotFounded, RouteServer, Setup, Values};
 pub use note::{By, Level, Note, What};
+pub use pause::Paused;
+pub use room::Peak;
 pub use view::{Memory, ReplicaView, ServiceView};
 
 use member::{Member, Phase};
@@ -51,6 +62,8 @@ const LIVED: Duration = Duration::from_secs(30);
 /// Wait before a failed step (route, removal) is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 const LONGEST_ROUTE_RETRY: Duration = Duration::from_secs(15);
+/// How long a look at nginx is waited for before a replica is made.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A replica that is being made.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +78,21 @@ struct Move {
     from: u32,
     to: u32,
     since: Moment,
+}
+
+/// Whether nginx can send requests to what is made.
+#[derive(Debug, Clone, PartialEq)]
+enum Way {
+    /// Nothing speaks against it.
+    Open,
+    /// It is being looked at, which is waited for until then.
+    Unknown { until: Option<Moment> },
+    /// It cannot.
+    Barred {
+        why: String,
+        /// Whether that has been said.
+        told: bool,
+    },
 }
 
 /// A count that load may not change.
@@ -92,20 +120,37 @@ enum Mood {
 pub struct Machine {
     setup: Setup,
     members: BTreeMap<ContainerId, Member>,
+    /// Members that are no more, and since when: a look from before that would bring them back.
+    gone: BTreeMap<ContainerId, Moment>,
     needed: BTreeSet<ContainerId>,
     pending: BTreeMap<u32, Pending>,
+    /// The first replica of all is being made since then.
+    founding: Option<Moment>,
+    /// Whether a first replica may be made: nobody has stopped the service, or somebody wants it.
+    may_found: bool,
     /// Numbers whose names belong to containers that are none of ours.
     taken: BTreeSet<u32>,
     desired: Option<u32>,
     history: History,
     hold: Option<Hold>,
+    paused: Option<Paused>,
     windows: BTreeMap<ContainerId, Window>,
+    /// The most memory that a replica was seen to use.
+    peak: Option<Peak>,
+    /// When replicas ran out of memory, by name.
+    ooms: BTreeMap<String, Moment>,
+    /// What the machine has left.
+    host: Option<Host>,
+    custom: values::Custom,
     last: Option<(Moment, Decision)>,
+    /// The reason for doing nothing that was said last; nothing when something was done since.
+    said: Option<why_not::Said>,
     mood: Mood,
     busy_until: Option<Moment>,
     standstill: Option<String>,
     refused: Option<String>,
     failures: u32,
+    failing: Option<failing::Failing>,
     retry_at: Option<Moment>,
     moving: Option<Move>,
     seq: u64,
@@ -121,6 +166,9 @@ pub struct Machine {
     /// nginx serves something, as far as is known, that no look has confirmed yet: what was there
     /// when this run began, or what was right before the port changed.
     holdover: bool,
+    way: Way,
+    /// The nginx that was last seen to read its upstream.
+    reader: Option<String>,
     /// Why the last replica that was looked at was not ready.
     unready: Option<String>,
     /// Containers that a former run was draining.
@@ -130,6 +178,29 @@ pub struct Machine {
     /// Decisions of this run.
     decisions: u32,
     busy_since: Option<Moment>,
+    /// Containers in the middle of a recreate: since when nobody was seen at work, and whether that
+    /// was said.
+    recreating: BTreeMap<ContainerId, Recreating>,
+}
+
+/// A decision that nothing follows from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Considered {
+    /// What it was made from.
+    pub input: Input,
+    /// The decision.
+    pub decision: Decision,
+    /// The steps it would take.
+    pub plan: Result<Plan, plan::PlanError>,
+    /// Whether the one before came out otherwise.
+    pub news: bool,
+}
+
+/// A container that compose is replacing, or by which it is replacing another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Recreating {
+    since: Moment,
+    said: bool,
 }
 
 impl Machine {
@@ -142,14 +213,19 @@ impl Machine {
         Self {
             setup,
             members: BTreeMap::new(),
+            gone: BTreeMap::new(),
             needed: BTreeSet::new(),
             pending: BTreeMap::new(),
+            founding: None,
+            may_found: false,
             taken: BTreeSet::new(),
             desired: None,
             history,
             hold: memory
                 .hold
                 .filter(|hold| hold.until.is_none_or(|until| until > now)),
+            // That it has run out is said once.
+            paused: memory.paused,
             windows: memory
                 .readings
                 .into_iter()
@@ -159,12 +235,18 @@ impl Machine {
                     (id, window)
                 })
                 .collect(),
+            peak: memory.peak,
+            ooms: memory.ooms,
+            host: None,
+            custom: values::Custom::after(memory.unread),
+            said: why_not::Said::before(memory.last.as_ref()),
             last: memory.last,
             mood: Mood::Blind,
             busy_until: None,
             standstill: None,
             refused: None,
             failures: 0,
+            failing: None,
             retry_at: None,
             moving: None,
             seq: 0,
@@ -177,11 +259,14 @@ impl Machine {
             route_error: None,
             nothing_serves: false,
             holdover: true,
+            way: Way::Open,
+            reader: memory.reader,
             unready: None,
             leaving: memory.draining,
             passive: false,
             decisions: 0,
             busy_since: None,
+            recreating: BTreeMap::new(),
         }
     }
 
@@ -228,6 +313,7 @@ impl Machine {
         }
         self.mood == Mood::Acting
             && self.pending.is_empty()
+            && self.founding.is_none()
             && self.moving.is_none()
             && self.reroute_at.is_none()
             && (!self.setup.routed || self.routed == self.seq)
@@ -237,6 +323,11 @@ impl Machine {
                 Phase::Probing { looked, .. } => looked && m.fresh.is_none(),
                 Phase::Starting | Phase::Draining { .. } | Phase::Leaving { .. } => false,
             })
+    }
+
+    /// Whether replicas are being made or started, or have not been ready yet.
+    pub fn is_growing(&self) -> bool {
+        !self.pending.is_empty() || self.members.values().any(|m| m.fresh.is_some())
     }
 
     /// Whether the wanted count is there and served.
@@ -270,6 +361,9 @@ impl Machine {
         if let Some(why) = &self.route_error {
             return Some(format!("{service}: {why}"));
         }
+        if let Way::Barred { why, told: true } = &self.way {
+            return Some(format!("{service}: {why}"));
+        }
         if self.holdover
             && let Some(why) = &self.unready
         {
@@ -294,7 +388,8 @@ impl Machine {
     }
 
     fn live(&self) -> u32 {
-        self.members.values().filter(|m| m.counts()).count() as u32 + self.pending.len() as u32
+        let being_made = self.pending.len() + usize::from(self.founding.is_some());
+        (self.members.values().filter(|m| m.counts()).count() + being_made) as u32
     }
 
     /// The steps it would take to reach `desired`, for `--dry-run`.
@@ -311,33 +406,52 @@ impl Machine {
             draining: member.is_on_its_way_out(),
             ready: member.serves(),
             needed: self.needed.contains(&member.replica.id),
+            in_flight: self.custom.one_of("in_flight", &member.replica.id),
         }
     }
 
     /// Hears an event and says what is to be done.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
         let mut out = Vec::new();
+        // By a clock that was set it may not be over.
+        if !matches!(event, Event::ClockJumped { .. }) {
+            self.end_pause(now, &mut out);
+        }
         self.hear(event, now, &mut out);
         self.adopt(now, &mut out);
         self.converge(now, &mut out);
         self.reroute(now, &mut out);
         self.retire(now, &mut out);
         self.notice_arrival(now, &mut out);
+        self.notice_recovery(now, &mut out);
         out
     }
 
-    /// Decides on load without acting on it, for `--dry-run`: the decision and its plan.
+    /// Decides on load without acting on it, for `--dry-run`.
     pub fn consider(
         &mut self,
         readings: BTreeMap<ContainerId, crate::usage::Reading>,
+        values: Values,
         now: Moment,
-    ) -> Option<(Decision, Result<Plan, plan::PlanError>)> {
+    ) -> Option<Considered> {
         self.desired = Some(self.live());
         self.keep_readings(readings);
-        let decision = self.decide(now)?;
+        self.keep_values(values);
+        let (input, decision) = self.decide(now)?;
+        self.keep_in_mind(&decision, now);
         let plan = self.plan(decision.desired);
+        let is_like = |before: &Decision| {
+            (before.reason, before.desired) == (decision.reason, decision.desired)
+        };
+        let before = self.last.as_ref().filter(|_| self.decisions > 1);
+        let news = before.is_none_or(|(_, before)| !is_like(before));
         self.last = Some((now, decision.clone()));
-        Some((decision, plan))
+        Some(Considered {
+            input,
+            decision,
+            plan,
+            news,
+        })
     }
 
     fn hear(&mut self, event: Event, now: Moment, out: &mut Vec<Effect>) {
@@ -348,7 +462,11 @@ impl Machine {
                 taken,
             } => self.seen(replicas, needed, taken, now, out),
             Event::Observed { replica, taken } => self.observed(*replica, taken, now, out),
-            Event::Died { id, exit_code } => {
+            Event::Died {
+                id,
+                exit_code,
+                asked,
+            } => {
                 self.ended(&id, State::Exited, now);
                 let Some(member) = self.members.get_mut(&id) else {
                     return;
@@ -356,10 +474,18 @@ impl Machine {
                 member.replica.exit_code = exit_code;
                 match member.phase {
                     Phase::Serving => {
-                        let what = What::Died {
-                            replica: member.replica.name.clone(),
-                            exit_code,
-                            oom: member.replica.oom_killed,
+                        let replica = member.replica.name.clone();
+                        let what = if asked {
+                            What::Lost {
+                                replica,
+                                why: "was stopped by somebody else".into(),
+                            }
+                        } else {
+                            What::Died {
+                                replica,
+                                exit_code,
+                                oom: member.replica.oom_killed,
+                            }
                         };
                         member.phase = Phase::Idle {
                             since: now,
@@ -367,20 +493,16 @@ impl Machine {
                         };
                         // One that dies right after it became ready has not come up.
                         let lived = member.served.map_or(LIVED, |since| now.since(since));
+                        let name = member.replica.name.clone();
                         out.push(self.note(what, now));
-                        if lived < LIVED {
-                            self.back_off(now, out);
+                        if lived < LIVED && !asked {
+                            self.died_young(&name, now, out);
                         }
                     }
                     Phase::Starting | Phase::Probing { .. } if member.fresh.is_some() => {
                         let code = exit_code.map_or(String::new(), |c| format!(" with code {c}"));
-                        self.failed(
-                            &id,
-                            format!("it exited{code} before it was ready"),
-                            vec![],
-                            now,
-                            out,
-                        );
+                        let why = format!("it exited{code} before it was ready");
+                        out.push(Effect::LastWords { id, why });
                     }
                     Phase::Starting | Phase::Probing { .. } => {
                         member.phase = Phase::Idle {
@@ -396,9 +518,11 @@ impl Machine {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.replica.oom_killed = true;
                 }
+                self.ran_out_of_memory(&id, now);
             }
             Event::Stopped { id } => {
                 // Newer Engines tell it before or after the death, as it happens.
+                self.stopped_by_somebody(&id);
                 self.ended(&id, State::Exited, now);
                 self.lose(&id, "was stopped", now, out);
             }
@@ -418,32 +542,42 @@ impl Machine {
             // What is being retired answers for itself.
             Event::Gone { id } => {
                 if !self.is_leaving(&id) {
-                    self.forget(&id);
+                    self.gone(&id, now);
                 }
             }
             Event::Busy => {
                 // Something that comes and goes all the time (a job) must not stop us for ever.
+                self.work_goes_on(now);
                 let since = *self.busy_since.get_or_insert(now);
                 if now.since(since) < LONGEST_BUSY {
                     self.busy_until = Some(now + QUIET);
                     out.push(Effect::WakeAt(now + QUIET));
                 }
             }
-            Event::EngineLost => {
-                self.leaving = self
-                    .members
-                    .values()
-                    .filter(|m| m.is_on_its_way_out())
-                    .map(|m| m.replica.id.clone())
-                    .collect();
-                self.mood = Mood::Blind;
-                self.members.clear();
-                self.windows.clear();
-                self.pending.clear();
-                self.moving = None;
-                self.retry_at = None;
+            Event::EngineLost => self.lose_sight(),
+            Event::ClockJumped { set_by } => {
+                self.lose_sight();
+                self.history.shift(set_by);
+                for at in self.ooms.values_mut() {
+                    *at = at.shifted(set_by);
+                }
+                if let Some(hold) = &mut self.hold {
+                    hold.until = hold.until.map(|until| until.shifted(set_by));
+                    out.extend(hold.until.map(Effect::WakeAt));
+                }
+                if let Some(paused) = &mut self.paused {
+                    paused.until = paused.until.map(|until| until.shifted(set_by));
+                    out.extend(paused.until.map(Effect::WakeAt));
+                }
+                if let Some((at, _)) = &mut self.last {
+                    *at = at.shifted(set_by);
+                }
+                self.reroute_at = self.reroute_at.map(|_| now);
+                self.busy_until = None;
+                self.busy_since = None;
             }
             Event::Made { number, result } => self.made(number, result, now, out),
+            Event::Founded { result } => self.founded(result, now, out),
             Event::NameTaken { number } => {
                 self.pending.remove(&number);
                 self.taken.insert(number);
@@ -480,25 +614,58 @@ impl Machine {
                 }
             }
             Event::GateFailed { id, why, log } => {
-                if self
-                    .members
-                    .get(&id)
-                    .is_some_and(|m| matches!(m.phase, Phase::Probing { .. }))
-                {
+                if self.members.get(&id).is_some_and(|m| {
+                    matches!(m.phase, Phase::Probing { .. })
+                        || m.fresh.is_some() && !m.is_on_its_way_out()
+                }) {
                     self.failed(&id, why, log, now, out);
                 }
             }
             Event::Routed { seq, result } => self.route_answered(seq, result, now, out),
+            Event::Way { barred, nginx } => self.way_found(barred, nginx),
+            Event::TakenOut { seq } => {
+                self.taken_out(seq, now, out);
+                let wanted: BTreeSet<_> = self.wanted.iter().flatten().map(|s| &s.id).collect();
+                self.listed.retain(|id| wanted.contains(id));
+            }
             Event::Drained { seq } => self.drained = self.drained.max(seq),
             Event::Retired { id, result } => self.retired(&id, result, now, out),
-            Event::Sampled { readings } => {
+            Event::Sampled { readings, values } => {
                 self.keep_readings(readings);
+                for news in self.keep_values(values) {
+                    out.push(self.note(news, now));
+                }
                 self.decide_and_follow(now, out);
             }
             Event::Scale { replicas, hold, by } => self.scale_by_hand(replicas, hold, by, now, out),
+            Event::Suspend {
+                directions,
+                span,
+                by,
+            } => self.pause(directions, span, by, now, out),
+            Event::Resume { by } => self.resume(by, now, out),
             Event::Setup(setup) => self.set_up(*setup, now, out),
             Event::Wake => {}
         }
+    }
+
+    /// Nothing that was known of the replicas holds any more.
+    fn lose_sight(&mut self) {
+        self.leaving = self
+            .members
+            .values()
+            .filter(|m| m.is_on_its_way_out())
+            .map(|m| m.replica.id.clone())
+            .collect();
+        self.mood = Mood::Blind;
+        self.members.clear();
+        self.gone.clear();
+        self.windows.clear();
+        self.pending.clear();
+        self.founding = None;
+        self.may_found = false;
+        self.moving = None;
+        self.retry_at = None;
     }
 
     fn note(&self, what: What, now: Moment) -> Effect {

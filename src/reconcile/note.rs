@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::Moment;
+use super::Paused;
+use crate::{
+    decide::{Pause, Reason},
+    units::Moment,
+};
 
 /// Something people want to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +34,8 @@ pub enum By {
     Hand,
     /// compose, by changing the count behind our back.
     Compose,
+    /// Nobody: the time that was set has run out.
+    Clock,
 }
 
 /// How much attention it wants.
@@ -68,6 +74,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Box<serde_json::Value>>,
     },
+    /// Nothing is done, for another reason than before.
+    NotScaling {
+        /// The reason.
+        reason: Reason,
+        /// The reason in words.
+        message: String,
+        /// Whether it was the reason in the last run too, which is in `scaling.log` then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
     /// The wanted count is reached and served.
     Scaled {
         /// From this many.
@@ -81,6 +97,15 @@ pub enum What {
     Creating {
         /// Its name.
         replica: String,
+    },
+    /// No replica is left to copy, and the first one is made anew.
+    Founding,
+    /// The first replica is made.
+    Founded {
+        /// Its name.
+        replica: String,
+        /// How it was made.
+        how: String,
     },
     /// A stopped replica is being started.
     Starting {
@@ -136,6 +161,21 @@ pub enum What {
         log: Vec<String>,
         /// Seconds until the next attempt.
         retry_in: f64,
+        /// Whether the last attempt failed in the same way, which has been said then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
+    /// Attempts fail one after the other: they are made one at a time and ever less often.
+    Failing {
+        /// How many have failed.
+        attempts: u32,
+        /// The longest wait between two, in seconds.
+        at_most: f64,
+    },
+    /// Replicas come up again.
+    Recovered {
+        /// How many attempts had failed.
+        attempts: u32,
     },
     /// A serving replica's process ended.
     Died {
@@ -160,12 +200,47 @@ pub enum What {
         /// What went wrong.
         why: String,
     },
+    /// A custom metric cannot be read any more.
+    Unread {
+        /// Its name.
+        metric: String,
+        /// Why not.
+        why: String,
+    },
+    /// It is read again.
+    ReadAgain {
+        /// Its name.
+        metric: String,
+        /// How many readings in a row had failed.
+        failures: u32,
+    },
     /// The count is held by hand.
     Held {
         /// At this many.
         replicas: u32,
         /// Until then; for ever without.
         until: Option<Moment>,
+    },
+    /// Load no longer changes the count, in these directions.
+    Paused {
+        /// The directions.
+        directions: Pause,
+        /// Until then; until somebody resumes it without.
+        until: Option<Moment>,
+        /// Who wanted it.
+        by: By,
+    },
+    /// Load decides again.
+    Resumed {
+        /// Who wanted it.
+        by: By,
+    },
+    /// Somebody's recreate of a replica was not finished.
+    Unfinished {
+        /// The container that is left over.
+        container: String,
+        /// What to do about it.
+        fix: String,
     },
     /// Nothing runs, so nothing is done.
     Standstill {
@@ -202,17 +277,28 @@ impl What {
             Self::Ready { .. }
             | Self::Creating { .. }
             | Self::Starting { .. }
+            | Self::Founding
+            | Self::Founded { .. }
             | Self::Routed { .. }
             | Self::Kept { .. }
             | Self::Draining { .. }
             | Self::Removed { .. }
             | Self::Scale { .. }
             | Self::Held { .. }
+            | Self::Paused { .. }
+            | Self::Resumed { .. }
+            | Self::Recovered { .. }
+            | Self::ReadAgain { .. }
             | Self::Scaled { .. } => Level::Info,
+            Self::NotScaling { reason, .. } if !reason.is_calm() => Level::Info,
+            Self::Failed { again: true, .. } | Self::NotScaling { .. } => Level::Debug,
             Self::DrainTimedOut { .. }
             | Self::Died { .. }
             | Self::Lost { .. }
             | Self::Standstill { .. }
+            | Self::Unfinished { .. }
+            | Self::Failing { .. }
+            | Self::Unread { .. }
             | Self::StepFailed { .. } => Level::Warn,
             Self::Failed { .. }
             | Self::NothingServes
@@ -223,6 +309,13 @@ impl What {
 
     /// Whether it belongs in `scaling.log`.
     pub fn is_history(&self) -> bool {
+        if let Self::NotScaling { reason, again, .. } = self {
+            return !again
+                && matches!(
+                    reason,
+                    Reason::AtMax | Reason::HostFull | Reason::MetricsUnavailable
+                );
+        }
         !matches!(
             self,
             Self::Creating { .. }
@@ -244,13 +337,16 @@ impl fmt::Display for What {
                 ..
             } => match by {
                 By::Policy => write!(f, "scaling: {message}"),
-                By::Hand | By::Compose => write!(f, "scaling {from} → {to}, {message}"),
+                By::Hand | By::Compose | By::Clock => write!(f, "scaling {from} → {to}, {message}"),
             },
+            Self::NotScaling { message, .. } => write!(f, "not scaling: {message}"),
             Self::Scaled { from, to, seconds } => {
                 write!(f, "scaled {from} → {to} in {seconds:.1}s")
             }
             Self::Creating { replica } => write!(f, "creating {replica}"),
             Self::Starting { replica } => write!(f, "starting {replica}"),
+            Self::Founding => f.write_str("no replica is left: making the first one anew"),
+            Self::Founded { replica, how } => write!(f, "made {replica} {how}"),
             Self::Ready { replica, seconds } => write!(f, "{replica} is ready after {seconds:.1}s"),
             Self::Routed { servers } if servers.is_empty() => {
                 f.write_str("nginx sends requests to no replica")
@@ -274,6 +370,7 @@ impl fmt::Display for What {
                 why,
                 log,
                 retry_in,
+                ..
             } => {
                 write!(f, "{replica} failed: {why}")?;
                 if *retry_in > 0.0 {
@@ -286,6 +383,19 @@ impl fmt::Display for What {
                     }
                 }
                 Ok(())
+            }
+            Self::Failing { attempts, at_most } => write!(
+                f,
+                "{attempts} attempts in a row have failed: the next ones are made one at a time, up to {at_most:.0}s apart, and nothing more is said until one succeeds or fails in another way"
+            ),
+            Self::Recovered { attempts: 1 } => {
+                f.write_str("replicas come up again, after a failed attempt")
+            }
+            Self::Recovered { attempts } => {
+                write!(
+                    f,
+                    "replicas come up again, after {attempts} failed attempts"
+                )
             }
             Self::Died {
                 replica,
@@ -304,6 +414,20 @@ impl fmt::Display for What {
             Self::Lost { replica, why } => write!(f, "{replica} {why}; it gets no requests"),
             Self::NothingServes => f.write_str("no replica can serve: every request fails"),
             Self::RouteFailed { why } => write!(f, "{why}"),
+            Self::Unread { metric, why } => write!(
+                f,
+                "{metric} cannot be read: {why}; nothing is removed until it can"
+            ),
+            Self::ReadAgain {
+                metric,
+                failures: 1,
+            } => write!(f, "{metric} is read again, after a failed reading"),
+            Self::ReadAgain { metric, failures } => {
+                write!(
+                    f,
+                    "{metric} is read again, after {failures} failed readings"
+                )
+            }
             Self::Held {
                 replicas,
                 until: Some(until),
@@ -312,7 +436,20 @@ impl fmt::Display for What {
                 replicas,
                 until: None,
             } => write!(f, "held at {replicas}"),
+            Self::Paused {
+                directions, until, ..
+            } => Paused {
+                directions: *directions,
+                until: *until,
+            }
+            .fmt(f),
+            Self::Resumed { by: By::Clock } => f.write_str("scaling is resumed: the pause is over"),
+            Self::Resumed { .. } => f.write_str("scaling is resumed"),
             Self::Standstill { why } | Self::Refused { why } => f.write_str(why),
+            Self::Unfinished { container, fix } => write!(
+                f,
+                "{container} is left of a recreate that compose did not finish, and counts for nothing; {fix}"
+            ),
             Self::StepFailed { step, why } => write!(f, "{step}: {why}; trying again"),
         }
     }

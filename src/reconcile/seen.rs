@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ADOPTION, Effect, FIRST_BACKOFF, Gate, LONGEST_BACKOFF, Machine, Mood, What,
+    ADOPTION, Effect, Gate, Machine, Mood, What,
     member::{Member, Phase},
 };
 use crate::{
@@ -11,6 +11,9 @@ use crate::{
     project::{ContainerId, Health, Replica, State},
     units::Moment,
 };
+
+/// A look that is answered later than this is not waited for by anybody.
+const LATE: Duration = Duration::from_secs(300);
 
 impl Machine {
     pub(super) fn seen(
@@ -31,7 +34,7 @@ impl Machine {
             .map(|(id, _)| id.clone())
             .collect();
         for id in vanished {
-            self.forget(&id);
+            self.gone(&id, now);
         }
         for replica in replicas {
             self.observed(replica, taken, now, out);
@@ -40,6 +43,7 @@ impl Machine {
             let until = now + ADOPTION;
             self.mood = Mood::Adopting { until };
             out.push(Effect::WakeAt(until));
+            out.extend(self.paused.and_then(|p| p.until).map(Effect::WakeAt));
             self.leaving.clear();
         }
     }
@@ -59,6 +63,12 @@ impl Machine {
             return; // `Made` will bring it, started.
         }
         let id = replica.id.clone();
+        if self.gone.get(&id).is_some_and(|since| taken <= *since) {
+            return;
+        }
+        if self.founding.is_some() && !self.members.contains_key(&id) {
+            return; // So will `Founded`.
+        }
         let Some(member) = self.members.get_mut(&id) else {
             let phase = if self.leaving.contains(&id) {
                 Phase::Draining {
@@ -116,6 +126,8 @@ impl Machine {
                 _,
             ) => {}
             (Phase::Serving, _) => self.lose(&id, "stopped", now, out),
+            // Its end is told by its event, or by the look that it fails.
+            (Phase::Probing { .. }, State::Exited) if member.fresh.is_some() => {}
             (Phase::Probing { .. }, _) => {
                 member.phase = Phase::Idle {
                     since: now,
@@ -132,8 +144,10 @@ impl Machine {
             .is_some_and(|m| matches!(m.phase, Phase::Leaving { .. }))
     }
 
-    pub(super) fn forget(&mut self, id: &ContainerId) {
+    pub(super) fn forget(&mut self, id: &ContainerId, now: Moment) {
         self.members.remove(id);
+        self.gone.retain(|_, since| now.since(*since) < LATE);
+        self.gone.insert(id.clone(), now);
         self.windows.remove(id);
         self.leaving.remove(id);
     }
@@ -226,6 +240,7 @@ impl Machine {
                 seconds: now.since(asked).as_secs_f64(),
             };
             out.push(self.note(what, now));
+            self.came_up(now, out);
         }
     }
 
@@ -240,33 +255,33 @@ impl Machine {
             return;
         };
         match result {
-            Ok(replica) => {
-                let id = replica.id.clone();
-                self.members.insert(
-                    id.clone(),
-                    Member {
-                        replica: *replica,
-                        taken: now,
-                        phase: Phase::Starting,
-                        served: None,
-                        fresh: Some(pending.since),
-                    },
-                );
-                self.probe(&id, now, out);
-            }
+            Ok(replica) => self.arrived(*replica, pending.since, now, out),
             Err(why) => {
-                let retry_in = self.back_off(now, out);
-                out.push(self.note(
-                    What::Failed {
-                        replica: pending.name,
-                        why,
-                        log: Vec::new(),
-                        retry_in,
-                    },
-                    now,
-                ));
+                self.attempt_failed(pending.name, why, Vec::new(), now, out);
             }
         }
+    }
+
+    /// A replica that this tool has had made and started.
+    pub(super) fn arrived(
+        &mut self,
+        replica: Replica,
+        asked: Moment,
+        now: Moment,
+        out: &mut Vec<Effect>,
+    ) {
+        let id = replica.id.clone();
+        self.members.insert(
+            id.clone(),
+            Member {
+                replica,
+                taken: now,
+                phase: Phase::Starting,
+                served: None,
+                fresh: Some(asked),
+            },
+        );
+        self.probe(&id, now, out);
     }
 
     /// A replica that does not come up: it goes, unless it is the only one there is to copy.
@@ -302,31 +317,7 @@ impl Machine {
                 self.probe(id, now, out);
             }
         }
-        let retry_in = self.back_off(now, out);
-        out.push(self.note(
-            What::Failed {
-                replica,
-                why,
-                log,
-                retry_in,
-            },
-            now,
-        ));
-    }
-
-    pub(super) fn back_off(&mut self, now: Moment, out: &mut Vec<Effect>) -> f64 {
-        // Several replicas of one decision that fail together are one failure.
-        if let Some(until) = self.retry_at
-            && until > now
-        {
-            return until.since(now).as_secs_f64();
-        }
-        let wait =
-            (FIRST_BACKOFF * 2u32.saturating_pow(self.failures.min(10))).min(LONGEST_BACKOFF);
-        self.failures += 1;
-        self.retry_at = Some(now + wait);
-        out.push(Effect::WakeAt(now + wait));
-        wait.as_secs_f64()
+        self.attempt_failed(replica, why, log, now, out);
     }
 
     /// Ends the adoption of what was found once each replica was looked at, or when time is up.

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     plan::tests::replica,
     policy::{Aim, Metric, Policy},
-    units::{Bytes, Percent, Span},
+    units::{Bytes, Percent, SignedDuration, Span},
     usage::Reading,
 };
 
@@ -12,6 +12,8 @@ use crate::{
 struct Bench {
     machine: Machine,
     now: Moment,
+    /// CPU that each replica has used, in nanoseconds, and until when that was counted.
+    used: (u64, Moment),
 }
 
 fn policy() -> Policy {
@@ -27,6 +29,7 @@ fn policy() -> Policy {
 fn setup() -> Setup {
     Setup {
         service: "web".into(),
+        up: "docker compose up -d web".into(),
         policy: policy(),
         autoscaled: true,
         port: Some(80),
@@ -46,6 +49,7 @@ impl Bench {
         Self {
             machine: Machine::new(setup, memory, now),
             now,
+            used: (0, now),
         }
     }
 
@@ -59,6 +63,23 @@ impl Bench {
         bench.routed();
         assert!(bench.machine.is_settled());
         bench
+    }
+
+    /// The next run, which knows what this one has written down. It has seen its replicas, and they
+    /// are ready.
+    fn restarted(&self, seconds: u64, numbers: &[u32]) -> Self {
+        let written = serde_json::to_string(&self.machine.memory()).unwrap();
+        let now = self.now + Duration::from_secs(seconds);
+        let memory = serde_json::from_str(&written).unwrap();
+        let machine = Machine::new(self.machine.setup.clone(), Some(memory), now);
+        let used = self.used;
+        let mut next = Self { machine, now, used };
+        next.see(numbers);
+        for number in numbers {
+            next.ready(*number);
+        }
+        next.routed();
+        next
     }
 
     fn hear(&mut self, event: Event) -> Vec<Effect> {
@@ -119,30 +140,36 @@ impl Bench {
         })
     }
 
-    /// Every replica used this share of a core for the last five seconds.
+    /// Every replica has used this share of a core since the last reading, and then for five
+    /// seconds more.
     fn load(&mut self, percent: u64) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for _ in 0..2 {
-            self.now = self.now + Duration::from_secs(5);
-            let cpu = self.now.since(Moment::from_unix(0)).as_millis() as u64;
-            let readings = self
-                .machine
-                .running()
-                .into_iter()
-                .map(|r| {
-                    let reading = Reading {
-                        at: self.now,
-                        cpu_nanos: cpu * 10_000 * percent,
-                        periods: 0,
-                        throttled: 0,
-                        working_set: Bytes(1),
-                    };
-                    (r.id, reading)
-                })
-                .collect();
-            effects.extend(self.hear(Event::Sampled { readings }));
-        }
+        let mut effects = self.sample(percent);
+        effects.extend(self.sample(percent));
         effects
+    }
+
+    /// One reading, which alone shows no load.
+    fn sample(&mut self, percent: u64) -> Vec<Effect> {
+        self.now = self.now + Duration::from_secs(5);
+        let (used, until) = self.used;
+        let used = used + self.now.since(until).as_millis() as u64 * 10_000 * percent;
+        self.used = (used, self.now);
+        let readings = self
+            .machine
+            .running()
+            .into_iter()
+            .map(|r| {
+                let reading = Reading {
+                    at: self.now,
+                    cpu_nanos: used,
+                    periods: 0,
+                    throttled: 0,
+                    working_set: Bytes(1),
+                };
+                (r.id, reading)
+            })
+            .collect();
+        self.hear(Event::sampled(readings))
     }
 }
 
@@ -152,6 +179,7 @@ fn asked(effects: &[Effect]) -> Vec<String> {
         .iter()
         .filter_map(|effect| match effect {
             Effect::Create { number, .. } => Some(format!("create {number}")),
+            Effect::Found { number } => Some(format!("found {number}")),
             Effect::Start { id } => Some(format!("start {}", number_of(id))),
             Effect::Probe { replica, .. } => Some(format!("probe {}", replica.number)),
             Effect::Route {
@@ -169,7 +197,8 @@ fn asked(effects: &[Effect]) -> Vec<String> {
                 Some(text)
             }
             Effect::Retire { replica } => Some(format!("retire {}", replica.number)),
-            Effect::WakeAt(_) | Effect::Note(_) => None,
+            Effect::LastWords { id, .. } => Some(format!("last words of {}", number_of(id))),
+            Effect::WakeAt(_) | Effect::Note(_) | Effect::Decided { .. } => None,
         })
         .collect()
 }
@@ -202,7 +231,7 @@ fn what_is_found_is_looked_at_before_nginx_is_touched() {
         })),
         ["route! 1"]
     );
-    assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
+    assert_eq!(asked(&bench.ready(2)), ["route! 1 2"]);
 }
 
 #[test]
@@ -225,7 +254,7 @@ fn load_above_target_makes_replicas_which_serve_once_they_are_ready() {
     assert_eq!(asked(&bench.made(2)), ["probe 2"]);
     assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
     assert_eq!(asked(&bench.made(3)), ["probe 3"]);
-    assert_eq!(asked(&bench.ready(3)), ["route 1 2 3"]);
+    assert_eq!(asked(&bench.ready(3)), ["route! 1 2 3"]);
     let effects = bench.routed();
     assert!(
         told(&effects).iter().any(|t| t.starts_with("scaled 1 → 3")),
@@ -284,6 +313,23 @@ fn a_replica_that_nginx_still_lists_is_never_stopped() {
 }
 
 #[test]
+fn a_replica_that_was_taken_out_is_stopped_although_nginx_refused_the_rest_of_the_change() {
+    let mut bench = Bench::serving(&[1, 2]);
+    bench.scale(1);
+    let seq = bench.machine.seq;
+    bench.hear(Event::TakenOut { seq });
+    let effects = bench.hear(Event::Routed {
+        seq,
+        result: Err("nginx refuses its configuration".into()),
+    });
+    assert_eq!(told(&effects), ["nginx refuses its configuration"]);
+    let view = bench.machine.view(bench.now);
+    let listed: Vec<_> = view.replicas.iter().map(|r| r.in_nginx).collect();
+    assert_eq!(listed, [true, false]);
+    assert_eq!(asked(&bench.drained()), ["retire 2"]);
+}
+
+#[test]
 fn what_never_becomes_ready_gets_no_traffic_and_goes_and_the_next_attempt_waits() {
     let mut bench = Bench::serving(&[1]);
     bench.scale(2);
@@ -322,6 +368,7 @@ fn the_only_replica_is_never_given_up() {
     let effects = bench.hear(Event::Died {
         id: id(1),
         exit_code: Some(137),
+        asked: false,
     });
     assert_eq!(asked(&effects), ["route!"]);
     assert_eq!(
@@ -346,6 +393,7 @@ fn a_replica_that_dies_is_out_at_once_and_started_again() {
     let effects = bench.hear(Event::Died {
         id: id(2),
         exit_code: Some(1),
+        asked: false,
     });
     assert_eq!(asked(&effects), ["route! 1"]);
     assert_eq!(asked(&bench.after(1)), ["start 2"]);
@@ -358,7 +406,7 @@ fn a_replica_that_dies_is_out_at_once_and_started_again() {
     });
     assert_eq!(asked(&effects), ["probe 2"]);
     let effects = bench.hear(Event::Ready { id: id(2), started });
-    assert_eq!(asked(&effects), ["route 1 2"]);
+    assert_eq!(asked(&effects), ["route! 1 2"]);
 }
 
 #[test]
@@ -367,6 +415,7 @@ fn a_replica_that_its_restart_policy_brings_back_is_not_started_twice() {
     bench.hear(Event::Died {
         id: id(2),
         exit_code: Some(1),
+        asked: false,
     });
     let mut again = replica(2);
     again.started = Some(bench.now);
@@ -400,7 +449,7 @@ fn an_unhealthy_replica_gets_no_traffic_and_stays() {
         ["shop-web-2 became unhealthy; it gets no requests"]
     );
     assert_eq!(asked(&bench.after(600)), NOTHING);
-    assert_eq!(asked(&bench.ready(2)), ["route 1 2"]);
+    assert_eq!(asked(&bench.ready(2)), ["route! 1 2"]);
 }
 
 #[test]
@@ -464,6 +513,7 @@ fn a_service_that_was_stopped_on_purpose_stays_stopped() {
         bench.hear(Event::Died {
             id: id(number),
             exit_code: Some(0),
+            asked: false,
         });
         bench.hear(Event::Stopped { id: id(number) });
     }
@@ -558,7 +608,7 @@ fn a_leaving_replica_stays_when_it_is_wanted_again() {
     bench.scale(1);
     bench.routed();
     let effects = bench.scale(3);
-    assert_eq!(asked(&effects), ["route 1 2 3"]);
+    assert_eq!(asked(&effects), ["route! 1 2 3"]);
     bench.routed();
     assert_eq!(asked(&bench.drained()), NOTHING);
     assert!(bench.machine.is_at(3));
@@ -724,6 +774,7 @@ fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_s
     let died = Event::Died {
         id: id(2),
         exit_code: Some(1),
+        asked: false,
     };
     bench.hear(died);
     assert_eq!(asked(&bench.after(9)), NOTHING);
@@ -764,6 +815,13 @@ fn a_published_port_range_is_filled_one_at_a_time() {
         "{effects:?}"
     );
 }
+
+mod found;
+mod pause;
+mod recreate;
+mod restart;
+mod room;
+mod why_not;
 
 mod never {
     use proptest::prelude::*;
@@ -829,7 +887,7 @@ mod never {
                         number,
                         result: Err("no".into()),
                     }),
-                    Happening::Died(n) => bench.hear(Event::Died { id: id(n), exit_code: None }),
+                    Happening::Died(n) => bench.hear(Event::Died { id: id(n), exit_code: None, asked: false }),
                     Happening::Unhealthy(n) => bench.hear(Event::Unhealthy { id: id(n) }),
                     Happening::GateFailed(n) => bench.hear(Event::GateFailed {
                         id: id(n),
@@ -879,4 +937,165 @@ mod never {
             }
         }
     }
+}
+
+/// A replica that dies before it is ready, and what is said of it.
+fn attempt(bench: &mut Bench, number: u32, why: &str) -> Vec<Note> {
+    assert_eq!(asked(&bench.made(number)), [format!("probe {number}")]);
+    let died = Event::Died {
+        id: id(number),
+        exit_code: Some(1),
+        asked: false,
+    };
+    let effects = bench.hear(died);
+    assert_eq!(asked(&effects), [format!("last words of {number}")]);
+    let effects = bench.hear(Event::GateFailed {
+        id: id(number),
+        why: why.into(),
+        log: vec!["no such table".into()],
+    });
+    bench.hear(Event::Retired {
+        id: id(number),
+        result: Ok(()),
+    });
+    let notes = effects.into_iter().filter_map(|effect| match effect {
+        Effect::Note(note) => Some(note),
+        _ => None,
+    });
+    notes.collect()
+}
+
+/// What a person sees of it.
+fn said(notes: &[Note]) -> Vec<String> {
+    let loud = notes.iter().filter(|n| n.what.level() != Level::Debug);
+    loud.map(|note| note.what.to_string()).collect()
+}
+
+#[test]
+fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time() {
+    const WHY: &str = "it exited with code 1 before it was ready";
+    let mut bench = Bench::serving(&[1]);
+    assert_eq!(asked(&bench.scale(3)), ["create 2", "create 3"]);
+    let notes = attempt(&mut bench, 2, WHY);
+    assert_eq!(
+        said(&notes),
+        [
+            "shop-web-2 failed: it exited with code 1 before it was ready; next attempt in 10s; its last words:\n    no such table"
+        ]
+    );
+    // The second one of the same attempt is no news.
+    assert_eq!(said(&attempt(&mut bench, 3, WHY)), NOTHING);
+    assert_eq!(asked(&bench.after(9)), NOTHING);
+    assert_eq!(asked(&bench.after(1)), ["create 2", "create 3"]);
+    assert_eq!(
+        said(&attempt(&mut bench, 2, WHY)),
+        [
+            "2 attempts in a row have failed: the next ones are made one at a time, up to 300s apart, and nothing more is said until one succeeds or fails in another way"
+        ]
+    );
+    assert_eq!(said(&attempt(&mut bench, 3, WHY)), NOTHING);
+    for wait in [20, 40, 80, 160, 300, 300] {
+        assert_eq!(asked(&bench.after(wait - 1)), NOTHING);
+        assert_eq!(asked(&bench.after(1)), ["create 2"], "one, after {wait}s");
+        assert_eq!(said(&attempt(&mut bench, 2, WHY)), NOTHING);
+    }
+    // Another reason is news again.
+    bench.after(300);
+    assert_eq!(
+        said(&attempt(&mut bench, 2, "its healthcheck fails")),
+        [
+            "shop-web-2 failed: its healthcheck fails; next attempt in 300s; its last words:\n    no such table"
+        ]
+    );
+    // One comes up, and the rest follows at once.
+    assert_eq!(asked(&bench.after(300)), ["create 2"]);
+    bench.made(2);
+    let effects = bench.ready(2);
+    assert_eq!(asked(&effects), ["create 3", "route 1 2"]);
+    assert!(
+        told(&effects).contains(&"replicas come up again, after 9 failed attempts".to_owned()),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn after_the_clock_was_set_windows_and_holds_last_as_long_as_they_did() {
+    for set_by in [3600, -3600] {
+        let mut bench = Bench::serving(&[1, 2]);
+        bench.load(30);
+        bench.scale(2);
+        bench.after(60);
+        bench.now = bench.now.shifted(SignedDuration::from_secs(set_by));
+        let set_by = SignedDuration::from_secs(set_by);
+        assert_eq!(asked(&bench.hear(Event::ClockJumped { set_by })), NOTHING);
+        // As after an outage: looked at again, nothing made, nothing removed, no route without it.
+        assert_eq!(asked(&bench.see(&[1, 2])), ["probe 1", "probe 2"]);
+        assert_eq!(asked(&bench.ready(1)), NOTHING);
+        bench.ready(2);
+        bench.routed();
+        assert!(bench.machine.is_at(2), "{set_by}");
+        // Ten minutes of hold, one of which was over.
+        let held = |bench: &Bench| bench.machine.view(bench.now).hold.is_some();
+        bench.after(525);
+        bench.load(30);
+        assert_eq!(bench.machine.desired(), Some(2), "{set_by}");
+        bench.after(5);
+        bench.load(30);
+        assert!(!held(&bench), "{set_by}");
+    }
+}
+
+#[test]
+fn a_replica_that_was_started_by_a_clock_that_was_ahead_is_not_young_for_ever() {
+    let mut setup = setup();
+    setup.policy.initialization_period = Span::seconds(30);
+    let mut bench = Bench::blind(setup, None);
+    let mut early = replica(1);
+    early.started = Some(bench.now + Duration::from_secs(3600));
+    let started = early.started;
+    bench.seen(vec![early]);
+    bench.hear(Event::Ready { id: id(1), started });
+    bench.routed();
+    assert_eq!(asked(&bench.load(180)), ["create 2", "create 3"]);
+}
+
+#[test]
+fn values_of_sources_reach_the_decision_and_without_one_nothing_is_removed() {
+    let custom = |name: &str, target| {
+        Metric::Custom(crate::policy::Custom {
+            name: name.into(),
+            source: None,
+            target,
+            fallback: None,
+            failures: 3,
+        })
+    };
+    let mut bench = Bench::serving(&[1, 2]);
+    let mut setup = setup();
+    setup.policy.metrics = vec![
+        custom("jobs", crate::policy::CustomTarget::Average(10.0)),
+        custom("busy", crate::policy::CustomTarget::PerReplica(5.0)),
+    ];
+    bench.hear(Event::Setup(Box::new(setup)));
+    let busy = [(id(1), Ok(1.0)), (id(2), Err("refused".to_owned()))];
+    let mut sample = |jobs: Result<f64, String>| {
+        let values = Values {
+            service: [("jobs".to_owned(), jobs)].into(),
+            replicas: [("busy".to_owned(), busy.clone().into())].into(),
+            again: false,
+        };
+        let readings = BTreeMap::new();
+        bench.hear(Event::Sampled { readings, values });
+        let (_, decision) = bench.machine.last.clone().unwrap();
+        (decision.message, bench.machine.input(bench.now))
+    };
+    let (message, input) = sample(Err("no data".into()));
+    assert!(message.ends_with("staying at 2"), "{message}");
+    assert_eq!(input.unread["jobs"].why, "no data");
+    assert!(input.service_metrics.is_empty());
+    let (message, input) = sample(Ok(35.0));
+    assert_eq!(message, "jobs 17.5 per replica of 10 target: 2 → 4");
+    assert_eq!(input.replicas[0].metrics, [("busy".to_owned(), 1.0)].into());
+    assert!(input.replicas[1].metrics.is_empty());
+    assert!(input.unread.is_empty());
 }

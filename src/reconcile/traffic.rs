@@ -27,6 +27,7 @@ impl Machine {
                 number: m.replica.number,
                 name: m.replica.name.clone(),
                 addresses: m.replica.addresses.clone(),
+                published: m.replica.published.clone(),
             })
             .collect();
         servers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
@@ -39,12 +40,16 @@ impl Machine {
         if self.wanted.as_ref() != Some(&servers) || again {
             self.reroute_at = None;
             self.seq += 1;
+            // An addition waits for others only where there are others on their way.
             let urgent = again
+                || !self.more_to_come()
                 || self
                     .wanted
                     .as_ref()
                     .is_none_or(|before| before.iter().any(|server| !servers.contains(server)));
-            if servers.is_empty() && !self.nothing_serves && self.standstill.is_none() {
+            // A service that is about to get its first replica has lost none.
+            let begins = self.members.is_empty() && self.wanted.is_none();
+            if servers.is_empty() && !self.nothing_serves && self.standstill.is_none() && !begins {
                 out.push(self.note(What::NothingServes, now));
             }
             self.nothing_serves = servers.is_empty();
@@ -56,6 +61,15 @@ impl Machine {
             });
         }
         self.assign_route(self.seq);
+    }
+
+    /// Whether replicas are being made, started or looked at for the first time.
+    fn more_to_come(&self) -> bool {
+        !self.pending.is_empty()
+            || self
+                .members
+                .values()
+                .any(|m| matches!(m.phase, Phase::Starting | Phase::Probing { .. }))
     }
 
     /// Whether a replica runs that nothing but a look speaks against.
@@ -87,19 +101,7 @@ impl Machine {
                 self.routed = self.routed.max(seq);
                 self.route_failures = 0;
                 self.route_error = None;
-                let timeout = self.setup.policy.drain.timeout.0;
-                for member in self.members.values_mut() {
-                    if let Phase::Draining {
-                        seq: Some(taken_out),
-                        out: since @ None,
-                        ..
-                    } = &mut member.phase
-                        && *taken_out <= seq
-                    {
-                        *since = Some(now);
-                        out.push(Effect::WakeAt(now + timeout));
-                    }
-                }
+                self.taken_out(seq, now, out);
                 if seq == self.seq {
                     self.listed = self.wanted.iter().flatten().map(|s| s.id.clone()).collect();
                     let servers = self
@@ -114,7 +116,9 @@ impl Machine {
             Err(why) => {
                 // Said once; tried again and again.
                 if self.route_error.as_ref() != Some(&why) {
-                    out.push(self.note(What::RouteFailed { why: why.clone() }, now));
+                    if !self.is_told(&why) {
+                        out.push(self.note(What::RouteFailed { why: why.clone() }, now));
+                    }
                     self.route_error = Some(why);
                 }
                 let wait = (RETRY * 2u32.saturating_pow(self.route_failures.min(4)))
@@ -122,6 +126,23 @@ impl Machine {
                 self.route_failures += 1;
                 self.reroute_at = Some(now + wait);
                 out.push(Effect::WakeAt(now + wait));
+            }
+        }
+    }
+
+    /// Begins the drain of those that nginx sends nothing more to.
+    pub(super) fn taken_out(&mut self, seq: u64, now: Moment, out: &mut Vec<Effect>) {
+        let timeout = self.setup.policy.drain.timeout.0;
+        for member in self.members.values_mut() {
+            if let Phase::Draining {
+                seq: Some(taken_out),
+                out: since @ None,
+                ..
+            } = &mut member.phase
+                && *taken_out <= seq
+            {
+                *since = Some(now);
+                out.push(Effect::WakeAt(now + timeout));
             }
         }
     }
@@ -194,7 +215,7 @@ impl Machine {
         match result {
             Ok(()) => {
                 let seconds = now.since(*since).as_secs_f64();
-                self.forget(id);
+                self.forget(id, now);
                 out.push(self.note(
                     What::Removed {
                         replica: name,

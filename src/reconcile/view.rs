@@ -1,16 +1,23 @@
 //! What a machine shows (`ps`, the control socket) and what it remembers between runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, Machine, member::Phase};
+use super::{Hold, Machine, Paused, Peak, member::Phase};
 use crate::{
-    decide::{Decision, History},
+    decide::{Decision, History, Unread},
+    policy::Bounds,
     project::{ContainerId, Health, State},
     units::{Moment, Span},
     usage::Reading,
 };
+
+/// A reading that is older than so many intervals does not tell how the load is.
+const RECENT_INTERVALS: u32 = 3;
 
 /// A service as it is right now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,12 +32,15 @@ pub struct ServiceView {
     pub desired: Option<u32>,
     /// Replicas that get traffic (or could, where nginx sends none to the service).
     pub serving: u32,
-    /// The lower bound.
+    /// The lower bound of the moment, a schedule's included.
     pub min: Option<u32>,
-    /// The upper bound.
+    /// The upper bound of the moment.
     pub max: Option<u32>,
     /// A count held by hand.
     pub hold: Option<Hold>,
+    /// Scaling by load that is suspended.
+    #[serde(default)]
+    pub paused: Option<Paused>,
     /// Each metric of the last decision.
     pub metrics: Vec<MetricView>,
     /// The last decision.
@@ -92,6 +102,18 @@ pub struct ReplicaView {
     pub cpu: Option<f64>,
     /// Percent of its memory limit.
     pub memory: Option<f64>,
+    /// Requests per second, from nginx.
+    #[serde(default)]
+    pub requests: Option<f64>,
+    /// Requests under way at once, from nginx.
+    #[serde(default)]
+    pub in_flight: Option<f64>,
+    /// The time within which 95% of its requests were answered, in milliseconds.
+    #[serde(default)]
+    pub p95: Option<f64>,
+    /// Percent of its requests that failed.
+    #[serde(default)]
+    pub errors: Option<f64>,
     /// Its image.
     pub image: String,
 }
@@ -104,12 +126,37 @@ pub struct Memory {
     pub history: History,
     /// A count held by hand.
     pub hold: Option<Hold>,
+    /// Scaling by load that is suspended.
+    pub paused: Option<Paused>,
     /// The last decision.
     pub last: Option<(Moment, Decision)>,
     /// The last reading of each replica: the next run measures from there.
     pub readings: BTreeMap<ContainerId, Reading>,
     /// Replicas on their way out.
     pub draining: BTreeSet<ContainerId>,
+    /// The most memory that a replica was seen to use.
+    pub peak: Option<Peak>,
+    /// When replicas ran out of memory, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ooms: BTreeMap<String, Moment>,
+    /// Metrics that cannot be read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread: BTreeMap<String, Unread>,
+    /// The nginx that was last seen to read its upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<String>,
+}
+
+impl Memory {
+    /// The same for a run that reads load all the time, which goes by how it is now. A mean since
+    /// long ago says nothing of that; only runs from cron have nothing better.
+    #[must_use]
+    pub fn without_old_readings(mut self, now: Moment, interval: Duration) -> Self {
+        let oldest = interval * RECENT_INTERVALS;
+        self.readings
+            .retain(|_, reading| now.since(reading.at) <= oldest);
+        self
+    }
 }
 
 impl Machine {
@@ -133,25 +180,32 @@ impl Machine {
                     age: replica
                         .started
                         .filter(|_| replica.state == State::Running)
-                        .map(|started| Span(now.since(started))),
+                        .map(|started| Span::measured(now.since(started))),
                     address: replica.addresses.values().next().map(ToString::to_string),
                     cpu: window.and_then(|w| Some(w.cpu(now, replica.limits.cpus)?.get())),
                     memory: window.and_then(|w| Some(w.memory(now, replica.limits.memory)?.get())),
+                    requests: self.custom.one_of("requests", &replica.id),
+                    in_flight: self.custom.one_of("in_flight", &replica.id),
+                    p95: self.custom.one_of("p95", &replica.id),
+                    errors: self.custom.one_of("errors", &replica.id),
                     image: replica.image.clone(),
                 }
             })
             .collect();
         replicas.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
-        let bounds = self.setup.autoscaled.then_some(&self.setup.policy);
+        let policy = &self.setup.policy;
+        let bounds = Bounds::at(now, policy.min, policy.max, &policy.schedule);
+        let bounds = self.setup.autoscaled.then_some(bounds);
         ServiceView {
             service: self.setup.service.clone(),
             autoscaled: self.setup.autoscaled,
             current: self.live(),
             desired: self.desired,
             serving: self.serving(),
-            min: bounds.map(|policy| policy.min),
-            max: bounds.map(|policy| policy.max),
+            min: bounds.map(|bounds| bounds.min),
+            max: bounds.map(|bounds| bounds.max),
             hold: self.hold,
+            paused: self.paused(now),
             metrics: self
                 .last
                 .iter()
@@ -179,6 +233,7 @@ impl Machine {
         Memory {
             history: self.history.clone(),
             hold: self.hold,
+            paused: self.paused,
             last: self.last.clone(),
             readings: self
                 .windows
@@ -191,6 +246,10 @@ impl Machine {
                 .filter(|m| matches!(m.phase, Phase::Draining { .. } | Phase::Leaving { .. }))
                 .map(|m| m.replica.id.clone())
                 .collect(),
+            peak: self.peak.clone(),
+            ooms: self.ooms.clone(),
+            unread: self.custom.unread().clone(),
+            reader: self.reader.clone(),
         }
     }
 }

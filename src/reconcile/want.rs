@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{
-    By, Effect, Hold, LIVED, Machine, Mood, Move, Setup, What,
-    member::{Member, Phase},
-};
+use super::{By, Effect, Hold, Machine, Mood, Move, Setup, Values, What, member::Phase};
 use crate::{
     decide::{self, Decision, Input, Observed, ObservedState},
     project::ContainerId,
@@ -13,29 +10,57 @@ use crate::{
     usage::{Reading, Window},
 };
 
+/// The Engine's clock and this one may be apart by so much.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// Adds a reading of a replica that is read once per `interval`.
+pub(super) fn feed(
+    windows: &mut BTreeMap<ContainerId, Window>,
+    interval: Duration,
+    id: &ContainerId,
+    reading: Reading,
+) {
+    let window = windows.entry(id.clone());
+    window
+        .or_insert_with(|| Window::new(interval))
+        .feed(reading);
+}
+
 impl Machine {
     pub(super) fn keep_readings(&mut self, readings: BTreeMap<ContainerId, Reading>) {
         let interval = self.setup.interval;
         for (id, reading) in readings {
+            self.mind_peak(&id, &reading);
             if self.members.contains_key(&id) {
-                self.windows
-                    .entry(id)
-                    .or_insert_with(|| Window::new(interval))
-                    .feed(reading);
+                feed(&mut self.windows, interval, &id, reading);
             }
         }
         let members = &self.members;
         self.windows.retain(|id, _| members.contains_key(id));
     }
 
+    pub(super) fn keep_values(&mut self, values: Values) -> Vec<What> {
+        let members = &self.members;
+        let name_of = |id: &ContainerId| members.get(id).map(|member| &member.replica);
+        self.custom.keep(values, &self.setup.policy, name_of)
+    }
+
     pub(super) fn input(&self, now: Moment) -> Input {
+        Input {
+            host: self.host.clone(),
+            ..self.input_of(&self.windows, now)
+        }
+    }
+
+    pub(super) fn input_of(&self, windows: &BTreeMap<ContainerId, Window>, now: Moment) -> Input {
         let replicas = self
             .members
             .values()
             .map(|member| {
                 let id = &member.replica.id;
                 let mut metrics = BTreeMap::new();
-                if let Some(window) = self.windows.get(id) {
+                let window = windows.get(id);
+                if let Some(window) = window {
                     if let Some(cpu) = window.cpu(now, member.replica.limits.cpus) {
                         metrics.insert("cpu".to_owned(), cpu.get());
                     }
@@ -43,6 +68,7 @@ impl Machine {
                         metrics.insert("memory".to_owned(), memory.get());
                     }
                 }
+                metrics.extend(self.custom.of(id));
                 Observed {
                     name: member.replica.name.clone(),
                     state: if member.is_on_its_way_out() {
@@ -51,51 +77,60 @@ impl Machine {
                         member.replica.state.into()
                     },
                     ready: member.serves(),
-                    age: Span(
-                        member
-                            .replica
-                            .started
-                            .map_or(Duration::ZERO, |started| now.since(started)),
-                    ),
+                    age: Span::measured(member.replica.started.map_or(Duration::ZERO, |started| {
+                        if started > now + AHEAD {
+                            // Started by a clock that was set back since.
+                            self.setup.policy.initialization_period.0
+                        } else {
+                            now.since(started)
+                        }
+                    })),
                     metrics,
+                    throttled: window.and_then(|w| Some(w.throttled(now)?.get())),
+                    out_of_memory: self
+                        .ooms
+                        .get(&member.replica.name)
+                        .map(|at| Span(now.since(*at))),
                 }
             })
+            .chain(self.lost_to_memory(now))
             .collect();
         let mut input = Input::new(now, self.setup.policy.clone());
+        input.service = Some(self.setup.service.clone());
         input.current = self.desired;
         input.replicas = replicas;
+        input.service_metrics = self.custom.of_service();
+        input.unread = self.custom.unread().clone();
         input.history = self.history.clone();
         input.hold = self.hold.map(|hold| hold.replicas);
+        input.paused = self.paused(now).map(|paused| paused.directions);
         input
     }
 
-    pub(super) fn decide(&mut self, now: Moment) -> Option<Decision> {
+    /// The decision and what it was made from.
+    pub(super) fn decide(&mut self, now: Moment) -> Option<(Input, Decision)> {
         if !self.setup.autoscaled || self.mood != Mood::Acting || self.standstill.is_some() {
             return None;
         }
         self.expire_hold(now);
         self.decisions += 1;
-        Some(decide::decide(&self.input(now)))
+        let input = self.input(now);
+        let decision = decide::decide(&input);
+        Some((input, decision))
     }
 
     pub(super) fn decide_and_follow(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        let lived = |m: &Member| m.served.is_none_or(|since| now.since(since) >= LIVED);
-        if self.members.values().all(|m| m.serves() && lived(m)) {
-            self.failures = 0;
-        }
         if self.busy(now) {
             return;
         }
-        let input = self.input(now);
-        let Some(decision) = self.decide(now) else {
+        let Some((input, decision)) = self.decide(now) else {
             return;
         };
-        if let Some(recommendation) = decision.recommendation {
-            self.history.record_recommendation(now, recommendation);
-        }
-        self.history.prune(now, &self.setup.policy.behavior);
+        self.keep_in_mind(&decision, now);
         let from = self.desired.unwrap_or(decision.desired);
-        if decision.desired != from {
+        if decision.desired == from {
+            self.say_why_not(&decision, now, out);
+        } else {
             let metrics = decision
                 .proposals
                 .iter()
@@ -114,8 +149,24 @@ impl Machine {
                 now,
             ));
             self.want(decision.desired, now);
+            self.said = None;
         }
-        self.last = Some((now, decision));
+        self.last = Some((now, decision.clone()));
+        out.push(Effect::Decided {
+            input: Box::new(input),
+            decision: Box::new(decision),
+        });
+    }
+
+    /// What later decisions look back on.
+    pub(super) fn keep_in_mind(&mut self, decision: &Decision, now: Moment) {
+        if let Some(recommendation) = decision.recommendation {
+            self.history.record_recommendation(now, recommendation);
+        }
+        if decision.bursts {
+            self.history.burst = Some(now);
+        }
+        self.history.prune(now, &self.setup.policy.behavior);
     }
 
     pub(super) fn want(&mut self, desired: u32, now: Moment) {
@@ -139,10 +190,13 @@ impl Machine {
         out: &mut Vec<Effect>,
     ) {
         self.refused = None;
+        self.tell_again();
         // Somebody who asks again wants it tried now.
         self.retry_at = None;
         self.failures = 0;
-        // And wants what was stopped to run.
+        self.failing = None;
+        // And wants what was stopped to run, and what is not there to be made.
+        self.may_found |= self.members.is_empty();
         for member in self.members.values_mut() {
             if let Phase::Idle { on_purpose, .. } = &mut member.phase {
                 *on_purpose = false;

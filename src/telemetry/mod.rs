@@ -1,3 +1,6 @@
 //! What the tool says about itself.
 
 pub mod log;
+mod plain;
+
+pub use plain::plain;

@@ -19,18 +19,23 @@ pub fn share(previous: &Reading, next: &Reading, limit_cores: Option<f64>) -> Op
     Percent::new(cores / limit * 100.0)
 }
 
-/// The share of scheduler periods in which the quota ran out, in percent. A replica at 100% of its
-/// limit is throttled in nearly all of them; one that is throttled below that has bursts.
+/// How long the scheduler's period is unless somebody sets `cpu_period`: a quota is for that long.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// The share of time in which the quota had run out, in percent. Of time and not of the periods with a
+/// quota, of which there are none while nothing runs: a healthcheck that needs a moment's burst every
+/// ten seconds would be throttled in half of those.
 ///
 /// `None` when there is no quota (no period passed) or the counters went backwards.
 pub fn throttled(previous: &Reading, next: &Reading) -> Option<Percent> {
-    interval(previous, next)?;
+    let elapsed = interval(previous, next)?;
     let periods = next.periods.checked_sub(previous.periods)?;
     let throttled = next.throttled.checked_sub(previous.throttled)?;
     if periods == 0 {
         return None;
     }
-    Percent::new(throttled as f64 / periods as f64 * 100.0)
+    let share = throttled as f64 * PERIOD.as_secs_f64() / elapsed.as_secs_f64();
+    Percent::new((share * 100.0).min(100.0))
 }
 
 fn interval(previous: &Reading, next: &Reading) -> Option<Duration> {
@@ -85,9 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn throttling_is_a_share_of_the_periods_with_a_quota() {
+    fn throttling_is_a_share_of_the_time() {
         let (before, after) = (reading(0, 0, 10, 5), reading(5, 0, 60, 40));
         assert_eq!(throttled(&before, &after), Percent::new(70.0));
+        // Idle but for one period in ten seconds: half of those with a quota, and no sign of anything.
+        let (before, after) = (reading(0, 0, 10, 5), reading(10, 0, 12, 6));
+        assert_eq!(throttled(&before, &after), Percent::new(1.0));
         assert_eq!(
             throttled(&reading(0, 0, 0, 0), &reading(5, 0, 0, 0)),
             None,

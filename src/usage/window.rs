@@ -69,8 +69,7 @@ impl Window {
         cpu::share(first, last, limit_cores)
     }
 
-    /// The share of scheduler periods in which the quota ran out, in percent, over the last
-    /// interval. `None` as in [`cpu`](Self::cpu), and without a quota.
+    /// The share of time in which the CPU quota had run out, in percent, over the last interval. `None` as in [`cpu`](Self::cpu), and without a quota.
     pub fn throttled(&self, now: Moment) -> Option<Percent> {
         let (first, last) = self.span(now)?;
         cpu::throttled(first, last)

@@ -1,11 +1,6 @@
 //! From effects to calls of the engine and the proxy.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
@@ -13,14 +8,19 @@ use tracing::{debug, warn};
 
 use super::{
     Driver, Goal, Message,
+    address::{self, Addresses},
     execute::{self, Making, NotMade},
-    probe::Probe,
+    probe::{LAST_WORDS, Probe},
+    remote::Whereabouts,
+    setup,
+    sources::{Awaited, Patience},
+    traffic,
 };
 use crate::{
     engine::{Engine, NewReplica},
     project::{ContainerId, Hook, Replica},
-    proxy::{Proxy, ProxyError, Published, Server, Upstream, inspect},
-    reconcile::{Effect, Event, Gate, RouteServer},
+    proxy::{Proxy, ProxyError, Published, Server, Upstream},
+    reconcile::{Effect, Event, Gate, Machine, RouteServer, Values},
 };
 
 /// Writing, testing, reloading and confirming may take this long.
@@ -30,9 +30,25 @@ const SAMPLE: Duration = Duration::from_secs(15);
 
 impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn carry_out(&mut self, service: &str, effects: Vec<Effect>) {
+        for effect in &effects {
+            if let Effect::Note(note) = effect {
+                self.tell(note);
+            }
+        }
+        // What was decided is on disk before its first step.
+        let acts = |effect: &Effect| {
+            !matches!(
+                effect,
+                Effect::Note(_) | Effect::WakeAt(_) | Effect::Decided { .. }
+            )
+        };
+        if effects.iter().any(acts) && std::mem::take(&mut self.dirty) {
+            self.remember();
+        }
         for effect in effects {
             match effect {
-                Effect::Note(note) => self.tell(&note),
+                Effect::Note(_) => {}
+                Effect::Decided { input, .. } => self.record(&input),
                 Effect::WakeAt(moment) => {
                     self.wakes.insert(moment);
                 }
@@ -42,18 +58,21 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     min_ready,
                     deadline,
                 } => {
-                    let address = self.reachable(&replica.addresses).map(|ip| {
-                        let port = match &gate {
-                            Gate::Tcp(port) | Gate::Http(port, _) => *port,
-                            Gate::Healthcheck | Gate::Running => 0,
-                        };
-                        SocketAddr::new(ip, port)
-                    });
+                    let port = match &gate {
+                        Gate::Tcp(port) | Gate::Http(port, _) => *port,
+                        Gate::Healthcheck | Gate::Running => 0,
+                    };
+                    let of = Addresses {
+                        own: &replica.addresses,
+                        published: &replica.published,
+                    };
+                    let reach = self.loaded.settings.nginx.reach;
+                    let way = address::for_a_look(&self.nginx.borrow(), reach, of, port);
                     let id = replica.id.clone();
                     let probe = Probe {
                         replica: *replica,
                         gate,
-                        address,
+                        way,
                         min_ready,
                         deadline,
                     };
@@ -64,7 +83,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     }
                 }
                 _ if self.stopping || self.passive() => {
-                    debug!(service, ?effect, "left undone");
+                    debug!(service, effect = effect.word(), "left undone");
                 }
                 Effect::Create {
                     number,
@@ -72,8 +91,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     like,
                     alone,
                 } => self.create(service, number, name, like, alone),
+                Effect::Found { number } => self.found(service, number),
                 Effect::Start { id } => self.start(service, id),
                 Effect::Retire { replica } => self.retire(service, *replica),
+                Effect::LastWords { id, why } => self.hear_last_words(service, id, why),
                 Effect::Route {
                     seq,
                     servers,
@@ -154,6 +175,20 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         });
     }
 
+    fn hear_last_words(&mut self, service: &str, id: ContainerId, why: String) {
+        if let Some(probe) = self.probes.remove(&id) {
+            probe.abort();
+        }
+        let engine = Arc::clone(&self.engine);
+        let report = self.report.clone();
+        let service = service.to_owned();
+        self.tasks.spawn(async move {
+            let log = engine.logs(&id, LAST_WORDS).await.unwrap_or_default();
+            let event = Event::GateFailed { id, why, log };
+            let _ = report.send(Message::To(service, Box::new(event))).await;
+        });
+    }
+
     fn retire(&mut self, service: &str, replica: Replica) {
         self.ours.insert(replica.id.0.clone(), None);
         self.steps += 1;
@@ -180,15 +215,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         });
     }
 
-    /// An address on a network that nginx shares, else any: from the host all are reachable.
-    fn reachable(&self, addresses: &BTreeMap<String, IpAddr>) -> Option<IpAddr> {
-        let nginx = self.nginx.borrow();
-        let shared = nginx
-            .as_ref()
-            .and_then(|target| inspect::address_for(addresses, &target.networks));
-        shared.or_else(|| addresses.values().next().copied())
-    }
-
     fn route(&mut self, service: &str, seq: u64, servers: &[RouteServer], urgent: bool) {
         let now = self.clock.now();
         match self.upstream(service, servers) {
@@ -213,22 +239,30 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .port
             .ok_or_else(|| format!("{service} has no port"))?;
         let nginx = self.nginx.borrow();
-        let target = nginx
-            .as_ref()
-            .ok_or("nginx is not running; start it with `docker compose up -d`")?;
+        let name = nginx.names().ok_or_else(|| self.no_nginx(&nginx))?;
         let apart = |server: &RouteServer| {
-            format!(
-                "{} shares no network with {}; put both services on one network",
-                server.name, target.name
-            )
+            let server = &server.name;
+            if *nginx == Whereabouts::Host {
+                format!(
+                    "nginx on this host cannot reach {server}: there is no bridge of this host to its \
+                     network, and port {port} is not published; give {service} `ports: \
+                     [\"127.0.0.1::{port}\"]`"
+                )
+            } else {
+                format!("{server} shares no network with {name}; put both services on one network")
+            }
         };
         let mut listed = Vec::new();
         for server in servers {
-            match inspect::address_for(&server.addresses, &target.networks) {
-                Some(ip) => listed.push(Server {
+            let of = Addresses {
+                own: &server.addresses,
+                published: &server.published,
+            };
+            match address::for_nginx(&nginx, self.loaded.settings.nginx.reach, of, port) {
+                Some(way) => listed.push(Server {
                     number: server.number,
                     name: server.name.clone(),
-                    address: SocketAddr::new(ip, port),
+                    address: way.address,
                 }),
                 // One that nginx cannot reach must not keep the others from being right.
                 None if servers.len() > 1 => warn!(service, "{}", apart(server)),
@@ -242,12 +276,33 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         })
     }
 
+    /// Why nginx can be told nothing, and what to type.
+    fn no_nginx(&self, whereabouts: &Whereabouts) -> String {
+        if let Some(why) = self.crashes.why(whereabouts) {
+            return why;
+        }
+        match setup::nginx_place(&self.loaded) {
+            Some(place) if *whereabouts != Whereabouts::Unknown => {
+                format!("nginx is not running; start it with `{}`", place.start())
+            }
+            _ => "whether nginx runs cannot be told".to_owned(),
+        }
+    }
+
     /// Tells the proxy what is due.
     pub(super) fn tell_proxy(&mut self) {
         let Some(proxy) = self.proxy.clone() else {
             return;
         };
-        let Some((seqs, upstreams)) = self.router.take(self.clock.now()) else {
+        let now = self.clock.now();
+        let growing = self.machines.values().any(Machine::is_growing);
+        let is_there = |upstreams: &[Upstream]| proxy.is_as_written(upstreams);
+        if self.router.put_off_a_check(growing, now, is_there) {
+            let proxy = Arc::clone(&proxy);
+            self.tasks
+                .spawn(async move { timeout(PUBLISH, proxy.prepare()).await.unwrap_or_default() });
+        }
+        let Some((seqs, upstreams)) = self.router.take(now) else {
             return;
         };
         let report = self.report.clone();
@@ -270,11 +325,31 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     ) {
         let news = self.router.answered(&seqs, result.is_ok());
         for (service, seq) in news {
-            let result = match &result {
-                Ok(published) => published
-                    .refusal(&service)
-                    .map_or(Ok(()), |error| Err(error.to_string())),
-                Err(error) => Err(error.to_string()),
+            let refusal = result.as_ref().map(|published| published.refusal(&service));
+            let unseen = match &refusal {
+                Ok(refusal) => refusal.map(|refusal| &refusal.error),
+                Err(error) => Some(*error),
+            };
+            if matches!(unseen, Some(ProxyError::Unseen { .. })) {
+                self.way_is_lost(&service);
+            }
+            let result = match refusal {
+                Ok(None) => Ok(()),
+                Ok(Some(refusal)) => {
+                    if refusal.removed {
+                        let event = Event::TakenOut { seq };
+                        self.queue.push_back((service.clone(), event));
+                    }
+                    Err(self.in_words_of_the_way(&service, &refusal.error))
+                }
+                // Of our own making.
+                Err(error @ (ProxyError::Unwritable { .. } | ProxyError::Unusable { .. })) => {
+                    Err(error.to_string())
+                }
+                Err(error) => {
+                    let crash = self.crashes.why(&self.nginx.borrow());
+                    Err(crash.unwrap_or_else(|| self.in_words_of_the_way(&service, error)))
+                }
             };
             self.queue
                 .push_back((service, Event::Routed { seq, result }));
@@ -285,6 +360,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.changed.extend(published.changed.iter().cloned());
         debug!(changed = ?published.changed, reloaded = published.reloaded, "nginx is in step");
         self.trouble = None;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.refused.clone_from(&published.log_refused);
+        }
         let longest = self
             .machines
             .values()
@@ -292,6 +370,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .max()
             .unwrap_or_default();
         let report = self.report.clone();
+        // What nginx may still send to is not drained by the end of its old workers.
+        let mut seqs = seqs;
+        seqs.retain(|service, _| published.refusal(service).is_none_or(|r| r.removed));
         self.tasks.spawn(async move {
             // After that the machines no longer wait for it.
             let bound = longest + Duration::from_secs(5);
@@ -310,9 +391,23 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let report = self.report.clone();
         let project = self.loaded.project.name.clone();
         let taken = self.clock.now();
+        let connection = self.connection;
+        let foreign = self.foreign_nginx();
         self.tasks.spawn(async move {
-            let result = engine.list(&project).await;
-            let _ = report.send(Message::Listed { taken, result }).await;
+            let look = async {
+                let id = foreign?;
+                let seen = engine.inspect(&id.0).await.map(Box::new);
+                Some((id, seen))
+            };
+            let (result, nginx) = tokio::join!(engine.list(&project), look);
+            let _ = report
+                .send(Message::Listed {
+                    taken,
+                    connection,
+                    result,
+                    nginx,
+                })
+                .await;
         });
     }
 
@@ -320,19 +415,43 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let engine = Arc::clone(&self.engine);
         let report = self.report.clone();
         let taken = self.clock.now();
+        let connection = self.connection;
         self.tasks.spawn(async move {
             let result = engine.inspect(&id.0).await.map(Box::new);
-            let _ = report.send(Message::Inspected { taken, id, result }).await;
+            let _ = report
+                .send(Message::Inspected {
+                    taken,
+                    connection,
+                    id,
+                    result,
+                })
+                .await;
         });
     }
 
-    pub(super) fn inspect_nginx(&mut self, name: String) {
-        self.inspect(ContainerId(name));
+    /// Begins to read a service's custom metrics.
+    fn begin_readings(&mut self, of: &str, replicas: &[Replica]) -> Awaited {
+        let patience = match self.goal {
+            Goal::Look | Goal::Once => Patience::Once,
+            _ => Patience::Interval(self.loaded.settings.interval.0),
+        };
+        self.around.nginx = self.nginx.borrow().clone();
+        // By hand, load decides nothing: nobody's commands are run for that.
+        let by_load = !matches!(self.goal, Goal::Scale { .. } | Goal::Sync);
+        let machine = self.machines.get(of).filter(|_| by_load);
+        let policy = machine.map(|machine| &machine.setup().policy);
+        let known = self.shelves.entry(of.to_owned()).or_default();
+        let to = (&self.engine, &mut self.tasks);
+        known.begin(policy, replicas, &self.around, patience, to)
     }
 
-    /// Reads the counters of every service whose last reading is done: a service that is slow to
+    /// Reads the counters and custom metrics of every service whose last reading is done: a service that is slow to
     /// answer holds up no other.
     pub(super) fn sample(&mut self) {
+        // Neither a count by hand nor what nginx lists depends on load.
+        if matches!(self.goal, Goal::Scale { .. } | Goal::Sync) {
+            return;
+        }
         let idle: Vec<_> = self
             .machines
             .values()
@@ -341,8 +460,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .filter(|m| self.goal != Goal::Once || !m.has_decided())
             .map(|m| (m.service().to_owned(), m.running()))
             .collect();
+        let routes = self.routes();
         for (service, replicas) in idle {
             self.sampling.insert(service.clone());
+            let custom = self.begin_readings(&service, &replicas);
+            let log = routes.as_ref();
+            let log = log.and_then(|routes| self.ask_the_log(&service, &replicas, routes));
+            let proxy = self.proxy.clone();
             let engine = Arc::clone(&self.engine);
             let report = self.report.clone();
             self.tasks.spawn(async move {
@@ -350,8 +474,17 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     let reading = timeout(SAMPLE, engine.usage(replica)).await;
                     Some((replica.id.clone(), reading.ok()?.ok()?))
                 });
-                let readings = join_all(looks).await.into_iter().flatten().collect();
-                let event = Event::Sampled { readings };
+                let heard = async {
+                    match log {
+                        Some(question) => question.values(proxy).await,
+                        None => Values::default(),
+                    }
+                };
+                let (readings, values, heard) =
+                    tokio::join!(join_all(looks), custom.values(), heard);
+                let values = traffic::both(values, heard);
+                let readings = readings.into_iter().flatten().collect();
+                let event = Event::Sampled { readings, values };
                 let _ = report.send(Message::To(service, Box::new(event))).await;
             });
         }

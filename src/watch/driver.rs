@@ -2,10 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
     pin::Pin,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use futures_util::{Stream, StreamExt};
@@ -13,25 +12,43 @@ use indexmap::IndexMap;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Clock, Message, execute::Starts, remote::Target, route::Router, setup, wait::Waiter};
+use super::{
+    Clock, Message,
+    complain::{Complaints, Topic},
+    execute::Starts,
+    follow::Stamps,
+    hear::SYNC,
+    remote::{Crashes, Whereabouts},
+    room::{Gathered, Locality},
+    route::Router,
+    setup,
+    sources::{Shelf, Surroundings},
+    supervisor::Supervisor,
+    traffic::{Monitor, Unlogged},
+    wait::Waiter,
+};
 use crate::{
     compose::{self, Loaded},
     control::{Call, Snapshot},
     engine::{Engine, EngineError, EngineEvent},
+    host,
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Memory, Note},
-    state::StateDir,
-    units::Moment,
+    state::{Lock, Recording, StateDir, StateError},
+    units::{Bytes, Moment},
 };
 
 /// Messages that may wait for the loop.
 const QUEUE: usize = 1024;
+/// While the Engine tells of nothing and nothing is to be done, containers are listed this often: a
+/// listing costs the Engine a look at each of them.
+const RESYNC: Duration = Duration::from_secs(60);
 /// After the first signal, steps in progress get this long.
 const PARTING: Duration = Duration::from_secs(20);
 
@@ -58,7 +75,7 @@ pub enum Goal {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// As it should.
     Done,
@@ -66,12 +83,16 @@ pub enum Outcome {
     Failed(Vec<String>),
     /// The engine does not answer (only where a run cannot wait for it).
     EngineAway(String),
+    /// Another process has taken the project over.
+    Ousted(StateError),
     /// Interrupted by a signal.
     Interrupted,
 }
 
 /// What a driver is made of.
 pub struct Parts<E, P> {
+    /// What time it is.
+    pub clock: Clock,
     /// The engine.
     pub engine: Arc<E>,
     /// The proxy; `None` where the project has none.
@@ -86,16 +107,20 @@ pub struct Parts<E, P> {
     pub state: Option<StateDir>,
     /// What the last run remembered.
     pub memory: BTreeMap<String, Memory>,
+    /// The right to act, which is given up with the driver.
+    pub locks: Vec<Lock>,
     /// Requests from the control socket.
     pub calls: Option<mpsc::Receiver<Call>>,
     /// Where notes go for people; never blocks.
     pub notes: mpsc::UnboundedSender<Note>,
-    /// Tells the proxy's remote control which container is nginx.
-    pub nginx: tokio::sync::watch::Sender<Option<Target>>,
+    /// Tells the proxy's remote control where nginx is.
+    pub nginx: tokio::sync::watch::Sender<Whereabouts>,
     /// Decide and report, touch nothing.
     pub dry_run: bool,
     /// How many containers are started at once.
     pub starts_at_once: u32,
+    /// Where the input of every decision is recorded.
+    pub recording: Option<Recording>,
     /// Asks to read the compose file again (SIGHUP).
     pub reload: Option<mpsc::Receiver<()>>,
 }
@@ -112,6 +137,10 @@ pub struct Driver<E, P> {
     pub(super) extra: Vec<String>,
     pub(super) state: Option<StateDir>,
     pub(super) memory: BTreeMap<String, Memory>,
+    pub(super) locks: Vec<Lock>,
+    pub(super) recording: Option<Recording>,
+    /// Somebody else holds the project now.
+    pub(super) ousted: Option<StateError>,
     pub(super) machines: IndexMap<String, Machine>,
     pub(super) router: Router,
     pub(super) wakes: BTreeSet<Moment>,
@@ -128,26 +157,69 @@ pub struct Driver<E, P> {
     /// Containers that somebody else has told to stop and that have not yet.
     pub(super) stopping_elsewhere: BTreeMap<ContainerId, Moment>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
-    pub(super) nginx: tokio::sync::watch::Sender<Option<Target>>,
+    pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
+    pub(super) crashes: Crashes,
     pub(super) waiters: Vec<Waiter>,
     calls: Option<mpsc::Receiver<Call>>,
     reload: Option<mpsc::Receiver<()>>,
     pub(super) events: Option<EventStream>,
     pub(super) engine_away: Option<String>,
     pub(super) reconnecting: bool,
-    pub(super) several_nginx: bool,
+    /// Counts connections: an answer that was asked for through an earlier one is out of date.
+    pub(super) connection: u32,
+    pub(super) connected: Option<Moment>,
+    /// Connections in a row that did not last.
+    pub(super) flaps: u32,
+    pub(super) complaints: Complaints,
     pub(super) listing: bool,
+    /// When the last listing was asked for that has been answered.
+    pub(super) listed: Option<Moment>,
+    /// When the Engine told of something last.
+    pub(super) heard: Option<Moment>,
     pub(super) sampling: BTreeSet<String>,
+    /// Services whose readings are on their way and from before the clock jumped.
+    pub(super) stale: BTreeSet<String>,
     pub(super) sampled: BTreeMap<String, u32>,
+    /// Readings that wait until all decide together.
+    pub(super) gathered: Gathered,
+    pub(super) host: host::Watcher,
+    pub(super) locality: Locality,
+    /// This machine's memory when it was last held against the Engine's.
+    pub(super) compared: Option<Bytes>,
+    /// Since when a second look at the cores is waited for.
+    pub(super) cores_since: Option<Moment>,
+    /// What is known of custom metrics, by service.
+    pub(super) shelves: BTreeMap<String, Shelf>,
+    /// What their sources may name.
+    pub(super) around: Surroundings,
+    /// nginx's log, where load is read from it.
+    pub(super) monitor: Option<Monitor>,
+    /// What hides it from services.
+    pub(super) unlogged: Unlogged,
     pub(super) dry_run: bool,
     pub(super) stopping: bool,
-    pub(super) stamps: BTreeMap<PathBuf, Option<SystemTime>>,
+    pub(super) stamps: Stamps,
+    pub(super) reading: bool,
+    /// What nginx refuses at present.
     pub(super) trouble: Option<String>,
+    /// Why the count that this run is for was not reached, whatever comes afterwards.
+    pub(super) failed: Option<String>,
+    /// What keeps nginx from reading our files, by service, as the last look found it.
+    pub(super) barred: BTreeMap<String, String>,
+    /// Whether that is to be looked at, and whether a look is on its way.
+    pub(super) way_is_due: bool,
+    pub(super) way_is_looked_at: bool,
+    /// Whether nginx, as it runs now, has been looked at.
+    pub(super) way_is_known: bool,
     /// Files of the proxy that this run rewrote.
     pub(super) changed: BTreeSet<String>,
     pub(super) sample_next: bool,
+    /// Which replica of each service is remembered.
+    pub(super) remembered: BTreeMap<String, String>,
     /// Something happened that the next run must know.
     pub(super) dirty: bool,
+    /// When `sync` gives up.
+    sync_by: Option<Moment>,
     pub(super) goal: Goal,
 }
 
@@ -158,12 +230,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let mut driver = Self {
             engine: parts.engine,
             proxy: parts.proxy.map(Arc::new),
-            clock: Clock::start(),
+            clock: parts.clock,
+            around: Surroundings::new(&parts.loaded, Whereabouts::Unknown, &[]),
             loaded: parts.loaded,
             source: parts.source,
             extra: parts.extra,
             state: parts.state,
             memory: parts.memory,
+            locks: parts.locks,
+            recording: parts.recording,
+            ousted: None,
             machines: IndexMap::new(),
             router: Router::default(),
             wakes: BTreeSet::new(),
@@ -178,25 +254,51 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             stopping_elsewhere: BTreeMap::new(),
             notes: parts.notes,
             nginx: parts.nginx,
+            crashes: Crashes::default(),
             waiters: Vec::new(),
             calls: parts.calls,
             reload: parts.reload,
             events: None,
             engine_away: None,
             reconnecting: false,
-            several_nginx: false,
+            connection: 0,
+            connected: None,
+            flaps: 0,
+            complaints: Complaints::default(),
             listing: false,
+            listed: None,
+            heard: None,
             sampling: BTreeSet::new(),
+            stale: BTreeSet::new(),
             sampled: BTreeMap::new(),
+            gathered: Gathered::default(),
+            host: host::Watcher::default(),
+            locality: Locality::Unknown,
+            compared: None,
+            cores_since: None,
+            shelves: BTreeMap::new(),
+            monitor: None,
+            unlogged: Unlogged::new(),
             dry_run: parts.dry_run,
             stopping: false,
-            stamps: BTreeMap::new(),
+            stamps: Stamps::new(),
+            reading: false,
             trouble: None,
+            failed: None,
+            barred: BTreeMap::new(),
+            way_is_due: true,
+            way_is_looked_at: false,
+            way_is_known: false,
             changed: BTreeSet::new(),
             sample_next: false,
+            remembered: BTreeMap::new(),
             dirty: false,
+            sync_by: None,
             goal,
         };
+        if setup::nginx_place(&driver.loaded) == Some(setup::NginxPlace::Host) {
+            driver.nginx.send_replace(Whereabouts::Host);
+        }
         driver.make_machines();
         driver.stamps = driver.read_stamps();
         driver
@@ -227,6 +329,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .collect();
         for name in gone {
             self.machines.shift_remove(&name);
+            self.shelves.remove(&name);
             self.router.forget(&name, now);
         }
         for setup in managed {
@@ -235,14 +338,27 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 Some(machine) if *machine.setup() == setup => {}
                 Some(_) => self.queue.push_back((name, Event::Setup(Box::new(setup)))),
                 None => {
-                    let mut machine = Machine::new(setup, self.memory.get(&name).cloned(), now);
+                    let mut memory = self.memory.get(&name).cloned();
+                    if self.goal == Goal::Watch {
+                        memory = memory.map(|m| m.without_old_readings(now, setup.interval));
+                    }
+                    let mut machine = Machine::new(setup, memory, now);
                     if self.passive() {
                         machine = machine.passive();
+                    }
+                    if matches!(&self.goal, Goal::Scale { services, .. } if services.contains_key(&name))
+                    {
+                        machine.expect_a_count();
+                    }
+                    if has_nginx {
+                        machine.expect_a_look();
+                        self.way_is_due = true;
                     }
                     self.machines.insert(name, machine);
                 }
             }
         }
+        self.mind_the_log();
     }
 
     /// Runs until the goal is reached, or until `stop` is cancelled; `abort` ends it at once.
@@ -257,14 +373,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     async fn drive(&mut self, stop: &CancellationToken) -> Outcome {
-        if self.goal == Goal::Watch {
-            // A watch outlives an engine that is away; everything else needs it now.
-            self.connect();
-        } else if let Err(error) = self.engine.info().await {
-            return Outcome::EngineAway(error.to_string());
-        } else {
-            self.connect();
-        }
+        self.connect();
         if let Goal::Scale {
             services,
             hold,
@@ -280,15 +389,18 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 failures: Vec::new(),
             });
         }
-        let mut ticks = interval(match self.goal {
-            // Two looks, one second apart, make a rate.
-            Goal::Look | Goal::Once => Duration::from_secs(1),
-            _ => self.loaded.settings.interval.0,
-        });
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
-        let mut parting: Option<Moment> = None;
+        self.sync_by = (self.goal == Goal::Sync).then(|| self.clock.now() + SYNC);
+        let mut period = self.period();
+        let mut ticks = ticker(period);
+        let mut parting: Option<Instant> = None;
+        // A command that a person waits for has none.
+        let mut supervisor =
+            (self.goal == Goal::Watch).then(|| Supervisor::begin(self.clock.now()));
         loop {
+            if let Some(supervisor) = &mut supervisor {
+                supervisor.turn(self.clock.now());
+            }
+            self.decide_together();
             self.settle_queue();
             // What was promised or begun is on disk before nginx or anybody hears of it.
             if std::mem::take(&mut self.dirty) {
@@ -298,23 +410,33 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             if let Some(outcome) = self.arrived(parting) {
                 return outcome;
             }
+            if self.period() != period {
+                period = self.period();
+                ticks = ticker(period);
+            }
             let due = self
                 .wakes
                 .first()
                 .copied()
                 .into_iter()
                 .chain(self.router.due())
+                .chain(self.gathered.due)
                 .chain(self.waiters.iter().map(|w| w.deadline))
-                .chain(parting)
+                .chain(self.sync_by.filter(|by| *by > self.clock.now()))
+                .chain(supervisor.as_ref().and_then(Supervisor::due))
                 .min()
                 .unwrap_or_else(|| self.clock.now() + Duration::from_secs(3600));
             let due = self.clock.instant(due);
+            let due = parting.map_or(due, |parting| parting.min(due));
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if parting.is_none() => {
                     info!("stopping: finishing the steps in progress; replicas keep running");
                     self.stopping = true;
-                    parting = Some(self.clock.now() + PARTING);
+                    if supervisor.is_some() {
+                        Supervisor::ending();
+                    }
+                    parting = Some(Instant::now() + PARTING);
                 }
                 event = next_event(&mut self.events), if self.events.is_some() => {
                     match event {
@@ -333,7 +455,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
                 asked = next_call(&mut self.reload), if self.reload.is_some() => {
                     match asked {
-                        Some(()) => self.read_again(),
+                        Some(()) => {
+                            // Whoever asks wants to hear about a mistake again.
+                            self.complaints.settle(Topic::File);
+                            self.read_again();
+                        }
                         None => self.reload = None,
                     }
                 }
@@ -358,6 +484,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if std::mem::take(&mut self.sample_next) {
             self.sample();
         }
+        self.remember_replicas();
     }
 
     fn on_due(&mut self) {
@@ -371,23 +498,93 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
+    /// Time between two ticks.
+    fn period(&self) -> Duration {
+        match self.goal {
+            // Two looks, one second apart, make a rate.
+            Goal::Look | Goal::Once => Duration::from_secs(1),
+            _ => self.loaded.settings.interval.0,
+        }
+    }
+
     fn on_tick(&mut self) {
+        if let Some(jump) = self.clock.mind() {
+            self.clock_jumped(jump);
+        }
         if self.read_stamps() != self.stamps {
             self.read_again();
         }
         self.mind_foreign_stops();
-        if self.engine_away.is_none() && self.events.is_some() {
-            self.list();
+        // Somebody made nginx's directory anew, or took a file away.
+        if !self.passive() && self.proxy.as_ref().is_some_and(|proxy| proxy.disturbed()) {
+            self.router.again(self.clock.now());
         }
+        if !self.barred.is_empty() || !self.unlogged.is_empty() {
+            self.way_is_due = true;
+            self.mind_the_way();
+        }
+        if self.events.is_some() {
+            if self.is_up_to_date() {
+                self.mind_foreign_nginx();
+                self.sample();
+            } else {
+                self.list();
+            }
+        }
+        self.mind_locks();
         self.remember();
     }
 
-    /// Whether the run is over.
-    fn arrived(&mut self, parting: Option<Moment>) -> Option<Outcome> {
+    /// Whoever removes the state directory, or its lock, lets another process in: the lock is taken
+    /// again, and when somebody was faster this run is over.
+    fn mind_locks(&mut self) {
+        for lock in &mut self.locks {
+            match lock.renew() {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.complaints.settle(Topic::Lock);
+                    warn!(
+                        "{} was removed; it is there again, and so is what this run remembers",
+                        lock.path().display()
+                    );
+                }
+                Err(error @ StateError::Held { .. }) => self.ousted = Some(error),
+                Err(error) => {
+                    let why = error.to_string();
+                    if self.complaints.raise(Topic::Lock, &why) {
+                        warn!(
+                            error = why,
+                            "the lock was removed and cannot be taken again; another `watch` could start beside this one"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a listing would show nothing new: the events told of nothing since the last one, and
+    /// nothing is under way.
+    fn is_up_to_date(&self) -> bool {
         let now = self.clock.now();
+        self.goal == Goal::Watch
+            && !self.listing
+            && self.steps == 0
+            && self.in_step()
+            && self.machines.values().all(Machine::is_settled)
+            && self.listed.is_some_and(|listed| {
+                self.heard.is_none_or(|heard| heard < listed) && now.since(listed) < RESYNC
+            })
+    }
+
+    /// Whether the run is over.
+    fn arrived(&mut self, parting: Option<Instant>) -> Option<Outcome> {
+        let now = self.clock.now();
+        if let Some(error) = self.ousted.take() {
+            return Some(Outcome::Ousted(error));
+        }
         if let Some(until) = parting {
             let idle = self.steps == 0 && !self.router.is_busy();
-            return (idle || now >= until).then_some(match self.goal {
+            return (idle || Instant::now() >= until).then_some(match self.goal {
                 Goal::Watch => Outcome::Done,
                 _ => Outcome::Interrupted,
             });
@@ -395,22 +592,34 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let seen = self.machines.values().all(|m| m.desired().is_some());
         match &self.goal {
             Goal::Watch => None,
+            // Who waits for an answer gets the one there is.
+            _ if !seen && self.complaints.about(Topic::Listing).is_some() => {
+                let why = self.complaints.about(Topic::Listing)?;
+                Some(Outcome::Failed(vec![why.to_owned()]))
+            }
             Goal::Scale { .. } => self.finished_scale(),
             _ if self.engine_away.is_some() => Some(Outcome::EngineAway(self.engine_away.clone()?)),
             Goal::Sync => {
                 if !seen || self.router.is_busy() {
                     return None;
                 }
-                match &self.trouble {
-                    Some(why) => Some(Outcome::Failed(vec![why.clone()])),
-                    None => self
-                        .machines
-                        .values()
-                        .all(Machine::is_routed)
-                        .then_some(Outcome::Done),
+                if let Some(why) = &self.trouble {
+                    return Some(Outcome::Failed(vec![why.clone()]));
                 }
+                if self.machines.values().all(Machine::is_routed) {
+                    return Some(Outcome::Done);
+                }
+                // A replica may be a moment from ready, or never become so.
+                (self.sync_by.is_some_and(|by| now >= by)).then(|| {
+                    let why = self.machines.values().filter_map(|m| m.trouble(now));
+                    let waited = format!("nginx is not in step after {}s", SYNC.as_secs());
+                    Outcome::Failed(std::iter::once(waited).chain(why).collect())
+                })
             }
-            Goal::Look => (seen && self.looked_twice()).then_some(Outcome::Done),
+            Goal::Look => {
+                let looked = self.looked_twice() && self.gathered.due.is_none();
+                (seen && looked).then_some(Outcome::Done)
+            }
             Goal::Once => {
                 let decided = self
                     .machines
@@ -459,12 +668,29 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return;
         };
         for (name, machine) in &self.machines {
+            let memory = machine.memory();
             if machine.desired().is_some() {
-                self.memory.insert(name.clone(), machine.memory());
+                self.memory.insert(name.clone(), memory);
+            } else if memory.paused != self.memory.get(name).and_then(|before| before.paused) {
+                // Of the rest it knows less than what is remembered.
+                self.memory.entry(name.clone()).or_default().paused = memory.paused;
             }
         }
-        if let Err(error) = state.save(self.memory.clone()) {
-            warn!(%error, "cannot remember");
+        match state.save(self.memory.clone()) {
+            Ok(()) => {
+                if self.complaints.settle(Topic::Memory) {
+                    info!("holds and history are kept again");
+                }
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.complaints.raise(Topic::Memory, &why) {
+                    warn!(
+                        error = why,
+                        "cannot keep holds and history: a restart of this program would lose them"
+                    );
+                }
+            }
         }
     }
 
@@ -476,16 +702,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             project: self.loaded.project.name.clone(),
             at: now,
             watching: self.goal == Goal::Watch,
-            nginx: self
-                .nginx
-                .borrow()
-                .as_ref()
-                .map(|target| target.name.clone()),
+            nginx: self.nginx.borrow().names(),
             troubles: self
                 .engine_away
                 .iter()
                 .map(|why| format!("the Docker Engine is away: {why}"))
                 .chain(self.trouble.clone())
+                .chain(self.complaints.all())
                 .chain(self.machines.values().filter_map(|m| m.trouble(now)))
                 .collect(),
             services: self.machines.values().map(|m| m.view(now)).collect(),
@@ -496,6 +719,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     pub fn changed(&self) -> &BTreeSet<String> {
         &self.changed
     }
+}
+
+fn ticker(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    ticks
 }
 
 async fn next_event(events: &mut Option<EventStream>) -> Option<Result<EngineEvent, EngineError>> {

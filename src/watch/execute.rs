@@ -16,13 +16,16 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 const HOOK_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How many containers are started at once. A start is bound by the CPU time of the engine's own
-/// helper processes; four measured fastest on two cores, see `scripts/bench/starts`.
+/// helper processes; four measured fastest on two cores, see docs/benchmarks.md.
 pub const STARTS_AT_ONCE: u32 = 4;
 
-/// Bounds how many containers are started at once.
+/// Bounds how many containers are started at once, and how many are made ahead of their start: as many
+/// again, so that none of those that start has to wait for the next one to be made, and little is left to
+/// start later by a run that is killed.
 #[derive(Debug)]
 pub(super) struct Starts {
     pub(super) permits: Semaphore,
+    ahead: Semaphore,
     at_once: u32,
 }
 
@@ -30,6 +33,7 @@ impl Starts {
     pub(super) fn new(at_once: u32) -> Self {
         Self {
             permits: Semaphore::new(at_once as usize),
+            ahead: Semaphore::new(2 * at_once as usize),
             at_once,
         }
     }
@@ -60,18 +64,23 @@ pub(super) async fn create<E: Engine>(
     making: Making,
 ) -> Result<Replica, NotMade> {
     let failed = |error: EngineError| NotMade::Failed(error.to_string());
-    let permits = if making.alone { starts.at_once } else { 1 };
-    let _permit = starts
-        .permits
-        .acquire_many(permits)
+    let closed = |_| "shutting down".to_owned();
+    let _place = starts
+        .ahead
+        .acquire()
         .await
-        .map_err(|_| NotMade::Failed("shutting down".into()))?;
+        .map_err(|error| NotMade::Failed(closed(error)))?;
     let id = match engine.clone_replica(&making.like, &making.new).await {
         Ok(id) => id,
         Err(EngineError::Conflict { .. }) => return Err(NotMade::NameTaken),
         Err(error) => return Err(failed(error)),
     };
-    match start(engine, &id, &making.post_start).await {
+    let permits = if making.alone { starts.at_once } else { 1 };
+    let started = match starts.permits.acquire_many(permits).await {
+        Ok(_permit) => start(engine, &id, &making.post_start).await,
+        Err(error) => Err(closed(error)),
+    };
+    match started {
         Ok(replica) => Ok(replica),
         Err(why) => {
             let _ = engine.remove(&id).await;
@@ -135,8 +144,10 @@ async fn run<E: Engine>(
         working_dir: hook.working_dir.clone(),
         privileged: hook.privileged,
         deadline: Some(HOOK_DEADLINE),
+        ..Exec::default()
     };
-    let command = hook.command.join(" ");
+    // The other words may hold what is nobody's business.
+    let command = hook.command.first().map_or("", String::as_str);
     match engine.exec(id, &exec).await {
         Ok(output) if output.code == 0 => Ok(()),
         Ok(output) => Err(format!(

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,20 +12,46 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Driver, Message,
-    remote::Target,
+    Driver, Goal, Message,
+    clock::Jump,
+    complain::Topic,
+    hear::LATE,
+    remote::{Target, Whereabouts},
     setup::{self, NginxPlace},
 };
 use crate::{
-    compose::{self, Loaded},
+    compose::{self, LoadError, Loaded},
     engine::Engine,
-    project::{Replica, State},
+    policy,
+    project::Replica,
     proxy::Proxy,
     reconcile::Event,
 };
 
-/// A lost engine is tried again this often.
+/// A lost engine is tried again this often; less often, up to [`LONGEST_RECONNECT`], when it comes
+/// back again and again and never for as long as [`STEADY`].
 const RECONNECT: Duration = Duration::from_millis(500);
+const LONGEST_RECONNECT: Duration = Duration::from_secs(15);
+const STEADY: Duration = Duration::from_secs(60);
+
+/// A file that is being saved is not read before it has been the same for so long.
+const SAVED: Duration = Duration::from_millis(250);
+/// One that never is the same gets read after so many looks all the same.
+const LOOKS: usize = 40;
+
+/// What tells one version of a file from another: when it was changed, its length, its inode.
+type Stamp = (SystemTime, u64, u64);
+/// The stamps of the compose files; nothing for one that is not there.
+pub(super) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+
+fn stamps(paths: &[PathBuf]) -> Stamps {
+    let stamp = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.modified().ok()?, meta.len(), meta.ino()))
+    };
+    let stamps = paths.iter().map(|path| (path.clone(), stamp(path)));
+    stamps.collect()
+}
 
 impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Finds nginx among the project's containers and tells the remote control.
@@ -32,79 +59,194 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let Some(NginxPlace::Service(service)) = setup::nginx_place(&self.loaded) else {
             return;
         };
-        let running: Vec<_> = containers
+        let found: Vec<_> = containers
             .iter()
             .filter(|c| c.service == service && c.is_replica() && !c.is_being_recreated())
-            .filter(|c| c.state == State::Running)
             .collect();
-        let several = running.len() > 1;
-        if several && !self.several_nginx {
-            warn!(
-                "{} replicas of {service} run, and only {} is kept in step; run `docker compose up -d --scale {service}=1`",
-                running.len(),
-                running[0].name
-            );
+        let now = self.clock.now();
+        self.crashes
+            .keep(|name| found.iter().any(|c| c.name == name));
+        for container in &found {
+            self.crashes.see(container, now);
         }
-        self.several_nginx = several;
-        self.set_nginx(running.first().map(|c| Target::of(c)));
+        let targets = found.into_iter().filter_map(Target::of);
+        self.set_nginx(Whereabouts::containers(targets));
     }
 
-    pub(super) fn set_nginx(&mut self, found: Option<Target>) {
-        let before = self.nginx.borrow().clone();
-        if before == found {
+    /// Hears of one container, which may be nginx. Returns whether it is.
+    pub(super) fn look_at_nginx(&mut self, replica: &Replica) -> bool {
+        let is_it = match setup::nginx_place(&self.loaded) {
+            Some(NginxPlace::Service(service)) => {
+                replica.service == service && replica.is_replica() && !replica.is_being_recreated()
+            }
+            Some(NginxPlace::Container(name)) => replica.name == name,
+            Some(NginxPlace::Host) | None => false,
+        };
+        if is_it {
+            self.crashes.see(replica, self.clock.now());
+            let found = self.nginx.borrow().with(replica);
+            self.set_nginx(found);
+        }
+        is_it
+    }
+
+    /// A container is not there any more, by the id or the name it was asked for.
+    pub(super) fn nginx_is_gone(&mut self, id: &str) {
+        if matches!(setup::nginx_place(&self.loaded), Some(NginxPlace::Container(name)) if name == id)
+        {
+            self.crashes.keep(|_| false);
+            self.set_nginx(Whereabouts::Containers(Vec::new()));
+        }
+    }
+
+    fn set_nginx(&mut self, found: Whereabouts) {
+        if *self.nginx.borrow() == found {
             return;
         }
-        debug!(
-            nginx = found.as_ref().map(|t| t.name.as_str()),
-            "nginx is another one now"
-        );
-        let is_there = found.is_some();
+        let names = found.names();
+        debug!(nginx = names, "nginx is another one now");
         self.nginx.send_replace(found);
-        if is_there && !self.passive() {
+        if names.is_some() && !self.passive() {
             self.router.again(self.clock.now());
         }
+        self.way_is_due = true;
+        self.mind_the_way();
     }
 
-    pub(super) fn read_stamps(&self) -> BTreeMap<PathBuf, Option<SystemTime>> {
+    pub(super) fn read_stamps(&self) -> Stamps {
         if self.source.is_none() {
-            return BTreeMap::new();
+            return Stamps::new();
         }
-        self.loaded
-            .watched
-            .iter()
-            .map(|path| {
-                let stamp = std::fs::metadata(path).and_then(|meta| meta.modified());
-                (path.clone(), stamp.ok())
-            })
-            .collect()
+        stamps(&self.loaded.watched)
     }
 
-    /// Reads the compose file again, beside the loop.
+    /// Reads the compose file again, beside the loop, once nobody is in the middle of saving it: half
+    /// a file may well make sense, with half of the services.
     pub(super) fn read_again(&mut self) {
-        self.stamps = self.read_stamps();
         let Some(source) = self.source.clone() else {
             return;
         };
+        if std::mem::replace(&mut self.reading, true) {
+            return;
+        }
+        let watched = self.loaded.watched.clone();
         let report = self.report.clone();
         self.tasks.spawn(async move {
+            let mut seen = stamps(&watched);
+            for _ in 0..LOOKS {
+                tokio::time::sleep(SAVED).await;
+                let before = std::mem::replace(&mut seen, stamps(&watched));
+                if before == seen {
+                    break;
+                }
+            }
             if let Ok(result) = tokio::task::spawn_blocking(move || compose::load(&source)).await {
-                let _ = report.send(Message::Reloaded(Box::new(result))).await;
+                let result = Box::new(result);
+                let stamps = seen;
+                let _ = report.send(Message::Reloaded { stamps, result }).await;
             }
         });
     }
 
-    pub(super) fn reloaded(&mut self, loaded: Loaded) {
-        info!("the compose file changed: its policies hold from now on");
+    pub(super) fn reloaded(&mut self, stamps: Stamps, result: Result<Loaded, LoadError>) {
+        self.reading = false;
+        // Whatever was changed since then is read at the next tick.
+        self.stamps.extend(stamps);
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let why = error.to_string();
+                if self.complaints.raise(Topic::File, &why) {
+                    warn!(
+                        "the compose file has mistakes; going on with the policy of before:\n{why}"
+                    );
+                }
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        if loaded.project.name != self.loaded.project.name {
+            warn!(
+                from = self.loaded.project.name,
+                to = loaded.project.name,
+                "the project has another name now; start `compose-scale watch` anew to follow it"
+            );
+            return;
+        }
+        let what = if self.complaints.settle(Topic::File) {
+            "is in order again"
+        } else {
+            "changed"
+        };
+        info!("the compose file {what}: its policies hold from now on");
+        let (old, new) = (&self.loaded.settings.nginx, &loaded.settings.nginx);
+        let fixed = |nginx: &policy::Nginx| {
+            let nginx = nginx.clone();
+            (nginx.upstreams, nginx.logs, nginx.reload, nginx.test)
+        };
+        if fixed(old) != fixed(new) {
+            warn!(
+                "nginx.upstreams, nginx.logs, nginx.reload and nginx.test are taken over when `watch` is started anew"
+            );
+        }
         self.loaded = loaded;
-        self.stamps = self.read_stamps();
+        self.around.reload(&self.loaded);
+        let read = std::mem::take(&mut self.stamps);
+        self.stamps = self
+            .read_stamps()
+            .into_iter()
+            .map(|(path, now)| {
+                let stamp = read.get(&path).copied().unwrap_or(now);
+                (path, stamp)
+            })
+            .collect();
         self.make_machines();
         self.list();
     }
 
     /// Opens the event stream, then lists: what happens in between arrives twice rather than never.
     pub(super) fn connect(&mut self) {
+        self.connection += 1;
+        self.connected = Some(self.clock.now());
+        self.listing = false;
+        self.listed = None;
         self.events = Some(Box::pin(self.engine.events(&self.loaded.project.name)));
         self.list();
+    }
+
+    /// The clock was set, or the machine slept: what is on its way belongs to another time, and
+    /// everything is looked at afresh.
+    pub(super) fn clock_jumped(&mut self, jump: Jump) {
+        let Jump { set_by, .. } = jump;
+        warn!("{jump}; everything is looked at afresh");
+        let now = self.clock.now();
+        self.wakes.clear();
+        // What nginx has written is by the clock of before.
+        self.monitor = None;
+        self.mind_the_log();
+        self.router.clock_jumped(now);
+        for waiter in &mut self.waiters {
+            waiter.deadline = waiter.deadline.shifted(set_by);
+        }
+        for until in self.ours.values_mut() {
+            *until = until.map(|_| now + LATE);
+        }
+        for since in self.stopping_elsewhere.values_mut() {
+            *since = now;
+        }
+        for probe in std::mem::take(&mut self.probes).into_values() {
+            probe.abort();
+        }
+        self.stale = self.sampling.clone();
+        for name in self.machines.keys() {
+            self.queue
+                .push_back((name.clone(), Event::ClockJumped { set_by }));
+        }
+        self.connection += 1;
+        self.listing = false;
+        self.connected = self.connected.map(|_| now);
     }
 
     pub(super) fn engine_lost(&mut self, why: &str) {
@@ -122,24 +264,48 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             for name in names {
                 self.queue.push_back((name, Event::EngineLost));
             }
-            self.nginx.send_replace(None);
+            if *self.nginx.borrow() != Whereabouts::Host {
+                self.nginx.send_replace(Whereabouts::Unknown);
+            }
+            self.remembered.clear();
         }
         // Several calls fail when the engine goes; one attempt at a time is enough.
         if std::mem::replace(&mut self.reconnecting, true) {
             return;
         }
+        let now = self.clock.now();
+        match self.connected.take().map(|since| now.since(since)) {
+            Some(lasted) if lasted >= STEADY => self.flaps = 0,
+            Some(_) => self.flaps += 1,
+            None => {}
+        }
+        let flaps = self.flaps.saturating_sub(1).min(10);
+        let wait = (RECONNECT * 2u32.pow(flaps)).min(LONGEST_RECONNECT);
         let engine = Arc::clone(&self.engine);
         let report = self.report.clone();
         self.tasks.spawn(async move {
-            tokio::time::sleep(RECONNECT).await;
+            tokio::time::sleep(wait).await;
             let _ = report.send(Message::Engine(engine.info().await)).await;
         });
     }
 
-    pub(super) fn engine_back(&mut self) {
+    /// The containers are known (again).
+    pub(super) fn listing_came(&mut self) {
         if self.engine_away.take().is_some() {
             info!("the Docker Engine is back");
         }
-        self.connect();
+        if self.complaints.settle(Topic::Listing) {
+            info!("the project's containers can be listed again");
+        }
+    }
+
+    pub(super) fn listing_failed(&mut self, why: &str) {
+        // Every other run ends with it.
+        if self.complaints.raise(Topic::Listing, why) && self.goal == Goal::Watch {
+            warn!(
+                error = why,
+                "cannot list the project's containers; load decides nothing until that is over"
+            );
+        }
     }
 }

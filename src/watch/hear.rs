@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Driver, Message,
-    remote::Target,
+    complain::Topic,
     setup::{self, NginxPlace},
     wait::Waiter,
 };
@@ -18,18 +18,18 @@ use crate::{
     control::{Call, Reply, Request},
     engine::{Action, Engine, EngineError, EngineEvent},
     plan::MOST,
-    project::{ContainerId, Health, Replica},
+    project::{ContainerId, Health, Replica, labels},
     proxy::Proxy,
-    reconcile::Event,
+    reconcile::{Considered, Event},
     units::Moment,
 };
 
 /// Events of what we did may come this late.
-const LATE: Duration = Duration::from_secs(5);
+pub(super) const LATE: Duration = Duration::from_secs(5);
 /// A container that takes longer than this to stop is no longer waited for.
 const LONGEST_STOP: Duration = Duration::from_secs(300);
 /// The longest that a client of `sync` waits.
-const SYNC: Duration = Duration::from_secs(60);
+pub(super) const SYNC: Duration = Duration::from_secs(60);
 
 impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn on_message(&mut self, message: Message) {
@@ -38,88 +38,126 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 if matches!(
                     *event,
                     Event::Made { .. }
+                        | Event::Founded { .. }
                         | Event::NameTaken { .. }
                         | Event::Restarted { .. }
                         | Event::Retired { .. }
                 ) {
                     self.steps = self.steps.saturating_sub(1);
                 }
+                if let Event::Founded {
+                    result: Ok(founded),
+                } = &*event
+                {
+                    for why in &founded.troubles {
+                        warn!(service, "{why}");
+                    }
+                }
                 if let Event::Sampled { .. } = *event {
                     self.sampling.remove(&service);
                     *self.sampled.entry(service.clone()).or_default() += 1;
                 }
-                if self.engine_away.is_none() {
-                    self.hand_over(service, *event);
+                let stale = matches!(*event, Event::Sampled { .. }) && self.stale.remove(&service);
+                if self.engine_away.is_some() || stale {
+                    return;
+                }
+                match *event {
+                    Event::Sampled { readings, values } => self.gather(service, readings, values),
+                    event => self.hand_over(service, event),
                 }
             }
+            Message::Machine(info) => self.on_machine(info.as_ref()),
             Message::Engine(answer) => {
                 self.reconnecting = false;
                 match answer {
                     Ok(info) => {
                         debug!(version = info.version, "the engine answers");
-                        self.engine_back();
+                        // It is back when the containers are known.
+                        self.connect();
                     }
                     Err(error) => self.engine_lost(&error.to_string()),
                 }
             }
-            Message::Listed { taken, result } => {
+            Message::Listed {
+                taken,
+                connection,
+                result,
+                nginx,
+            } => {
+                // What was asked for before the engine went says nothing about what is there now.
+                if connection != self.connection || self.events.is_none() {
+                    return;
+                }
                 self.listing = false;
                 match result {
-                    Ok(containers) => self.listed(taken, containers),
+                    Ok(containers) => {
+                        self.listing_came();
+                        self.listed = Some(taken);
+                        // First, because what it is to be told of comes of the others.
+                        if let Some((id, seen)) = nginx {
+                            self.inspected(taken, id, seen);
+                        }
+                        if self.events.is_some() {
+                            self.listed(taken, containers);
+                        }
+                    }
                     Err(error) if error.is_outage() => self.engine_lost(&error.to_string()),
-                    Err(error) => warn!(%error, "cannot list the project's containers"),
+                    Err(error) => self.listing_failed(&error.to_string()),
                 }
             }
             Message::OursDone(name) => {
                 let until = self.clock.now() + LATE;
                 self.ours.insert(name, Some(until));
             }
-            Message::Inspected { taken, id, result } => self.inspected(taken, id, result),
+            Message::Inspected {
+                taken,
+                connection,
+                id,
+                result,
+            } => {
+                if connection == self.connection {
+                    self.inspected(taken, id, result);
+                }
+            }
             Message::Published { seqs, result } => self.published(seqs, result),
             Message::Drained { seqs } => {
                 for (service, seq) in seqs {
                     self.queue.push_back((service, Event::Drained { seq }));
                 }
             }
+            Message::Way(seen) => self.way_found(&seen),
             Message::Troubles { service, troubles } => {
                 for why in troubles {
                     warn!(service, error = why, "stopping all the same");
                 }
             }
-            Message::Reloaded(result) => match *result {
-                Ok(loaded) => {
-                    for warning in &loaded.warnings {
-                        warn!("{warning}");
-                    }
-                    if loaded.project.name == self.loaded.project.name {
-                        self.reloaded(loaded);
-                    } else {
-                        warn!(
-                            from = self.loaded.project.name,
-                            to = loaded.project.name,
-                            "the project has another name now; start `compose-scale watch` anew to follow it"
-                        );
-                    }
-                }
-                Err(error) => {
+            Message::Remembered { service, result } => {
+                self.steps = self.steps.saturating_sub(1);
+                if let Err(error) = result {
                     warn!(
-                        "the compose file has mistakes; going on with the policy of before:\n{error}"
+                        service,
+                        error, "cannot remember a replica, in case the last one goes"
                     );
                 }
-            },
+            }
+            Message::Reloaded { stamps, result } => self.reloaded(stamps, *result),
         }
     }
 
     /// A dry run looks at samples and acts on none.
-    fn hand_over(&mut self, service: String, event: Event) {
+    pub(super) fn hand_over(&mut self, service: String, event: Event) {
         match event {
-            Event::Sampled { readings } if self.passive() => {
+            Event::Sampled { readings, values } if self.passive() => {
                 let now = self.clock.now();
                 let Some(machine) = self.machines.get_mut(&service) else {
                     return;
                 };
-                let considered = machine.consider(readings, now);
-                if let (true, Some((decision, plan))) = (self.dry_run, considered) {
+                let Some(considered) = machine.consider(readings, values, now) else {
+                    return;
+                };
+                self.record(&considered.input);
+                if self.dry_run && considered.news {
+                    let Considered { decision, plan, .. } = considered;
                     if decision.desired == decision.current {
                         info!(
                             service,
@@ -151,9 +189,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     fn listed(&mut self, taken: Moment, containers: Vec<Replica>) {
         self.find_nginx(&containers);
-        if let Some(NginxPlace::Container(name)) = setup::nginx_place(&self.loaded) {
-            self.inspect_nginx(name);
-        }
+        self.around.see(&containers);
+        self.mind_the_way();
         let needed = needed(&containers);
         let mut by_service: BTreeMap<String, Vec<Replica>> = BTreeMap::new();
         for container in containers.into_iter().filter(Replica::is_replica) {
@@ -175,38 +212,58 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.sample_next = true;
     }
 
+    /// The Engine tells nothing of a container outside the project.
+    pub(super) fn mind_foreign_nginx(&mut self) {
+        if let Some(id) = self.foreign_nginx() {
+            self.inspect(id);
+        }
+    }
+
+    /// The nginx that is a container outside of the project, by its name.
+    pub(super) fn foreign_nginx(&self) -> Option<ContainerId> {
+        match setup::nginx_place(&self.loaded)? {
+            NginxPlace::Container(name) => Some(ContainerId(name)),
+            NginxPlace::Service(_) | NginxPlace::Host => None,
+        }
+    }
+
     fn inspected(
         &mut self,
         taken: Moment,
         id: ContainerId,
         result: Result<Box<Replica>, EngineError>,
     ) {
+        if result.is_ok() {
+            self.complaints.settle(Topic::Inspection);
+        }
         match result {
             Ok(replica) => {
-                if setup::nginx_place(&self.loaded)
-                    == Some(NginxPlace::Service(replica.service.clone()))
-                    || matches!(setup::nginx_place(&self.loaded), Some(NginxPlace::Container(name)) if name == replica.name)
-                {
-                    if replica.state == crate::project::State::Running {
-                        self.set_nginx(Some(Target::of(&replica)));
-                    }
-                    if !self.machines.contains_key(&replica.service) {
-                        return;
-                    }
+                if self.look_at_nginx(&replica) && !self.machines.contains_key(&replica.service) {
+                    return;
                 }
-                if replica.is_replica() {
+                // An nginx of another project may be of a service that has a name like one of ours.
+                let project = replica.labels.get(labels::PROJECT);
+                let ours = project == Some(&self.loaded.project.name);
+                if ours && replica.is_replica() {
                     let service = replica.service.clone();
                     let event = Event::Observed { replica, taken };
                     self.queue.push_back((service, event));
                 }
             }
             Err(EngineError::Gone { .. }) => {
+                self.nginx_is_gone(&id.0);
                 if let Some(service) = self.service_of(&id) {
                     self.queue.push_back((service, Event::Gone { id }));
                 }
             }
             Err(error) if error.is_outage() => self.engine_lost(&error.to_string()),
-            Err(error) => warn!(container = %id, %error, "cannot inspect"),
+            Err(error) => {
+                // Several at a time fail alike; the listings make up for it.
+                if self.complaints.about(Topic::Inspection).is_none() {
+                    warn!(%error, "cannot look at a container");
+                }
+                self.complaints.raise(Topic::Inspection, &error.to_string());
+            }
         }
     }
 
@@ -223,25 +280,40 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.ours
             .retain(|_, until| until.is_none_or(|until| until > now));
         let ours = self.ours.contains_key(&event.id.0) || self.ours.contains_key(&event.name);
-        self.follow_foreign_stops(event, ours, now);
-        let foreign_work = matches!(
-            event.action,
-            Action::Create | Action::Destroy | Action::Rename | Action::Stop
-        );
+        let asked = self.follow_foreign_stops(event, ours, now);
+        let foreign_work = matches!(event.action, Action::Create | Action::Rename | Action::Stop);
         // The network's own events name containers of other projects too.
         let known = self.service_of(&event.id);
         if event.action == Action::Network && known.is_none() {
             return;
         }
+        self.heard = Some(now);
         let id = event.id.clone();
+        // An nginx that is started again at once would be seen running each time.
+        let is_nginx =
+            |place| place == NginxPlace::Service(event.service.clone().unwrap_or_default());
+        if matches!(event.action, Action::Die(_))
+            && known.is_none()
+            && setup::nginx_place(&self.loaded).is_some_and(is_nginx)
+        {
+            self.inspect(id.clone());
+        }
         let heard = match event.action {
-            Action::Die(exit_code) => Some(Event::Died { id, exit_code }),
+            Action::Die(exit_code) => Some(Event::Died {
+                id,
+                exit_code,
+                asked,
+            }),
             Action::Oom => Some(Event::Oom { id }),
             Action::Stop => Some(Event::Stopped { id }),
             Action::Pause => Some(Event::Paused { id }),
             Action::Health(Health::Unhealthy) => Some(Event::Unhealthy { id }),
             Action::Destroy => Some(Event::Gone { id }),
             Action::Kill(_) => None,
+            // The step that makes it ends with a look at it.
+            Action::Create | Action::Start | Action::Network if self.is_in_the_making(event) => {
+                None
+            }
             Action::Create
             | Action::Start
             | Action::Rename
@@ -253,7 +325,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 None
             }
         };
-        if let (Some(service), Some(heard)) = (known, heard) {
+        // Before anything is made good: what explains a removal may be told after it.
+        if event.action == Action::Destroy && !ours {
+            self.hold_still();
+        }
+        // A stop that is told after the removal explains it.
+        let told = event
+            .service
+            .clone()
+            .filter(|service| event.action == Action::Stop && self.machines.contains_key(service));
+        if let (Some(service), Some(heard)) = (known.or(told), heard) {
             self.queue.push_back((service, heard));
         }
         if foreign_work && !ours {
@@ -266,6 +347,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
+    /// Whether one of our own steps is at work on it.
+    fn is_in_the_making(&self, event: &EngineEvent) -> bool {
+        [&event.id.0, &event.name]
+            .into_iter()
+            .any(|key| self.ours.get(key) == Some(&None))
+    }
+
     fn hold_still(&mut self) {
         let names: Vec<_> = self.machines.keys().cloned().collect();
         for name in names {
@@ -273,19 +361,22 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
-    /// Somebody who stops a container slowly is at work on the project until it has stopped.
-    fn follow_foreign_stops(&mut self, event: &EngineEvent, ours: bool, now: Moment) {
+    /// Somebody who stops a container slowly is at work on the project until it has stopped. Says
+    /// whether this event is the end of such a stop.
+    fn follow_foreign_stops(&mut self, event: &EngineEvent, ours: bool, now: Moment) -> bool {
         match &event.action {
             Action::Kill(signal) if !ours && ends(signal) => {
                 self.stopping_elsewhere.insert(event.id.clone(), now);
                 self.hold_still();
+                false
             }
             Action::Die(_) | Action::Stop | Action::Destroy
                 if self.stopping_elsewhere.remove(&event.id).is_some() =>
             {
                 self.hold_still();
+                true
             }
-            _ => {}
+            _ => false,
         }
     }
 
@@ -320,6 +411,17 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     failures: Vec::new(),
                 });
             }
+            Request::Pause {
+                services,
+                directions,
+                span,
+            } => {
+                let answer = self.pause(&services, directions, span);
+                let _ = replies.try_send(answer);
+            }
+            Request::Resume { services } => {
+                let _ = replies.try_send(self.resume(&services));
+            }
             Request::Scale {
                 services,
                 hold,
@@ -341,6 +443,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         self.extra.push(name.clone());
                     }
                 }
+                self.supersede(&services);
                 self.make_machines();
                 self.list();
                 let now = self.clock.now();
@@ -372,7 +475,7 @@ fn ends(signal: &str) -> bool {
 }
 
 /// Containers that another one lives inside of.
-fn needed(containers: &[Replica]) -> BTreeSet<ContainerId> {
+pub(super) fn needed(containers: &[Replica]) -> BTreeSet<ContainerId> {
     let references: Vec<_> = containers.iter().flat_map(|c| &c.refers_to).collect();
     containers
         .iter()

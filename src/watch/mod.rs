@@ -20,16 +20,26 @@ use crate::{
 };
 
 mod act;
+pub mod address;
 mod clock;
+mod complain;
 mod driver;
 mod execute;
 mod follow;
+pub mod found;
 mod hear;
+pub mod pause;
 mod probe;
+mod record;
 pub mod remote;
+mod room;
 mod route;
 pub mod setup;
+pub mod sources;
+mod supervisor;
+mod traffic;
 mod wait;
+pub mod way;
 
 pub use clock::Clock;
 pub use driver::{Driver, Goal, Outcome, Parts};
@@ -42,14 +52,21 @@ enum Message {
     To(String, Box<Event>),
     /// The engine answers (again).
     Engine(Result<EngineInfo, EngineError>),
+    /// Which machine the engine is on; nothing if it did not answer.
+    Machine(Option<EngineInfo>),
     /// Every container of the project.
     Listed {
         taken: Moment,
+        /// The connection it was asked through.
+        connection: u32,
         result: Result<Vec<Replica>, EngineError>,
+        /// The nginx that is a container outside of the project, by its name.
+        nginx: Option<(ContainerId, Result<Box<Replica>, EngineError>)>,
     },
     /// One container.
     Inspected {
         taken: Moment,
+        connection: u32,
         id: ContainerId,
         result: Result<Box<Replica>, EngineError>,
     },
@@ -60,6 +77,8 @@ enum Message {
     },
     /// The proxy's old workers are gone.
     Drained { seqs: BTreeMap<String, u64> },
+    /// What keeps nginx from ever reading our files, by service.
+    Way(way::Seen),
     /// Hooks that failed while a replica was stopped.
     Troubles {
         service: String,
@@ -67,6 +86,15 @@ enum Message {
     },
     /// The making of this container, by name, is over.
     OursDone(String),
+    /// A replica was remembered, or why not.
+    Remembered {
+        service: String,
+        result: Result<(), String>,
+    },
     /// The compose file was read again.
-    Reloaded(Box<Result<Loaded, LoadError>>),
+    Reloaded {
+        /// The files as they were read.
+        stamps: follow::Stamps,
+        result: Box<Result<Loaded, LoadError>>,
+    },
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Clock, Message};
+use super::{Clock, Message, address::Way};
 use crate::{
     engine::Engine,
     project::{Health, Replica, State},
@@ -23,14 +23,14 @@ const LOOK: Duration = Duration::from_secs(1);
 const EAGER: Duration = Duration::from_millis(20);
 const PATIENT: Duration = Duration::from_secs(1);
 /// Log lines kept of a replica that did not come up.
-const LAST_WORDS: u32 = 50;
+pub(super) const LAST_WORDS: u32 = 50;
 
 /// What is looked at, and for how long.
 pub(super) struct Probe {
     pub(super) replica: Replica,
     pub(super) gate: Gate,
-    /// Where its port is reached from here.
-    pub(super) address: Option<SocketAddr>,
+    /// How the port of its gate is reached from here.
+    pub(super) way: Option<Way>,
     pub(super) min_ready: Duration,
     pub(super) deadline: Option<Moment>,
 }
@@ -111,31 +111,38 @@ impl Probe {
                     (_, Health::Unhealthy) => Err("its healthcheck fails".into()),
                 }
             }
-            Gate::Tcp(port) => {
-                let address = self.address_for(*port)?;
-                TcpStream::connect(address)
+            Gate::Tcp(_) => {
+                let way = self.way()?;
+                // The Engine's own proxy accepts a connection before the replica listens.
+                if way.published {
+                    return answers(way.address, &self.replica.service, "/", 500).await;
+                }
+                TcpStream::connect(way.address)
                     .await
                     .map(drop)
-                    .map_err(|error| format!("connecting to {address}: {error}"))
+                    .map_err(|error| format!("connecting to {}: {error}", way.address))
             }
-            Gate::Http(port, path) => {
-                let address = self.address_for(*port)?;
-                let status = status_of(address, &self.replica.service, path)
-                    .await
-                    .map_err(|error| format!("GET {path} on {address}: {error}"))?;
-                if (200..400).contains(&status) {
-                    Ok(())
-                } else {
-                    Err(format!("GET {path} on {address} answered {status}"))
-                }
+            Gate::Http(_, path) => {
+                answers(self.way()?.address, &self.replica.service, path, 400).await
             }
         }
     }
 
-    fn address_for(&self, port: u16) -> Result<SocketAddr, String> {
-        self.address
-            .map(|address| SocketAddr::new(address.ip(), port))
+    fn way(&self) -> Result<Way, String> {
+        self.way
             .ok_or_else(|| "it has no address on any network".into())
+    }
+}
+
+/// Whether a GET is answered with a status below a bound.
+async fn answers(address: SocketAddr, host: &str, path: &str, below: u16) -> Result<(), String> {
+    let status = status_of(address, host, path)
+        .await
+        .map_err(|error| format!("GET {path} on {address}: {error}"))?;
+    if (200..below).contains(&status) {
+        Ok(())
+    } else {
+        Err(format!("GET {path} on {address} answered {status}"))
     }
 }
 

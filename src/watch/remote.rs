@@ -1,73 +1,258 @@
-//! Reaching an nginx that runs in a container, for the proxy adapter.
+//! Reaching nginx for the proxy adapter: in containers through the engine, or on this host.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 use crate::{
     engine::{Engine, EngineError, Exec},
-    project::Replica,
-    proxy::nginx::{Control, ControlError, Output, Process},
+    project::{MountPoint, Replica, State},
+    proxy::nginx::{Control, ControlError, Fleet, HostNginx, Output, Process},
     units::Moment,
 };
 
-/// The container that nginx runs in.
+/// What is kept of what a command prints: a whole configuration, in most cases.
+const DUMP: usize = 8 * 1024 * 1024;
+
+/// A container that nginx runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Its id.
     pub id: crate::project::ContainerId,
     /// Its name.
     pub name: String,
+    /// Its number among the replicas of its service.
+    pub number: u32,
     /// Its last start: another start is another nginx.
     pub started: Option<Moment>,
     /// Networks it has an address on.
     pub networks: BTreeSet<String>,
+    /// What of the host it sees.
+    pub mounts: Vec<MountPoint>,
+    /// The service that it belongs to, of whatever project; empty for none.
+    pub service: String,
 }
 
 impl Target {
-    /// From an observation.
-    pub fn of(replica: &Replica) -> Self {
-        Self {
+    /// From an observation of a container that has processes: one that is paused will go on
+    /// sending requests some day. `None` for any other.
+    pub fn of(replica: &Replica) -> Option<Self> {
+        matches!(replica.state, State::Running | State::Paused).then(|| Self {
             id: replica.id.clone(),
             name: replica.name.clone(),
+            number: replica.number,
             started: replica.started,
             networks: replica.addresses.keys().cloned().collect(),
+            mounts: replica.mounts.clone(),
+            service: replica.service.clone(),
+        })
+    }
+
+    /// A text that is another one after another start.
+    fn identity(&self) -> String {
+        let started = self.started.map_or(String::new(), |s| s.to_string());
+        format!("{} {started}", self.id.0)
+    }
+}
+
+/// Where nginx is at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Whereabouts {
+    /// That cannot be told: the engine has not been asked yet, or is away.
+    #[default]
+    Unknown,
+    /// On this host.
+    Host,
+    /// In these containers, by number and name; none when none runs.
+    Containers(Vec<Target>),
+}
+
+impl Whereabouts {
+    /// These containers.
+    pub fn containers(targets: impl IntoIterator<Item = Target>) -> Self {
+        let mut targets: Vec<_> = targets.into_iter().collect();
+        targets.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        Self::Containers(targets)
+    }
+
+    /// The same with a fresh look at one of the containers, or at one more.
+    #[must_use]
+    pub fn with(&self, replica: &Replica) -> Self {
+        let others = match self {
+            Self::Containers(targets) => targets.as_slice(),
+            Self::Unknown | Self::Host => &[],
+        };
+        let others = others.iter().filter(|target| target.name != replica.name);
+        Self::containers(others.cloned().chain(Target::of(replica)))
+    }
+
+    /// The networks on which all of them are, so that one list of addresses suits them all.
+    pub fn networks(&self) -> BTreeSet<String> {
+        let Self::Containers(targets) = self else {
+            return BTreeSet::new();
+        };
+        let all = targets.iter().map(|target| target.networks.clone());
+        all.reduce(|a, b| a.intersection(&b).cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// A text that is another one where these may be other programs, or see other files: the ids of
+    /// the containers and their starts. `None` where that cannot be told, as on this host.
+    pub fn identity(&self) -> Option<String> {
+        let Self::Containers(targets) = self else {
+            return None;
+        };
+        let each = targets.iter().map(Target::identity);
+        (!targets.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
+    }
+
+    /// For people; `None` when there is none.
+    pub fn names(&self) -> Option<String> {
+        match self {
+            Self::Unknown => None,
+            Self::Host => Some("this host".into()),
+            Self::Containers(targets) => {
+                let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+                (!names.is_empty()).then(|| names.join(", "))
+            }
         }
     }
 }
 
-/// An nginx that is reached through the engine: the container that the driver says is nginx.
+/// A container that has run for as long as this does not crash at its start; the Engine goes by the
+/// same when it lets more and more time pass between two starts.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The containers of nginx that the Engine starts again and again, with their last exit codes. Between
+/// two crashes such a container runs for a moment, and whatever comes of asking it then is chance.
+#[derive(Debug, Default)]
+pub(super) struct Crashes(BTreeMap<String, Option<i64>>);
+
+impl Crashes {
+    /// Takes a look at one container.
+    pub(super) fn see(&mut self, replica: &Replica, now: Moment) {
+        let name = &replica.name;
+        match replica.state {
+            State::Restarting => {
+                self.0.insert(name.clone(), replica.exit_code);
+            }
+            State::Running if replica.started.is_some_and(|at| now.since(at) < STEADY) => {}
+            _ => {
+                self.0.remove(name);
+            }
+        }
+    }
+
+    /// Only these are there.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.0.retain(|name, _| is_there(name));
+    }
+
+    /// What is wrong, where no nginx runs but those that crash.
+    pub(super) fn why(&self, whereabouts: &Whereabouts) -> Option<String> {
+        let Whereabouts::Containers(targets) = whereabouts else {
+            return None;
+        };
+        let (name, code) = self.0.first_key_value()?;
+        let crashes = |target: &Target| self.0.contains_key(&target.name);
+        targets.iter().all(crashes).then(|| crash(name, *code))
+    }
+}
+
+/// Of an nginx that the Engine starts again and again.
+pub fn crash(name: &str, exit_code: Option<i64>) -> String {
+    let code = exit_code.map_or_else(String::new, |code| format!(", exit code {code}"));
+    format!(
+        "nginx keeps crashing ({name} is restarting{code}); look at `docker logs --tail 20 {name}`"
+    )
+}
+
+/// Every nginx that the driver knows of.
 #[derive(Debug)]
-pub struct ContainerNginx<E> {
+pub struct NginxFleet<E> {
     engine: Arc<E>,
-    target: watch::Receiver<Option<Target>>,
+    host: HostNginx,
+    whereabouts: watch::Receiver<Whereabouts>,
 }
 
-impl<E: Engine> ContainerNginx<E> {
-    /// Follows whatever container `target` names.
-    pub fn new(engine: Arc<E>, target: watch::Receiver<Option<Target>>) -> Self {
-        Self { engine, target }
-    }
-
-    fn target(&self) -> Result<Target, ControlError> {
-        self.target.borrow().clone().ok_or(ControlError::NotRunning)
+impl<E: Engine> NginxFleet<E> {
+    /// Follows `whereabouts`; `host` is the one of this host.
+    pub fn new(engine: Arc<E>, host: HostNginx, whereabouts: watch::Receiver<Whereabouts>) -> Self {
+        Self {
+            engine,
+            host,
+            whereabouts,
+        }
     }
 }
 
-impl<E: Engine> Control for ContainerNginx<E> {
+impl<E: Engine> Fleet for NginxFleet<E> {
+    type One = AnyNginx<E>;
+
+    fn all(&self) -> Option<Vec<Arc<AnyNginx<E>>>> {
+        match &*self.whereabouts.borrow() {
+            Whereabouts::Unknown => None,
+            Whereabouts::Host => Some(vec![Arc::new(AnyNginx::Host(self.host.clone()))]),
+            Whereabouts::Containers(targets) => Some(
+                targets
+                    .iter()
+                    .map(|target| {
+                        Arc::new(AnyNginx::Container {
+                            engine: Arc::clone(&self.engine),
+                            target: target.clone(),
+                        })
+                    })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// One nginx, wherever it is.
+#[derive(Debug)]
+pub enum AnyNginx<E> {
+    /// Reached through the engine.
+    Container {
+        /// The engine.
+        engine: Arc<E>,
+        /// The container.
+        target: Target,
+    },
+    /// A program of this host.
+    Host(HostNginx),
+}
+
+impl<E: Engine> Control for AnyNginx<E> {
+    fn name(&self) -> String {
+        match self {
+            Self::Container { target, .. } => target.name.clone(),
+            Self::Host(host) => host.name(),
+        }
+    }
+
     async fn identity(&self) -> Result<String, ControlError> {
-        let target = self.target()?;
-        let started = target.started.map_or(String::new(), |s| s.to_string());
-        Ok(format!("{} {started}", target.id.0))
+        match self {
+            Self::Container { target, .. } => Ok(target.identity()),
+            Self::Host(host) => host.identity().await,
+        }
     }
 
     async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
+        let (engine, target) = match self {
+            Self::Container { engine, target } => (engine, target),
+            Self::Host(host) => return host.run(argv).await,
+        };
         let exec = Exec {
             argv: argv.to_vec(),
+            keep: Some(DUMP),
             ..Exec::default()
         };
-        let done = self.engine.exec(&self.target()?.id, &exec).await;
-        let output = done.map_err(failed)?;
+        let done = engine.exec(&target.id, &exec).await;
+        let output = done.map_err(|error| failed(error, target))?;
         Ok(Output {
             code: output.code,
             stdout: output.stdout,
@@ -76,14 +261,23 @@ impl<E: Engine> Control for ContainerNginx<E> {
     }
 
     async fn hup(&self) -> Result<(), ControlError> {
-        let target = self.target()?;
-        self.engine.signal(&target.id, "HUP").await.map_err(failed)
+        match self {
+            Self::Container { engine, target } => {
+                let sent = engine.signal(&target.id, "HUP").await;
+                sent.map_err(|error| failed(error, target))
+            }
+            Self::Host(host) => host.hup().await,
+        }
     }
 
     async fn processes(&self) -> Result<Vec<Process>, ControlError> {
-        let listed = self.engine.processes(&self.target()?.id).await;
+        let (engine, target) = match self {
+            Self::Container { engine, target } => (engine, target),
+            Self::Host(host) => return host.processes().await,
+        };
+        let listed = engine.processes(&target.id).await;
         Ok(listed
-            .map_err(failed)?
+            .map_err(|error| failed(error, target))?
             .into_iter()
             .map(|process| Process {
                 pid: process.pid,
@@ -94,13 +288,97 @@ impl<E: Engine> Control for ContainerNginx<E> {
     }
 }
 
-fn failed(error: EngineError) -> ControlError {
+fn failed(error: EngineError, target: &Target) -> ControlError {
     match error {
+        // Its workers are there and go on where they were once it goes on.
+        EngineError::Conflict { message } if message.contains("is paused") => {
+            ControlError::Failed {
+                why: format!("it is paused; `docker unpause {}`", target.name),
+            }
+        }
         // A container that is gone or not running is not an nginx.
         EngineError::Gone { .. } | EngineError::Conflict { .. } => ControlError::NotRunning,
         EngineError::TimedOut { after, .. } => ControlError::Timeout(after),
         error => ControlError::Failed {
             why: error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::replica;
+
+    #[test]
+    fn a_fresh_look_replaces_adds_and_takes_away() {
+        let one = Whereabouts::default().with(&replica(2));
+        let both = one.with(&replica(1));
+        assert_eq!(both.names().as_deref(), Some("shop-web-1, shop-web-2"));
+        assert_eq!(both.with(&replica(1)), both);
+        let mut stopped = replica(2);
+        stopped.state = State::Exited;
+        assert_eq!(both.with(&stopped).names().as_deref(), Some("shop-web-1"));
+        // Its workers are still there.
+        stopped.state = State::Paused;
+        assert_eq!(both.with(&stopped).names(), both.names());
+        let mut first = replica(1);
+        first.state = State::Exited;
+        let none = both.with(&first);
+        stopped.state = State::Exited;
+        assert_eq!(none.with(&stopped), Whereabouts::Containers(Vec::new()));
+    }
+
+    #[test]
+    fn an_nginx_that_keeps_crashing_is_one_until_it_has_run_for_a_while() {
+        let at = |seconds: i64| Moment::from_unix(1000 + seconds);
+        let mut crashes = Crashes::default();
+        let none = Whereabouts::Containers(Vec::new());
+        assert_eq!(crashes.why(&none), None);
+
+        let mut nginx = replica(1);
+        nginx.state = State::Restarting;
+        nginx.exit_code = Some(1);
+        crashes.see(&nginx, at(0));
+        let why = "nginx keeps crashing (shop-web-1 is restarting, exit code 1); look at `docker \
+                   logs --tail 20 shop-web-1`";
+        assert_eq!(crashes.why(&none).as_deref(), Some(why));
+
+        // A moment in which it runs makes no difference, but another one that runs does.
+        nginx.state = State::Running;
+        nginx.started = Some(at(1));
+        crashes.see(&nginx, at(2));
+        let it = Whereabouts::containers(Target::of(&nginx));
+        assert_eq!(crashes.why(&it).as_deref(), Some(why));
+        let both = it.with(&replica(2));
+        assert_eq!(crashes.why(&both), None);
+        assert_eq!(crashes.why(&Whereabouts::Unknown), None);
+
+        crashes.see(&nginx, at(11));
+        assert_eq!(crashes.why(&it), None);
+
+        // One that was stopped, or is gone, crashes no more.
+        for after in [State::Exited, State::Paused] {
+            nginx.state = State::Restarting;
+            crashes.see(&nginx, at(20));
+            nginx.state = after;
+            crashes.see(&nginx, at(21));
+            assert_eq!(crashes.why(&none), None);
+        }
+        nginx.state = State::Restarting;
+        crashes.see(&nginx, at(30));
+        crashes.keep(|name| name != "shop-web-1");
+        assert_eq!(crashes.why(&none), None);
+    }
+
+    #[test]
+    fn only_a_network_that_all_of_them_are_on_is_shared() {
+        let on = |number, networks: &[&str]| Target {
+            networks: networks.iter().map(|n| (*n).to_owned()).collect(),
+            ..Target::of(&replica(number)).unwrap()
+        };
+        let both = Whereabouts::containers([on(2, &["front", "back"]), on(1, &["back"])]);
+        assert_eq!(both.networks().into_iter().collect::<Vec<_>>(), ["back"]);
+        assert!(Whereabouts::Host.networks().is_empty());
     }
 }

@@ -7,10 +7,15 @@ use indexmap::IndexMap;
 
 use crate::{proxy::Upstream, units::Moment};
 
-/// An added replica waits this long for the next one …
-const CALM: Duration = Duration::from_millis(100);
-/// … but no longer than this in all.
-const LONGEST: Duration = Duration::from_millis(500);
+/// While more are on their way, an added replica waits this long for the next one …
+const CALM: Duration = Duration::from_millis(250);
+/// … but no longer than this in all. Each test and reload takes CPU time from those that start, so
+/// both times double with each of them, …
+const LONGEST: Duration = Duration::from_secs(1);
+/// … so many times at most.
+const DOUBLINGS: u32 = 3;
+/// So long a look at what is not to change may wait for a change.
+const UNCHANGED: Duration = Duration::from_secs(5);
 
 /// What the proxy should serve, and how far it is told.
 #[derive(Debug, Default)]
@@ -20,6 +25,20 @@ pub(super) struct Router {
     first: Option<Moment>,
     due: Option<Moment>,
     in_flight: bool,
+    /// Whether somebody waits for what is due.
+    urgent: bool,
+    /// Publishes in a row that nobody waited for.
+    patience: u32,
+    check: Check,
+}
+
+/// The first publish of a run, where it only makes sure of what is there.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    #[default]
+    ToCome,
+    PutOff,
+    Done,
 }
 
 impl Router {
@@ -28,10 +47,12 @@ impl Router {
         self.wanted
             .insert(upstream.service.clone(), (seq, upstream));
         let first = *self.first.get_or_insert(now);
+        self.urgent |= urgent;
         let calm = if urgent {
             now
         } else {
-            (now + CALM).min(first + LONGEST)
+            let times = 1 << self.patience;
+            (now + CALM * times).min(first + LONGEST * times)
         };
         // An urgent change is not put off by one that can wait.
         self.due = Some(match self.due {
@@ -55,6 +76,12 @@ impl Router {
         }
     }
 
+    /// Moments of before say nothing any more: what waits need not wait longer.
+    pub(super) fn clock_jumped(&mut self, now: Moment) {
+        self.due = self.due.map(|_| now);
+        self.first = self.first.map(|_| now);
+    }
+
     /// When the proxy must be told next.
     pub(super) fn due(&self) -> Option<Moment> {
         self.due.filter(|_| !self.in_flight)
@@ -65,6 +92,35 @@ impl Router {
         self.in_flight || self.due.is_some()
     }
 
+    /// Puts off the first publish while replicas are on their way, as long as it asks for nothing
+    /// that is not there: it takes the time of their start, and theirs comes soon. Returns whether it
+    /// has been put off just now.
+    pub(super) fn put_off_a_check(
+        &mut self,
+        growing: bool,
+        now: Moment,
+        is_there: impl FnOnce(&[Upstream]) -> bool,
+    ) -> bool {
+        match self.check {
+            Check::ToCome if growing && self.due().is_some_and(|due| due <= now) => {
+                let wanted: Vec<_> = self.wanted.values().map(|(_, u)| u.clone()).collect();
+                if is_there(&wanted) {
+                    self.check = Check::PutOff;
+                    self.first = None;
+                    self.due = Some(now + UNCHANGED);
+                    return true;
+                }
+                self.check = Check::Done;
+            }
+            Check::PutOff if !growing => {
+                self.check = Check::Done;
+                self.due = Some(now);
+            }
+            Check::ToCome | Check::PutOff | Check::Done => {}
+        }
+        false
+    }
+
     /// Takes what must be told now, with the number each service asked under.
     pub(super) fn take(&mut self, now: Moment) -> Option<(BTreeMap<String, u64>, Vec<Upstream>)> {
         if self.due().is_none_or(|due| due > now) {
@@ -73,6 +129,12 @@ impl Router {
         self.due = None;
         self.first = None;
         self.in_flight = true;
+        self.check = Check::Done;
+        self.patience = if std::mem::take(&mut self.urgent) {
+            0
+        } else {
+            (self.patience + 1).min(DOUBLINGS)
+        };
         let seqs = self
             .wanted
             .iter()
@@ -122,14 +184,62 @@ mod tests {
     fn additions_wait_for_each_other_but_not_for_ever() {
         let mut router = Router::default();
         router.want(1, upstream("web"), false, at(0));
-        assert_eq!(router.due(), Some(at(100)));
+        assert_eq!(router.due(), Some(at(250)));
         for n in 1..8 {
-            router.want(n, upstream("web"), false, at(n * 80));
+            router.want(n, upstream("web"), false, at(n * 140));
         }
-        assert_eq!(router.due(), Some(at(500)));
-        assert!(router.take(at(499)).is_none());
-        let (seqs, upstreams) = router.take(at(500)).unwrap();
+        assert_eq!(router.due(), Some(at(1000)));
+        assert!(router.take(at(999)).is_none());
+        let (seqs, upstreams) = router.take(at(1000)).unwrap();
         assert_eq!((seqs["web"], upstreams.len()), (7, 1));
+    }
+
+    #[test]
+    fn additions_wait_twice_as_long_with_each_publish_until_something_is_urgent() {
+        let mut router = Router::default();
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for urgent in [false, false, false, false, false, true, false] {
+            router.want(1, upstream("web"), urgent, at(now));
+            let due = router.due().unwrap();
+            waits.push(due.since(at(now)).as_millis());
+            let (seqs, _) = router.take(due).unwrap();
+            router.answered(&seqs, true);
+            now += 10_000;
+        }
+        assert_eq!(waits, [250, 500, 1000, 2000, 2000, 0, 250]);
+    }
+
+    #[test]
+    fn a_look_at_what_is_there_waits_for_those_that_start() {
+        let mut router = Router::default();
+        router.want(1, upstream("web"), true, at(0));
+        assert!(router.put_off_a_check(true, at(0), |wanted| wanted.len() == 1));
+        assert_eq!(router.due(), Some(at(5000)));
+        assert!(!router.put_off_a_check(true, at(10), |_| panic!("asked once")));
+        // The replica that they waited for takes it along.
+        router.want(2, upstream("web"), true, at(300));
+        assert_eq!(router.due(), Some(at(300)));
+        let (seqs, _) = router.take(at(300)).unwrap();
+        assert_eq!(seqs["web"], 2);
+    }
+
+    #[test]
+    fn a_look_is_not_put_off_where_there_is_something_to_do_or_nothing_to_wait_for() {
+        let mut different = Router::default();
+        different.want(1, upstream("web"), true, at(0));
+        assert!(!different.put_off_a_check(true, at(0), |_| false));
+        assert_eq!(different.due(), Some(at(0)));
+        let mut quiet = Router::default();
+        quiet.want(1, upstream("web"), true, at(0));
+        assert!(!quiet.put_off_a_check(false, at(0), |_| panic!("nothing to wait for")));
+        assert_eq!(quiet.due(), Some(at(0)));
+        // None of those that were on their way has come.
+        let mut failed = Router::default();
+        failed.want(1, upstream("web"), true, at(0));
+        assert!(failed.put_off_a_check(true, at(0), |_| true));
+        assert!(!failed.put_off_a_check(false, at(700), |_| true));
+        assert_eq!(failed.due(), Some(at(700)));
     }
 
     #[test]

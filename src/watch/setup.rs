@@ -1,12 +1,17 @@
 //! From the loaded project to what each machine is told.
 
+use std::path::PathBuf;
+
 use crate::{
     compose::Loaded,
-    plan,
-    policy::{Place, Policy},
+    plan::{self, Refusal},
+    policy::{Metric, Place, Policy},
     project::Service,
     reconcile::Setup,
 };
+
+/// The directory of our files when the compose file names none.
+const UPSTREAMS: &str = "nginx/upstreams";
 
 /// The nginx that is kept in step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +20,77 @@ pub enum NginxPlace {
     Service(String),
     /// A container by name.
     Container(String),
+    /// This host.
+    Host,
+}
+
+impl NginxPlace {
+    /// What to do when nginx's volumes have been changed where it is made, by its service where it has
+    /// one, for a sentence.
+    pub fn with_other_volumes(&self, service: &str) -> String {
+        match self {
+            Self::Container(name) if service.is_empty() => format!("make {name} anew"),
+            Self::Container(_) => {
+                format!("in its own project `docker compose up -d --no-deps {service}`")
+            }
+            Self::Service(_) | Self::Host => format!("`{}`", self.start()),
+        }
+    }
+
+    /// What to type so that it runs. Never without `--no-deps`: nginx depends on the services that
+    /// it sends to, and compose would set those back to the file's count, without a drain.
+    pub fn start(&self) -> String {
+        match self {
+            Self::Service(name) => format!("docker compose up -d --no-deps {name}"),
+            Self::Container(name) => format!("docker start {name}"),
+            Self::Host => "sudo systemctl start nginx".into(),
+        }
+    }
+
+    /// What to type so that it sees a directory that was made anew.
+    pub fn refresh(&self) -> String {
+        match self {
+            Self::Service(name) => {
+                format!("docker compose up -d --no-deps --force-recreate {name}")
+            }
+            Self::Container(name) => format!("docker restart {name}"),
+            Self::Host => "sudo systemctl restart nginx".into(),
+        }
+    }
+}
+
+/// What to type so that compose makes or starts what a service has too few of. That brings along
+/// what it depends on, and sets it back to the file's count: where load decides on one of those,
+/// they are left out.
+pub fn up(loaded: &Loaded, service: &str) -> String {
+    let services = &loaded.project.services;
+    let mut needed = vec![service];
+    let mut at = 0;
+    while let Some(name) = needed.get(at) {
+        let more = services.get(*name).into_iter();
+        for other in more.flat_map(|service| service.depends_on.keys()) {
+            if !needed.contains(&other.as_str()) {
+                needed.push(other);
+            }
+        }
+        at += 1;
+    }
+    let scaled = |name: &&str| loaded.policies.contains_key(*name);
+    let alone = if needed[1..].iter().any(scaled) {
+        "--no-deps "
+    } else {
+        ""
+    };
+    format!("docker compose up -d {alone}{service}")
+}
+
+/// The services whose image is nginx, when the settings do not say which one.
+pub fn candidates(loaded: &Loaded) -> Vec<&str> {
+    let services = loaded.project.services.values();
+    services
+        .filter(|service| service.image.as_deref().is_some_and(is_nginx))
+        .map(|service| service.name.as_str())
+        .collect()
 }
 
 /// Where nginx runs: as the settings say, else the one service whose image is nginx.
@@ -22,18 +98,11 @@ pub fn nginx_place(loaded: &Loaded) -> Option<NginxPlace> {
     match &loaded.settings.nginx.place {
         Some(Place::Service(name)) => Some(NginxPlace::Service(name.clone())),
         Some(Place::Container(name)) => Some(NginxPlace::Container(name.clone())),
-        None => {
-            let mut found = loaded
-                .project
-                .services
-                .values()
-                .filter(|service| service.image.as_deref().is_some_and(is_nginx));
-            let first = found.next()?;
-            found
-                .next()
-                .is_none()
-                .then(|| NginxPlace::Service(first.name.clone()))
-        }
+        Some(Place::Host(_)) => Some(NginxPlace::Host),
+        None => match candidates(loaded).as_slice() {
+            [only] => Some(NginxPlace::Service((*only).to_owned())),
+            _ => None,
+        },
     }
 }
 
@@ -48,10 +117,51 @@ pub fn is_nginx(image: &str) -> bool {
     )
 }
 
+/// The directory of our files on this host.
+pub fn upstreams(loaded: &Loaded) -> PathBuf {
+    let written = loaded.settings.nginx.upstreams.clone();
+    loaded
+        .project
+        .resolve(&written.unwrap_or_else(|| PathBuf::from(UPSTREAMS)))
+}
+
+/// The log that load is read from: on this host, and as nginx sees it.
+pub fn log(loaded: &Loaded) -> Option<(PathBuf, String)> {
+    let logs = loaded.settings.nginx.logs.as_ref()?;
+    let name = format!("{}.log", loaded.project.name);
+    let here = loaded.project.resolve(&logs.dir).join(&name);
+    let inside = logs.inside.as_ref().map(|inside| inside.join(&name));
+    let inside = inside.unwrap_or_else(|| here.clone());
+    Some((here, inside.to_string_lossy().into_owned()))
+}
+
+/// A memory target that nothing can be measured against.
+pub fn unmeasured(service: &Service, policy: &Policy) -> Option<Refusal> {
+    let name = &service.name;
+    let of_memory = |metric: &Metric| matches!(metric, Metric::Memory(_));
+    let missing = policy.metrics.iter().any(of_memory) && service.limits.memory.is_none();
+    missing.then(|| Refusal {
+        service: name.clone(),
+        what: "a memory target needs a memory limit to be a share of".into(),
+        fix: format!(
+            "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d {name}`"
+        ),
+    })
+}
+
 /// The port that traffic goes to: the policy's, else the single one that the service exposes or
 /// publishes.
 pub fn port_of(service: &Service, policy: &Policy) -> Option<u16> {
     policy.port.or_else(|| service.only_port().ok())
+}
+
+/// What is said of a service that the project does not have.
+pub fn no_such_service(loaded: &Loaded, name: &str) -> String {
+    let known: Vec<_> = loaded.project.services.keys().cloned().collect();
+    format!(
+        "no such service: {name}; this project has {}",
+        known.join(", ")
+    )
 }
 
 /// What the machine of a service is told.
@@ -61,11 +171,63 @@ pub fn setup_for(loaded: &Loaded, service: &Service, has_nginx: bool) -> Setup {
     let port = port_of(service, &policy);
     Setup {
         service: service.name.clone(),
+        up: up(loaded, &service.name),
         autoscaled: own.is_some(),
         routed: has_nginx && own.is_some() && port.is_some(),
         port,
         interval: loaded.settings.interval.0,
         refusals: plan::refuse::refusals(service, &[]),
         policy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::{self, Request};
+
+    fn loaded(yaml: &str) -> Loaded {
+        let dir = tempfile::tempdir().unwrap();
+        crate::files::replace(&dir.path().join("compose.yaml"), yaml.as_bytes()).unwrap();
+        let request = Request {
+            cwd: dir.path().to_owned(),
+            project_name: Some("shop".into()),
+            ..Request::default()
+        };
+        compose::load(&request).unwrap()
+    }
+
+    #[test]
+    fn what_is_to_be_typed_for_nginx_is_right_where_it_runs_and_leaves_all_else_alone() {
+        let service = NginxPlace::Service("edge".into());
+        assert_eq!(service.start(), "docker compose up -d --no-deps edge");
+        assert_eq!(
+            service.refresh(),
+            "docker compose up -d --no-deps --force-recreate edge"
+        );
+        let container = NginxPlace::Container("edge-nginx".into());
+        assert_eq!(container.start(), "docker start edge-nginx");
+        assert_eq!(container.refresh(), "docker restart edge-nginx");
+        assert_eq!(NginxPlace::Host.start(), "sudo systemctl start nginx");
+        assert_eq!(NginxPlace::Host.refresh(), "sudo systemctl restart nginx");
+    }
+
+    #[test]
+    fn a_service_is_brought_up_with_what_it_needs_unless_load_decides_on_that() {
+        let loaded = loaded(
+            "services:
+  db: {image: db}
+  api: {image: api, depends_on: [db], x-autoscale: {max: 3}}
+  site: {image: site, depends_on: [api]}
+  web: {image: web, depends_on: [site], x-autoscale: {max: 3}}
+",
+        );
+        assert_eq!(up(&loaded, "api"), "docker compose up -d api");
+        assert_eq!(up(&loaded, "site"), "docker compose up -d --no-deps site");
+        assert_eq!(up(&loaded, "web"), "docker compose up -d --no-deps web");
+        assert_eq!(
+            setup_for(&loaded, &loaded.project.services["web"], true).up,
+            up(&loaded, "web")
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::{Driver, Goal, Outcome};
+use super::{Driver, Goal, Outcome, complain::Topic};
 use crate::{
     control::Reply,
     engine::Engine,
@@ -28,7 +28,7 @@ pub(super) struct Waiter {
 impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn finished_scale(&mut self) -> Option<Outcome> {
         if self.waiters.is_empty() && self.steps == 0 {
-            return Some(match self.trouble.take() {
+            return Some(match self.failed.take() {
                 None => Outcome::Done,
                 Some(why) => Outcome::Failed(why.lines().map(ToOwned::to_owned).collect()),
             });
@@ -72,8 +72,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     .targets
                     .iter()
                     .all(|(name, count)| self.machines.get(name).is_some_and(|m| m.is_at(*count)));
-            if waiter.started {
-                for name in waiter.targets.keys() {
+            if waiter.started && !reached {
+                for (name, count) in &waiter.targets {
+                    let wanted = self.machines.get(name).and_then(Machine::desired);
+                    if let Some(wanted) = wanted.filter(|wanted| wanted != count)
+                        && waiter.failures.is_empty()
+                    {
+                        waiter.failures.push(format!(
+                            "{name}: {wanted} are wanted by now, and not {count} any more: the hold has ended, or somebody else has changed the count"
+                        ));
+                    }
                     if let Some(why) = self.machines.get(name).and_then(Machine::standstill)
                         && !waiter.failures.iter().any(|f| f == why)
                     {
@@ -113,6 +121,29 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.waiters.append(&mut open);
     }
 
+    /// Of two that ask for different counts of one service the later one counts; the earlier is told
+    /// so at once, instead of waiting for what will not come.
+    pub(super) fn supersede(&mut self, later: &IndexMap<String, u32>) {
+        let other = |waiter: &Waiter| {
+            let mut targets = waiter.targets.iter();
+            targets.find_map(|(name, count)| {
+                let new = later.get(name).filter(|new| *new != count)?;
+                Some(format!(
+                    "{name}={count} was superseded by a later `scale {name}={new}`"
+                ))
+            })
+        };
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            match other(&waiter) {
+                Some(why) => {
+                    waiter.failures.push(why);
+                    self.answer(waiter, false);
+                }
+                None => self.waiters.push(waiter),
+            }
+        }
+    }
+
     /// Whether nginx serves what every machine wants.
     pub(super) fn in_step(&self) -> bool {
         !self.router.is_busy() && self.machines.values().all(Machine::is_routed)
@@ -124,8 +155,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Some(replies) => {
                 let _ = replies.try_send(Reply::Done { ok, message });
             }
-            None if ok => self.trouble = None,
-            None => self.trouble = Some(message),
+            None => self.failed = (!ok).then_some(message),
         }
     }
 
@@ -135,9 +165,20 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if !self.passive()
             && note.what.is_history()
             && let Some(state) = &self.state
-            && let Err(error) = state.record(note)
         {
-            warn!(%error, "cannot record history");
+            match state.record(note) {
+                Ok(()) => {
+                    if self.complaints.settle(Topic::History) {
+                        info!("what happens is recorded again");
+                    }
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    if self.complaints.raise(Topic::History, &why) {
+                        warn!(error = why, "what happens is not recorded");
+                    }
+                }
+            }
         }
         for waiter in &mut self.waiters {
             // Without targets it waits for nginx alone.
@@ -152,7 +193,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             if !waiter.targets.contains_key(&note.service) {
                 continue;
             }
-            if let Some(replies) = &waiter.replies {
+            // What load does not do is nothing that somebody waits for.
+            if let Some(replies) = &waiter.replies
+                && !matches!(note.what, What::NotScaling { .. })
+            {
                 let _ = replies.try_send(Reply::Note(note.clone()));
             }
             if matches!(note.what, What::Failed { .. } | What::Refused { .. }) {

@@ -14,6 +14,7 @@ use compose_scale::{
     proxy::{
         Features, Proxy, ProxyError, Server, Upstream,
         inspect::{Configuration, Pass},
+        nginx::dump,
     },
 };
 use tokio::{
@@ -143,7 +144,7 @@ async fn an_empty_upstream_answers_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_hundred_servers_fit_with_every_balance() {
+async fn a_thousand_servers_fit_with_every_balance() {
     for kind in Kind::all() {
         let a = Backend::start("a").await;
         let rig = Rig::start(&kind, &[&a], "", "").await;
@@ -151,7 +152,7 @@ async fn three_hundred_servers_fit_with_every_balance() {
         let many = |balance| Upstream {
             service: "web".into(),
             balance,
-            servers: (1..=300)
+            servers: (1..=1000)
                 .map(|number| Server {
                     number,
                     name: format!("shop-web-{number}"),
@@ -277,7 +278,7 @@ async fn its_own_dump_of_the_configuration_is_understood() {
         let a = Backend::start("a").await;
         let rig = Rig::start(&kind, &[&a], "", "proxy_set_header Host $host;").await;
         rig.publish(&[&a]).await.unwrap();
-        let configuration = Configuration::parse(&rig.nginx.dump().await.unwrap());
+        let configuration = Configuration::parse(&dump(&**rig.nginx.fleet()).await.unwrap());
         let findings = configuration.look_for("web", &rig.inside());
         assert_eq!(findings.included.len(), 1, "{findings:?}");
         let [

@@ -1,34 +1,24 @@
 //! How the tests reach a real nginx.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use compose_scale::{
     engine::{Engine, EngineError, Exec, docker::Docker},
     project::ContainerId,
-    proxy::nginx::{Control, ControlError, Output, Process},
+    proxy::nginx::{Control, ControlError, HostNginx, Output, Process},
 };
 use tokio::{process::Command, time::timeout};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How that nginx is reached: through the Engine, or as processes of this host.
+/// How that nginx is reached: through the Engine, or as the program does it on its host.
 #[derive(Debug, Clone)]
 pub(crate) enum Reach {
     Engine {
         engine: Arc<Docker>,
         id: ContainerId,
     },
-    Host {
-        program: PathBuf,
-        root: PathBuf,
-        pid: PathBuf,
-    },
+    Host(HostNginx),
 }
 
 fn failed(error: EngineError) -> ControlError {
@@ -41,13 +31,20 @@ fn failed(error: EngineError) -> ControlError {
 }
 
 impl Control for Reach {
+    fn name(&self) -> String {
+        match self {
+            Self::Engine { id, .. } => id.0.clone(),
+            Self::Host(host) => host.name(),
+        }
+    }
+
     async fn identity(&self) -> Result<String, ControlError> {
         match self {
             Self::Engine { engine, id } => {
                 let container = engine.inspect(&id.0).await.map_err(failed)?;
                 Ok(format!("{:?} {:?}", container.id, container.started))
             }
-            Self::Host { pid, .. } => fs::read_to_string(pid).map_err(|_| ControlError::NotRunning),
+            Self::Host(host) => host.identity().await,
         }
     }
 
@@ -56,6 +53,7 @@ impl Control for Reach {
             Self::Engine { engine, id } => {
                 let exec = Exec {
                     argv: argv.to_vec(),
+                    keep: Some(8 * 1024 * 1024),
                     ..Exec::default()
                 };
                 let output = engine.exec(id, &exec).await.map_err(failed)?;
@@ -65,25 +63,14 @@ impl Control for Reach {
                     stderr: output.stderr,
                 })
             }
-            Self::Host { program, root, .. } => {
-                let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-                let root = root.to_str().unwrap();
-                let conf = format!("{root}/nginx.conf");
-                let place = ["-e", "stderr", "-p", root, "-c", &conf];
-                Ok(output(program, &[&place, &words[1..]].concat()).await)
-            }
+            Self::Host(host) => host.run(argv).await,
         }
     }
 
     async fn hup(&self) -> Result<(), ControlError> {
         match self {
             Self::Engine { engine, id } => engine.signal(id, "HUP").await.map_err(failed),
-            Self::Host { pid, .. } => {
-                let pid = fs::read_to_string(pid).unwrap();
-                let output = output(Path::new("kill"), &["-HUP", pid.trim()]).await;
-                assert_eq!(output.code, 0, "{}", output.stderr);
-                Ok(())
-            }
+            Self::Host(host) => host.hup().await,
         }
     }
 
@@ -99,31 +86,9 @@ impl Control for Reach {
                     })
                     .collect())
             }
-            Self::Host { pid, .. } => {
-                let pid = fs::read_to_string(pid).map_err(|_| ControlError::NotRunning)?;
-                let family = [
-                    "-o",
-                    "pid,ppid,args",
-                    "--pid",
-                    pid.trim(),
-                    "--ppid",
-                    pid.trim(),
-                ];
-                let table = output(Path::new("ps"), &family).await.stdout;
-                Ok(table.lines().filter_map(row).collect())
-            }
+            Self::Host(host) => host.processes().await,
         }
     }
-}
-
-fn row(line: &str) -> Option<Process> {
-    let (pid, rest) = line.trim().split_once(' ')?;
-    let (parent, args) = rest.trim().split_once(' ')?;
-    Some(Process {
-        pid: pid.parse().ok()?,
-        ppid: parent.parse().ok()?,
-        args: args.trim().to_owned(),
-    })
 }
 
 pub(crate) async fn docker(args: &[&str]) -> Output {

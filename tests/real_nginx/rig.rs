@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::PathBuf, process::Stdio, sync::Arc, time::
 
 use compose_scale::proxy::{
     Proxy, ProxyError, Published, Server, Upstream,
-    nginx::{Control, Nginx, Setup},
+    nginx::{Control, HostNginx, Nginx, Only, Setup},
 };
 use compose_scale::{engine::docker::Docker, files, policy::Balance, project::ContainerId};
 use tempfile::TempDir;
@@ -50,19 +50,18 @@ impl Kind {
                 "compose-scale/test-nginx:1.22",
             ),
         ];
-        match set("COMPOSE_SCALE_TEST_NGINX_PROGRAM") {
-            Some(path) => kinds.push(Self::Program(path.into())),
-            None => eprintln!(
-                "skipped: COMPOSE_SCALE_TEST_NGINX_PROGRAM=/usr/sbin/nginx runs this on the host too"
-            ),
-        }
+        let program = set("COMPOSE_SCALE_TEST_NGINX_PROGRAM");
+        let program = program.expect(
+            "COMPOSE_SCALE_TEST_NGINX_PROGRAM must be set: the path of an nginx that runs on this host",
+        );
+        kinds.push(Self::Program(program.into()));
         kinds
     }
 }
 
 /// An nginx that is told about backends.
 pub(crate) struct Rig {
-    pub(crate) nginx: Nginx<Reach>,
+    pub(crate) nginx: Nginx<Only<Reach>>,
     pub(crate) port: u16,
     dir: TempDir,
     kind: Kind,
@@ -115,15 +114,14 @@ impl Rig {
                     std::process::id()
                 )),
             },
-            Kind::Program(program) => Reach::Host {
-                program: program.clone(),
-                root: root.to_owned(),
-                pid: root.join("nginx.pid"),
-            },
+            Kind::Program(_) => {
+                let pid_file = Some(root.join("nginx.pid"));
+                Reach::Host(HostNginx::new(pid_file, false, root.to_owned()))
+            }
         };
         let setup = Setup::new("shop", root.join("upstreams"));
         Self {
-            nginx: Nginx::new(reach, setup),
+            nginx: Nginx::new(Only::new(reach), setup),
             port,
             dir,
             kind: kind.clone(),
@@ -133,7 +131,7 @@ impl Rig {
 
     pub(crate) async fn run(&mut self) {
         let root = self.dir.path().to_str().unwrap();
-        match (&self.kind, self.nginx.control()) {
+        match (&self.kind, &**self.nginx.fleet()) {
             (Kind::Image(image), Reach::Engine { id, .. }) => {
                 let started = docker(&[
                     "run",
@@ -184,7 +182,7 @@ impl Rig {
         timeout(DEADLINE, accepts).await.expect("nginx listens");
         // It listens before it has workers, and before its process id can be read.
         let serves = async {
-            while !matches!(self.nginx.control().processes().await, Ok(p) if p.len() > 2) {
+            while !matches!(self.nginx.fleet().processes().await, Ok(p) if p.len() > 2) {
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -236,7 +234,7 @@ impl Rig {
             confirm_within,
             ..Setup::new("shop", self.dir.path().join("upstreams"))
         };
-        self.nginx = Nginx::new(self.nginx.control().clone(), setup);
+        self.nginx = Nginx::new(Only::new((**self.nginx.fleet()).clone()), setup);
     }
 
     pub(crate) fn file(&self, name: &str) -> String {
@@ -244,7 +242,7 @@ impl Rig {
     }
 
     pub(crate) async fn workers(&self) -> Vec<u32> {
-        let processes = self.nginx.control().processes().await.unwrap();
+        let processes = self.nginx.fleet().processes().await.unwrap();
         let workers = processes.iter().filter(|p| p.args.contains("worker"));
         let mut pids: Vec<u32> = workers.map(|p| p.pid).collect();
         pids.sort_unstable();
@@ -254,7 +252,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        if let Reach::Engine { id, .. } = self.nginx.control() {
+        if let Reach::Engine { id, .. } = &**self.nginx.fleet() {
             let _ = std::process::Command::new("docker")
                 .args(["rm", "--force", &id.0])
                 .stdout(Stdio::null())

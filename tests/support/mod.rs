@@ -26,7 +26,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) mod api;
+pub(crate) mod calls;
 pub(crate) mod describe;
+pub(crate) mod proxy;
 pub(crate) mod stack;
 
 /// Whether the tests on a real Engine shall run; says so when not. In CI they must.
@@ -40,6 +42,17 @@ pub(crate) fn real() -> bool {
     );
     eprintln!("skipped: needs a real Engine (COMPOSE_SCALE_TEST_REAL=1)");
     false
+}
+
+/// What a test on a real Engine needs beside it, as a variable names it; `None` where those tests do not
+/// run. Where they do, none is left out for want of it.
+pub(crate) fn needed(variable: &str, what: &str) -> Option<String> {
+    if !real() {
+        return None;
+    }
+    let value = env::var(variable).ok().filter(|value| !value.is_empty());
+    assert!(value.is_some(), "{variable} must be set: {what}");
+    value
 }
 
 /// How the names of everything that tests make begin, so that leftovers can be told apart.
@@ -210,6 +223,17 @@ impl ComposeProject {
         self.inspect_all()
             .iter()
             .map(|c| (text(&c["Name"]).to_owned(), text(&c["Id"]).to_owned()))
+            .collect()
+    }
+
+    /// Which containers it has and since when they run: equal only when nothing was touched.
+    pub(crate) fn untouched(&self) -> BTreeMap<String, String> {
+        self.inspect_all()
+            .iter()
+            .map(|c| {
+                let run = format!("{} {}", text(&c["Id"]), text(&c["State"]["StartedAt"]));
+                (text(&c["Name"]).to_owned(), run)
+            })
             .collect()
     }
 

@@ -71,6 +71,11 @@ impl Stack {
         }
     }
 
+    /// Its requests go to this port of the host.
+    pub(crate) fn listen(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// Writes the compose file anew, without telling anybody.
     pub(crate) fn rewrite(&self, nginx: &str, web: &str) {
         self.project.write("compose.yaml", &yaml(nginx, web));
@@ -146,6 +151,11 @@ impl Stack {
 
     /// Starts `watch`, which is ended with the value.
     pub(crate) fn watch(&self, arguments: &[&str]) -> Watch {
+        self.watch_with(arguments, &[])
+    }
+
+    /// The same with more environment.
+    pub(crate) fn watch_with(&self, arguments: &[&str], env: &[(&str, &str)]) -> Watch {
         let log = self.state.path().join(format!(
             "watch-{}.log",
             fs::read_dir(self.state.path()).map_or(0, Iterator::count)
@@ -155,6 +165,7 @@ impl Stack {
         all.extend(arguments);
         let child = self
             .command(&all)
+            .envs(env.iter().copied())
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)
             .spawn()
@@ -246,6 +257,8 @@ fn yaml(nginx: &str, web: &str) -> String {
 x-autoscale:
   interval: 1s
   nginx: {{service: nginx, upstreams: ./upstreams}}
+  # Other tests keep the machine's cores busy.
+  host: {{reserve_memory: none, reserve_cpu: none}}
 services:
   web:
     image: WEB

@@ -1,21 +1,28 @@
 //! `compose-scale check`: everything that would stop scaling from working, each with its fix.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeSet, fmt, path::Path};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use owo_colors::{AnsiColors, OwoColorize};
 use serde::Serialize;
 
-use super::{Failure, ProjectArgs, engine, output, run, state_dir};
+use super::{
+    Failure, ProjectArgs, engine,
+    output::{self, Format},
+    state_dir,
+};
 use crate::{
     compose::Loaded,
-    engine::{Engine, docker::Docker},
-    plan::refuse,
+    engine::{Engine, EngineInfo, docker::Docker},
+    plan::{self, refuse},
     policy::{Metric, Policy, Ready},
     project::{Health, Replica, Service, State},
+    telemetry::plain,
     watch::setup,
 };
 
+mod custom;
+mod host;
 mod nginx;
 
 #[derive(Debug, Args)]
@@ -23,12 +30,6 @@ pub(super) struct CheckArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// How bad it is.
@@ -98,11 +99,12 @@ impl fmt::Display for Report {
                 f,
                 "{:<7}  {}: {}",
                 word.color(colour),
-                finding.about,
-                finding.what
+                plain(&finding.about),
+                // Further lines stay below the first one.
+                plain(finding.what.trim_end()).replace('\n', "\n         ")
             )?;
             for line in finding.fix.lines() {
-                writeln!(f, "         → {line}")?;
+                writeln!(f, "         → {}", plain(line))?;
             }
         }
         let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
@@ -116,7 +118,7 @@ impl fmt::Display for Report {
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Failure> {
-    let (_, loaded) = project.load(&[])?;
+    let (_, loaded) = project.load(&[]).await?;
     let mut report = Report {
         version: 1,
         project: loaded.project.name.clone(),
@@ -124,9 +126,12 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
     };
     the_file(&loaded, &mut report);
     match the_engine(&mut report).await {
-        Some((engine, containers)) => {
+        Some((engine, info, containers)) => {
+            let look = host::look(crate::watch::Clock::start().now());
+            host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
             the_containers(&loaded, &containers, &mut report);
-            nginx::the_nginx(&loaded, &engine, &containers, &mut report).await;
+            custom::the_values(&loaded, &engine, &containers, &mut report).await;
+            nginx::the_nginx(&loaded, engine, &containers, &mut report).await;
         }
         None => report.warn(
             "engine",
@@ -177,6 +182,9 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
         for refusal in refuse::refusals(service, &[]) {
             report.error(name, refusal.what, refusal.fix);
         }
+        if let Some(refusal) = refuse::too_many(service, policy.max) {
+            report.warn(name, refusal.what, refusal.fix);
+        }
     }
     let port = setup::port_of(service, policy);
     if port.is_none() {
@@ -196,18 +204,8 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
             "set `x-autoscale.port`",
         );
     }
-    let uses_memory = policy
-        .metrics
-        .iter()
-        .any(|metric| matches!(metric, Metric::Memory(_)));
-    if uses_memory && service.limits.memory.is_none() {
-        report.error(
-            name,
-            "a memory target needs a memory limit to be a share of",
-            format!(
-                "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d {name}`"
-            ),
-        );
+    if let Some(refusal) = setup::unmeasured(service, policy) {
+        report.error(name, refusal.what, refusal.fix);
     }
     let uses_cpu = policy
         .metrics
@@ -230,7 +228,7 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
 
 // ---- the engine and its containers -------------------------------------------------------------
 
-async fn the_engine(report: &mut Report) -> Option<(Docker, Vec<Replica>)> {
+async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Replica>)> {
     let answer = match engine() {
         Ok(engine) => match engine.info().await {
             Ok(info) => match engine.list(&report.project).await {
@@ -255,7 +253,7 @@ async fn the_engine(report: &mut Report) -> Option<(Docker, Vec<Replica>)> {
                     info.version, info.api_version
                 ),
             );
-            Some((engine, containers))
+            Some((engine, info, containers))
         }
         Err(failure) => {
             report.error(
@@ -285,22 +283,43 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             report.error(
                 name,
                 "no replica is running, so there is none to make another one like",
-                format!("docker compose up -d {name}"),
+                format!(
+                    "{}, or compose-scale scale {name}={}",
+                    setup::up(loaded, name),
+                    policy.min.max(1)
+                ),
             );
             continue;
         }
         report.ok(name, format!("{} running", running.len()));
+        // The halves of a recreate have one number.
+        let numbers = replicas.iter().filter(|r| r.state.counts());
+        let numbers: BTreeSet<_> = numbers.map(|r| r.number).collect();
+        let anew = plan::anew(name, numbers.len() as u32);
+        for left in replicas.iter().filter(|r| r.is_being_recreated()) {
+            report.warn(
+                name,
+                format!(
+                    "{} is one half of a recreate: compose is at work, or was interrupted",
+                    left.name
+                ),
+                format!(
+                    "if compose is not at work: `docker rm -f {}`, then `{anew}`",
+                    left.name
+                ),
+            );
+        }
         // What the file says was reported before.
         if policy.max > 1 && refuse::refusals(service, &[]).is_empty() {
             for refusal in refuse::refusals(service, &replicas) {
                 report.error(
                     name,
                     format!("its containers are older than the file: {}", refusal.what),
-                    format!("docker compose up -d {name}"),
+                    anew.as_str(),
                 );
             }
         }
-        let configurations: std::collections::BTreeSet<_> = replicas
+        let configurations: BTreeSet<_> = replicas
             .iter()
             .map(|r| (&r.config_hash, &r.image_id))
             .collect();
@@ -308,7 +327,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             report.warn(
                 name,
                 "its replicas are of different configurations or images; new ones follow the one made last",
-                format!("docker compose up -d {name}"),
+                anew,
             );
         }
         if policy.ready == Ready::Healthcheck && running.iter().any(|r| r.health == Health::None) {
@@ -325,21 +344,26 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
 
 fn the_places(loaded: &Loaded, report: &mut Report) {
     let state = state_dir(loaded);
-    match tempfile_in(state.path()) {
+    let written = state.make().map_err(|error| error.to_string());
+    let written = written.and_then(|()| {
+        let path = state.path();
+        try_out(path).map_err(|error| format!("cannot write to {}: {error}", path.display()))
+    });
+    match written {
         Ok(()) => report.ok(
             "project",
             format!("history and state are kept in {}", state.path().display()),
         ),
-        Err(error) => report.error(
+        Err(what) => report.error(
             "project",
-            format!("cannot write to {}: {error}", state.path().display()),
+            what,
             "set COMPOSE_SCALE_STATE to a directory of your own",
         ),
     }
     if setup::nginx_place(loaded).is_some() {
-        let directory = run::upstreams(loaded);
+        let directory = setup::upstreams(loaded);
         if directory.exists()
-            && let Err(error) = tempfile_in(&directory)
+            && let Err(error) = try_out(&directory)
         {
             report.error(
                 "nginx",
@@ -350,11 +374,8 @@ fn the_places(loaded: &Loaded, report: &mut Report) {
     }
 }
 
-/// Whether a file can be made in a directory, which is made where it is missing.
-fn tempfile_in(directory: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    tempfile::Builder::new()
-        .prefix(".check-")
-        .tempfile_in(directory)
-        .map(drop)
+/// Whether a file can be made in a directory. It has no name, so that nobody who follows the directory
+/// sees one come and go.
+fn try_out(directory: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(directory).map(drop)
 }

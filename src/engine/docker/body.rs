@@ -16,7 +16,7 @@ use crate::{
         NewReplica,
         docker::{facts::Api, observe::bare_name},
     },
-    project::labels,
+    project::{final_name, labels},
 };
 
 /// What to send to make a sibling.
@@ -44,7 +44,8 @@ pub(super) fn blueprint(
     let renaming = Renaming {
         short_id: id.get(..12).unwrap_or(&id),
         hostname: config.hostname.as_deref().unwrap_or_default(),
-        old: bare_name(&name),
+        // Compose names its endpoints by what it will be called.
+        old: final_name(bare_name(&name)),
         new: &new.name,
     };
     let mut create: BTreeMap<String, EndpointSettings> = BTreeMap::new();
@@ -115,7 +116,7 @@ fn from_config(config: ContainerConfig, number: u32) -> ContainerCreateBody {
         tty: config.tty,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
-        env: config.env,
+        env: config.env.map(without_affinity),
         cmd: config.cmd,
         healthcheck: config.healthcheck,
         args_escaped: config.args_escaped,
@@ -132,6 +133,13 @@ fn from_config(config: ContainerConfig, number: u32) -> ContainerCreateBody {
         host_config: None,
         networking_config: None,
     }
+}
+
+/// An environment without what compose v1 adds when it makes a container anew: the id of the old one,
+/// which is no other replica's business.
+pub(super) fn without_affinity(mut environment: Vec<String>) -> Vec<String> {
+    environment.retain(|entry| !entry.starts_with("affinity:container="));
+    environment
 }
 
 fn from_host_config(host: HostConfig, mode: Mode, declared: &BTreeSet<String>) -> HostConfig {

@@ -200,6 +200,12 @@ fn an_anonymous_volume_bound_by_name_is_left_to_the_image() {
 }
 
 #[test]
+fn what_v1_notes_of_the_container_it_replaced_is_not_handed_on() {
+    let recreated = json!({"Config": {"Env": ["A=1", "affinity:container==0123"]}});
+    assert_eq!(request(recreated)["Env"], json!(["A=1"]));
+}
+
+#[test]
 fn links_of_the_default_bridge_take_the_form_that_create_wants() {
     let request = request(json!({"HostConfig": {
         "NetworkMode": "bridge",
@@ -276,6 +282,41 @@ fn an_old_engine_gets_its_other_networks_one_by_one() {
     let new = blueprint_at(two, Api::MULTIPLE_NETWORKS);
     assert_eq!(networks(&new.body), ["shop_back", "shop_default"]);
     assert!(new.connect.is_empty());
+}
+
+#[test]
+fn what_newer_engines_report_is_sent_back_and_what_they_made_up_is_not() {
+    // API 1.48: aliases as they were submitted, made-up MAC addresses, priorities of gateways.
+    let reported = json!({
+        "Config": {"Healthcheck": {
+            "Test": ["CMD", "true"], "StartPeriod": 9_000_000_000_i64, "StartInterval": 1_000_000_000_i64,
+        }},
+        "NetworkSettings": {"Networks": {
+            "shop_default": {
+                "Aliases": ["shop-web-1", "web"],
+                "MacAddress": "9a:1c:3f:00:11:22",
+                "GwPriority": 0,
+                "DNSNames": ["shop-web-1", "web", "0123456789ab"],
+            },
+            "shop_back": {
+                "Aliases": ["shop-web-1", "web"],
+                "MacAddress": "9a:1c:3f:00:11:23",
+                "GwPriority": 7,
+                "IPAMConfig": {},
+            },
+        }},
+    });
+    let blueprint = blueprint_at(reported, Api::new(1, 48));
+    assert!(blueprint.connect.is_empty());
+    let body = serde_json::to_value(blueprint.body).unwrap();
+    assert_eq!(
+        body["NetworkingConfig"]["EndpointsConfig"],
+        json!({
+            "shop_default": {"Aliases": ["shop-web-4", "web"], "GwPriority": 0},
+            "shop_back": {"Aliases": ["shop-web-4", "web"], "GwPriority": 7, "IPAMConfig": {}},
+        })
+    );
+    assert_eq!(body["Healthcheck"]["StartInterval"], 1_000_000_000_i64);
 }
 
 #[test]

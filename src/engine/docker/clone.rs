@@ -1,7 +1,9 @@
 //! Making a container like another one.
 
 use bollard::{
-    models::{ContainerInspectResponse, ImageInspect, NetworkConnectRequest},
+    models::{
+        ContainerInspectResponse, ContainerStateStatusEnum, ImageInspect, NetworkConnectRequest,
+    },
     query_parameters::CreateContainerOptionsBuilder,
 };
 
@@ -37,11 +39,22 @@ impl Docker {
         let inspect = self.inspect_raw(&source.0).await?;
         let image = self.image_of(&inspect, &facts.architecture).await?;
         let blueprint = body::blueprint(inspect, new, image.reference, facts.api);
+        self.make(blueprint, &image.platform, new, Some(source))
+            .await
+    }
 
+    /// Makes, connects, and copies the uploaded files from `source`.
+    pub(super) async fn make(
+        &self,
+        blueprint: Blueprint,
+        platform: &str,
+        new: &NewReplica,
+        source: Option<&ContainerId>,
+    ) -> Result<ContainerId, EngineError> {
         let Blueprint { body, connect } = blueprint;
         let options = CreateContainerOptionsBuilder::default()
             .name(&new.name)
-            .platform(&image.platform)
+            .platform(platform)
             .build();
         let made = self
             .within(
@@ -50,8 +63,11 @@ impl Docker {
                 "its image or one of its networks",
                 self.client.create_container(Some(options), body),
             )
-            .await?;
-        let id = ContainerId(made.id);
+            .await;
+        let id = match made {
+            Ok(made) => ContainerId(made.id),
+            Err(error) => self.made_all_the_same(new, error).await?,
+        };
 
         let finish = async {
             for (network, endpoint) in connect {
@@ -67,8 +83,10 @@ impl Docker {
                 )
                 .await?;
             }
-            for path in &new.uploads {
-                self.copy_file(source, &id, &new.name, path).await?;
+            if let Some(source) = source {
+                for path in &new.uploads {
+                    self.copy_file(source, &id, &new.name, path).await?;
+                }
             }
             Ok(())
         };
@@ -79,6 +97,33 @@ impl Docker {
                 self.remove_container(&id).await.ok();
                 Err(error)
             }
+        }
+    }
+
+    /// The container that a request made whose answer did not come: the Engine goes on with what it
+    /// was asked for, and nobody would know of it. It shows a container only once that is complete.
+    async fn made_all_the_same(
+        &self,
+        new: &NewReplica,
+        error: EngineError,
+    ) -> Result<ContainerId, EngineError> {
+        if !error.is_doubtful() {
+            return Err(error);
+        }
+        let Ok(inspect) = self.inspect_raw(&new.name).await else {
+            return Err(error);
+        };
+        let labels = inspect.config.and_then(|config| config.labels);
+        let number = labels.and_then(|found| found.get(labels::NUMBER).cloned());
+        let status = inspect.state.and_then(|state| state.status);
+        match inspect.id {
+            Some(id)
+                if number == Some(new.number.to_string())
+                    && status == Some(ContainerStateStatusEnum::CREATED) =>
+            {
+                Ok(ContainerId(id))
+            }
+            _ => Err(error),
         }
     }
 
@@ -125,7 +170,7 @@ impl Docker {
         })
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<ImageInspect>, EngineError> {
+    pub(super) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>, EngineError> {
         let inspected = self
             .within(
                 READ,
@@ -143,7 +188,7 @@ impl Docker {
 }
 
 /// The platform to ask for, when the source was made for another one than the Engine's own.
-fn foreign_platform(
+pub(super) fn foreign_platform(
     inspect: &ContainerInspectResponse,
     image: &ImageInspect,
     architecture: &str,

@@ -22,7 +22,7 @@ const COLLECTOR: Duration = Duration::from_secs(10);
 
 impl Docker {
     pub(super) async fn read_counters(&self, replica: &Replica) -> Result<Reading, EngineError> {
-        if let Some(layout) = self.facts().await?.cgroups {
+        if let Some(layout) = self.machine().await?.cgroups {
             let paths = layout.paths(&replica.id.0, &replica.cgroup_parent);
             if let Some(reading) = self.read_files(layout, &paths, replica)? {
                 return Ok(reading);

@@ -23,19 +23,26 @@ pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineE
         Error::DockerResponseServerError {
             status_code,
             message,
-        } => EngineError::Refused {
+        } => exhausted(&message).unwrap_or_else(|| EngineError::Refused {
             doing: doing.into(),
             message: sentence(&message),
             status: status_code,
-        },
+        }),
         Error::SocketNotFoundError(path) => host.failure(io::ErrorKind::NotFound, path),
         Error::IOError { err } => host.failure(err.kind(), err.to_string()),
         Error::HyperLegacyError { err } => lost(host, &err),
         Error::HyperResponseError { err } => lost(host, &err),
-        other => EngineError::Nonsense {
-            doing: doing.into(),
-            why: other.to_string(),
-        },
+        other => {
+            let text = other.to_string();
+            let why = match text.strip_prefix("Failed to deserialize JSON: ") {
+                Some(rest) => format!("the answer is not understood: {rest}"),
+                None => text,
+            };
+            EngineError::Nonsense {
+                doing: doing.into(),
+                why,
+            }
+        }
     }
 }
 
@@ -52,6 +59,48 @@ fn lost(host: &Host, error: &(dyn std::error::Error + 'static)) -> EngineError {
         source = cause.source();
     }
     host.failure(kind, why)
+}
+
+/// What has run out, where the Engine's words tell it: at the start of a container, and too late to be
+/// foreseen, because others take ports and addresses too.
+fn exhausted(message: &str) -> Option<EngineError> {
+    let after = |mark: &str| message.split_once(mark).map(|(_, rest)| rest.trim());
+    let first_word = |text: &str| text.split_whitespace().next().map(ToOwned::to_owned);
+    let (what, fix) = if message.contains("all ports are allocated") {
+        (
+            "no host port of the published range is free".to_owned(),
+            "widen the range under `ports` and run `docker compose up -d --no-deps` for the service, or ask for fewer replicas",
+        )
+    } else if let Some(pool) = after("address pools:") {
+        let network = first_word(pool).unwrap_or_default();
+        (
+            format!("network {network} has no free address"),
+            "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d`, or ask for fewer replicas",
+        )
+    } else if message.contains("port is already allocated")
+        || (message.contains("listen ") && message.contains("address already in use"))
+    {
+        let port = after("Bind for ")
+            .or_else(|| after("listen tcp4 "))
+            .or_else(|| after("listen tcp "))
+            .and_then(first_word)
+            .map_or_else(String::new, |port| {
+                format!(" {}", port.trim_end_matches(':'))
+            });
+        (
+            format!("host port{port} is taken already"),
+            "see whose it is with `ss -ltnp`, or publish other ports",
+        )
+    } else if message.trim() == "Address already in use" {
+        (
+            "its static address is taken by another container".to_owned(),
+            "remove `ipv4_address`/`ipv6_address` and run `docker compose up -d --no-deps` for the service",
+        )
+    } else {
+        return None;
+    };
+    let fix = fix.to_owned();
+    Some(EngineError::Exhausted { what, fix })
 }
 
 /// The Engine ends some messages with a newline.
@@ -87,9 +136,43 @@ mod tests {
             "Conflict. The container name \"/web-2\" is already in use"
         );
         assert_eq!(
-            mapped(500, "port is already allocated").to_string(),
-            "starting web-2: port is already allocated (HTTP 500)"
+            mapped(500, "something is broken").to_string(),
+            "starting web-2: something is broken (HTTP 500)"
         );
+    }
+
+    #[test]
+    fn what_has_run_out_is_said_with_the_fix() {
+        let taken = "see whose it is with `ss -ltnp`, or publish other ports";
+        for (message, what, fix) in [
+            (
+                "driver failed programming external connectivity on endpoint shop-web-3 (cafe): Error starting userland proxy: listen tcp4 0.0.0.0:18401: bind: address already in use",
+                "host port 0.0.0.0:18401 is taken already",
+                taken,
+            ),
+            (
+                "driver failed programming external connectivity on endpoint shop-web-2 (cafe): Bind for 0.0.0.0:18400 failed: port is already allocated",
+                "host port 0.0.0.0:18400 is taken already",
+                taken,
+            ),
+            (
+                "driver failed programming external connectivity on endpoint shop-web-3 (cafe): Bind for :::18410 failed: all ports are allocated",
+                "no host port of the published range is free",
+                "widen the range under `ports` and run `docker compose up -d --no-deps` for the service, or ask for fewer replicas",
+            ),
+            (
+                "no available IPv4 addresses on this network's address pools: shop_small (cafe)",
+                "network shop_small has no free address",
+                "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d`, or ask for fewer replicas",
+            ),
+            (
+                "Address already in use",
+                "its static address is taken by another container",
+                "remove `ipv4_address`/`ipv6_address` and run `docker compose up -d --no-deps` for the service",
+            ),
+        ] {
+            assert_eq!(mapped(500, message).to_string(), format!("{what}; {fix}"));
+        }
     }
 
     #[test]

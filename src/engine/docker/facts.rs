@@ -1,5 +1,6 @@
 //! What is the same for every call to one Engine: its API version, its architecture, where its
-//! counters lie.
+//! counters lie. Two questions: every call needs the answer to the first, and few that to the second,
+//! for which older Engines start programs of their own and walk through all their containers.
 
 use std::{fmt, str::FromStr};
 
@@ -46,33 +47,22 @@ impl fmt::Display for Api {
     }
 }
 
-/// The facts themselves.
+/// From `/version`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
     /// What the Engine speaks when a request names no version, as ours do not.
     pub(super) api: Api,
     /// `amd64`, as in an image's `Architecture`.
     pub(super) architecture: String,
-    /// Where the counters are, when they can be read as files.
-    pub(super) cgroups: Option<Layout>,
-    /// What callers may know.
-    pub(super) info: EngineInfo,
+    /// `20.10.24`.
+    version: String,
 }
 
 impl Facts {
-    /// From `/version` and `/info`. `is_directory` looks at the file system.
-    pub(super) fn new(
-        host: &Host,
-        version: SystemVersion,
-        info: &SystemInfo,
-        is_directory: impl Fn(&std::path::Path) -> bool,
-    ) -> Result<Self, EngineError> {
-        let nonsense = |why: &str| EngineError::Nonsense {
-            doing: "asking for the Engine's version".into(),
-            why: why.into(),
-        };
-        let api_version = version.api_version.unwrap_or_default();
-        let api: Api = api_version
+    pub(super) fn new(host: &Host, version: SystemVersion) -> Result<Self, EngineError> {
+        let api: Api = version
+            .api_version
+            .unwrap_or_default()
             .parse()
             .map_err(|()| nonsense("it names no API version"))?;
         let name = version.version.unwrap_or_default();
@@ -85,6 +75,30 @@ impl Facts {
                 ),
             });
         }
+        Ok(Self {
+            api,
+            architecture: version.arch.unwrap_or_default(),
+            version: name,
+        })
+    }
+}
+
+/// From `/info`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// Where the counters are, when they can be read as files.
+    pub(super) cgroups: Option<Layout>,
+    cpus: u32,
+    memory: u64,
+}
+
+impl Machine {
+    /// `is_directory` looks at the file system.
+    pub(super) fn new(
+        host: &Host,
+        info: &SystemInfo,
+        is_directory: impl Fn(&std::path::Path) -> bool,
+    ) -> Result<Self, EngineError> {
         let cgroups = layout(info)
             .filter(|_| host.is_local())
             // In a container without the host's tree, or with a hierarchy that is not mounted,
@@ -96,23 +110,34 @@ impl Facts {
                     .all(|file| file.ancestors().nth(2).is_some_and(&is_directory))
             });
         Ok(Self {
-            api,
-            architecture: version.arch.unwrap_or_default(),
             cgroups,
-            info: EngineInfo {
-                version: name,
-                api_version,
-                cpus: info
-                    .ncpu
-                    .and_then(|cpus| u32::try_from(cpus).ok())
-                    .ok_or_else(|| nonsense("it does not say how many CPUs it has"))?,
-                memory: info
-                    .mem_total
-                    .and_then(|bytes| u64::try_from(bytes).ok())
-                    .ok_or_else(|| nonsense("it does not say how much memory it has"))?,
-                cgroup_files: cgroups.is_some(),
-            },
+            cpus: info
+                .ncpu
+                .and_then(|cpus| u32::try_from(cpus).ok())
+                .ok_or_else(|| nonsense("it does not say how many CPUs it has"))?,
+            memory: info
+                .mem_total
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .ok_or_else(|| nonsense("it does not say how much memory it has"))?,
         })
+    }
+
+    /// What callers may know.
+    pub(super) fn of(&self, engine: &Facts) -> EngineInfo {
+        EngineInfo {
+            version: engine.version.clone(),
+            api_version: engine.api.to_string(),
+            cpus: self.cpus,
+            memory: self.memory,
+            cgroup_files: self.cgroups.is_some(),
+        }
+    }
+}
+
+fn nonsense(why: &str) -> EngineError {
+    EngineError::Nonsense {
+        doing: "asking the Docker Engine about itself".into(),
+        why: why.into(),
     }
 }
 
@@ -128,19 +153,24 @@ fn layout(info: &SystemInfo) -> Option<Layout> {
 mod tests {
     use super::*;
 
-    fn facts(host: &Host, api: &str, groups: bool) -> Result<Facts, EngineError> {
+    fn facts(api: &str) -> Result<Facts, EngineError> {
         let version = serde_json::from_value(serde_json::json!({
             "Version": "20.10.24", "ApiVersion": api, "Arch": "amd64"
         }))
         .unwrap();
+        Facts::new(&Host::parse(None).unwrap(), version)
+    }
+
+    fn has_files(host: &Host, groups: bool) -> bool {
         let info = serde_json::from_value(serde_json::json!({
             "NCPU": 2, "MemTotal": 1_073_741_824, "CgroupDriver": "systemd", "CgroupVersion": "2"
         }))
         .unwrap();
-        Facts::new(host, version, &info, |path| {
+        let machine = Machine::new(host, &info, |path| {
             assert_eq!(path.to_str(), Some("/sys/fs/cgroup/system.slice"));
             groups
-        })
+        });
+        machine.unwrap().of(&facts("1.41").unwrap()).cgroup_files
     }
 
     #[test]
@@ -152,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_old_engine_is_refused_with_both_versions() {
-        let error = facts(&Host::parse(None).unwrap(), "1.39", true).unwrap_err();
+        let error = facts("1.39").unwrap_err();
         assert!(error.is_outage());
         let text = error.to_string();
         assert!(text.contains("1.39") && text.contains("1.40"), "{text}");
@@ -161,9 +191,9 @@ mod tests {
     #[test]
     fn counters_come_from_files_only_where_these_can_be_seen() {
         let local = Host::parse(None).unwrap();
-        assert!(facts(&local, "1.41", true).unwrap().info.cgroup_files);
-        assert!(!facts(&local, "1.41", false).unwrap().info.cgroup_files);
+        assert!(has_files(&local, true));
+        assert!(!has_files(&local, false));
         let remote = Host::Tcp("10.0.0.5:2375".into());
-        assert!(!facts(&remote, "1.41", true).unwrap().info.cgroup_files);
+        assert!(!has_files(&remote, true));
     }
 }

@@ -68,11 +68,11 @@ impl Host {
             },
             (io::ErrorKind::NotFound, Self::Unix(_)) => EngineError::Unreachable {
                 address,
-                why: "there is no such socket; is the Engine running?".into(),
+                why: "there is no such socket".into(),
             },
             (io::ErrorKind::ConnectionRefused, Self::Unix(_)) => EngineError::Unreachable {
                 address,
-                why: "nothing listens on the socket; is the Engine running?".into(),
+                why: "nothing listens on the socket".into(),
             },
             _ => EngineError::Unreachable { address, why },
         }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Longest run of a command that brings no deadline of its own.
 const COMMAND: Duration = Duration::from_secs(30);
-/// What is kept of each stream of a command.
+/// What is kept of each stream of a command that does not say how much.
 const OUTPUT: usize = 64 * 1024;
 /// What is kept of a log, from its end.
 const LOG: usize = 1024 * 1024;
@@ -82,19 +82,27 @@ impl Docker {
             working_dir: exec.working_dir.clone(),
             ..ExecConfig::default()
         };
+        let mut whole = true;
         let run = async {
             let made = self.client.create_exec(&id.0, config).await?;
             let mut stdout = Vec::new();
             let mut stderr = Vec::new();
+            let most = exec.keep.unwrap_or(OUTPUT);
             if let StartExecResults::Attached { mut output, input } =
                 self.client.start_exec(&made.id, None).await?
             {
                 while let Some(chunk) = output.try_next().await? {
                     let kept = match chunk {
                         LogOutput::StdErr { .. } => &mut stderr,
-                        _ => &mut stdout,
+                        LogOutput::StdOut { .. } | LogOutput::StdIn { .. } => &mut stdout,
+                        // Only a terminal has such, and there is none: what is left of a piece
+                        // when the connection ends in the middle of it.
+                        LogOutput::Console { .. } => {
+                            whole = false;
+                            break;
+                        }
                     };
-                    keep_beginning(kept, chunk.as_ref());
+                    keep_beginning(kept, chunk.as_ref(), most);
                 }
                 // Held until here: the Engine ends the session when this half closes.
                 drop(input);
@@ -111,10 +119,17 @@ impl Docker {
                 run,
             )
             .await?;
-        let code = code.ok_or_else(|| EngineError::Nonsense {
-            doing,
-            why: "its output has ended, but it has no exit code".into(),
-        })?;
+        let code = match code {
+            Some(code) if whole => code,
+            Some(_) => {
+                let why = "its output broke off".into();
+                return Err(EngineError::Nonsense { doing, why });
+            }
+            None => {
+                let why = "its output has ended, but it has no exit code".into();
+                return Err(EngineError::Nonsense { doing, why });
+            }
+        };
         Ok(ExecOutput {
             code,
             stdout: String::from_utf8_lossy(&stdout).into_owned(),
@@ -142,8 +157,8 @@ impl Docker {
     }
 }
 
-fn keep_beginning(kept: &mut Vec<u8>, chunk: &[u8]) {
-    let room = OUTPUT.saturating_sub(kept.len()).min(chunk.len());
+fn keep_beginning(kept: &mut Vec<u8>, chunk: &[u8], most: usize) {
+    let room = most.saturating_sub(kept.len()).min(chunk.len());
     kept.extend_from_slice(&chunk[..room]);
 }
 
@@ -207,11 +222,10 @@ mod tests {
 
     #[test]
     fn a_commands_output_is_bounded() {
-        let mut kept = vec![b'x'; OUTPUT - 2];
-        keep_beginning(&mut kept, b"abc");
-        keep_beginning(&mut kept, b"d");
-        assert_eq!(kept.len(), OUTPUT);
-        assert!(kept.ends_with(b"ab"));
+        let mut kept = vec![b'x'; 8];
+        keep_beginning(&mut kept, b"abc", 10);
+        keep_beginning(&mut kept, b"d", 10);
+        assert_eq!(kept, b"xxxxxxxxab");
     }
 
     #[test]

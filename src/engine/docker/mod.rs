@@ -4,8 +4,9 @@
 //! cut a `stop` short of the container's grace period.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,12 +25,12 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{ContainerId, Replica, labels},
+    project::{ContainerId, Replica, labels, template::Template},
     units::Moment,
     usage::Reading,
 };
 
-use facts::Facts;
+use facts::{Facts, Machine};
 use host::Host;
 
 mod body;
@@ -42,6 +43,7 @@ mod host;
 mod inside;
 mod observe;
 mod remove;
+mod template;
 mod upload;
 
 /// Longest wait for an answer that changes nothing.
@@ -54,15 +56,22 @@ const START: Duration = Duration::from_secs(60);
 const REMOVE: Duration = Duration::from_secs(60);
 /// bollard's own timeout in seconds: out of the way of every deadline above and of any `stop`.
 const NEVER: u64 = 7 * 24 * 60 * 60;
+const ABOUT_ITSELF: &str = "asking the Docker Engine about itself";
 /// Containers inspected at the same time.
 const INSPECTIONS: usize = 16;
+
+/// What was asked once; whoever wants it meanwhile waits for the same answer.
+type Answer<T> = tokio::sync::Mutex<Option<Arc<T>>>;
 
 /// A Docker Engine.
 pub struct Docker {
     client: bollard::Docker,
     host: Host,
-    facts: RwLock<Option<Arc<Facts>>>,
+    facts: Answer<Facts>,
+    machine: Answer<Machine>,
     clock: Clock,
+    /// Containers whose description made no sense, so that each is told of once.
+    strange: Mutex<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Docker {
@@ -97,8 +106,10 @@ impl Docker {
         Ok(Self {
             client,
             host,
-            facts: RwLock::default(),
+            facts: Answer::default(),
+            machine: Answer::default(),
             clock: Clock::start(),
+            strange: Mutex::default(),
         })
     }
 
@@ -120,39 +131,83 @@ impl Docker {
     }
 
     async fn ask_for_facts(&self) -> Result<Arc<Facts>, EngineError> {
-        let version = self.within(
-            READ,
-            "asking for its version",
-            "the Engine",
-            self.client.version(),
-        );
-        let info = self.within(
-            READ,
-            "asking for its machine",
-            "the Engine",
-            self.client.info(),
-        );
-        let (version, info) = tokio::try_join!(version, info)?;
-        let facts = Arc::new(Facts::new(
-            &self.host,
-            version,
-            &info,
-            std::path::Path::is_dir,
-        )?);
-        *self.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&facts));
-        Ok(facts)
+        let version = self
+            .within(READ, ABOUT_ITSELF, "the Engine", self.client.version())
+            .await?;
+        Ok(Arc::new(Facts::new(&self.host, version)?))
+    }
+
+    async fn ask_for_machine(&self) -> Result<Arc<Machine>, EngineError> {
+        let info = self
+            .within(READ, ABOUT_ITSELF, "the Engine", self.client.info())
+            .await?;
+        let is_directory = std::path::Path::is_dir;
+        Ok(Arc::new(Machine::new(&self.host, &info, is_directory)?))
     }
 
     /// The facts, asked for once; [`Engine::info`] asks again.
     async fn facts(&self) -> Result<Arc<Facts>, EngineError> {
-        let known = self
-            .facts
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match known {
-            Some(facts) => Ok(facts),
-            None => self.ask_for_facts().await,
+        let mut known = self.facts.lock().await;
+        if let Some(facts) = &*known {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = self.ask_for_facts().await?;
+        *known = Some(Arc::clone(&facts));
+        Ok(facts)
+    }
+
+    /// The same for the machine.
+    async fn machine(&self) -> Result<Arc<Machine>, EngineError> {
+        let mut known = self.machine.lock().await;
+        if let Some(machine) = &*known {
+            return Ok(Arc::clone(machine));
+        }
+        let machine = self.ask_for_machine().await?;
+        *known = Some(Arc::clone(&machine));
+        Ok(machine)
+    }
+
+    /// The project's containers, each with a look at it, in no order.
+    async fn look_at_all(&self, project: &str) -> Result<Vec<Replica>, EngineError> {
+        let filter = format!("{}={project}", labels::PROJECT);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&[("label".to_owned(), vec![filter])].into())
+            .build();
+        let found = self
+            .within(
+                READ,
+                "listing the project's containers",
+                "the project",
+                self.client.list_containers(Some(options)),
+            )
+            .await?;
+        stream::iter(found.into_iter().filter_map(|c| c.id))
+            .map(|id| async move {
+                let inspect = self.inspect_raw(&id).await;
+                // Without it none makes sense, which is no container's fault.
+                let api = self.facts().await?.api;
+                match inspect.and_then(|inspect| observe::replica(inspect, api)) {
+                    // It went away since the list was made.
+                    Err(EngineError::Gone { .. }) => Ok(None),
+                    // One that makes no sense to us must not hide all others.
+                    Err(error @ EngineError::Nonsense { .. }) => {
+                        self.say_once(&id, &error);
+                        Ok(None)
+                    }
+                    other => other.map(Some),
+                }
+            })
+            .buffer_unordered(INSPECTIONS)
+            .try_filter_map(future::ok)
+            .try_collect()
+            .await
+    }
+
+    fn say_once(&self, id: &str, error: &EngineError) {
+        let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
+        if strange.insert(id.to_owned()) {
+            tracing::warn!(container = short(id), %error, "left out: the Engine describes it in words that this program does not know");
         }
     }
 
@@ -170,44 +225,31 @@ impl Docker {
 }
 
 impl Engine for Docker {
+    async fn reach(&self) -> Result<(), EngineError> {
+        self.facts().await.map(drop)
+    }
+
     async fn info(&self) -> Result<EngineInfo, EngineError> {
-        Ok(self.ask_for_facts().await?.info.clone())
+        let (facts, machine) = tokio::try_join!(self.ask_for_facts(), self.ask_for_machine())?;
+        let info = machine.of(&facts);
+        *self.facts.lock().await = Some(facts);
+        *self.machine.lock().await = Some(machine);
+        Ok(info)
     }
 
     async fn list(&self, project: &str) -> Result<Vec<Replica>, EngineError> {
-        let filter = format!("{}={project}", labels::PROJECT);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&[("label".to_owned(), vec![filter])].into())
-            .build();
-        let found = self
-            .within(
-                READ,
-                "listing the project's containers",
-                "the project",
-                self.client.list_containers(Some(options)),
-            )
-            .await?;
-        let mut replicas: Vec<Replica> = stream::iter(found.into_iter().filter_map(|c| c.id))
-            .map(|id| async move {
-                match self.inspect(&id).await {
-                    // It went away since the list was made.
-                    Err(EngineError::Gone { .. }) => Ok(None),
-                    other => other.map(Some),
-                }
-            })
-            .buffer_unordered(INSPECTIONS)
-            .try_filter_map(future::ok)
-            .try_collect()
-            .await?;
+        // What the Engine speaks is needed last. Of two failures the same one is told every time.
+        let (replicas, facts) = tokio::join!(self.look_at_all(project), self.facts());
+        let mut replicas = replicas?;
+        facts?;
         replicas
             .sort_by(|a, b| (&a.service, a.number, &a.name).cmp(&(&b.service, b.number, &b.name)));
         Ok(replicas)
     }
 
     async fn inspect(&self, id: &str) -> Result<Replica, EngineError> {
-        let api = self.facts().await?.api;
-        observe::replica(self.inspect_raw(id).await?, api)
+        let inspect = self.inspect_raw(id).await?;
+        observe::replica(inspect, self.facts().await?.api)
     }
 
     async fn clone_replica(
@@ -216,6 +258,23 @@ impl Engine for Docker {
         new: &NewReplica,
     ) -> Result<ContainerId, EngineError> {
         self.clone_container(source, new).await
+    }
+
+    async fn remember(
+        &self,
+        id: &ContainerId,
+        before: Option<&Template>,
+    ) -> Result<Template, EngineError> {
+        self.remember_container(id, before).await
+    }
+
+    async fn make_remembered(
+        &self,
+        template: &Template,
+        new: &NewReplica,
+        environment: &BTreeMap<String, Option<String>>,
+    ) -> Result<ContainerId, EngineError> {
+        Box::pin(self.make_from_template(template, new, environment)).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
@@ -322,22 +381,30 @@ fn short(id: &str) -> &str {
     }
 }
 
-/// Moments of one run that never go backwards: one reading of the wall clock, then a monotonic one.
-struct Clock {
-    wall: Moment,
-    started: Instant,
-}
+/// Moments that do not go backwards: one reading of the wall clock, then a monotonic one, until the two
+/// come apart because the wall clock was set or the machine slept.
+struct Clock(Mutex<(Moment, Instant)>);
+
+/// As far as this they may come apart.
+const TOLERATED: Duration = Duration::from_secs(3);
 
 impl Clock {
     fn start() -> Self {
-        Self {
-            wall: Moment(wall_clock()),
-            started: Instant::now(),
-        }
+        Self(Mutex::new((Moment(wall_clock()), Instant::now())))
     }
 
     fn now(&self) -> Moment {
-        self.wall + self.started.elapsed()
+        self.at(Moment(wall_clock()))
+    }
+
+    fn at(&self, wall: Moment) -> Moment {
+        let mut began = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = began.0 + began.1.elapsed();
+        if now.since(wall).max(wall.since(now)) < TOLERATED {
+            return now;
+        }
+        *began = (wall, Instant::now());
+        wall
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use bollard::models::{
@@ -29,12 +29,9 @@ pub(super) fn replica(inspect: ContainerInspectResponse, api: Api) -> Result<Rep
     let config = inspect.config.unwrap_or_default();
     let host = inspect.host_config.unwrap_or_default();
     let state = inspect.state.unwrap_or_default();
-    let networks: BTreeMap<String, EndpointSettings> = inspect
-        .network_settings
-        .and_then(|settings| settings.networks)
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let settings = inspect.network_settings.unwrap_or_default();
+    let networks: BTreeMap<String, EndpointSettings> =
+        settings.networks.unwrap_or_default().into_iter().collect();
     let labels: BTreeMap<String, String> = config.labels.unwrap_or_default().into_iter().collect();
     let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
     let status = status(state.status);
@@ -55,6 +52,7 @@ pub(super) fn replica(inspect: ContainerInspectResponse, api: Api) -> Result<Rep
             .iter()
             .filter_map(|(name, endpoint)| Some((name.clone(), address(endpoint)?)))
             .collect(),
+        published: published(settings.ports.as_ref()),
         config_hash: label(labels::CONFIG_HASH),
         image: config.image.unwrap_or_default(),
         image_id: labels
@@ -131,6 +129,33 @@ fn address(endpoint: &EndpointSettings) -> Option<IpAddr> {
         .find_map(|text| text.parse().ok())
 }
 
+/// Where this host reaches the TCP ports that are published on it. A port that is published on every
+/// address is taken on the loopback.
+fn published(ports: Option<&PortMap>) -> BTreeMap<u16, SocketAddr> {
+    let mut found = BTreeMap::new();
+    for (target, bindings) in ports.into_iter().flatten() {
+        let Some(port) = target.strip_suffix("/tcp").and_then(|p| p.parse().ok()) else {
+            continue;
+        };
+        let address = bindings.iter().flatten().filter_map(|binding| {
+            let ip = match binding.host_ip.as_deref() {
+                None | Some("" | "0.0.0.0") => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                Some("::") => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                Some(ip) => ip.parse().ok()?,
+            };
+            Some(SocketAddr::new(
+                ip,
+                binding.host_port.as_deref()?.parse().ok()?,
+            ))
+        });
+        // IPv4 sorts first.
+        if let Some(address) = address.min() {
+            found.insert(port, address);
+        }
+    }
+    found
+}
+
 fn limits(host: &HostConfig) -> Limits {
     let positive = |value: Option<i64>| value.filter(|value| *value > 0);
     let cpus = positive(host.nano_cpus)
@@ -139,10 +164,27 @@ fn limits(host: &HostConfig) -> Limits {
             let period = positive(host.cpu_period).unwrap_or(DEFAULT_PERIOD);
             positive(host.cpu_quota).map(|quota| quota as f64 / period as f64)
         });
+    // It has no more than the cores that it is bound to, whatever its quota.
+    let bound = host.cpuset_cpus.as_deref().and_then(cores);
+    let cpus = match (cpus, bound) {
+        (Some(quota), Some(bound)) => Some(quota.min(bound)),
+        (quota, bound) => quota.or(bound),
+    };
     Limits {
         cpus,
         memory: positive(host.memory).map(|bytes| Bytes(bytes as u64)),
     }
+}
+
+/// How many cores a list like `0-2,5` has; `None` for an empty one.
+fn cores(list: &str) -> Option<f64> {
+    let mut cores = 0u32;
+    for part in list.split(',').map(str::trim) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+        cores += to.checked_sub(from)?.checked_add(1)?;
+    }
+    (cores > 0).then_some(f64::from(cores))
 }
 
 /// In the order of their places, because the Engine lists them in none.
@@ -162,7 +204,7 @@ fn mounts(points: Option<Vec<bollard::models::MountPoint>>) -> Vec<MountPoint> {
 }
 
 /// The containers that this one cannot live without.
-fn refers_to(host: &HostConfig) -> Vec<String> {
+pub(super) fn refers_to(host: &HostConfig) -> Vec<String> {
     let joined = [&host.network_mode, &host.ipc_mode, &host.pid_mode]
         .into_iter()
         .flatten()

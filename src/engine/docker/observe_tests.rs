@@ -71,6 +71,7 @@ fn a_running_replica_is_understood_whole() {
                 ("shop_back".into(), "fd00::5".parse().unwrap()),
                 ("shop_front".into(), "172.18.0.5".parse().unwrap()),
             ]),
+            published: BTreeMap::new(),
             config_hash: "abc".into(),
             image: "web:1".into(),
             image_id: "sha256:label".into(),
@@ -152,6 +153,13 @@ fn a_quota_is_a_limit_of_cpu_too() {
     );
     assert_eq!(cpus(json!({"CpuQuota": 50_000})), Some(0.5));
     assert_eq!(cpus(json!({"CpuQuota": -1, "NanoCpus": 0})), None);
+    // Bound to some cores, it has no more than those.
+    let bound = |set: &str| cpus(json!({"NanoCpus": 2_500_000_000_i64, "CpusetCpus": set}));
+    assert_eq!(bound("0-1"), Some(2.0));
+    assert_eq!(bound("0,2-4"), Some(2.5));
+    assert_eq!(bound(""), Some(2.5));
+    assert_eq!(cpus(json!({"CpusetCpus": "3"})), Some(1.0));
+    assert_eq!(cpus(json!({"CpusetCpus": "4-2"})), None);
     assert_eq!(
         seen(|c| c["HostConfig"] = json!({"Memory": 0}))
             .limits

@@ -2,9 +2,12 @@
 
 use super::{
     at::{At, Keys},
-    value::{above_zero, count, span, span_above_zero, word},
+    value::{above_zero, count, share, span, span_above_zero, word},
 };
-use crate::policy::{Behavior, Policy, Rate, Rules, Select, Tolerance};
+use crate::{
+    policy::{Behavior, Burst, Policy, Rate, Rules, Select, Tolerance},
+    units::{Percent, Span},
+};
 
 pub(super) fn tolerance(at: &At<'_>) -> Option<Tolerance> {
     let number = |at: &At<'_>, expected: &str| {
@@ -39,17 +42,26 @@ pub(super) fn behavior(at: &At<'_>) -> Option<Behavior> {
         mut scale_down,
     } = Behavior::default();
     let defaults = scale_up.clone();
-    map.read("scale_up", &mut scale_up, |at| rules(at, defaults));
+    map.read("scale_up", &mut scale_up, |at| rules(at, defaults, true));
     let defaults = scale_down.clone();
-    map.read("scale_down", &mut scale_down, |at| rules(at, defaults));
+    map.read("scale_down", &mut scale_down, |at| {
+        rules(at, defaults, false)
+    });
     Some(Behavior {
         scale_up,
         scale_down,
     })
 }
 
-fn rules(at: &At<'_>, mut rules: Rules) -> Option<Rules> {
-    let keys = Keys::only(&["stabilization_window", "policies", "select"]);
+fn rules(at: &At<'_>, mut rules: Rules, up: bool) -> Option<Rules> {
+    let keys = Keys {
+        allowed: if up {
+            &["stabilization_window", "policies", "select", "burst"]
+        } else {
+            &["stabilization_window", "policies", "select"]
+        },
+        unavailable: &[("burst", "belongs to scale_up")],
+    };
     let map = at.map(&keys, "{stabilization_window: 5m}")?;
     map.read(
         "stabilization_window",
@@ -68,7 +80,35 @@ fn rules(at: &At<'_>, mut rules: Rules) -> Option<Rules> {
         ];
         word(at, &words, "max, min or disabled")
     });
+    map.read("burst", &mut rules.burst, burst);
     Some(rules)
+}
+
+/// Knative's defaults (`panic-window-percentage` of its stable window of a minute,
+/// `panic-threshold-percentage`).
+#[expect(
+    clippy::option_option,
+    reason = "a reader gives nothing for a mistake, and `disabled` is none"
+)]
+fn burst(at: &At<'_>) -> Option<Option<Burst>> {
+    let example = "{window: 6s, threshold: 200%}";
+    if at.value().as_str() == Some("disabled") {
+        return Some(None);
+    }
+    if at.value().is_string() {
+        return at.expected_text(format_args!("disabled or a map like {example}"));
+    }
+    let map = at.map(&Keys::only(&["window", "threshold"]), example)?;
+    let window = map.or("window", Span::seconds(6), span_above_zero);
+    let threshold = map.or("threshold", Percent::new(200.0)?, |at| {
+        Some(share(at)?)
+            .filter(|share| share.get() > 100.0)
+            .or_else(|| at.expected_text("a percentage above 100%"))
+    });
+    Some(Some(Burst {
+        window: window?,
+        threshold: threshold?,
+    }))
 }
 
 fn rate(at: &At<'_>) -> Option<Rate> {

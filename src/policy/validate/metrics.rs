@@ -3,36 +3,23 @@
 use super::{
     Form,
     at::{At, Keys},
-    value::{above_zero, count, share, text},
+    custom::custom,
+    value::{above_zero, count, share, span},
 };
-use crate::policy::{Aim, Custom, CustomTarget, Metric};
+use crate::{
+    policy::{Aim, Metric, Traffic},
+    units::Span,
+};
 
-const INSTEAD: &str = "is not available in this version; use cpu or memory";
+const INSTEAD: &str =
+    "is not available in this version; use requests, in_flight, cpu, memory or custom";
 
-/// `custom` is the first: decision inputs may have it.
-const UNAVAILABLE: &[(&str, &str)] = &[
-    (
-        "custom",
-        "custom metrics are not available in this version; use cpu or memory",
-    ),
-    ("requests", INSTEAD),
-    ("in_flight", INSTEAD),
-    ("latency", INSTEAD),
-    ("errors", INSTEAD),
-];
-
-const TARGETS: [&str; 3] = ["average_target", "service_target", "per_replica_target"];
+const UNAVAILABLE: &[(&str, &str)] = &[("latency", INSTEAD), ("errors", INSTEAD)];
 
 pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
     let keys = Keys {
-        allowed: match form {
-            Form::Compose => &["cpu", "memory"],
-            Form::Decision => &["cpu", "memory", "custom"],
-        },
-        unavailable: match form {
-            Form::Compose => UNAVAILABLE,
-            Form::Decision => &UNAVAILABLE[1..],
-        },
+        allowed: &["cpu", "memory", "requests", "in_flight", "custom"],
+        unavailable: UNAVAILABLE,
     };
     let mut metrics: Vec<Metric> = Vec::new();
     for item in at.list("a list like [cpu: 60%]")? {
@@ -40,7 +27,9 @@ pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
             let metric = match key {
                 "cpu" => Metric::Cpu(aim(at)?),
                 "memory" => Metric::Memory(aim(at)?),
-                _ => Metric::Custom(custom(at)?),
+                "requests" => Metric::Requests(traffic(at)?),
+                "in_flight" => Metric::InFlight(traffic(at)?),
+                _ => Metric::Custom(custom(at, form)?),
             };
             if metrics.iter().any(|other| other.name() == metric.name()) {
                 at.problem(format!(
@@ -53,6 +42,29 @@ pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
         });
     }
     Some(metrics)
+}
+
+fn traffic(at: &At<'_>) -> Option<Traffic> {
+    let default = Span::seconds(Traffic::WINDOW);
+    if !at.value().is_object() {
+        return above_zero(at).map(|target| Traffic {
+            target,
+            window: default,
+        });
+    }
+    let keys = Keys::only(&["target", "window"]);
+    let map = at.map(&keys, "{target: 50, window: 15s}")?;
+    let target = map.require("target", "a number above 0", above_zero);
+    let window = map.or("window", default, |at| {
+        Some(span(at)?)
+            .filter(|span| span.0.subsec_nanos() == 0)
+            .filter(|span| (1..=Traffic::LONGEST).contains(&span.0.as_secs()))
+            .or_else(|| at.expected_text("a duration of whole seconds from 1s to 5m"))
+    });
+    Some(Traffic {
+        target: target?,
+        window: window?,
+    })
 }
 
 fn aim(at: &At<'_>) -> Option<Aim> {
@@ -77,45 +89,5 @@ fn aim(at: &At<'_>) -> Option<Aim> {
         above,
         below,
         step: step?,
-    })
-}
-
-fn custom(at: &At<'_>) -> Option<Custom> {
-    let carried = "is not available in this version; a decision input carries the \
-                   values in `service_metrics` or in each replica's `metrics`";
-    let keys = Keys {
-        allowed: &["name", TARGETS[0], TARGETS[1], TARGETS[2]],
-        unavailable: &[
-            ("command", carried),
-            ("http", carried),
-            ("prometheus", carried),
-        ],
-    };
-    let map = at.map(&keys, "{name: jobs, average_target: 100}")?;
-    let what = "the name of the metric";
-    let name = map.require("name", what, |at| text(at, what));
-    let mut target = None;
-    for key in TARGETS {
-        map.read(key, &mut target, |at| {
-            let number = above_zero(at)?;
-            Some(Some(match key {
-                "average_target" => CustomTarget::Average(number),
-                "service_target" => CustomTarget::Service(number),
-                _ => CustomTarget::PerReplica(number),
-            }))
-        });
-    }
-    let one = "average_target, service_target or per_replica_target";
-    match map.present(&TARGETS).as_slice() {
-        [_] => {}
-        [] => at.problem(format!("the target is missing, expected {one}")),
-        several => at.problem(format!(
-            "found {}, expected only one of {one}",
-            several.join(" and ")
-        )),
-    }
-    Some(Custom {
-        name: name?,
-        target: target?,
     })
 }

@@ -18,8 +18,10 @@ use crate::units::Percent;
 mod at;
 
 mod behavior;
+mod custom;
 mod metrics;
 mod project;
+mod schedule;
 mod serving;
 mod value;
 
@@ -33,6 +35,8 @@ pub const SERVICE_KEYS: &[&str] = &[
     "max",
     "port",
     "metrics",
+    "priority",
+    "schedule",
     "tolerance",
     "initialization_period",
     "behavior",
@@ -42,8 +46,6 @@ pub const SERVICE_KEYS: &[&str] = &[
     "drain",
     "balance",
 ];
-
-const UNAVAILABLE: &str = "is not available in this version";
 
 /// Where a policy was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +75,8 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Reads the policy of a decision input. It may have `custom` metrics, whose values the input
-/// carries, and any number of replicas.
+/// Reads the policy of a decision input. Its `custom` metrics may do without a source, because the
+/// input carries their values, and it may have any number of replicas.
 pub fn policy(value: &Value) -> Result<Policy, Vec<Problem>> {
     collect(value, |at| service(at, Form::Decision))
 }
@@ -99,11 +101,7 @@ fn service(at: &At<'_>, form: Form) -> Policy {
             .collect(),
         ..Policy::default()
     };
-    let keys = Keys {
-        allowed: SERVICE_KEYS,
-        unavailable: &[("schedule", UNAVAILABLE)],
-    };
-    let Some(map) = at.map(&keys, "{max: 8}") else {
+    let Some(map) = at.map(&Keys::only(SERVICE_KEYS), "{max: 8}") else {
         return policy;
     };
     let most = form.most();
@@ -124,6 +122,11 @@ fn service(at: &At<'_>, form: Form) -> Policy {
     }
     map.read("port", &mut policy.port, |at| port(at).map(Some));
     map.read("metrics", &mut policy.metrics, |at| metrics(at, form));
+    map.read("priority", &mut policy.priority, schedule::priority);
+    let bounds = minimum.zip(maximum);
+    map.read("schedule", &mut policy.schedule, |at| {
+        schedule::schedule(at, bounds, most)
+    });
     map.read("tolerance", &mut policy.tolerance, behavior::tolerance);
     map.read(
         "initialization_period",

@@ -67,6 +67,33 @@ pub(super) fn word<T: Clone>(at: &At<'_>, words: &[(&str, T)], expected: &str) -
         .or_else(|| at.expected_text(expected))
 }
 
+/// A command in the words it is run with, without a shell.
+pub(super) fn argv(at: &At<'_>, expected: &str) -> Option<Vec<String>> {
+    let words = at.list(expected)?;
+    if words.is_empty() {
+        at.problem(format!("found an empty list, expected {expected}"));
+        return None;
+    }
+    let read = |(position, word): (usize, &At<'_>)| match word.value().as_str() {
+        Some("") if position == 0 => word.expected("the name of a program"),
+        Some(text) if text.contains('\0') => word.expected("a text without a NUL"),
+        Some(text) => Some(text.to_owned()),
+        None => word.expected("a text; put it in quotes"),
+    };
+    // All of them are read, for their mistakes.
+    let words: Vec<_> = words.iter().enumerate().map(read).collect();
+    words.into_iter().collect()
+}
+
+/// A text of a kind that has a reader of its own.
+pub(super) fn parsed<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
+    if !at.value().is_string() {
+        let error = "".parse::<T>().err()?;
+        return at.expected(error);
+    }
+    unit(at)
+}
+
 fn unit<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
     // What is no text is read as the empty one, which no unit is, for the error it gives.
     match at.value().as_str().unwrap_or_default().parse() {

@@ -69,6 +69,17 @@ pub struct Misplaced {
     pub block: String,
 }
 
+/// A place where requests are handed to a service and not logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlogged {
+    /// The directive that hands them over.
+    pub pass: Place,
+    /// The `access_log` that counts there.
+    pub by: Place,
+    /// Whether it switches all off.
+    pub off: bool,
+}
+
 /// A place where requests are handed to a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
@@ -123,6 +134,48 @@ impl Configuration {
         }
         findings.foreign = self.foreign_upstreams(service, &conf);
         findings
+    }
+
+    /// Where requests are handed to a service without a line in the log at `path`, each with what hides
+    /// it there: another `access_log` on the way to it, or one that is `off`.
+    pub fn unlogged(&self, service: &str, path: &str) -> Vec<Unlogged> {
+        let is_pass = |statement: &&Statement| {
+            PASSES.contains(&statement.name.as_str())
+                && self.is_within(statement, "http")
+                && statement
+                    .args
+                    .first()
+                    .is_some_and(|target| host_of(target).0.eq_ignore_ascii_case(service))
+        };
+        let passes = self.statements.iter().filter(is_pass);
+        passes
+            .filter_map(|pass| {
+                let logs_at = |level: usize| {
+                    let here = move |s: &&Statement| s.block == level && s.name == "access_log";
+                    self.statements.iter().filter(here).collect::<Vec<_>>()
+                };
+                let logs = self.levels(pass).into_iter().map(logs_at);
+                let nearest = logs.into_iter().find(|logs| !logs.is_empty())?;
+                let with = |first: &str| {
+                    let is_it =
+                        move |one: &&&Statement| one.args.first().is_some_and(|arg| arg == first);
+                    nearest.iter().find(is_it)
+                };
+                let (ours, off) = (with(path).is_some(), with("off"));
+                // Ours comes to the http level by itself.
+                let at_http = self.block(nearest[0]).name == "http";
+                let by = match off {
+                    Some(off) => off,
+                    None if ours || at_http => return None,
+                    None => &nearest[0],
+                };
+                Some(Unlogged {
+                    pass: pass.place.clone(),
+                    by: by.place.clone(),
+                    off: off.is_some(),
+                })
+            })
+            .collect()
     }
 
     fn foreign_upstreams(&self, service: &str, conf: &str) -> Vec<Place> {

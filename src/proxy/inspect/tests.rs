@@ -193,6 +193,7 @@ fn replica(addresses: &[(&str, &str)]) -> Replica {
             .iter()
             .map(|(network, ip)| ((*network).to_owned(), ip.parse().unwrap()))
             .collect(),
+        published: [].into(),
         config_hash: String::new(),
         image: String::new(),
         image_id: String::new(),
@@ -207,5 +208,54 @@ fn replica(addresses: &[(&str, &str)]) -> Replica {
         stop_timeout: None,
         mounts: Vec::new(),
         labels: [].into(),
+    }
+}
+
+#[test]
+fn what_hides_the_log_is_the_access_log_that_is_nearest_to_the_pass() {
+    const LOG: &str = "/logs/shop.log";
+    let found = |http: &str, server: &str, location: &str| {
+        let main = format!(
+            "events {{}}
+http {{
+    {http}
+    server {{
+        {server}
+        location / {{
+            {location}
+            proxy_pass http://web;
+        }}
+    }}
+}}"
+        );
+        let unlogged = dump(&[("/etc/nginx/nginx.conf", &main)]).unlogged("web", LOG);
+        let shown = unlogged.iter().map(|one| {
+            assert_eq!(one.pass, place("/etc/nginx/nginx.conf:8"));
+            format!("{}{}", one.by.line, if one.off { " off" } else { "" })
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    let (ours, theirs) = (
+        "access_log /logs/shop.log compose_scale_shop;",
+        "access_log /var/log/nginx/access.log main;",
+    );
+    for (http, server, location, expected) in [
+        ("", "", "", ""),
+        (ours, "", "", ""),
+        // Ours comes beside theirs.
+        (theirs, "", "", ""),
+        ("access_log off;", "", "", "3 off"),
+        (ours, theirs, "", "5"),
+        (ours, "", theirs, "7"),
+        (ours, "access_log off;", "", "5 off"),
+        (ours, theirs, ours, ""),
+        (ours, &format!("{theirs} {ours}"), "", ""),
+        (ours, "access_log off;", ours, ""),
+    ] {
+        assert_eq!(
+            found(http, server, location),
+            expected,
+            "{http} {server} {location}"
+        );
     }
 }

@@ -1,9 +1,13 @@
-//! How the nginx process is reached. Whoever owns the container engine implements it.
+//! How nginx is reached. Whoever owns the container engine implements it for containers; for this
+//! host there is [`HostNginx`](super::HostNginx).
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
 /// One nginx, in a container or on this host. Every call has a deadline of its own.
 pub trait Control: Send + Sync + 'static {
+    /// What a person calls it.
+    fn name(&self) -> String;
+
     /// A text that is another one when the process may be another program than before: the
     /// container's id and the time of its start, for example.
     fn identity(&self) -> impl Future<Output = Result<String, ControlError>> + Send;
@@ -16,6 +20,44 @@ pub trait Control: Send + Sync + 'static {
 
     /// The processes of the container, or those of this nginx on the host.
     fn processes(&self) -> impl Future<Output = Result<Vec<Process>, ControlError>> + Send;
+}
+
+/// Every nginx that reads the same files: one, or the replicas of a service. Their process ids are
+/// of one namespace.
+pub trait Fleet: Send + Sync + 'static {
+    /// How each is reached.
+    type One: Control;
+
+    /// Those there are now, always in the same order; none when none runs, `None` when that cannot
+    /// be told.
+    fn all(&self) -> Option<Vec<Arc<Self::One>>>;
+}
+
+/// A fleet of one.
+#[derive(Debug)]
+pub struct Only<C>(Arc<C>);
+
+impl<C> Only<C> {
+    /// Just this one.
+    pub fn new(control: C) -> Self {
+        Self(Arc::new(control))
+    }
+}
+
+impl<C> Deref for Only<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.0
+    }
+}
+
+impl<C: Control> Fleet for Only<C> {
+    type One = C;
+
+    fn all(&self) -> Option<Vec<Arc<C>>> {
+        Some(vec![Arc::clone(&self.0)])
+    }
 }
 
 /// What a command printed and how it ended.

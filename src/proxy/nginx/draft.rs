@@ -8,16 +8,80 @@ use std::{
 
 use crate::proxy::{Features, ProxyError, Refusal, Upstream, render};
 
-use super::shelf::{Contents, Texts};
+use super::{
+    shelf::{Contents, Texts},
+    view::Sight,
+};
 
 /// The files of one publish.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     entries: BTreeMap<String, Entry>,
-    /// [`render::HTTP`] with nothing in it that could be there twice.
-    bare_http: String,
+    /// What [`render::HTTP`] is made of, where it is ours.
+    http: Option<Http>,
+    /// Why nginx does not write the log that it was asked to.
+    log_refused: Option<String>,
     asked: BTreeSet<String>,
     refused: BTreeMap<String, ProxyError>,
+    /// Refused ones whose file is ours, so that what is not wanted is out of it.
+    reduced: BTreeSet<String>,
+    /// Refused ones whose file nginx does not read.
+    unseen: BTreeSet<String>,
+}
+
+/// What belongs at http level.
+#[derive(Debug)]
+struct Http {
+    project: String,
+    features: Features,
+    /// Without what the user's own configuration has already.
+    bare: bool,
+    log: Option<String>,
+    /// Whether its format is defined: a line of the user's own may name it.
+    format: bool,
+}
+
+impl Http {
+    fn text(&self) -> Result<String, ProxyError> {
+        let log = match &self.log {
+            Some(path) => render::Log::To(path),
+            None if self.format => render::Log::Format,
+            None => render::Log::None,
+        };
+        if self.bare {
+            render::http_without_directives(&self.project, log)
+        } else {
+            render::http(&self.project, &self.features, log)
+        }
+    }
+
+    /// Leaves out what nginx's message is about, and returns whether that was anything.
+    fn give_way(&mut self, message: &str, log_refused: &mut Option<String>) -> bool {
+        if !self.bare && message.contains("\"keepalive_min_timeout\" directive is duplicate") {
+            self.bare = true;
+            return true;
+        }
+        // Without it the load is not known, but requests go where they should.
+        if self
+            .log
+            .as_ref()
+            .is_some_and(|log| message.contains(log.as_str()))
+        {
+            self.log = None;
+            *log_refused = Some(message.to_owned());
+            return true;
+        }
+        false
+    }
+}
+
+/// What an nginx shows of the files.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    /// Service, file and how it is seen, of each that is not as it should be.
+    pub amiss: Vec<(String, String, Sight)>,
+    /// Whether any file is seen as it was before.
+    pub any_old: bool,
 }
 
 #[derive(Debug)]
@@ -51,13 +115,19 @@ impl Draft {
         upstreams: &[Upstream],
         features: &Features,
         there: &Contents,
-        directory: &Path,
+        (directory, log): (&Path, Option<&str>),
     ) -> Result<Self, ProxyError> {
-        let mut draft = Self {
-            bare_http: render::http_without_directives(project)?,
-            ..Self::default()
+        let mut draft = Self::default();
+        let http = Http {
+            project: project.to_owned(),
+            features: *features,
+            bare: false,
+            log: log
+                .filter(|log| render::log_line(project, log).is_ok())
+                .map(str::to_owned),
+            format: log.is_some(),
         };
-        draft.add_http(project, features, there, directory)?;
+        draft.add_http(http, there, directory)?;
         let mut seen = BTreeSet::new();
         for upstream in upstreams {
             if !seen.insert(upstream.service.to_lowercase()) {
@@ -81,8 +151,7 @@ impl Draft {
 
     fn add_http(
         &mut self,
-        project: &str,
-        features: &Features,
+        mut http: Http,
         there: &Contents,
         directory: &Path,
     ) -> Result<(), ProxyError> {
@@ -93,11 +162,10 @@ impl Draft {
             Some(None) => self.refuse(render::HTTP, foreign(directory, render::HTTP, None)),
             None => {
                 let good = there.good.get(render::HTTP);
-                let new = match good {
-                    Some(text) if render::is_without_directives(text) => text.clone(),
-                    _ => render::http(project, features)?,
-                };
-                self.add(render::HTTP, render::HTTP, good, Some(new));
+                http.format |= good.is_some_and(|text| render::has_log_format(text));
+                http.bare = good.is_some_and(|text| render::is_without_directives(text));
+                self.add(render::HTTP, render::HTTP, good, Some(http.text()?));
+                self.http = Some(http);
             }
         }
         Ok(())
@@ -136,6 +204,9 @@ impl Draft {
                 }
             }
             if let Some(entry) = self.entries.get_mut(&name) {
+                if name == render::upstream_name(service) {
+                    self.reduced.insert(service.to_owned());
+                }
                 entry.fallback = good.map(|text| render::reduced(text, &wanted));
                 entry.held = entry.new.is_none();
             }
@@ -155,6 +226,11 @@ impl Draft {
 
     fn refuse(&mut self, service: &str, error: ProxyError) {
         self.refused.entry(service.to_owned()).or_insert(error);
+    }
+
+    /// Why nginx does not write the log, where it has refused to.
+    pub(super) fn log_refused(&self) -> Option<&str> {
+        self.log_refused.as_deref()
     }
 
     /// The files as they shall be now.
@@ -177,11 +253,13 @@ impl Draft {
     /// Holds back what nginx's message is about, as closely as it tells, and returns whether there
     /// was anything left to hold back.
     pub(super) fn hold_back(&mut self, message: &str) -> bool {
-        if message.contains("\"keepalive_min_timeout\" directive is duplicate")
+        if let Some(http) = &mut self.http
             && let Some(entry) = self.entries.get_mut(render::HTTP)
-            && entry.new.as_ref().is_some_and(|new| *new != self.bare_http)
+            && !entry.held
+            && http.give_way(message, &mut self.log_refused)
+            && let Ok(text) = http.text()
         {
-            entry.new = Some(self.bare_http.clone());
+            entry.new = Some(text);
             return true;
         }
         // `… in /etc/nginx/upstreams/web.conf:4` and `open() "/etc/…/web.location" failed`.
@@ -208,6 +286,45 @@ impl Draft {
         !services.is_empty()
     }
 
+    /// Holds the files against what an nginx shows. An upstream has to be there; the settings for a
+    /// location and what belongs at http level may be left out, but not be those of before.
+    pub(super) fn compare(&self, look: impl Fn(&str, &str) -> Sight) -> Compared {
+        let mut compared = Compared::default();
+        for (name, entry) in &self.entries {
+            let Some(text) = entry.text() else {
+                continue;
+            };
+            let sight = look(name, text);
+            compared.any_old |= sight == Sight::Old;
+            let needed = *name == render::upstream_name(&entry.service);
+            let wrong = sight == Sight::Old || needed && sight == Sight::Nothing;
+            if wrong && self.asked.contains(&entry.service) {
+                let amiss = (entry.service.clone(), name.clone(), sight);
+                compared.amiss.push(amiss);
+            }
+        }
+        compared
+    }
+
+    /// nginx does not read the service's file, whatever is in it.
+    pub(super) fn unseen(&mut self, service: &str, error: ProxyError) {
+        self.refuse(service, error);
+        self.reduced.remove(service);
+        self.unseen.insert(service.to_owned());
+    }
+
+    /// Fails when no service at all is seen.
+    pub(super) fn none_is_seen(&self) -> Result<(), ProxyError> {
+        match self
+            .unseen
+            .first()
+            .and_then(|first| self.refused.get(first))
+        {
+            Some(error) if self.asked.is_subset(&self.unseen) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// The refusals, or the first of them as the error of the whole when there is nothing else.
     pub(super) fn refusals(&self, changed: &[String]) -> Result<Vec<Refusal>, ProxyError> {
         let nothing = changed.is_empty()
@@ -223,6 +340,7 @@ impl Draft {
                 .map(|(service, error)| Refusal {
                     service: service.clone(),
                     error: error.clone(),
+                    removed: self.reduced.contains(service),
                 })
                 .collect()),
         }

@@ -5,40 +5,37 @@
 //! old one takes requests. A hangup itself always succeeds, whatever nginx makes of it.
 
 use std::{
-    future::Future,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    sync::Mutex,
-    time::{sleep, timeout},
-};
+use futures_util::future::join_all;
+use tokio::{sync::Mutex, time::sleep};
 
 mod command;
 mod control;
+mod crew;
 mod draft;
+mod host;
 mod said;
 mod shelf;
+mod view;
 mod workers;
 
-pub use control::{Control, ControlError, Output, Process};
+pub use control::{Control, ControlError, Fleet, Only, Output, Process};
+pub use host::HostNginx;
 
-use super::{Features, NginxVersion, Proxy, ProxyError, Published, Upstream};
+use super::{Features, Proxy, ProxyError, Published, Upstream, listed};
+use crew::{Crew, Member, bounded};
 use draft::Draft;
-use said::{could_not_run, describe, first_error, last_line};
+use said::{first_error, last_line};
 use shelf::{Contents, Shelf};
-use workers::Workers;
+use view::Sight;
 
-/// The longest wait for one answer of [`Control`], should it have no deadline of its own.
-const CALL: Duration = Duration::from_secs(30);
-/// How long the master lets both generations take requests; looking earlier is in vain.
-const MASTER_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks at the workers after that.
-const LOOK: Duration = Duration::from_millis(15);
-/// Looks at an nginx that has no worker yet.
-const STARTING_LOOKS: u32 = 30;
 /// Between two looks at workers that have requests in flight, at first and in the long run.
 const DRAIN_LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
 /// Looks in a row that may fail before a drain is given up.
@@ -59,6 +56,10 @@ pub struct Setup {
     pub reload: Option<Vec<String>>,
     /// How long a reload may take to show.
     pub confirm_within: Duration,
+    /// What to type so that nginx sees a directory that was made anew.
+    pub refresh: String,
+    /// The log that load is read from, as nginx sees it.
+    pub log: Option<String>,
 }
 
 impl Setup {
@@ -72,73 +73,79 @@ impl Setup {
             test: None,
             reload: None,
             confirm_within: Duration::from_secs(10),
+            refresh: "docker compose up -d --no-deps --force-recreate nginx".into(),
+            log: None,
         }
     }
 }
 
-/// An nginx whose upstreams are ours.
+/// What is known of one nginx, by its identity.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Whether it runs what is in the files.
+    current: bool,
+    /// Whether it has shown that it reads the directory that is there now.
+    sees: bool,
+    /// Whether it ever has.
+    saw: bool,
+}
+
+/// What is known from one publish to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Whether there was a publish: an nginx that is new after that may have read the files of
+    /// before one.
+    begun: bool,
+    known: BTreeMap<String, Known>,
+    /// What each can do, by its identity.
+    features: BTreeMap<String, Features>,
+    /// Whether it is known of each, and not only of the files, if it runs them: a publish of this
+    /// program left some behind.
+    counted: bool,
+    /// Why the nginx that runs does not write the log.
+    log_refused: Option<String>,
+    /// Device and inode of the directory.
+    place: Option<(u64, u64)>,
+}
+
+/// When the directory was last another one, or had other entries.
+type Stamp = Option<(u64, u64, i64, i64)>;
+
+/// Every nginx whose upstreams are ours.
 #[derive(Debug)]
-pub struct Nginx<C> {
-    control: C,
+pub struct Nginx<F> {
+    fleet: F,
     setup: Setup,
-    /// One publish at a time; and the version that was probed last, with the identity it is of.
-    probed: Mutex<Option<(String, Features)>>,
+    /// One publish at a time.
+    memory: Mutex<Memory>,
     /// One look at the files at a time: the file work of a publish that was given up goes on for a
     /// moment, and the next one must see what it leaves.
     shelf: Arc<std::sync::Mutex<Shelf>>,
+    /// As the last publish left the directory.
+    left: std::sync::Mutex<Stamp>,
 }
 
-impl<C: Control> Proxy for Nginx<C> {
+impl<F: Fleet> Proxy for Nginx<F> {
     async fn publish(&self, upstreams: &[Upstream]) -> Result<Published, ProxyError> {
-        let mut probed = self.probed.lock().await;
-        let (features, running) = match self.probe(&mut probed).await {
-            Ok(features) => (features, true),
-            // The features of the last time may not be those of the next; the oldest always fit.
-            Err(ControlError::NotRunning) => (Features::default(), false),
-            Err(error) => return Err(unreachable(&error)),
-        };
-        let there = self.on_shelf(Shelf::read).await?;
-        let setup = &self.setup;
-        let mut draft = Draft::new(
-            &setup.project,
-            upstreams,
-            &features,
-            &there,
-            &setup.directory,
-        )?;
-        if !running {
-            return Err(self.leave_for_later(&draft, there).await);
-        }
-        let before = if draft.changed_from(&there.ours).is_empty() && !there.unfinished {
-            None
-        } else {
-            self.accept(&mut draft, &there).await?
-        };
-        let old_workers = match &before {
-            Some(before) => {
-                self.reload(before).await?;
-                self.on_shelf(Shelf::in_effect).await?;
-                before.all()
-            }
-            None => self.workers().await?.leaving,
-        };
-        let changed = draft.changed_from(&there.ours);
-        Ok(Published {
-            refused: draft.refusals(&changed)?,
-            changed,
-            reloaded: before.is_some(),
-            old_workers: old_workers.into_iter().collect(),
-        })
+        let mut memory = self.memory.lock().await;
+        let result = self.bring_in_step(&mut memory, upstreams).await;
+        let stamp = self.stamp();
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+        result
+    }
+
+    async fn prepare(&self) {
+        let mut memory = self.memory.lock().await;
+        // Whoever publishes hears what is wrong.
+        let _ = self.assemble(&mut memory).await;
     }
 
     async fn drained(&self, published: &Published) -> Result<(), ProxyError> {
         let (mut pause, longest) = DRAIN_LOOK;
         let mut failures = 0;
         while !published.old_workers.is_empty() {
-            match self.processes().await {
-                Ok(workers) if workers.left_of(&published.old_workers) == 0 => break,
-                // What has ended has nothing in flight.
-                Err(ControlError::NotRunning) => break,
+            match self.left_of(&published.old_workers).await {
+                Ok(0) => break,
                 Ok(_) => failures = 0,
                 Err(error) => {
                     failures += 1;
@@ -152,101 +159,353 @@ impl<C: Control> Proxy for Nginx<C> {
         }
         Ok(())
     }
+
+    fn is_as_written(&self, upstreams: &[Upstream]) -> bool {
+        // Somebody is at the files at this moment.
+        let Ok(free) = self.shelf.try_lock() else {
+            return false;
+        };
+        free.read()
+            .is_ok_and(|there| !there.unfinished && listed::asks_for(&there.ours, upstreams))
+    }
+
+    async fn configurations(&self) -> Vec<(String, String)> {
+        let all = self.fleet.all().unwrap_or_default();
+        let asked = join_all(all.iter().map(|control| dump(&**control))).await;
+        let names = all.iter().map(|control| control.name());
+        names
+            .zip(asked)
+            .filter_map(|(name, dump)| Some((name, dump.ok()?)))
+            .collect()
+    }
+
+    async fn reopen_logs(&self) -> Result<(), ProxyError> {
+        let all = self.fleet.all().unwrap_or_default();
+        let argv = ["nginx", "-s", "reopen"].map(str::to_owned);
+        let asked = join_all(all.iter().map(|control| bounded(control.run(&argv)))).await;
+        for answer in asked {
+            match answer {
+                Ok(output) if output.code != 0 => {
+                    return Err(ProxyError::Unreachable {
+                        why: format!("`{}` failed: {}", argv.join(" "), first_error(&output)),
+                    });
+                }
+                Ok(_) | Err(ControlError::NotRunning) => {}
+                Err(error) => return Err(unreachable(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn disturbed(&self) -> bool {
+        let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.is_some() && left != self.stamp()
+    }
 }
 
-impl<C: Control> Nginx<C> {
-    /// An nginx reached by `control`.
-    pub fn new(control: C, setup: Setup) -> Self {
+impl<F: Fleet> Nginx<F> {
+    /// Those that `fleet` names.
+    pub fn new(fleet: F, setup: Setup) -> Self {
         let shelf = Shelf::new(setup.directory.clone(), setup.project.clone());
         Self {
-            control,
+            fleet,
             setup,
-            probed: Mutex::new(None),
+            memory: Mutex::default(),
             shelf: Arc::new(std::sync::Mutex::new(shelf)),
+            left: std::sync::Mutex::default(),
         }
     }
 
-    /// How it is reached.
-    pub fn control(&self) -> &C {
-        &self.control
+    /// Which they are and how they are reached.
+    pub fn fleet(&self) -> &F {
+        &self.fleet
     }
 
-    /// What the nginx that runs now can do.
+    /// What all that run now can do.
     pub async fn features(&self) -> Result<Features, ProxyError> {
-        let mut probed = self.probed.lock().await;
-        self.probe(&mut probed).await.map_err(|e| unreachable(&e))
+        let mut memory = self.memory.lock().await;
+        let crew = self.assemble(&mut memory).await?;
+        if crew.members.is_empty() {
+            return Err(unreachable(&ControlError::NotRunning));
+        }
+        Ok(crew.features())
     }
 
-    /// Its whole configuration, for [`Configuration::parse`](super::inspect::Configuration::parse).
-    /// One that it refuses is [`ProxyError::Rejected`].
-    pub async fn dump(&self) -> Result<String, ProxyError> {
-        let output = bounded(self.control.run(&argv(["nginx", "-T"])))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        match output.code {
-            0 => Ok(output.stdout),
-            126 | 127 => Err(ProxyError::Unreachable {
-                why: format!("`nginx -T` cannot be run there: {}", last_line(&output)),
-            }),
-            _ => Err(ProxyError::Rejected {
-                message: first_error(&output),
-            }),
+    async fn bring_in_step(
+        &self,
+        memory: &mut Memory,
+        upstreams: &[Upstream],
+    ) -> Result<Published, ProxyError> {
+        let mut crew = self.assemble(memory).await?;
+        let there = self.on_shelf(Shelf::read).await?;
+        let place = self.stamp().map(|(device, inode, ..)| (device, inode));
+        if std::mem::replace(&mut memory.place, place) != place {
+            memory
+                .known
+                .values_mut()
+                .for_each(|known| known.sees = false);
+        }
+        let setup = &self.setup;
+        let is_new = |member: &Member<F::One>| !memory.known.contains_key(&member.identity);
+        if crew.members.iter().any(is_new) {
+            memory.log_refused = None;
+        }
+        let log = setup
+            .log
+            .as_deref()
+            .filter(|_| memory.log_refused.is_none());
+        // Nothing that nginx has not tested may keep it from starting.
+        let is_there = |log: &&str| {
+            let http = there.good.get(crate::proxy::render::HTTP);
+            http.is_some_and(|text| text.contains(&format!("access_log {log} ")))
+        };
+        let log = log.filter(|log| !crew.members.is_empty() || is_there(log));
+        let features = crew.features();
+        let mut draft = Draft::new(
+            &setup.project,
+            upstreams,
+            &features,
+            &there,
+            (&setup.directory, log),
+        )?;
+        if crew.members.is_empty() {
+            memory.begun = true;
+            return Err(self.leave_for_later(&draft, there).await);
+        }
+        for member in &crew.members {
+            let first = !memory.begun && !there.unfinished;
+            memory
+                .known
+                .entry(member.identity.clone())
+                .or_insert(Known {
+                    current: first,
+                    sees: false,
+                    saw: false,
+                });
+        }
+        memory.begun = true;
+        let in_doubt = there.unfinished && (there.untested || !memory.counted);
+        let due = in_doubt || memory.known.values().any(|known| !known.current);
+        let mut reloaded = false;
+        if !due && draft.changed_from(&there.ours).is_empty() {
+            self.look(&mut crew, memory, &mut draft).await?;
+        } else if self
+            .accept(memory, &mut crew, &mut draft, &there, due)
+            .await?
+        {
+            reloaded = true;
+            if in_doubt || !draft.changed_from(&there.ours).is_empty() {
+                let known = memory.known.values_mut();
+                known.for_each(|known| known.current = false);
+            }
+            memory.counted = true;
+            let behind = memory.known.iter().filter(|(_, known)| !known.current);
+            let behind: BTreeSet<String> = behind.map(|(identity, _)| identity.clone()).collect();
+            for identity in crew.reload(setup, &behind).await {
+                if let Some(known) = memory.known.get_mut(&identity) {
+                    known.current = true;
+                }
+            }
+        }
+        if let Some(why) = draft.log_refused() {
+            memory.log_refused = Some(why.to_owned());
+        }
+        if let Some(error) = crew.lost.first() {
+            return Err(error.clone());
+        }
+        let mut old_workers = BTreeSet::new();
+        if reloaded || there.unfinished {
+            self.on_shelf(Shelf::in_effect).await?;
+        }
+        if reloaded {
+            for member in &crew.members {
+                old_workers.extend(member.before.all());
+            }
+        } else {
+            for member in &crew.members {
+                let workers = crew::workers(&*member.control).await;
+                let workers = workers.map_err(|e| crew.error_of(&member.control, &e))?;
+                old_workers.extend(workers.leaving);
+            }
+        }
+        let changed = draft.changed_from(&there.ours);
+        Ok(Published {
+            refused: draft.refusals(&changed)?,
+            log_refused: memory.log_refused.clone(),
+            changed,
+            reloaded,
+            old_workers: old_workers.into_iter().collect(),
+        })
+    }
+
+    /// Every nginx that runs, with what it can do. Fails when none can be asked.
+    async fn assemble(&self, memory: &mut Memory) -> Result<Crew<F::One>, ProxyError> {
+        let unknown = || ProxyError::Unreachable {
+            why: "the Docker Engine is away".into(),
+        };
+        let all = self.fleet.all().ok_or_else(unknown)?;
+        let mut crew = Crew {
+            members: Vec::new(),
+            lost: Vec::new(),
+            several: all.len() > 1,
+        };
+        let asked = join_all(all.iter().map(|control| self.probe(control, memory))).await;
+        for (control, asked) in all.iter().zip(asked) {
+            match asked {
+                Ok((identity, features)) => crew.members.push(Member {
+                    control: Arc::clone(control),
+                    identity,
+                    features,
+                    view: None,
+                    before: workers::Workers::default(),
+                }),
+                Err(ControlError::NotRunning) => {}
+                Err(error) => crew.lost.push(crew.error_of(control, &error)),
+            }
+        }
+        let is_there = |identity: &String| crew.members.iter().any(|m| m.identity == *identity);
+        memory.known.retain(|identity, _| is_there(identity));
+        memory.features = crew
+            .members
+            .iter()
+            .map(|member| (member.identity.clone(), member.features))
+            .collect();
+        match crew.lost.first() {
+            Some(error) if crew.members.is_empty() => Err(error.clone()),
+            _ => Ok(crew),
         }
     }
 
     async fn probe(
         &self,
-        probed: &mut Option<(String, Features)>,
-    ) -> Result<Features, ControlError> {
-        let identity = bounded(self.control.identity()).await?;
-        if let Some((of, features)) = probed
-            && *of == identity
-        {
-            return Ok(*features);
-        }
-        let output = bounded(self.control.run(&argv(["nginx", "-v"]))).await?;
-        if could_not_run(&output) {
-            return Err(ControlError::Failed {
-                why: format!("`nginx -v` cannot be run there: {}", last_line(&output)),
-            });
-        }
-        let said = output.stderr + "\n" + &output.stdout;
-        let features = NginxVersion::parse(&said).map_or_else(Features::default, Features::of);
-        *probed = Some((identity, features));
-        Ok(features)
+        control: &F::One,
+        memory: &Memory,
+    ) -> Result<(String, Features), ControlError> {
+        let identity = bounded(control.identity()).await?;
+        let features = match memory.features.get(&identity) {
+            Some(features) => *features,
+            None => crew::features(control).await?,
+        };
+        Ok((identity, features))
     }
 
-    /// Writes the files and gets them past nginx's test, without those that it refuses. Returns the
-    /// workers of before when a reload is needed.
+    /// Writes the files and gets them past the test of every nginx, without those that one refuses.
+    /// Returns whether a reload is needed: always when one is `due` without a change.
     async fn accept(
         &self,
+        memory: &mut Memory,
+        crew: &mut Crew<F::One>,
         draft: &mut Draft,
         there: &Contents,
-    ) -> Result<Option<Workers>, ProxyError> {
+        due: bool,
+    ) -> Result<bool, ProxyError> {
         loop {
             let (texts, good) = (draft.texts(), there.good.clone());
             self.on_shelf(move |shelf| shelf.write(&texts, &good))
                 .await?;
-            // The workers are looked at meanwhile: a removal should not wait for that as well.
-            let (verdict, workers) = tokio::join!(self.test(), self.serving());
-            let needed = there.unfinished || !draft.changed_from(&there.ours).is_empty();
-            let result = match (verdict, workers) {
-                (Ok(None), Ok(workers)) if needed => {
+            let verdict = crew.test(&self.setup).await;
+            let needed = due || !draft.changed_from(&there.ours).is_empty();
+            let result = match verdict {
+                Ok(None) if needed => {
+                    // What it does not read it has not tested either, so the last good texts are
+                    // still remembered when it does.
+                    self.hold_against(memory, crew, draft)?;
                     self.on_shelf(Shelf::accepted).await?;
-                    return Ok(Some(workers));
+                    return Ok(true);
                 }
-                (Ok(Some(message)), _) if draft.hold_back(&message) => continue,
-                (Ok(Some(message)), _) => Err(ProxyError::Rejected {
+                Ok(Some(message)) if draft.hold_back(&message) => continue,
+                Ok(Some(message)) => Err(ProxyError::Rejected {
                     message: format!("{message} (also without this change)"),
                 }),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-                (Ok(None), Ok(_)) => Ok(None),
+                Err(error) => Err(error),
+                Ok(None) => Ok(false),
             };
             let (texts, good) = (draft.texts(), there.good.clone());
             self.on_shelf(move |shelf| shelf.roll_back(&texts, &good))
                 .await?;
             return result;
         }
+    }
+
+    /// Asks those that have not shown yet that they read the directory, although there is nothing
+    /// to reload.
+    async fn look(
+        &self,
+        crew: &mut Crew<F::One>,
+        memory: &mut Memory,
+        draft: &mut Draft,
+    ) -> Result<(), ProxyError> {
+        let unsure = crew
+            .members
+            .iter_mut()
+            .filter(|m| !memory.known[&m.identity].sees);
+        join_all(unsure.map(async |member| {
+            // A configuration that is broken by now is what it does not run: not our concern.
+            if let Ok(output) = crew::dump(&*member.control).await
+                && output.code == 0
+            {
+                member.view = Some(view::View::parse(&output.stdout));
+            }
+        }))
+        .await;
+        self.hold_against(memory, crew, draft)
+    }
+
+    /// Refuses every service whose file some nginx does not show as it is on this host.
+    fn hold_against(
+        &self,
+        memory: &mut Memory,
+        crew: &Crew<F::One>,
+        draft: &mut Draft,
+    ) -> Result<(), ProxyError> {
+        for member in &crew.members {
+            let (Some(view), Some(known)) = (&member.view, memory.known.get_mut(&member.identity))
+            else {
+                continue;
+            };
+            let seen = draft.compare(|name, text| view.of(name, text));
+            for (service, name, sight) in &seen.amiss {
+                let which = if crew.several {
+                    format!("{}: ", member.control.name())
+                } else {
+                    String::new()
+                };
+                let why = if known.saw || *sight == Sight::Old || seen.any_old {
+                    format!(
+                        "{which}its directory was replaced after nginx started, and nginx goes on \
+                         reading the one of before; run `{}`",
+                        self.setup.refresh
+                    )
+                } else {
+                    format!(
+                        "{which}it is not included at http level, or its directory is not mounted or \
+                         was replaced after nginx started; `compose-scale check` says which"
+                    )
+                };
+                let path = self.setup.directory.join(name);
+                draft.unseen(service, ProxyError::Unseen { path, why });
+            }
+            known.sees = seen.amiss.is_empty();
+            known.saw |= known.sees;
+        }
+        draft.none_is_seen()
+    }
+
+    /// How many of these workers have not ended.
+    async fn left_of(&self, old: &[u32]) -> Result<usize, ControlError> {
+        let away = || ControlError::Failed {
+            why: "the Docker Engine is away".into(),
+        };
+        let mut left = 0;
+        for control in self.fleet.all().ok_or_else(away)? {
+            match crew::workers(&*control).await {
+                Ok(workers) => left += workers.left_of(old),
+                // What has ended has nothing in flight.
+                Err(ControlError::NotRunning) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(left)
     }
 
     /// nginx is not there: it shall find the right addresses when it starts, because those of
@@ -264,79 +523,9 @@ impl<C: Control> Nginx<C> {
         unreachable(&ControlError::NotRunning)
     }
 
-    /// The first error of the configuration; `None` when there is none.
-    async fn test(&self) -> Result<Option<String>, ProxyError> {
-        let output = match &self.setup.test {
-            Some(argv) => command::run(argv, &self.setup.working_dir).await,
-            None => bounded(self.control.run(&argv(["nginx", "-t"]))).await,
-        }
-        .map_err(|error| unreachable(&error))?;
-        if could_not_run(&output) {
-            let why = format!("the test cannot be run: {}", last_line(&output));
-            return Err(ProxyError::Unreachable { why });
-        }
-        Ok((output.code != 0).then(|| first_error(&output)))
-    }
-
-    /// Makes nginx take over its files and waits until it has.
-    async fn reload(&self, before: &Workers) -> Result<(), ProxyError> {
-        let unconfirmed = |why| ProxyError::Unconfirmed {
-            after: self.setup.confirm_within,
-            why,
-        };
-        let sent = match &self.setup.reload {
-            Some(argv) => command::run(argv, &self.setup.working_dir).await.map(Some),
-            // Elsewhere the first process is a script or an init that may not pass it on.
-            None if before.master_is_first => bounded(self.control.hup()).await.map(|()| None),
-            None => bounded(self.control.run(&argv(["nginx", "-s", "reload"])))
-                .await
-                .map(Some),
-        };
-        match sent {
-            Ok(Some(output)) if output.code != 0 => {
-                let why = format!("the reload failed: {}", first_error(&output));
-                return Err(unconfirmed(why));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(unconfirmed(format!("the reload failed: {error}"))),
-        }
-        let old = before.all();
-        let mut seen = String::from("its workers were not seen");
-        let watch = async {
-            sleep(MASTER_PAUSE).await;
-            loop {
-                match self.processes().await {
-                    Ok(workers) if workers.have_taken_over_from(&old) => return,
-                    Ok(workers) => seen = describe(&workers, &old),
-                    Err(error) => seen = error.to_string(),
-                }
-                sleep(LOOK).await;
-            }
-        };
-        let shown = timeout(self.setup.confirm_within, watch).await;
-        shown.map_err(|_| unconfirmed(seen))
-    }
-
-    /// The workers, once there are any: those of an nginx that is just starting would pass for new
-    /// ones after a reload that has not happened yet.
-    async fn serving(&self) -> Result<Workers, ProxyError> {
-        for _ in 0..STARTING_LOOKS {
-            let workers = self.workers().await?;
-            if !workers.active.is_empty() {
-                return Ok(workers);
-            }
-            sleep(LOOK).await;
-        }
-        self.workers().await
-    }
-
-    async fn workers(&self) -> Result<Workers, ProxyError> {
-        self.processes().await.map_err(|error| unreachable(&error))
-    }
-
-    async fn processes(&self) -> Result<Workers, ControlError> {
-        let processes = bounded(self.control.processes()).await?;
-        Ok(Workers::of(&processes))
+    fn stamp(&self) -> Stamp {
+        let meta = fs::metadata(&self.setup.directory).ok()?;
+        Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 
     /// Does file work where waiting for a disk blocks nobody.
@@ -356,18 +545,25 @@ impl<C: Control> Nginx<C> {
     }
 }
 
-/// Waits for an answer, but not for ever.
-async fn bounded<T>(
-    call: impl Future<Output = Result<T, ControlError>> + Send,
-) -> Result<T, ControlError> {
-    // Boxed because there are several in a publish, and each may be large.
-    timeout(CALL, Box::pin(call))
-        .await
-        .unwrap_or(Err(ControlError::Timeout(CALL)))
+/// The whole configuration of one nginx, for
+/// [`Configuration::parse`](super::inspect::Configuration::parse). One that it refuses is
+/// [`ProxyError::Rejected`].
+pub async fn dump<C: Control>(control: &C) -> Result<String, ProxyError> {
+    let output = crew::dump(control).await.map_err(|e| unreachable(&e))?;
+    match output.code {
+        0 => Ok(output.stdout),
+        126 | 127 => Err(ProxyError::Unreachable {
+            why: format!("`nginx -T` cannot be run there: {}", last_line(&output)),
+        }),
+        _ => Err(ProxyError::Rejected {
+            message: first_error(&output),
+        }),
+    }
 }
 
-fn argv<const N: usize>(words: [&str; N]) -> Vec<String> {
-    words.map(str::to_owned).to_vec()
+/// What one nginx can do.
+pub async fn features<C: Control>(control: &C) -> Result<Features, ProxyError> {
+    crew::features(control).await.map_err(|e| unreachable(&e))
 }
 
 fn unreachable(error: &ControlError) -> ProxyError {

@@ -28,6 +28,8 @@ pub(super) struct Contents {
     pub foreign: BTreeMap<String, Option<String>>,
     /// Whether nginx may run something else than what is in the files.
     pub unfinished: bool,
+    /// Whether what is in the files was never accepted by nginx.
+    pub untested: bool,
 }
 
 /// The directory.
@@ -67,7 +69,8 @@ impl Shelf {
         }
         contents.good = contents.ours.clone();
         let undo = fs::read(self.undo()).ok();
-        contents.unfinished = undo.is_some() || self.pending().exists();
+        contents.untested = undo.is_some();
+        contents.unfinished = contents.untested || self.pending().exists();
         // A file of ours that does not parse was never complete: nothing was changed after it.
         let undo: Texts = undo
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -153,13 +156,34 @@ impl Shelf {
         self.path(&format!(".compose-scale-{}.pending", self.project))
     }
 
-    fn error(&self, name: &str, error: &io::Error) -> ProxyError {
+    pub(super) fn error(&self, name: &str, error: &io::Error) -> ProxyError {
         ProxyError::Unwritable {
             path: match name {
                 "" => self.directory.clone(),
                 name => self.path(name),
             },
-            why: error.to_string(),
+            why: self.in_words(error),
+        }
+    }
+
+    /// The system's words, or better ones with what to do.
+    fn in_words(&self, error: &io::Error) -> String {
+        let directory = self.directory.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "there is no directory {directory}; make it with `mkdir -p {directory}` and mount it \
+                 into nginx"
+            ),
+            io::ErrorKind::PermissionDenied => {
+                format!("permission denied; `sudo chown $USER {directory}` makes it yours")
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the file system is mounted read-only; only nginx should see it like that".into()
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "no space left on the disk; nginx goes on with the files of before".into()
+            }
+            _ => error.to_string(),
         }
     }
 }

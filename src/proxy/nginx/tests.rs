@@ -1,6 +1,7 @@
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::*;
 use crate::{
@@ -8,7 +9,9 @@ use crate::{
     proxy::{Server, render},
 };
 
+mod bad_days;
 mod fake;
+mod fleet;
 use fake::Fake;
 
 fn service(service: &str, addresses: &[&str]) -> Upstream {
@@ -28,12 +31,12 @@ fn web(addresses: &[&str]) -> Upstream {
     service("web", addresses)
 }
 
-fn nginx_in(directory: &Path) -> Nginx<Fake> {
-    let control = Fake::new(directory.to_owned());
+fn nginx_in(directory: &Path) -> Nginx<Only<Fake>> {
+    let control = Only::new(Fake::new(directory.to_owned()));
     Nginx::new(control, Setup::new("shop", directory))
 }
 
-fn nginx() -> (TempDir, Nginx<Fake>) {
+fn nginx() -> (TempDir, Nginx<Only<Fake>>) {
     let dir = tempfile::tempdir().unwrap();
     let nginx = nginx_in(dir.path());
     (dir, nginx)
@@ -64,6 +67,31 @@ fn rejected(error: &ProxyError) -> &str {
     }
 }
 
+#[tokio::test]
+async fn what_a_publish_asks_first_can_be_asked_before_and_touches_nothing() {
+    let (dir, nginx) = nginx();
+    nginx.prepare().await;
+    assert!(everything(&dir).is_empty());
+    let asked = |s: &mut fake::Behaviour| (s.probes, s.tests, s.hangups);
+    assert_eq!(nginx.fleet().with(asked), (1, 0, 0));
+    nginx.publish(&[web(&["172.18.0.2:80"])]).await.unwrap();
+    assert_eq!(nginx.fleet().with(asked), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn files_are_as_written_once_a_publish_is_over() {
+    let (dir, nginx) = nginx();
+    let wanted = [web(&["172.18.0.2:80"])];
+    assert!(!nginx.is_as_written(&wanted));
+    nginx.publish(&wanted).await.unwrap();
+    assert!(nginx.is_as_written(&wanted));
+    assert!(!nginx.is_as_written(&[web(&["172.18.0.3:80"])]));
+    // Of this one nobody knows whether it was taken over.
+    let pending = dir.path().join(".compose-scale-shop.pending");
+    crate::files::replace(&pending, b"{}").unwrap();
+    assert!(!nginx.is_as_written(&wanted));
+}
+
 const FILES: [&str; 3] = ["00-compose-scale.conf", "web.conf", "web.location"];
 
 #[tokio::test(start_paused = true)]
@@ -77,13 +105,14 @@ async fn the_first_publish_writes_tests_reloads_and_names_the_old_workers() {
             reloaded: true,
             old_workers: vec![101, 102],
             refused: Vec::new(),
+            log_refused: None,
         }
     );
     assert!(read(&dir, "web.conf").contains("server 10.0.0.1:80 "));
     assert!(read(&dir, "00-compose-scale.conf").contains("\nkeepalive_min_timeout 1s;"));
     assert_eq!(everything(&dir).len(), 3);
     let counts = |s: &mut fake::Behaviour| (s.probes, s.tests, s.hangups, s.commands);
-    assert_eq!(nginx.control().with(counts), (1, 1, 1, 0));
+    assert_eq!(nginx.fleet().with(counts), (1, 1, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,17 +121,20 @@ async fn the_same_again_does_nothing_for_this_program_and_for_its_next_start() {
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert_eq!(again, Published::default());
-    assert_eq!(nginx.control().with(|s| (s.tests, s.hangups)), (1, 1));
+    assert_eq!(nginx.fleet().with(|s| (s.tests, s.hangups)), (1, 1));
     let next = nginx_in(dir.path());
     let again = next.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert_eq!(again, Published::default());
-    assert_eq!(next.control().with(|s| (s.tests, s.hangups)), (0, 0));
+    // One look at whether nginx reads these files.
+    assert_eq!(next.fleet().with(|s| (s.tests, s.hangups)), (1, 0));
+    next.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
+    assert_eq!(next.fleet().with(|s| (s.tests, s.hangups)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn workers_of_an_earlier_publish_that_still_have_requests_are_named() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| s.busy = 1000);
+    nginx.fleet().with(|s| s.busy = 1000);
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert!(!again.reloaded);
@@ -114,7 +146,7 @@ async fn a_refused_file_is_put_back_and_nginx_is_left_alone() {
     let (dir, nginx) = nginx();
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let before = everything(&dir);
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         s.rejects = vec![("10.0.0.2", "bad thing in /etc/nginx/upstreams/web.conf:6")];
     });
     let asked = [web(&["10.0.0.1:80", "10.0.0.2:80"])];
@@ -124,14 +156,14 @@ async fn a_refused_file_is_put_back_and_nginx_is_left_alone() {
         "bad thing in /etc/nginx/upstreams/web.conf:6"
     );
     assert_eq!(everything(&dir), before);
-    assert_eq!(nginx.control().with(|s| s.hangups), 1);
+    assert_eq!(nginx.fleet().with(|s| s.hangups), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_first_publish_that_is_refused_leaves_no_file() {
     let (dir, nginx) = nginx();
     nginx
-        .control()
+        .fleet()
         .with(|s| s.rejects = vec![("upstream web", "duplicate upstream \"web\" in /x.conf:1")]);
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
     assert!(rejected(&error).starts_with("duplicate upstream"));
@@ -144,14 +176,15 @@ async fn a_dead_server_is_taken_out_although_the_rest_of_the_change_is_refused()
     let asked = [web(&["10.0.0.1:80", "10.0.0.2:80"])];
     nginx.publish(&asked).await.unwrap();
     nginx
-        .control()
+        .fleet()
         .with(|s| s.rejects = vec![("10.0.0.3", "no memory in zone")]);
     let asked = [web(&["10.0.0.2:80", "10.0.0.3:80"])];
     let published = nginx.publish(&asked).await.unwrap();
     assert_eq!(
-        rejected(published.refusal("web").unwrap()),
+        rejected(&published.refusal("web").unwrap().error),
         "no memory in zone"
     );
+    assert!(published.refusal("web").unwrap().removed);
     assert_eq!(published.changed, ["web.conf"]);
     assert!(published.reloaded);
     let text = read(&dir, "web.conf");
@@ -165,7 +198,7 @@ async fn a_dead_server_is_taken_out_although_the_rest_of_the_change_is_refused()
 #[tokio::test(start_paused = true)]
 async fn a_refused_service_holds_up_no_other() {
     let (dir, nginx) = nginx();
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         s.rejects = vec![("hash", "unknown \"x\" variable in /etc/up/api.conf:4")];
     });
     let mut api = service("api", &["10.0.0.9:80"]);
@@ -173,19 +206,19 @@ async fn a_refused_service_holds_up_no_other() {
     let asked = [web(&["10.0.0.1:80"]), api];
     let published = nginx.publish(&asked).await.unwrap();
     assert_eq!(published.refusal("web"), None);
-    assert!(rejected(published.refusal("api").unwrap()).contains("unknown \"x\""));
+    assert!(rejected(&published.refusal("api").unwrap().error).contains("unknown \"x\""));
     assert!(read(&dir, "web.conf").contains("10.0.0.1:80"));
     assert!(!dir.path().join("api.conf").exists());
 
     nginx
-        .control()
+        .fleet()
         .with(|s| s.version = "nginx version: nginx/1.22.1");
-    nginx.control().with(|s| s.identity = "two".into());
+    nginx.fleet().with(|s| s.identity = "two".into());
     let mut api = service("api", &["10.0.0.9:80"]);
     api.balance = Balance::StickyCookie("srv".into());
     let asked = [web(&["10.0.0.2:80"]), api];
     let published = nginx.publish(&asked).await.unwrap();
-    let refusal = published.refusal("api").unwrap();
+    let refusal = &published.refusal("api").unwrap().error;
     assert!(refusal.to_string().contains("1.29.6"), "{refusal}");
     assert!(read(&dir, "web.conf").contains("10.0.0.2:80"));
 }
@@ -196,7 +229,7 @@ async fn a_configuration_that_is_broken_elsewhere_is_told_apart() {
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let before = everything(&dir);
     nginx
-        .control()
+        .fleet()
         .with(|s| s.rejects = vec![("", "unknown directive \"x\" in /etc/nginx/nginx.conf:3")]);
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
     assert_eq!(
@@ -209,23 +242,23 @@ async fn a_configuration_that_is_broken_elsewhere_is_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_that_the_user_has_set_already_is_not_set_again() {
     let (dir, nginx) = nginx();
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         let said = "\"keepalive_min_timeout\" directive is duplicate in /etc/nginx/nginx.conf:9";
         s.rejects = vec![("\nkeepalive_min_timeout 1s;", said)];
     });
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert_eq!(published.refused, []);
     assert!(read(&dir, "00-compose-scale.conf").contains("set elsewhere"));
-    let tests = nginx.control().with(|s| s.tests);
+    let tests = nginx.fleet().with(|s| s.tests);
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert_eq!(again, Published::default());
-    assert_eq!(nginx.control().with(|s| s.tests), tests);
+    assert_eq!(nginx.fleet().with(|s| s.tests), tests);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reload_without_effect_is_an_error_and_is_tried_again() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| s.stuck = true);
+    nginx.fleet().with(|s| s.stuck = true);
     let asked = [web(&["10.0.0.1:80"])];
     let error = nginx.publish(&asked).await.unwrap_err();
     assert_eq!(
@@ -233,7 +266,7 @@ async fn a_reload_without_effect_is_an_error_and_is_tried_again() {
         "nginx did not take over the new configuration within 10s: its workers are still those of \
          before; its error log says why"
     );
-    nginx.control().with(|s| s.stuck = false);
+    nginx.fleet().with(|s| s.stuck = false);
     let again = nginx.publish(&asked).await.unwrap();
     assert!(again.reloaded && again.changed.is_empty());
     assert!(!nginx.publish(&asked).await.unwrap().reloaded);
@@ -243,7 +276,7 @@ async fn a_reload_without_effect_is_an_error_and_is_tried_again() {
 async fn an_unknown_version_gets_what_every_version_understands() {
     let (dir, nginx) = nginx();
     nginx
-        .control()
+        .fleet()
         .with(|s| s.version = "Angie version: Angie/1.9.0");
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let text = read(&dir, "00-compose-scale.conf");
@@ -255,10 +288,10 @@ async fn an_unknown_version_gets_what_every_version_understands() {
 async fn the_version_is_asked_for_again_when_it_is_another_container() {
     let (dir, nginx) = nginx();
     nginx
-        .control()
+        .fleet()
         .with(|s| s.version = "nginx version: nginx/1.22.1");
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         s.version = "nginx version: nginx/1.30.6";
         s.identity = "two".into();
     });
@@ -271,7 +304,7 @@ async fn the_version_is_asked_for_again_when_it_is_another_container() {
 async fn an_nginx_that_is_down_finds_the_right_files_when_it_starts() {
     let (dir, nginx) = nginx();
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    nginx.control().with(|s| s.running = false);
+    nginx.fleet().with(|s| s.running = false);
     for _ in 0..2 {
         let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
         let text = error.to_string();
@@ -279,13 +312,13 @@ async fn an_nginx_that_is_down_finds_the_right_files_when_it_starts() {
         assert!(read(&dir, "web.conf").contains("10.0.0.2:80"));
     }
     // What it started with was not tested, so it is now.
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         s.running = true;
         s.identity = "two".into();
     });
     let published = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
     assert!(published.reloaded);
-    assert_eq!(nginx.control().with(|s| s.tests), 2);
+    assert_eq!(nginx.fleet().with(|s| s.tests), 2);
     assert_eq!(everything(&dir).len(), 3);
 }
 
@@ -294,20 +327,19 @@ async fn what_a_crash_left_untested_is_undone_when_nginx_refuses_it() {
     let (dir, nginx) = nginx();
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let before = everything(&dir);
-    nginx.control().with(|s| s.hangs = true);
+    nginx.fleet().with(|s| s.hangs = true);
     let asked = [web(&["10.0.0.1:80", "10.0.0.2:80"])];
     let given_up = timeout(Duration::from_secs(5), nginx.publish(&asked)).await;
     assert!(given_up.is_err());
     assert!(read(&dir, "web.conf").contains("10.0.0.2"));
 
     let next = nginx_in(dir.path());
-    next.control()
-        .with(|s| s.rejects = vec![("10.0.0.2", "bad")]);
+    next.fleet().with(|s| s.rejects = vec![("10.0.0.2", "bad")]);
     let published = next.publish(&asked).await.unwrap();
-    assert_eq!(rejected(published.refusal("web").unwrap()), "bad");
+    assert_eq!(rejected(&published.refusal("web").unwrap().error), "bad");
     assert_eq!(published.changed, ["web.conf"]);
     // nginx still runs the old files, as far as anyone knows: one reload makes sure.
-    assert_eq!(next.control().with(|s| s.hangups), 1);
+    assert_eq!(next.fleet().with(|s| s.hangups), 1);
     assert_eq!(everything(&dir), before);
 }
 
@@ -316,7 +348,7 @@ async fn only_files_of_this_project_are_removed() {
     let (dir, nginx) = nginx();
     let asked = [web(&["10.0.0.1:80"]), service("api", &["10.0.0.2:80"])];
     nginx.publish(&asked).await.unwrap();
-    let other = render::http("other", &Features::default()).unwrap();
+    let other = render::http("other", &Features::default(), render::Log::None).unwrap();
     for (name, text) in [("theirs.conf", other.as_str()), ("mine.conf", "# mine\n")] {
         crate::files::replace(&dir.path().join(name), text.as_bytes()).unwrap();
     }
@@ -334,7 +366,9 @@ async fn a_file_of_somebody_else_is_not_overwritten() {
     crate::files::replace(&path, b"server { listen 80; }\n").unwrap();
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await;
     let published = error.unwrap();
-    let refusal = published.refusal("web").unwrap().to_string();
+    let refusal = published.refusal("web").unwrap();
+    assert!(!refusal.removed, "it may list whatever it lists");
+    let refusal = refusal.error.to_string();
     assert!(
         refusal.contains("web.conf: it was not made by compose-scale"),
         "{refusal}"
@@ -363,22 +397,29 @@ async fn a_missing_directory_is_named_and_not_made() {
     let (dir, _) = nginx();
     let gone = dir.path().join("gone");
     let error = nginx_in(&gone).publish(&[web(&[])]).await.unwrap_err();
-    assert!(error.to_string().contains("gone: No such file"), "{error}");
+    let directory = gone.display();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot write {directory}: there is no directory {directory}; make it with `mkdir -p \
+             {directory}` and mount it into nginx"
+        )
+    );
     assert!(!gone.exists());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_first_process_that_is_not_nginx_is_not_signalled() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| s.init = true);
+    nginx.fleet().with(|s| s.init = true);
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(nginx.control().with(|s| (s.hangups, s.commands)), (0, 1));
+    assert_eq!(nginx.fleet().with(|s| (s.hangups, s.commands)), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn workers_of_an_nginx_that_is_just_starting_do_not_pass_for_new_ones() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| {
+    nginx.fleet().with(|s| {
         s.starting = 3;
         s.stuck = true;
     });
@@ -389,11 +430,11 @@ async fn workers_of_an_nginx_that_is_just_starting_do_not_pass_for_new_ones() {
 #[tokio::test(start_paused = true)]
 async fn drained_waits_for_the_last_old_worker() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| s.busy = 40);
+    nginx.fleet().with(|s| s.busy = 40);
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let waiting = timeout(Duration::from_secs(3), nginx.drained(&published)).await;
     assert!(waiting.is_err());
-    nginx.control().with(|s| s.leaving.clear());
+    nginx.fleet().with(|s| s.leaving.clear());
     let drained = timeout(Duration::from_secs(3), nginx.drained(&published)).await;
     assert_eq!(drained.unwrap(), Ok(()));
 }
@@ -401,9 +442,9 @@ async fn drained_waits_for_the_last_old_worker() {
 #[tokio::test(start_paused = true)]
 async fn an_nginx_that_has_ended_has_nothing_in_flight() {
     let (_dir, nginx) = nginx();
-    nginx.control().with(|s| s.busy = 1000);
+    nginx.fleet().with(|s| s.busy = 1000);
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    nginx.control().with(|s| s.running = false);
+    nginx.fleet().with(|s| s.running = false);
     assert_eq!(nginx.drained(&published).await, Ok(()));
 }
 
@@ -420,12 +461,96 @@ async fn commands_of_the_users_own_replace_test_and_hangup() {
         reload: words(&["sh", "-c", "echo done > reloaded; exit 3"]),
         ..Setup::new("shop", dir.path())
     };
-    let nginx = Nginx::new(Fake::new(dir.path().to_owned()), setup);
+    let nginx = Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup);
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("the reload failed: exit code 3"), "{text}");
     assert_eq!(read(&dir, "reloaded"), "done\n");
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
     assert!(matches!(error, ProxyError::Unconfirmed { .. }), "{error}");
-    assert_eq!(nginx.control().with(|s| (s.tests, s.hangups)), (0, 0));
+    assert_eq!(nginx.fleet().with(|s| s.hangups), 0);
+}
+
+const LOG: &str = "/var/log/compose-scale/shop.log";
+
+#[tokio::test(start_paused = true)]
+async fn the_log_is_asked_for_at_http_level() {
+    let dir = tempfile::tempdir().unwrap();
+    let nginx = nginx_with_a_log(&dir);
+    let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
+    assert_eq!(published.log_refused, None);
+    let text = read(&dir, render::HTTP);
+    let line = render::log_line("shop", LOG).unwrap();
+    assert!(text.contains(&line), "{text}");
+    // It stays where another directive of ours has to go.
+    let other = nginx_with_a_log(&dir);
+    other.fleet().with(|s| {
+        let said = "\"keepalive_min_timeout\" directive is duplicate in /etc/nginx/x.conf:1";
+        s.version = "nginx version: nginx/1.29.0";
+        s.rejects = vec![("\nkeepalive_min_timeout 1s;", said)];
+    });
+    other.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
+    let text = read(&dir, render::HTTP);
+    assert!(
+        text.contains(&line) && !text.contains("\nkeepalive_min_timeout"),
+        "{text}"
+    );
+}
+
+fn nginx_with_a_log(dir: &TempDir) -> Nginx<Only<Fake>> {
+    let setup = Setup {
+        log: Some(LOG.into()),
+        ..Setup::new("shop", dir.path())
+    };
+    Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_nginx_cannot_write_is_left_out_and_traffic_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let nginx = nginx_with_a_log(&dir);
+    let said = "open() \"/var/log/compose-scale/shop.log\" failed (2: No such file or directory)";
+    nginx.fleet().with(|s| s.rejects = vec![(LOG, said)]);
+    let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
+    assert!(published.log_refused.unwrap().contains(said));
+    assert_eq!(published.refused, []);
+    assert!(read(&dir, "web.conf").contains("10.0.0.1:80"));
+    assert!(!read(&dir, render::HTTP).contains(LOG));
+    // It is not tried again and again.
+    let tests = nginx.fleet().with(|s| s.tests);
+    let published = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
+    assert!(published.log_refused.is_some());
+    assert_eq!(nginx.fleet().with(|s| s.tests), tests + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nginx_has_not_tested_is_not_left_for_its_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let nginx = nginx_with_a_log(&dir);
+    nginx.fleet().with(|s| s.running = false);
+    let upstreams = [web(&["10.0.0.1:80"])];
+    let error = nginx.publish(&upstreams).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Unreachable { .. }), "{error}");
+    let text = read(&dir, render::HTTP);
+    assert!(!text.contains("access_log"), "{text}");
+    // Once it runs it is asked for; what it has taken once stays.
+    nginx.fleet().with(|s| s.running = true);
+    nginx.publish(&upstreams).await.unwrap();
+    let line = render::log_line("shop", LOG).unwrap();
+    assert!(read(&dir, render::HTTP).contains(&line));
+    nginx.fleet().with(|s| s.running = false);
+    nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
+    assert!(read(&dir, render::HTTP).contains(&line));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_format_stays_where_a_line_of_the_users_own_may_name_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = nginx_with_a_log(&dir);
+    before.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
+    let without = nginx_in(dir.path());
+    without.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
+    let text = read(&dir, render::HTTP);
+    assert!(text.contains("log_format compose_scale_shop "), "{text}");
+    assert!(!text.contains("\naccess_log"), "{text}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::Process;
 
-const MASTER: &str = "nginx: master process";
+pub(super) const MASTER: &str = "nginx: master process";
 const WORKER: &str = "nginx: worker process";
 const LEAVING: &str = "nginx: worker process is shutting down";
 

@@ -41,7 +41,7 @@ fn every_file_of_a_project_as_text() {
         server(2, "172.18.0.4:80"),
         server(1, "[fd00::3]:80"),
     ])];
-    let files = files("shop", &upstreams, &Features::of(NEW)).unwrap();
+    let files = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
     let all: Vec<String> = files
         .iter()
         .map(|(name, text)| format!("=== {name}\n{text}"))
@@ -52,12 +52,33 @@ fn every_file_of_a_project_as_text() {
 
 #[test]
 fn an_older_nginx_is_told_what_it_lacks() {
-    insta::assert_snapshot!(http("shop", &Features::of(OLD)).unwrap(), @r"
+    insta::assert_snapshot!(http("shop", &Features::of(OLD), Log::None).unwrap(), @r"
     # generated, do not edit: made by compose-scale for project shop
     # This nginx is 1.22.1. Since 1.27.4 a reload can keep the connections of idle clients
     # open a little longer (keepalive_min_timeout); before, a request that is on its way over
     # one of them at that moment is lost, unless the client repeats it.
     ");
+}
+
+#[test]
+fn the_log_is_a_format_and_a_line_of_the_projects_own() {
+    let log = Log::To("/var/log/compose-scale/shop.log");
+    insta::assert_snapshot!(http("shop", &Features::of(NEW), log).unwrap(), @r#"
+    # generated, do not edit: made by compose-scale for project shop
+    # What the load is read from. An `access_log` inside of a server or a location takes the place of
+    # this one there: write the second line beside it as well.
+    log_format compose_scale_shop "compose-scale/1\t$msec\t$status\t$request_time\t$upstream_addr\t$upstream_response_time\t$upstream_connect_time\t$proxy_host";
+    access_log /var/log/compose-scale/shop.log compose_scale_shop buffer=32k flush=1s if=$upstream_addr;
+
+    # A reload closes the connections of clients that are idle. A request already on its
+    # way over one of them would be lost; this long they are still answered.
+    keepalive_min_timeout 1s;
+    "#);
+    assert_eq!(
+        log_line("shop", "/srv/a shop/\"x\".log").unwrap(),
+        "access_log \"/srv/a shop/\\\"x\\\".log\" compose_scale_shop buffer=32k flush=1s if=$upstream_addr;"
+    );
+    assert!(log_line("shop", "/srv/$host/shop.log").is_err());
 }
 
 #[test]
@@ -142,7 +163,7 @@ fn a_name_that_could_become_a_directive_is_refused() {
         assert!(location("shop", bad).is_err(), "{bad:?}");
     }
     assert!(location("shop", "00-compose-scale").is_err());
-    assert!(http("shop\nuser root;", &Features::default()).is_err());
+    assert!(http("shop\nuser root;", &Features::default(), Log::None).is_err());
     let mut evil = server(1, "172.18.0.3:80");
     evil.name = "x\n    server 6.6.6.6:80;".into();
     assert!(upstream("shop", &web(&[evil]), &Features::default()).is_err());
@@ -151,7 +172,7 @@ fn a_name_that_could_become_a_directive_is_refused() {
 #[test]
 fn a_service_that_is_there_twice_is_refused() {
     let twice = [web(&[]), web(&[])];
-    let error = files("shop", &twice, &Features::default()).unwrap_err();
+    let error = files("shop", &twice, &Features::default(), Log::None).unwrap_err();
     assert!(error.to_string().contains("twice"), "{error}");
 }
 

@@ -35,13 +35,12 @@ fn every_mistake_is_named_at_once() {
         lines(for_compose(&policy).unwrap_err()),
         [
             "metrcis: unknown key; did you mean `metrics`? allowed are min, max, port, metrics, \
-             tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, drain, \
-             balance",
+             priority, schedule, tolerance, initialization_period, behavior, ready, ready_timeout, \
+             min_ready, drain, balance",
             "min: found `0`; a service keeps at least one replica, because new ones are made like \
              it",
             "max: found `5000` (a number), expected a whole number from 1 to 1000",
             "metrics.0.cpu: found `60` (a number), expected a percentage like 60%",
-            "metrics.1.requests: is not available in this version; use cpu or memory",
             "metrics.1: found a map with 2 keys, expected one metric, like cpu: 60%",
             "metrics.2.cpu.above: found `0%`, expected a percentage above 0%",
             "metrics.2.cpu: `below` is missing, expected a percentage like 60%",
@@ -204,7 +203,7 @@ fn metrics_is_a_list_of_single_metrics_each_once() {
         ),
         (
             metrics(json!([{"memroy": "60%"}])),
-            "metrics.0.memroy: unknown key; did you mean `memory`? allowed are cpu, memory",
+            "metrics.0.memroy: unknown key; did you mean `memory`? allowed are cpu, memory, requests, in_flight, custom",
         ),
         (
             metrics(json!([{"cpu": "60%"}, {"cpu": {"above": "80%", "below": "20%"}}])),
@@ -216,37 +215,12 @@ fn metrics_is_a_list_of_single_metrics_each_once() {
 #[test]
 fn what_is_documented_but_not_there_yet_says_so() {
     let metric = |name: &str| json!({"metrics": [{name: 50}]});
-    for name in ["requests", "in_flight", "latency", "errors"] {
-        let problem =
-            format!("metrics.0.{name}: is not available in this version; use cpu or memory");
+    for name in ["latency", "errors"] {
+        let problem = format!(
+            "metrics.0.{name}: is not available in this version; use requests, in_flight, cpu, memory or custom"
+        );
         assert_eq!(wrong(metric(name)), [problem]);
     }
-    each_is(&[
-        (
-            metric("custom"),
-            "metrics.0.custom: custom metrics are not available in this version; use cpu or memory",
-        ),
-        (
-            json!({"schedule": []}),
-            "schedule: is not available in this version",
-        ),
-    ]);
-    let project = json!({
-        "host": {"reserve_memory": "10%"},
-        "schedule": [],
-        "nginx": {"host": true, "logs": {}},
-    });
-    assert_eq!(
-        lines(settings(&project).unwrap_err()),
-        [
-            "host: is not available in this version; bound the replicas with `max`",
-            "schedule: is not available in this version",
-            "nginx.host: is not available in this version; run nginx in a container and name it \
-             with `service` or `container`",
-            "nginx.logs: is not available in this version; use cpu or memory as metrics, which \
-             need no log",
-        ]
-    );
 }
 
 #[test]
@@ -261,8 +235,6 @@ fn a_decision_input_may_be_of_a_cluster_and_carry_values_from_elsewhere() {
         assert_eq!(read.max, 2000);
     }
     let one_of = "average_target, service_target or per_replica_target";
-    let carried = "is not available in this version; a decision input carries the values in \
-                   `service_metrics` or in each replica's `metrics`";
     for (value, problem) in [
         (
             json!({"name": "jobs"}),
@@ -285,8 +257,10 @@ fn a_decision_input_may_be_of_a_cluster_and_carry_values_from_elsewhere() {
             ": `name` is missing, expected the name of the metric".into(),
         ),
         (
-            json!({"name": "jobs", "average_target": 1, "command": ["redis-cli"]}),
-            format!(".command: {carried}"),
+            json!({"name": "jobs", "average_target": 1, "command": []}),
+            ".command: found an empty list, expected a list like [\"redis-cli\", \"llen\", \"jobs\"]; \
+             it is run without a shell"
+                .into(),
         ),
     ] {
         let found = lines(custom(value).unwrap_err());

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{SERVICE_KEYS, lines, settings};
 use crate::{
-    policy::{Nginx, Place, Settings},
-    units::Span,
+    policy::{Host, Nginx, Place, Reserve, Settings},
+    units::{Bytes, Percent, Span},
 };
 
 fn wrong(value: &Value) -> Vec<String> {
@@ -34,11 +34,34 @@ fn settings_say_how_often_and_where_nginx_is() {
                     .into(),
             ),
             test: None,
+            ..Nginx::default()
         },
+        host: Host::default(),
     };
     assert_eq!(settings(&value), Ok(expected));
     let named = settings(&json!({"nginx": {"service": "edge"}})).unwrap();
     assert_eq!(named.nginx.place, Some(Place::Service("edge".into())));
+}
+
+#[test]
+fn what_is_kept_of_the_machine_is_a_share_a_size_or_nothing() {
+    let host = |value: Value| settings(&json!({ "host": value })).unwrap().host;
+    assert_eq!(host(json!({})), Host::default());
+    let kept = host(json!({"reserve_memory": "512m", "reserve_cpu": "none"}));
+    assert_eq!(kept.reserve_memory, Some(Reserve::Bytes(Bytes(512 << 20))));
+    assert_eq!(kept.reserve_cpu, None);
+    let kept = host(json!({"reserve_memory": "25%", "reserve_cpu": "0%"}));
+    let share = Percent::new(25.0).unwrap();
+    assert_eq!(kept.reserve_memory, Some(Reserve::Share(share)));
+    assert_eq!(Reserve::Share(share).of(Bytes(8 << 30)), Bytes(2 << 30));
+    assert_eq!(kept.reserve_cpu, Percent::new(0.0));
+    for kept in [
+        Host::default(),
+        kept,
+        host(json!({"reserve_memory": "none"})),
+    ] {
+        assert_eq!(host(serde_json::to_value(kept).unwrap()), kept);
+    }
 }
 
 #[test]
@@ -49,16 +72,16 @@ fn every_mistake_of_the_settings_is_named_at_once() {
         "port": 80,
         "nginx": {"service": "a", "container": "b", "upstreams": 1, "image": "nginx"},
     });
-    let allowed = "allowed are interval, nginx, min, max, metrics, tolerance, \
-                   initialization_period, behavior, ready, ready_timeout, min_ready, drain, \
-                   balance";
+    let allowed = "allowed are interval, nginx, host, min, max, metrics, priority, schedule, \
+                   tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, \
+                   drain, balance";
     assert_eq!(
         wrong(&value),
         [
             &*format!("intervall: unknown key; did you mean `interval`? {allowed}"),
             "port: belongs to a service: each has its own",
             "interval: found `999ms`, expected a duration of at least 1s",
-            "nginx.image: unknown key; allowed are service, container, upstreams, reload, test",
+            "nginx.image: unknown key; allowed are service, container, host, upstreams, logs, reload, test, pid, reach",
             "nginx: found service and container, expected only one of them",
             "nginx.upstreams: found `1` (a number), expected the path of a directory, like \
              ./nginx/upstreams",

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::{for_compose, policy, settings};
 use crate::{
     policy::{
-        Aim, Balance, Behavior, Custom, CustomTarget, Drain, Metric, Policy, Rate, Ready, Rules,
-        Select, Tolerance,
+        Aim, Balance, Behavior, Burst, Command, Custom, CustomTarget, Drain, Fallback, Http,
+        Metric, Pick, Policy, Prometheus, Rate, Ready, Rules, Schedule, Select, Source, Tolerance,
     },
     units::{Percent, Span},
 };
@@ -49,7 +49,92 @@ fn custom() -> impl Strategy<Value = Custom> {
         1 => CustomTarget::Service(number),
         _ => CustomTarget::PerReplica(number),
     });
-    ("x[a-z:/$ ]{0,9}", target).prop_map(|(name, target)| Custom { name, target })
+    let fallback = option::of((1..=1000_u32).prop_map(|replicas| Fallback { replicas }));
+    let parts = (
+        "x[a-z:/$ ]{0,9}",
+        option::of(source()),
+        target,
+        fallback,
+        1..9_u32,
+    );
+    parts.prop_map(|(name, source, target, fallback, failures)| Custom {
+        name,
+        source,
+        target,
+        fallback,
+        failures,
+    })
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    let timeout = (1..=60_000_u64).prop_map(|ms| Span(Duration::from_millis(ms)));
+    let labels = || proptest::collection::btree_map("[a-z_]{1,4}", "[^\\pC]{0,4}", 0..3);
+    let pointer = "(/[a-z0-9~]{0,3}){0,3}";
+    let command = (
+        vec("[^\\pC]{1,6}", 1..4),
+        option::of("[a-z]{1,6}"),
+        option::of(pointer),
+        timeout.clone(),
+    )
+        .prop_map(|(argv, service, pointer, timeout)| {
+            Source::Command(Command {
+                argv,
+                service,
+                pointer,
+                timeout,
+            })
+        });
+    let sample =
+        ("[a-z_:]{1,9}", labels()).prop_map(|(metric, labels)| Pick::Sample { metric, labels });
+    let pick = prop_oneof![
+        pointer.prop_map(|pointer| Pick::Pointer { pointer }),
+        sample
+    ];
+    let url = "http://[a-z0-9.]{1,9}(:80)?/[a-z?=&]{0,5}";
+    let http = (url, pick, timeout.clone())
+        .prop_map(|(url, pick, timeout)| Source::Http(Http { url, pick, timeout }));
+    let prometheus = (url, "[a-z][a-z(){}=\"\n]{0,9}", labels(), timeout).prop_map(
+        |(url, query, labels, timeout)| {
+            Source::Prometheus(Prometheus {
+                url,
+                query,
+                labels,
+                timeout,
+            })
+        },
+    );
+    prop_oneof![command, http, prometheus]
+}
+
+fn burst() -> impl Strategy<Value = Burst> {
+    (span_above_zero(), 101..900_u32).prop_map(|(window, threshold)| Burst {
+        window,
+        threshold: Percent::new(threshold.into()).unwrap(),
+    })
+}
+
+/// Schedules that fit into these bounds.
+fn schedules(min: u32, max: u32) -> impl Strategy<Value = Vec<Schedule>> {
+    let cron = proptest::sample::select(vec![
+        "0 8 * * 1-5",
+        "*/5 * * * *",
+        "30 1 1 JAN *",
+        "0 0 L * *",
+    ]);
+    let zone = proptest::sample::select(vec!["UTC", "Europe/London", "America/St_Johns"]);
+    let floor = option::of(1..=max);
+    let one = (cron, span_above_zero(), floor, min..=1000, zone).prop_map(
+        |(cron, lasts, floor, ceiling, zone)| Schedule {
+            cron: cron.parse().unwrap(),
+            lasts,
+            min: floor,
+            max: floor
+                .is_none_or(|floor| floor <= ceiling)
+                .then_some(ceiling),
+            timezone: zone.parse().unwrap(),
+        },
+    );
+    vec(one, 0..3)
 }
 
 fn metrics() -> impl Strategy<Value = Vec<Metric>> {
@@ -71,6 +156,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         stabilization_window,
         policies,
         select,
+        burst: None,
     })
 }
 
@@ -94,25 +180,35 @@ fn balance() -> impl Strategy<Value = Balance> {
     ]
 }
 
+fn bounds() -> impl Strategy<Value = (u32, u32)> {
+    (1..=1000_u32).prop_flat_map(|max| (1..=max, Just(max)))
+}
+
 prop_compose! {
     fn valid()(
-        max in 1..=1000_u32,
+        (min, max) in bounds(),
     )(
-        (min, max) in (1..=max, Just(max)),
+        (min, max) in Just((min, max)),
         port in option::of(1..=u16::MAX),
         metrics in metrics(),
+        priority in -1000..=1000,
+        schedule in schedules(min, max),
+        burst in option::of(burst()),
         tolerance in (0.0..2.0, 0.0..2.0),
         spans in (span(), span_above_zero(), span(), span()),
-        (scale_up, scale_down) in (rules(), rules()),
+        (mut scale_up, scale_down) in (rules(), rules()),
         ready in ready(),
         balance in balance(),
     ) -> Policy {
         let (initialization_period, ready_timeout, min_ready, timeout) = spans;
+        scale_up.burst = burst;
         Policy {
             min,
             max,
             port,
             metrics,
+            priority,
+            schedule,
             tolerance: Tolerance { up: tolerance.0, down: tolerance.1 },
             initialization_period,
             behavior: Behavior { scale_up, scale_down },
@@ -138,6 +234,8 @@ fn anything() -> impl Strategy<Value = Value> {
         let key = prop_oneof![
             "min|max|port|metrics|cpu|memory|custom|name|above|below|step|tolerance|up|down",
             "behavior|scale_up|scale_down|policies|percent|replicas|per|select|ready|tcp|http",
+            "schedule|cron|for|timezone|priority|burst|window|threshold|host|reserve_memory|reserve_cpu",
+            "command|argv|pointer|url|query|labels|metric|prometheus|fallback|failures|http",
             "drain|timeout|balance|hash|nginx|service|container|reload|test|upstreams|interval",
             "\\PC{0,60}",
         ];
@@ -153,8 +251,8 @@ proptest! {
     fn a_policy_written_down_is_read_back_as_it_was(written in valid()) {
         let value = serde_json::to_value(&written).unwrap();
         prop_assert_eq!(policy(&value), Ok(written.clone()));
-        let custom = |metric: &Metric| matches!(metric, Metric::Custom(_));
-        if !written.metrics.iter().any(custom) {
+        let carried = |metric: &Metric| matches!(metric, Metric::Custom(c) if c.source.is_none());
+        if !written.metrics.iter().any(carried) {
             prop_assert_eq!(for_compose(&value), Ok(written));
         }
     }

@@ -22,6 +22,12 @@ pub(super) struct Behaviour {
     pub starting: u32,
     /// The first process is not nginx.
     pub init: bool,
+    /// What it calls itself.
+    pub name: &'static str,
+    /// It cannot be asked anything but who it is.
+    pub deaf: bool,
+    /// It reads this directory instead: one that was there before.
+    pub reads: Option<PathBuf>,
     pub probes: u32,
     pub tests: u32,
     pub hangups: u32,
@@ -49,6 +55,9 @@ impl Fake {
             busy: 0,
             starting: 0,
             init: false,
+            name: "shop-nginx-1",
+            deaf: false,
+            reads: None,
             probes: 0,
             tests: 0,
             hangups: 0,
@@ -73,21 +82,42 @@ impl Fake {
         running.then_some(()).ok_or(ControlError::NotRunning)
     }
 
+    /// As `nginx -T` prints it.
     fn included(&self) -> String {
-        let entries = fs::read_dir(&self.directory).unwrap();
-        let mut text = String::new();
-        for entry in entries {
+        let directory = self.with(|state| state.reads.clone());
+        let directory = directory.unwrap_or_else(|| self.directory.clone());
+        let mut text = "# configuration file /etc/nginx/nginx.conf:\nhttp { }\n\n".to_owned();
+        for entry in fs::read_dir(directory).into_iter().flatten() {
             let path = entry.unwrap().path();
-            let hidden = path.file_name().unwrap().as_encoded_bytes()[0] == b'.';
-            if !hidden && path.extension().is_some_and(|kind| kind == "conf") {
-                text += &fs::read_to_string(path).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if !name.starts_with('.') && path.extension().is_some_and(|kind| kind == "conf") {
+                text += "# configuration file /etc/nginx/upstreams/";
+                text += name;
+                text += ":\n";
+                text += &fs::read_to_string(&path).unwrap();
+                text += "\n";
             }
         }
         text
     }
+
+    fn hears(&self) -> Result<(), ControlError> {
+        self.alive()?;
+        if self.with(|state| state.deaf) {
+            let why = "it is paused".into();
+            return Err(ControlError::Failed { why });
+        }
+        Ok(())
+    }
 }
 
 impl Behaviour {
+    /// Gives its processes other ids.
+    pub(super) fn renumber(&mut self, first: u32) {
+        self.active = vec![first + 1, first + 2];
+        self.next = first + 3;
+    }
+
     fn reload(&mut self) {
         if !self.stuck {
             let busy = self.busy;
@@ -100,14 +130,22 @@ impl Behaviour {
 }
 
 impl Control for Fake {
+    fn name(&self) -> String {
+        self.with(|state| state.name.to_owned())
+    }
+
     async fn identity(&self) -> Result<String, ControlError> {
         self.alive()?;
         Ok(self.with(|state| state.identity.clone()))
     }
 
     async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
-        self.alive()?;
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+        if words == ["nginx", "-v"] {
+            self.alive()?;
+        } else {
+            self.hears()?;
+        }
         let answer = |code, stderr: &str| Output {
             code,
             stderr: stderr.to_owned(),
@@ -118,7 +156,7 @@ impl Control for Fake {
                 state.probes += 1;
                 answer(0, state.version)
             })),
-            ["nginx", "-t"] => {
+            ["nginx", "-T"] => {
                 if self.with(|state| state.hangs) {
                     std::future::pending::<()>().await;
                 }
@@ -130,7 +168,10 @@ impl Control for Fake {
                         Some((_, said)) => {
                             answer(1, &format!("nginx: [emerg] {said}\nnginx: test failed\n"))
                         }
-                        None => answer(0, "nginx: test is successful\n"),
+                        None => Output {
+                            stdout: text.clone(),
+                            ..answer(0, "nginx: test is successful\n")
+                        },
                     }
                 }))
             }
@@ -144,7 +185,7 @@ impl Control for Fake {
     }
 
     async fn hup(&self) -> Result<(), ControlError> {
-        self.alive()?;
+        self.hears()?;
         self.with(|state| {
             state.hangups += 1;
             state.reload();

@@ -1,0 +1,150 @@
+//! Custom metrics: each is read once, and what comes or does not come is told.
+
+use futures_util::future::join_all;
+
+use super::Report;
+use crate::{
+    compose::Loaded,
+    engine::docker::Docker,
+    policy::{Custom, CustomTarget, Metric, Pick, Source},
+    project::{Replica, State},
+    sources::SourceError,
+    telemetry::plain,
+    units::Short,
+    watch::{
+        remote::{Target, Whereabouts},
+        setup::{self, NginxPlace},
+        sources::{Reading, Surroundings},
+    },
+};
+
+/// So many replicas are asked; the others will be like them.
+const REPLICAS: usize = 3;
+
+pub(super) async fn the_values(
+    loaded: &Loaded,
+    engine: &Docker,
+    containers: &[Replica],
+    report: &mut Report,
+) {
+    let around = Surroundings::new(loaded, nginx(loaded, containers), containers);
+    let mut readings = Vec::new();
+    for (service, policy) in &loaded.policies {
+        for metric in &policy.metrics {
+            let Metric::Custom(custom) = metric else {
+                continue;
+            };
+            let Some(source) = &custom.source else {
+                continue;
+            };
+            if let CustomTarget::PerReplica(_) = custom.target {
+                let replicas = containers.iter().filter(|one| {
+                    one.is_replica() && one.service == *service && one.state == State::Running
+                });
+                for replica in replicas.take(REPLICAS) {
+                    let reading = Reading::new(source, Some(replica), &around);
+                    let whose = format!(" of {}", replica.name);
+                    readings.push((service, custom, source, whose, reading));
+                }
+            } else {
+                let reading = Reading::new(source, None, &around);
+                readings.push((service, custom, source, String::new(), reading));
+            }
+        }
+    }
+    let answers = readings.iter().map(|(.., reading)| reading.once(engine));
+    let answers = join_all(answers).await;
+    for ((service, custom, source, whose, _), answer) in readings.iter().zip(answers) {
+        let Custom { name, .. } = custom;
+        let from = origin(source);
+        match answer {
+            Ok(value) => report.ok(
+                service,
+                format!("{name}{whose} is {} ({from})", Short(value)),
+            ),
+            Err(error) => {
+                let why = plain(&error.to_string()).into_owned();
+                let what = format!("{name}{whose} cannot be read ({from}): {why}");
+                report.error(service, what, fix(service, source, &error));
+            }
+        }
+    }
+}
+
+/// Where it comes from, in a word: the other words of a command may be nobody's business.
+fn origin(source: &Source) -> String {
+    match source {
+        Source::Command(command) => {
+            let program = command.argv.first().map_or("", String::as_str);
+            match &command.service {
+                Some(service) => format!("{program} in {service}"),
+                None => program.to_owned(),
+            }
+        }
+        Source::Http(http) => http.url.clone(),
+        Source::Prometheus(prometheus) => format!("Prometheus at {}", prometheus.url),
+    }
+}
+
+fn nginx(loaded: &Loaded, containers: &[Replica]) -> Whereabouts {
+    match setup::nginx_place(loaded) {
+        Some(NginxPlace::Host) => Whereabouts::Host,
+        Some(NginxPlace::Service(name)) => {
+            let nginx = containers.iter().filter(|one| one.service == name);
+            Whereabouts::containers(nginx.filter_map(Target::of))
+        }
+        Some(NginxPlace::Container(_)) | None => Whereabouts::Unknown,
+    }
+}
+
+/// What to do about it; empty where the reason says it all.
+fn fix(service: &str, source: &Source, error: &SourceError) -> String {
+    match error {
+        SourceError::NotFound {
+            program,
+            inside: None,
+        } => format!(
+            "install {program} on this machine, or run it where it is: `command: {{argv: […], service: SERVICE}}` with a service whose image has it"
+        ),
+        SourceError::NotFound {
+            program,
+            inside: Some(inside),
+        } => format!(
+            "the image of {inside} has no {program}: take another `service`, or none and install it on this machine"
+        ),
+        SourceError::Exit { said, .. } if said.to_lowercase().contains("connection refused") => {
+            "nothing listens there on this machine; what runs in a container of the project is asked from inside: `command: {argv: […], service: SERVICE}`".into()
+        }
+        SourceError::NotRunning { service } => format!("docker compose up -d {service}"),
+        SourceError::Refused { .. } | SourceError::NotConnected { .. } => {
+            "start what listens there, or mend `url`; a service of the project is reached by its name, like http://SERVICE:PORT".into()
+        }
+        SourceError::NoSuchHost { .. } => {
+            "mend `url`: a host is a name that this machine knows, or a service of the project".into()
+        }
+        SourceError::TimedOut { .. } => format!(
+            "see why it takes so long; `timeout` of {service}'s metric may be up to 1m"
+        ),
+        SourceError::NoData => "see in Prometheus whether the query has a result; `… or vector(0)` gives one for what is not there".into(),
+        SourceError::Several { .. } => match source {
+            Source::Prometheus(_) => "add `labels`, or make one of them in the query, with sum(…) or max(…)".into(),
+            _ => "add `labels` that only one of them has".into(),
+        },
+        SourceError::Status { .. } => "ask it by hand: curl -i URL".into(),
+        SourceError::Redirect { .. } => {
+            "take that address as `url`; for https use `command: [\"curl\", \"-fsS\", \"URL\"]`".into()
+        }
+        SourceError::NoNumber { .. } | SourceError::NoJson { .. } | SourceError::NothingThere { .. } => {
+            match source {
+                Source::Command(command) if command.pointer.is_none() => {
+                    "let it print the number alone, or JSON, with `pointer`".into()
+                }
+                Source::Http(http) if matches!(http.pick, Pick::Sample { .. }) => {
+                    "`metric` reads the text format of Prometheus; for JSON use `pointer`".into()
+                }
+                _ => "mend `pointer`; it is like /queue/depth".into(),
+            }
+        }
+        _ => String::new(),
+    }
+}

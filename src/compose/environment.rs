@@ -1,0 +1,114 @@
+//! The environment of a service's containers, as compose puts it together.
+//!
+//! Nothing is refused here: what cannot be told is not needed for anything but making a replica from
+//! what is remembered, and compose has its own words for its mistakes.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use super::{
+    dotenv,
+    interpolate::Variables,
+    merge,
+    service::Reader,
+    tree::{Node, Value},
+    typed::word_for_flag,
+};
+
+impl Reader<'_> {
+    /// `env_file`, each later file over the earlier ones, and `environment` over them; `None` where a
+    /// file cannot be read as compose reads it.
+    pub(super) fn environment(&self, node: &Node) -> Option<BTreeMap<String, Option<String>>> {
+        let mut all = BTreeMap::new();
+        for file in self.env_files_of(node)? {
+            let text = match fs::read_to_string(&file.path) {
+                Ok(text) => text,
+                Err(_) if !file.required => continue,
+                Err(_) => return None,
+            };
+            let values = if file.raw {
+                raw(&text, self.variables)
+            } else {
+                dotenv::parse_for_service(&text, self.variables).ok()?
+            };
+            all.extend(values.into_iter().map(|(key, value)| (key, Some(value))));
+        }
+        if let Some(written) = node.get("environment") {
+            if !matches!(written.value, Value::List(_) | Value::Map(_) | Value::Null) {
+                return None;
+            }
+            for entry in merge::into_entries(written.clone()) {
+                let text = entry.scalar()?;
+                match text.split_once('=') {
+                    Some((key, value)) => all.insert(key.to_owned(), Some(value.to_owned())),
+                    None => all.insert(text.clone(), self.variables.get(&text).cloned()),
+                };
+            }
+        }
+        Some(all)
+    }
+
+    fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
+        let Some(written) = node.get("env_file").filter(|written| !written.is_null()) else {
+            return Some(Vec::new());
+        };
+        let items = match &written.value {
+            Value::List(items) => items.clone(),
+            _ => vec![written.clone()],
+        };
+        let mut files = Vec::new();
+        for item in items {
+            let path = item.as_text().or_else(|| item.get("path")?.as_text())?;
+            let raw = match item.get("format").and_then(Node::as_text) {
+                None | Some("") => false,
+                Some("raw") => true,
+                Some(_) => return None,
+            };
+            let optional = item
+                .get("required")
+                .and_then(Node::scalar)
+                .as_deref()
+                .and_then(word_for_flag)
+                .is_some_and(|required| !required);
+            let path = PathBuf::from(self.resolve(path, item.at));
+            // Named twice it is read once, where it stands first.
+            if files.iter().any(|known: &EnvFile| known.path == path) {
+                continue;
+            }
+            files.push(EnvFile {
+                path,
+                required: !optional,
+                raw,
+            });
+        }
+        Some(files)
+    }
+}
+
+struct EnvFile {
+    path: PathBuf,
+    required: bool,
+    raw: bool,
+}
+
+/// Everything behind the first `=` is the value.
+fn raw(text: &str, variables: &Variables) -> Variables {
+    let lines = text.lines().map(str::trim_start);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| match line.split_once('=') {
+            Some((key, value)) => Some((key.to_owned(), value.to_owned())),
+            None => Some((line.to_owned(), variables.get(line)?.clone())),
+        })
+        .collect()
+}
+
+/// Whether `docker compose config` shows all that goes into a service's hash: it keeps `label_file` to
+/// itself, and the ids of other containers are filled in later.
+pub(super) fn is_hashable(node: &Node) -> bool {
+    let of_another = ["network_mode", "ipc", "pid"].iter().any(|key| {
+        node.get(key)
+            .and_then(Node::as_text)
+            .is_some_and(|mode| mode.starts_with("service:"))
+    });
+    !of_another && node.get("label_file").is_none() && node.get("volumes_from").is_none()
+}

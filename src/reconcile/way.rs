@@ -1,0 +1,75 @@
+//! Whether nginx can send requests to a new replica, and what is done where it cannot: nothing is made,
+//! and everything that is there goes on.
+
+use super::{Effect, LOOK, Machine, Way, What};
+use crate::units::Moment;
+
+impl Machine {
+    /// Says that nginx is about to be looked at: no replica is made before that.
+    pub fn expect_a_look(&mut self) {
+        self.way = Way::Unknown { until: None };
+    }
+
+    /// The nginx that was last seen to read its upstream, in this run or an earlier one.
+    pub fn reader(&self) -> Option<&str> {
+        self.reader.as_deref()
+    }
+
+    /// It does not read it any more. Returns whether it was thought to.
+    pub fn forget_reader(&mut self) -> bool {
+        self.reader.take().is_some()
+    }
+
+    pub(super) fn way_found(&mut self, barred: Option<String>, nginx: Option<String>) {
+        self.reader = nginx.filter(|_| barred.is_none());
+        self.way = match (barred, &self.way) {
+            (None, _) => Way::Open,
+            // It is looked at again and again, and said once.
+            (Some(why), Way::Barred { why: before, told }) if why == *before => {
+                Way::Barred { why, told: *told }
+            }
+            (Some(why), _) => Way::Barred { why, told: false },
+        };
+    }
+
+    /// Whether no replica may be made now. That it cannot be had is said once, and to whoever asks.
+    pub(super) fn is_barred(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        if !self.setup.routed {
+            return false;
+        }
+        let live = self.live();
+        match &mut self.way {
+            Way::Open => false,
+            Way::Unknown { until } => {
+                let until = *until.get_or_insert(now + LOOK);
+                out.push(Effect::WakeAt(until));
+                now < until
+            }
+            Way::Barred { told: true, .. } => true,
+            Way::Barred { why, told } => {
+                *told = true;
+                let why = why.clone();
+                out.push(self.note(What::Refused { why }, now));
+                self.hold = None;
+                self.desired = Some(live);
+                self.moving = None;
+                true
+            }
+        }
+    }
+
+    /// Whether this is what bars the way, and has been said.
+    pub(super) fn is_told(&mut self, what: &str) -> bool {
+        match &mut self.way {
+            Way::Barred { why, told } if why == what => std::mem::replace(told, true),
+            _ => false,
+        }
+    }
+
+    /// Somebody asks anew, and hears it again.
+    pub(super) fn tell_again(&mut self) {
+        if let Way::Barred { told, .. } = &mut self.way {
+            *told = false;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A command on this host, and what a command printed anywhere.
+
+use std::{os::unix::process::ExitStatusExt as _, path::Path, process::Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::Child,
+    time::timeout,
+};
+
+use super::{SourceError, excerpt, in_words, number};
+use crate::policy::Command;
+
+/// What a command may print at most.
+pub const OUTPUT: usize = 64 * 1024;
+const TOO_LONG: SourceError = SourceError::TooLong {
+    what: "the output",
+    most: "64 KiB",
+};
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Printed {
+    /// Its exit code.
+    pub code: i64,
+    /// Standard output, of which a byte more than [`OUTPUT`] is enough.
+    pub stdout: String,
+    /// The beginning of standard error.
+    pub stderr: String,
+}
+
+/// The number that a command printed.
+pub fn judge(command: &Command, printed: &Printed) -> Result<f64, SourceError> {
+    let program = || command.argv.first().cloned().unwrap_or_default();
+    if printed.code != 0 {
+        let lines = [&printed.stderr, &printed.stdout];
+        let said = lines.into_iter().map(|text| excerpt(text));
+        let said = said.into_iter().find(|line| !line.is_empty());
+        let said = said.unwrap_or_default();
+        // What the Engine's runtime says when there is no such program.
+        let missing = matches!(printed.code, 126 | 127)
+            && said.contains("exec failed")
+            && (said.contains("not found") || said.contains("no such file"));
+        if missing {
+            return Err(SourceError::NotFound {
+                program: program(),
+                inside: command.service.clone(),
+            });
+        }
+        return Err(SourceError::Exit {
+            code: printed.code,
+            said,
+        });
+    }
+    if printed.stdout.len() > OUTPUT {
+        return Err(TOO_LONG);
+    }
+    let value = match &command.pointer {
+        Some(pointer) => number::at_pointer(&printed.stdout, pointer),
+        None => number::plain(&printed.stdout),
+    }?;
+    super::plausible(value)
+}
+
+/// Runs a command on this host, without a shell, in a process group of its own that ends with the
+/// deadline.
+pub(super) async fn run(command: &Command, directory: &Path) -> Result<Printed, SourceError> {
+    let program = command.argv.first().cloned().unwrap_or_default();
+    // A path is one of the project's directory, as in a compose file.
+    let path = if program.contains('/') {
+        directory.join(&program)
+    } else {
+        program.clone().into()
+    };
+    let started = tokio::process::Command::new(path)
+        .args(command.argv.iter().skip(1))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    let mut group = Group(started.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound && directory.is_dir() {
+            SourceError::NotFound {
+                program,
+                inside: None,
+            }
+        } else {
+            let why = in_words(&error);
+            SourceError::NotRun { program, why }
+        }
+    })?);
+    let (Some(stdout), Some(stderr)) = (group.0.stdout.take(), group.0.stderr.take()) else {
+        return Err(SourceError::Broken {
+            why: "its output cannot be read".into(),
+        });
+    };
+    let work = async {
+        let (stdout, stderr) = tokio::try_join!(whole(stdout), beginning(stderr))?;
+        let status = group.0.wait().await.map_err(|error| SourceError::Broken {
+            why: format!("its end cannot be waited for: {error}"),
+        })?;
+        if let Some(signal) = status.signal() {
+            return Err(SourceError::Signal { signal });
+        }
+        let code = status.code().unwrap_or(-1).into();
+        let stdout = match String::from_utf8(stdout) {
+            Ok(text) => text,
+            // A failure has its code and its errors to tell.
+            Err(_) if code != 0 => String::new(),
+            Err(_) => return Err(SourceError::NoText { what: "the output" }),
+        };
+        Ok(Printed {
+            code,
+            stdout,
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        })
+    };
+    let after = command.timeout;
+    match timeout(after.0, work).await {
+        Ok(printed) => printed,
+        Err(_) => Err(SourceError::TimedOut { after }),
+    }
+}
+
+/// What comes, unless it is too much: whoever goes on writing is ended.
+async fn whole(stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, SourceError> {
+    let mut kept = Vec::new();
+    let most = OUTPUT as u64 + 1;
+    let _ = stream.take(most).read_to_end(&mut kept).await;
+    if kept.len() > OUTPUT {
+        return Err(TOO_LONG);
+    }
+    Ok(kept)
+}
+
+/// The beginning of what comes. The rest is taken too, so that it holds nobody up.
+async fn beginning(mut stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, SourceError> {
+    let mut kept = Vec::new();
+    let most = OUTPUT as u64;
+    let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    Ok(kept)
+}
+
+/// A process and its descendants, which end with the value unless the process has ended by itself.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Until it is waited for its number is nobody else's.
+        let pid = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Text from outside on its way to a terminal: names, log lines and errors that containers and the
+//! Engine make up must not be able to move the cursor, rename the window or hide a line.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+/// The text with everything that a terminal would obey spelled out (`\u{1b}`). Line ends and tabs
+/// stay.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        if is_obeyed(char) {
+            let _ = write!(out, "{}", char.escape_unicode());
+        } else {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters, the eight-bit ones too, and those that turn the direction of writing.
+fn is_obeyed(char: char) -> bool {
+    (char.is_control() && !matches!(char, '\n' | '\t'))
+        || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_spelled_out() {
+        let hostile = "a\u{1b}[2Jb\u{7}c\rd\u{9b}31me\u{202e}f\u{7f}";
+        assert_eq!(
+            plain(hostile),
+            r"a\u{1b}[2Jb\u{7}c\u{d}d\u{9b}31me\u{202e}f\u{7f}"
+        );
+    }
+
+    #[test]
+    fn everything_else_stays_as_it_is() {
+        let text = "déjà → vu\n\tzwei";
+        assert!(matches!(plain(text), Cow::Borrowed(same) if same == text));
+    }
+}

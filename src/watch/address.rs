@@ -1,0 +1,179 @@
+//! Where a replica is reached: by nginx, and by this program's own looks at it.
+//!
+//! An nginx in a container reaches a replica on a network that both are on. One on this host takes
+//! the container's own address where this host has an interface on that network, as it has on every
+//! bridge network of an Engine that runs on it. Where it has none (an Engine in a virtual machine,
+//! a rootless one, macvlan) it takes the port that the replica publishes on this host.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
+
+use super::remote::Whereabouts;
+use crate::{policy::Reach, proxy::inspect};
+
+/// The addresses of one replica.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses<'a> {
+    /// Its own, by network.
+    pub own: &'a BTreeMap<String, IpAddr>,
+    /// Published on this host, by the port inside.
+    pub published: &'a BTreeMap<u16, SocketAddr>,
+}
+
+/// How a port of a replica is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Where.
+    pub address: SocketAddr,
+    /// Through the Engine's own proxy, which accepts connections before the replica does.
+    pub published: bool,
+}
+
+/// How nginx reaches a port of a replica; `None` when it cannot.
+pub fn for_nginx(
+    whereabouts: &Whereabouts,
+    reach: Reach,
+    of: Addresses<'_>,
+    port: u16,
+) -> Option<Way> {
+    match whereabouts {
+        Whereabouts::Host => from_host(reach, of, port, &Routes::read()),
+        Whereabouts::Unknown | Whereabouts::Containers(_) => {
+            let shared = inspect::address_for(of.own, &whereabouts.networks());
+            shared.map(|ip| direct(ip, port))
+        }
+    }
+}
+
+/// How this program reaches it: as nginx does, else on any network, because all are reachable from
+/// the host.
+pub fn for_a_look(
+    whereabouts: &Whereabouts,
+    reach: Reach,
+    of: Addresses<'_>,
+    port: u16,
+) -> Option<Way> {
+    let any = || of.own.values().next().map(|ip| direct(*ip, port));
+    for_nginx(whereabouts, reach, of, port).or_else(any)
+}
+
+fn direct(ip: IpAddr, port: u16) -> Way {
+    Way {
+        address: SocketAddr::new(ip, port),
+        published: false,
+    }
+}
+
+fn from_host(reach: Reach, of: Addresses<'_>, port: u16, routes: &Routes) -> Option<Way> {
+    let published = || {
+        of.published.get(&port).map(|address| Way {
+            address: *address,
+            published: true,
+        })
+    };
+    let own = || of.own.values().next().map(|ip| direct(*ip, port));
+    let bridged = || {
+        let mut own = of.own.values();
+        let ip = own.find(|ip| routes.lead_directly_to(**ip));
+        ip.map(|ip| direct(*ip, port))
+    };
+    match reach {
+        Reach::Container => own(),
+        Reach::Published => published(),
+        Reach::Auto => bridged().or_else(published),
+    }
+}
+
+/// The networks that this host has a bridge on.
+#[derive(Debug, Default)]
+struct Routes {
+    /// Address and mask.
+    bridged: Vec<(u32, u32)>,
+}
+
+impl Routes {
+    fn read() -> Self {
+        let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        Self::parse(&table, |interface| {
+            let class = Path::new("/sys/class/net").join(interface);
+            class.join("bridge").is_dir()
+        })
+    }
+
+    /// From the kernel's table: interface, destination and gateway in hexadecimal, flags, three
+    /// numbers, mask; the bytes of an address in reverse.
+    fn parse(table: &str, is_bridge: impl Fn(&str) -> bool) -> Self {
+        let number = |text: &str| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
+        let route = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let [interface, destination, gateway, _, _, _, _, mask, ..] = fields.as_slice() else {
+                return None;
+            };
+            let direct = number(gateway)? == 0 && is_bridge(interface);
+            direct.then_some((number(destination)?, number(mask)?))
+        };
+        Self {
+            bridged: table.lines().filter_map(route).collect(),
+        }
+    }
+
+    fn lead_directly_to(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => {
+                let ip = Ipv4Addr::to_bits(ip);
+                let mut bridged = self.bridged.iter();
+                bridged.any(|(network, mask)| ip & mask == *network && *mask != 0)
+            }
+            // Networks without IPv4 are rare, and always bridges of this host where they work.
+            IpAddr::V6(_) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT
+eth0	00000000	0100000A	0003	0	0	0	00000000	0	0	0
+eth0	0000000A	00000000	0001	0	0	0	00FFFFFF	0	0	0
+br-1	000012AC	00000000	0001	0	0	0	0000FFFF	0	0	0
+";
+
+    fn way(reach: Reach, own: &str, published: bool) -> Option<(String, bool)> {
+        let routes = Routes::parse(TABLE, |interface| interface == "br-1");
+        let own = [("net".to_owned(), own.parse().unwrap())].into();
+        let published = published
+            .then(|| (80, "127.0.0.1:32768".parse().unwrap()))
+            .into_iter()
+            .collect();
+        let of = Addresses {
+            own: &own,
+            published: &published,
+        };
+        let way = from_host(reach, of, 80, &routes)?;
+        Some((way.address.to_string(), way.published))
+    }
+
+    #[test]
+    fn nginx_on_the_host_takes_the_bridge_and_the_published_port_where_there_is_none() {
+        let found = |address: &str, published| Some((address.to_owned(), published));
+        let bridge = found("172.18.0.5:80", false);
+        let port = found("127.0.0.1:32768", true);
+        assert_eq!(way(Reach::Auto, "172.18.0.5", true), bridge);
+        assert_eq!(way(Reach::Auto, "172.18.0.5", false), bridge);
+        // An address of the host's own network is no container on a bridge: macvlan.
+        assert_eq!(way(Reach::Auto, "10.0.0.9", true), port);
+        assert_eq!(way(Reach::Auto, "172.30.0.5", true), port);
+        assert_eq!(way(Reach::Auto, "172.30.0.5", false), None);
+        assert_eq!(way(Reach::Published, "172.18.0.5", true), port);
+        assert_eq!(way(Reach::Published, "172.18.0.5", false), None);
+        let own = found("172.30.0.5:80", false);
+        assert_eq!(way(Reach::Container, "172.30.0.5", true), own);
+    }
+}

@@ -1,0 +1,370 @@
+//! Whether nginx will ever read our files: looked at before the first replica is made, because one
+//! that nginx cannot send to is of no use. `check` tells the same in the same words.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    Driver, Goal, Message,
+    remote::Whereabouts,
+    setup::{self, NginxPlace},
+    traffic::Unlogged,
+};
+use crate::{
+    engine::Engine,
+    project::MountPoint,
+    proxy::{
+        Proxy, ProxyError,
+        inspect::{self, Configuration, Findings, Mount, MountProblem},
+        render,
+    },
+    reconcile::Event,
+};
+
+/// A look may take this long; what is not known by then stands in nobody's way.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What is wrong, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+/// How the directory of our files is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where nginx sees it; `None` where it does not.
+    pub inside: Option<String>,
+    /// What is wrong with that.
+    pub wrong: Vec<Wrong>,
+    /// Whether the container's paths are paths of this machine at all, as far as it shows.
+    pub comparable: bool,
+}
+
+/// Looks for a directory of this host in the mounts of a container.
+pub fn mounted(
+    directory: &Path,
+    working_dir: &Path,
+    place: &NginxPlace,
+    then: &str,
+    points: &[MountPoint],
+) -> Mounted {
+    let (resolved, mounts) = resolved(directory, points);
+    let wrong = inspect::mount_problems(&resolved, &mounts)
+        .into_iter()
+        .map(|problem| Wrong {
+            what: problem.to_string(),
+            fix: match problem {
+                MountProblem::NotMounted { .. } => format!(
+                    "add to nginx's volumes: `- {}:/etc/nginx/upstreams:ro` (the directory, not a file), then {then}",
+                    as_written(directory, working_dir, place)
+                ),
+                MountProblem::SingleFile { .. } => {
+                    format!("mount the directory instead of the file, then {then}")
+                }
+            },
+        })
+        .collect();
+    let inside = inspect::inside(&resolved, &mounts);
+    Mounted {
+        inside: inside.map(|path| path.to_string_lossy().into_owned()),
+        wrong,
+        comparable: points.is_empty() || points.iter().any(|point| point.source.exists()),
+    }
+}
+
+/// Where a container sees a directory of this host.
+pub fn seen_at(directory: &Path, points: &[MountPoint]) -> Option<PathBuf> {
+    let (directory, mounts) = resolved(directory, points);
+    inspect::inside(&directory, &mounts)
+}
+
+/// Without links, so that paths can be compared.
+fn resolved(directory: &Path, points: &[MountPoint]) -> (PathBuf, Vec<Mount>) {
+    let real = |path: &Path| path.canonicalize().unwrap_or(path.to_owned());
+    let mount = |point: &MountPoint| Mount {
+        is_dir: point.source.is_dir(),
+        source: real(&point.source),
+        destination: point.destination.clone(),
+    };
+    (real(directory), points.iter().map(mount).collect())
+}
+
+/// As one would write it in the compose file of nginx.
+pub fn as_written(path: &Path, base: &Path, place: &NginxPlace) -> String {
+    match path.strip_prefix(base) {
+        Ok(rest) if matches!(place, NginxPlace::Service(_)) => format!("./{}", rest.display()),
+        _ => path.display().to_string(),
+    }
+}
+
+/// What keeps a service's upstream from being read, or nginx from accepting it.
+pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<Wrong> {
+    let include = format!("include {directory}/*.conf;");
+    let mut wrong = Vec::new();
+    let mut say = |what: String, fix: String| wrong.push(Wrong { what, fix });
+    for misplaced in &findings.misplaced {
+        say(
+            format!(
+                "{} includes its upstream inside `{}`, where nginx refuses it",
+                misplaced.place, misplaced.block
+            ),
+            format!("move `{include}` to the http level, outside of any server"),
+        );
+    }
+    match findings.included.as_slice() {
+        [] if findings.misplaced.is_empty() => say(
+            format!("nginx does not include {directory}/{service}.conf"),
+            format!(
+                "add `{include}` at http level (a file in conf.d is at http level), outside of any server"
+            ),
+        ),
+        [first, second, ..] => say(
+            format!("its upstream is included twice, at {first} and {second}"),
+            "remove one of the two".into(),
+        ),
+        [] | [_] => {}
+    }
+    for place in &findings.foreign {
+        say(
+            format!("{place} has an upstream of the same name, and nginx refuses two"),
+            format!("remove that `upstream {service}`; compose-scale writes it"),
+        );
+    }
+    for pass in &findings.passes {
+        if let Some(port) = &pass.port {
+            say(
+                format!(
+                    "{}: `{}` names port {port}, which nginx refuses beside an upstream of that name",
+                    pass.place, pass.target
+                ),
+                format!("write `http://{service}` without the port; it is in the upstream"),
+            );
+        }
+    }
+    wrong
+}
+
+/// What hides our log where requests are handed to a service.
+pub fn not_logged(unlogged: &inspect::Unlogged, project: &str, log: &str) -> Wrong {
+    let inspect::Unlogged { pass, by, off } = unlogged;
+    let line = render::log_line(project, log).unwrap_or_default();
+    let (what, fix) = if *off {
+        (
+            format!("requests that {pass} sends on are not logged: `access_log off` at {by}"),
+            format!("write `{line}` in its place"),
+        )
+    } else {
+        (
+            format!("the `access_log` at {by} hides ours from requests that {pass} sends on"),
+            format!("write `{line}` beside it"),
+        )
+    };
+    Wrong { what, fix }
+}
+
+/// What a look has found.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What bars the way, by service.
+    barred: BTreeMap<String, String>,
+    /// Those that were looked at.
+    services: Vec<String>,
+    /// The nginx that was; `None` where it could not be looked at as a whole.
+    nginx: Option<String>,
+    /// What hides the log from services.
+    unlogged: Unlogged,
+}
+
+/// What one look needs to know.
+struct Look {
+    services: Vec<String>,
+    directory: PathBuf,
+    working_dir: PathBuf,
+    place: NginxPlace,
+    whereabouts: Whereabouts,
+    /// The project and its log, as nginx sees it.
+    log: Option<(String, String)>,
+    /// The services whose load is read from it.
+    readers: BTreeSet<String>,
+}
+
+impl Look {
+    /// What bars the way, by service, and whether each nginx could be looked at. nginx as it is
+    /// configured now is what counts; one that cannot be asked, or does not accept what it has, is left
+    /// to the publish, which may mend it.
+    async fn run<P: Proxy>(self, proxy: Arc<P>) -> (BTreeMap<String, String>, Unlogged, bool) {
+        let mut barred = BTreeMap::new();
+        let mut unlogged = Unlogged::new();
+        let mut looked_at = 0;
+        let asked = timeout(LOOK, proxy.configurations()).await;
+        for (name, dump) in asked.unwrap_or_default() {
+            let Some((directory, wrong)) = self.place_in(&name) else {
+                continue;
+            };
+            looked_at += 1;
+            let configuration = directory.as_ref().map(|_| Configuration::parse(&dump));
+            for service in &self.services {
+                let mut all = wrong.clone();
+                if let (Some(directory), Some(configuration)) = (&directory, &configuration) {
+                    let findings = configuration.look_for(service, directory);
+                    all.extend(not_included(service, directory, &findings));
+                    let log = self.log.as_ref().filter(|_| self.readers.contains(service));
+                    let wrong = log.and_then(|(project, log)| {
+                        // A part of the requests is no measure of the load.
+                        let hidden = configuration.unlogged(service, log);
+                        hidden.first().map(|one| not_logged(one, project, log))
+                    });
+                    if let Some(wrong) = wrong {
+                        unlogged.insert(service.clone(), format!("{}; {}", wrong.what, wrong.fix));
+                    }
+                }
+                let told: Vec<_> = all
+                    .iter()
+                    .map(|w| format!("{}; {}", w.what, w.fix))
+                    .collect();
+                if !told.is_empty() {
+                    barred.entry(service.clone()).or_insert(told.join("\n"));
+                }
+            }
+        }
+        let all = match &self.whereabouts {
+            Whereabouts::Containers(targets) => targets.len(),
+            Whereabouts::Host | Whereabouts::Unknown => 1,
+        };
+        (barred, unlogged, looked_at == all)
+    }
+
+    /// Where this nginx sees the directory, and what is wrong with that; `None` where that cannot
+    /// be told.
+    fn place_in(&self, name: &str) -> Option<(Option<String>, Vec<Wrong>)> {
+        let Whereabouts::Containers(targets) = &self.whereabouts else {
+            let here = self.directory.to_string_lossy().into_owned();
+            return Some((Some(here), Vec::new()));
+        };
+        let target = targets.iter().find(|target| target.name == name)?;
+        let then = self.place.with_other_volumes(&target.service);
+        let mounted = mounted(
+            &self.directory,
+            &self.working_dir,
+            &self.place,
+            &then,
+            &target.mounts,
+        );
+        // This program in a container of its own may see the directory by another path.
+        mounted
+            .comparable
+            .then_some((mounted.inside, mounted.wrong))
+    }
+}
+
+impl<E: Engine, P: Proxy> Driver<E, P> {
+    /// Looks at nginx when it is another one, when a service is new, and again and again while
+    /// something bars the way.
+    pub(super) fn mind_the_way(&mut self) {
+        let acts = matches!(self.goal, Goal::Watch | Goal::Once | Goal::Scale { .. });
+        if !self.way_is_due || self.way_is_looked_at || self.passive() || !acts {
+            return;
+        }
+        let (Some(proxy), Some(place)) = (self.proxy.clone(), setup::nginx_place(&self.loaded))
+        else {
+            return;
+        };
+        let whereabouts = self.nginx.borrow().clone();
+        if whereabouts == Whereabouts::Unknown {
+            return;
+        }
+        self.way_is_due = false;
+        if whereabouts.names().is_none() {
+            // It finds the files when it starts.
+            self.way_found(&Seen::default());
+            return;
+        }
+        let upstreams = setup::upstreams(&self.loaded);
+        let nginx = whereabouts.identity();
+        let nginx = nginx.map(|nginx| format!("{nginx} {}", upstreams.display()));
+        let routed = || self.machines.values().filter(|m| m.setup().routed);
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            routed().partition(|m| nginx.is_some() && m.reader() == nginx.as_deref());
+        for machine in known {
+            let event = Event::Way {
+                barred: None,
+                nginx: nginx.clone(),
+            };
+            self.queue.push_back((machine.service().to_owned(), event));
+        }
+        // What is made is shown to nginx in any case, which finds out if it no longer holds.
+        if unknown.is_empty() && self.goal != Goal::Watch && self.monitor.is_none() {
+            return;
+        }
+        self.way_is_looked_at = true;
+        let look = Look {
+            services: routed().map(|m| m.service().to_owned()).collect(),
+            directory: upstreams,
+            working_dir: self.loaded.project.working_dir.clone(),
+            place,
+            whereabouts,
+            readers: routed()
+                .filter(|machine| machine.setup().policy.reads_the_log())
+                .map(|machine| machine.service().to_owned())
+                .collect(),
+            log: setup::log(&self.loaded).map(|(_, log)| (self.loaded.project.name.clone(), log)),
+        };
+        let report = self.report.clone();
+        self.tasks.spawn(async move {
+            let services = look.services.clone();
+            let (barred, unlogged, complete) = look.run(proxy).await;
+            let seen = Seen {
+                barred,
+                services,
+                nginx: nginx.filter(|_| complete),
+                unlogged,
+            };
+            let _ = report.send(Message::Way(seen)).await;
+        });
+    }
+
+    pub(super) fn way_found(&mut self, seen: &Seen) {
+        self.way_is_looked_at = false;
+        self.way_is_known = !seen.services.is_empty();
+        for name in self.machines.keys() {
+            let event = Event::Way {
+                barred: seen.barred.get(name).cloned(),
+                nginx: seen.nginx.clone().filter(|_| seen.services.contains(name)),
+            };
+            self.queue.push_back((name.clone(), event));
+        }
+        self.barred = seen.barred.clone();
+        self.unlogged = seen.unlogged.clone();
+        // nginx became another one meanwhile.
+        self.mind_the_way();
+    }
+
+    /// nginx does not read what it was seen to read once: that is looked into.
+    pub(super) fn way_is_lost(&mut self, service: &str) {
+        if let Some(machine) = self.machines.get_mut(service)
+            && machine.forget_reader()
+        {
+            self.dirty = true;
+            self.way_is_due = true;
+            self.mind_the_way();
+        }
+    }
+
+    /// The words for what nginx does not read: those of the look, where it found out why.
+    pub(super) fn in_words_of_the_way(&self, service: &str, error: &ProxyError) -> String {
+        match (error, self.barred.get(service)) {
+            (ProxyError::Unseen { .. }, Some(why)) => why.clone(),
+            _ => error.to_string(),
+        }
+    }
+}

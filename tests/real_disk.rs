@@ -1,0 +1,173 @@
+//! `watch` on a disk that is full: a tiny file system for its state, and one for nginx's files.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+mod support;
+
+use support::{
+    ComposeProject, real,
+    stack::{Stack, Watch, new_nginx},
+};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Sixteen pages, gone with the value.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None` where this user may not mount.
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).expect("a directory");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(at)
+            .status()
+            .is_ok_and(|status| status.success());
+        if done {
+            return Some(Self(at.to_owned()));
+        }
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "cannot mount");
+        eprintln!("skipped: needs the right to mount");
+        None
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).expect("a file");
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.0.join("filler")).expect("the file goes");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn stack() -> Stack {
+    let project = ComposeProject::new(&format!(
+        "\
+x-autoscale: {{interval: 1s, nginx: {{service: nginx, upstreams: ./upstreams}}}}
+services:
+  web:
+    image: WEB
+    expose: [\"80\"]
+    x-autoscale: {{max: 4, metrics: []}}
+  nginx:
+    image: {}
+    volumes:
+      - ./nginx.conf:/etc/nginx/conf.d/default.conf:ro
+      - ./upstreams:/etc/nginx/upstreams:ro
+    depends_on: [web]
+",
+        new_nginx()
+    ));
+    project.write(
+        "nginx.conf",
+        "include /etc/nginx/upstreams/*.conf;\nserver { location / { proxy_pass http://web; } }\n",
+    );
+    Stack::of(project)
+}
+
+/// The lines about this, without their times.
+fn lines(watch: &Watch, about: &[&str]) -> Vec<String> {
+    let log = watch.log();
+    let lines = log.lines().filter_map(|line| line.get(19..));
+    let lines = lines.map(|line| line.trim_start().to_owned());
+    lines
+        .filter(|line| about.iter().any(|word| line.contains(word)))
+        .collect()
+}
+
+#[test]
+fn a_state_directory_that_is_full_is_said_once_and_stops_nothing() {
+    if !real() {
+        return;
+    }
+    let stack = stack();
+    let Some(disk) = Disk::mount(&stack.state()) else {
+        return;
+    };
+    stack.project.compose(&["up", "-d"]);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.listed().len() == 1);
+    // So that what it remembers at its start is written.
+    stack.until("it remembers", LONG, |s| {
+        s.state().join("state.json").exists()
+    });
+    disk.fill();
+    stack.must(&["scale", "web=3"]);
+    stack.must(&["scale", "web=2"]);
+    assert_eq!(stack.listed().len(), 2);
+    let about = ["holds and history", "what happens is"];
+    let full = [
+        "WARN what happens is not recorded error=\"cannot use STATE/scaling.log: No space left on device (os error 28)\"",
+        "WARN cannot keep holds and history: a restart of this program would lose them error=\"cannot use STATE/state.json: No space left on device (os error 28)\"",
+    ];
+    let place = stack.state().display().to_string();
+    let said = |watch: &Watch| {
+        let lines = lines(watch, &about).into_iter();
+        lines
+            .map(|line| line.replace(&place, "STATE"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said(&watch), full);
+
+    disk.empty();
+    stack.until("it is kept", LONG, |_| said(&watch).len() == 3);
+    stack.must(&["scale", "web=1"]);
+    let mut all = full.to_vec();
+    all.extend([
+        "INFO holds and history are kept again",
+        "INFO what happens is recorded again",
+    ]);
+    assert_eq!(said(&watch), all);
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn a_directory_of_upstreams_that_is_full_keeps_the_last_good_files() {
+    if !real() {
+        return;
+    }
+    let stack = stack();
+    let upstreams = stack.project.directory().join("upstreams");
+    let Some(disk) = Disk::mount(&upstreams) else {
+        return;
+    };
+    stack.project.compose(&["up", "-d"]);
+    let watch = stack.watch(&[]);
+    stack.until("nginx is in step", LONG, |_| {
+        watch.log().contains("nginx sends requests")
+    });
+    let good = fs::read_to_string(upstreams.join("web.conf")).expect("a file");
+    disk.fill();
+    let ran = stack.run(&["scale", "web=2", "--timeout", "8s"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    let full = format!(
+        "ERROR cannot write {}: no space left on the disk; nginx goes on with the files of before service=\"web\"",
+        upstreams.display()
+    );
+    assert_eq!(lines(&watch, &["no space"]), std::slice::from_ref(&full));
+    assert_eq!(
+        fs::read_to_string(upstreams.join("web.conf")).expect("a file"),
+        good
+    );
+    assert_eq!(stack.running().len(), 2, "nothing is stopped");
+
+    disk.empty();
+    stack.until("it is in step", LONG, |s| s.listed().len() == 2);
+    stack.must(&["sync"]);
+    assert_eq!(lines(&watch, &["no space"]), [full]);
+    assert!(watch.terminate().success());
+}

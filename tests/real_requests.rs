@@ -1,0 +1,240 @@
+//! Scaling by what nginx logs: a real nginx, requests that wait and need no CPU.
+
+use std::{fs, time::Duration};
+
+mod support;
+
+use support::{
+    ComposeProject, real,
+    stack::{Stack, new_nginx},
+    text,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+const SITE: &str = "include /etc/nginx/upstreams/*.conf;
+server {
+    listen 80;
+    LOG
+    location / {
+        proxy_pass http://web;
+        include /etc/nginx/upstreams/web.location*;
+    }
+}
+";
+
+/// A project whose nginx has a directory for the log, with this policy's metrics, and this line in the
+/// server block.
+fn project(metrics: &str, volumes: &str, line: &str) -> Stack {
+    let nginx = new_nginx();
+    let project = ComposeProject::new(&format!(
+        "\
+x-autoscale:
+  interval: 1s
+  nginx:
+    service: nginx
+    upstreams: ./upstreams
+    logs: {{dir: ./logs, inside: /var/log/compose-scale}}
+  host: {{reserve_memory: none, reserve_cpu: none}}
+services:
+  web:
+    image: WEB
+    expose: [\"80\"]
+    x-autoscale:
+      max: 6
+      metrics: {metrics}
+      behavior: {{scale_up: {{policies: []}}, scale_down: {{stabilization_window: 10s, policies: []}}}}
+  nginx:
+    image: {nginx}
+    ports: [\"127.0.0.1::80\"]
+    volumes:
+      - ./nginx.conf:/etc/nginx/conf.d/default.conf:ro
+      - ./upstreams:/etc/nginx/upstreams:ro
+{volumes}
+    depends_on: [web]
+"
+    ));
+    for directory in ["upstreams", "logs"] {
+        fs::create_dir_all(project.directory().join(directory)).expect("a directory");
+    }
+    project.write("nginx.conf", &SITE.replace("LOG", line));
+    project.compose(&["up", "-d"]);
+    let port =
+        text(&project.inspect("nginx", 1)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"])
+            .parse()
+            .expect("a published port");
+    let mut stack = Stack::of(project);
+    stack.listen(port);
+    stack.until("nginx answers", LONG, |s| {
+        s.get("/").is_some_and(|(status, _)| status == 200)
+    });
+    stack
+}
+
+const MOUNTED: &str = "      - ./logs:/var/log/compose-scale";
+
+/// The value of a metric of `web`, as `ps` shows it.
+fn value(stack: &Stack, metric: &str) -> Option<f64> {
+    let ps = stack.ps();
+    let metrics = ps["services"][0]["metrics"].as_array()?.clone();
+    let found = metrics.iter().find(|one| one["metric"] == metric)?;
+    found["value"].as_f64()
+}
+
+fn decision(stack: &Stack) -> String {
+    text(&stack.ps()["services"][0]["decision"]["message"]).to_owned()
+}
+
+fn near(value: Option<f64>, expected: f64) -> bool {
+    value.is_some_and(|value| (value / expected - 1.0).abs() < 0.2)
+}
+
+#[test]
+fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing() {
+    if !real() {
+        return;
+    }
+    let stack = project(
+        "[{in_flight: {target: 4, window: 5s}}, {requests: {target: 30, window: 5s}}, {cpu: 90%}]",
+        MOUNTED,
+        "",
+    );
+    let watch = stack.watch(&[]);
+    // 60 a second, each of 200 ms: twelve are under way.
+    let load = stack.load(&[
+        "--duration",
+        "120s",
+        "--class",
+        "slow:path=/slow?ms=200,connections=40,rps=60",
+    ]);
+    stack.until("three serve", LONG, |s| s.listed().len() == 3);
+    stack.until("the target is held", LONG, |s| {
+        near(value(s, "in_flight"), 4.0) && near(value(s, "requests"), 20.0)
+    });
+    // A replica is shown over the last 15 s.
+    stack.until("each replica has its share", LONG, |s| {
+        let ps = s.ps();
+        let Some(replicas) = ps["services"][0]["replicas"].as_array() else {
+            return false;
+        };
+        let number = |one: &serde_json::Value, key: &str| one[key].as_f64();
+        let sum: f64 = replicas
+            .iter()
+            .filter_map(|one| number(one, "requests"))
+            .sum();
+        let within = |one, key, from, to| number(one, key).is_some_and(|v| v >= from && v < to);
+        near(Some(sum), 60.0)
+            && replicas.iter().all(|one| {
+                within(one, "p95", 180.0, 400.0)
+                    && within(one, "cpu", 0.0, 20.0)
+                    && near(number(one, "requests"), 20.0)
+            })
+    });
+    let shown = stack.must(&["ps"]).stdout;
+    assert!(
+        shown.contains("REQ/S") && shown.contains("IN FLIGHT"),
+        "{shown}"
+    );
+
+    // Somebody deletes the log, and then somebody cuts it: nginx is told, and it goes on.
+    let name = fs::read_dir(stack.project.directory().join("logs"))
+        .expect("the directory")
+        .find_map(|entry| entry.ok().map(|entry| entry.path()))
+        .expect("a log");
+    fs::remove_file(&name).expect("it can be removed");
+    stack.until("it is there again", LONG, |_| name.exists());
+    stack.until("it is read again", LONG, |s| {
+        near(value(s, "in_flight"), 4.0)
+    });
+    fs::File::options()
+        .write(true)
+        .open(&name)
+        .and_then(|file| file.set_len(0))
+        .expect("it can be cut");
+    stack.until("it is still read", LONG, |s| {
+        near(value(s, "in_flight"), 4.0)
+    });
+    assert_eq!(stack.listed().len(), 3);
+
+    let report = load.end();
+    assert_eq!(
+        report.failed(),
+        0,
+        "{:?}",
+        report.classes().collect::<Vec<_>>()
+    );
+    // Silence may be a log that is not written.
+    stack.until("nobody comes, for whatever reason", LONG, |s| {
+        decision(s).contains("cannot be read (no request in its log for 5s)")
+    });
+    assert_eq!(stack.listed().len(), 3);
+    let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
+    stack.until("few come: one is enough", LONG, |s| s.listed().len() == 1);
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn where_the_log_is_hidden_nothing_is_removed_and_it_is_said_where() {
+    if !real() {
+        return;
+    }
+    let stack = project("[{requests: 50}]", MOUNTED, "access_log off;");
+    stack.must(&["scale", "web=3", "--hold", "5s"]);
+    let checked = stack.run(&["check"]);
+    let hidden = "requests that /etc/nginx/conf.d/default.conf:6 sends on are not logged: `access_log off` at /etc/nginx/conf.d/default.conf:4";
+    assert!(checked.stdout.contains(hidden), "{checked:?}");
+    let line = format!(
+        "write `access_log /var/log/compose-scale/{0}.log compose_scale_{0} buffer=32k flush=1s if=$upstream_addr;` in its place",
+        stack.project.name
+    );
+    assert!(checked.stdout.contains(&line), "{checked:?}");
+    let watch = stack.watch(&[]);
+    stack.until("it is said", LONG, |_| {
+        watch
+            .log()
+            .contains(&format!("requests cannot be read: {hidden}; {line}"))
+    });
+    stack.until("it is decided", LONG, |s| {
+        decision(s).contains("requests cannot be read")
+    });
+    assert_eq!(stack.listed().len(), 3);
+    // As it was told.
+    let ours = line.split('`').nth(1).expect("a line").to_owned();
+    stack
+        .project
+        .write("nginx.conf", &SITE.replace("LOG", &ours));
+    stack
+        .project
+        .compose(&["exec", "-T", "nginx", "nginx", "-s", "reload"]);
+    let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
+    stack.until("it is read, and few come", LONG, |s| s.listed().len() == 1);
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn without_a_place_for_the_log_traffic_goes_on_and_nothing_is_removed() {
+    if !real() {
+        return;
+    }
+    let stack = project("[{requests: 50}]", "", "");
+    let checked = stack.run(&["check"]);
+    assert!(
+        checked.stdout.contains("logs is not mounted into"),
+        "{checked:?}"
+    );
+    assert!(
+        checked
+            .stdout
+            .contains("give nginx `volumes: [\"./logs:/var/log/compose-scale\"]`"),
+        "{checked:?}"
+    );
+    stack.must(&["scale", "web=2", "--hold", "5s"]);
+    assert_eq!(stack.listed().len(), 2, "nginx is in step all the same");
+    let watch = stack.watch(&[]);
+    stack.until("it is said", LONG, |_| {
+        let log = watch.log();
+        log.contains("requests cannot be read: nginx does not write its log: ")
+            && log.contains("/var/log/compose-scale/")
+    });
+    assert_eq!(stack.listed().len(), 2);
+    assert!(watch.terminate().success());
+}
