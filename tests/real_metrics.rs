@@ -305,11 +305,11 @@ fn a_redis_of_the_project_is_asked_from_inside() {
         all.extend(arguments);
         stack.project.compose(&all)
     };
-    let check = stack.run(&["check"]).stdout;
-    assert!(
-        check.contains("ok       web: jobs is 0 (redis-cli in redis)"),
-        "{check}"
-    );
+    // Its container runs before it listens.
+    stack.until("check reads the queue", LONG, |s| {
+        let check = s.run(&["check"]).stdout;
+        check.contains("ok       web: jobs is 0 (redis-cli in redis)")
+    });
     let jobs: Vec<String> = (0..35).map(|job| job.to_string()).collect();
     let mut push = vec!["rpush", "jobs"];
     push.extend(jobs.iter().map(String::as_str));

@@ -214,6 +214,33 @@ fn a_first_signal_leaves_the_replicas_running_and_a_second_watch_is_told_to_wait
 }
 
 #[test]
+fn an_nginx_that_is_restarted_in_the_middle_is_waited_for_without_a_word() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(new_nginx().as_str(), BY_HAND);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| {
+        s.ps()["services"][0]["serving"] == 1
+    });
+    let nginx = stack.project.container("nginx", 1);
+    for count in [3, 1, 2] {
+        let mut restart = Command::new("docker")
+            .args(["restart", "-t", "1", &nginx])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("docker runs");
+        stack.must(&["scale", &format!("web={count}"), "--no-wait"]);
+        assert!(restart.wait().expect("docker ends").success());
+        stack.until("nginx is in step", LONG, |s| {
+            s.running().len() == count && s.ps()["services"][0]["serving"] == count
+        });
+    }
+    let log = watch.log();
+    assert!(!log.contains(" ERROR "), "{log}");
+}
+
+#[test]
 fn an_nginx_that_crashes_at_every_start_is_said_once_and_nothing_is_stopped() {
     if !real() {
         return;

@@ -51,7 +51,7 @@ pub trait Proxy: Send + Sync + 'static {
     ///
     /// On an error nothing is as asked for, and the files are as they were; with two exceptions. A
     /// proxy that is not running finds the new files when it starts
-    /// ([`ProxyError::Unreachable`]), and after [`ProxyError::Unconfirmed`] the new files are kept
+    /// ([`ProxyError::NotRunning`]), and after [`ProxyError::Unconfirmed`] the new files are kept
     /// and the next publish tries again to get them into effect. So it is after
     /// [`ProxyError::Unseen`].
     fn publish(
@@ -133,7 +133,13 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The proxy is not running, or cannot be asked.
+    /// The proxy is not running.
+    #[error("nginx cannot be reached: {why}")]
+    NotRunning {
+        /// Which.
+        why: String,
+    },
+    /// The proxy cannot be asked.
     #[error("nginx cannot be reached: {why}")]
     Unreachable {
         /// What the attempt said.

@@ -155,6 +155,8 @@ pub enum Event {
         /// How it went.
         result: Result<(), String>,
     },
+    /// nginx is about to be another one; what was asked for is asked for again in a moment.
+    RouteLater,
     /// nginx was looked at: whether something keeps it from ever sending to a new replica.
     Way {
         /// What does, and what to do about it.

@@ -61,6 +61,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 const LIVED: Duration = Duration::from_secs(30);
 /// Wait before a failed step (route, removal) is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// Until an nginx that has just stopped is asked again.
+const SOON: Duration = Duration::from_secs(1);
 const LONGEST_ROUTE_RETRY: Duration = Duration::from_secs(15);
 /// How long a look at nginx is waited for before a replica is made.
 const LOOK: Duration = Duration::from_secs(5);
@@ -622,6 +624,10 @@ impl Machine {
                 }
             }
             Event::Routed { seq, result } => self.route_answered(seq, result, now, out),
+            Event::RouteLater => {
+                self.reroute_at = Some(now + SOON);
+                out.push(Effect::WakeAt(now + SOON));
+            }
             Event::Way { barred, nginx } => self.way_found(barred, nginx),
             Event::TakenOut { seq } => {
                 self.taken_out(seq, now, out);

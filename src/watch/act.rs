@@ -23,6 +23,8 @@ use crate::{
     reconcile::{Effect, Event, Gate, Machine, RouteServer, Values},
 };
 
+/// An nginx that runs again within this time is restarted, not down.
+const RESTART: Duration = Duration::from_secs(3);
 /// Writing, testing, reloading and confirming may take this long.
 const PUBLISH: Duration = Duration::from_secs(60);
 /// A look at all counters of a service may take this long.
@@ -219,6 +221,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let now = self.clock.now();
         match self.upstream(service, servers) {
             Ok(upstream) => self.router.want(seq, upstream, urgent, now),
+            Err(_) if self.nginx_may_be_back() => {
+                self.queue
+                    .push_back((service.to_owned(), Event::RouteLater));
+            }
             Err(why) => {
                 let event = Event::Routed {
                     seq,
@@ -276,6 +282,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         })
     }
 
+    /// Whether nginx, of which it is certain that it does not run, did so a moment ago: it may be
+    /// restarted just now, and what a look finds between two starts is chance.
+    fn nginx_may_be_back(&self) -> bool {
+        let away = self.nginx_missed.map(|at| self.clock.now().since(at));
+        matches!(self.goal, Goal::Watch)
+            && away.is_some_and(|away| away < RESTART)
+            && self.crashes.why(&self.nginx.borrow()).is_none()
+    }
+
     /// Why nginx can be told nothing, and what to type.
     fn no_nginx(&self, whereabouts: &Whereabouts) -> String {
         if let Some(why) = self.crashes.why(whereabouts) {
@@ -324,6 +339,18 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         result: Result<Published, ProxyError>,
     ) {
         let news = self.router.answered(&seqs, result.is_ok());
+        match &result {
+            Ok(_) => self.nginx_missed = None,
+            Err(ProxyError::NotRunning { .. }) => {
+                self.nginx_missed.get_or_insert(self.clock.now());
+                if self.nginx_may_be_back() {
+                    let later = |(service, _)| (service, Event::RouteLater);
+                    self.queue.extend(news.into_iter().map(later));
+                    return;
+                }
+            }
+            Err(_) => {}
+        }
         for (service, seq) in news {
             let refusal = result.as_ref().map(|published| published.refusal(&service));
             let unseen = match &refusal {

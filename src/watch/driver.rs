@@ -159,6 +159,8 @@ pub struct Driver<E, P> {
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
     pub(super) crashes: Crashes,
+    /// Since when it is certain that no nginx runs, where one did.
+    pub(super) nginx_missed: Option<Moment>,
     pub(super) waiters: Vec<Waiter>,
     calls: Option<mpsc::Receiver<Call>>,
     reload: Option<mpsc::Receiver<()>>,
@@ -255,6 +257,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             notes: parts.notes,
             nginx: parts.nginx,
             crashes: Crashes::default(),
+            nginx_missed: None,
             waiters: Vec::new(),
             calls: parts.calls,
             reload: parts.reload,

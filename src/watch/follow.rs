@@ -105,6 +105,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
         let names = found.names();
         debug!(nginx = names, "nginx is another one now");
+        let ran = self.nginx.borrow().names().is_some();
+        match names {
+            None if ran => self.nginx_missed = Some(self.clock.now()),
+            None => {}
+            Some(_) => self.nginx_missed = None,
+        }
         self.nginx.send_replace(found);
         if names.is_some() && !self.passive() {
             self.router.again(self.clock.now());

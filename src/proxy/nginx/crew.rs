@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     Control, ControlError, Output, Setup, command,
     said::{could_not_run, describe, first_error, last_line},
+    unreachable_as,
     view::View,
     workers::Workers,
 };
@@ -66,9 +67,7 @@ impl<C: Control> Crew<C> {
 
     /// An error of one of them, saying of which when there are several.
     pub(super) fn error_of(&self, control: &C, error: &ControlError) -> ProxyError {
-        ProxyError::Unreachable {
-            why: said_of(self.several, control, error),
-        }
+        unreachable_as(error, said_of(self.several, control, error))
     }
 
     /// Tests the files in all of them and looks at their workers meanwhile: a removal should not

@@ -567,8 +567,13 @@ pub async fn features<C: Control>(control: &C) -> Result<Features, ProxyError> {
 }
 
 fn unreachable(error: &ControlError) -> ProxyError {
-    ProxyError::Unreachable {
-        why: error.to_string(),
+    unreachable_as(error, error.to_string())
+}
+
+fn unreachable_as(error: &ControlError, why: String) -> ProxyError {
+    match error {
+        ControlError::NotRunning => ProxyError::NotRunning { why },
+        _ => ProxyError::Unreachable { why },
     }
 }
 

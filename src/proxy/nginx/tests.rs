@@ -530,7 +530,7 @@ async fn what_nginx_has_not_tested_is_not_left_for_its_next_start() {
     nginx.fleet().with(|s| s.running = false);
     let upstreams = [web(&["10.0.0.1:80"])];
     let error = nginx.publish(&upstreams).await.unwrap_err();
-    assert!(matches!(error, ProxyError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, ProxyError::NotRunning { .. }), "{error}");
     let text = read(&dir, render::HTTP);
     assert!(!text.contains("access_log"), "{text}");
     // Once it runs it is asked for; what it has taken once stays.
