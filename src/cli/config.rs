@@ -8,6 +8,7 @@ use super::{Failure, ProjectArgs, engine, output, run, sync};
 use crate::{
     compose::{self, Loaded},
     engine::{Engine, EngineError, docker::Docker},
+    policy::Balance,
     project::{Health, Replica, State},
     proxy::{
         Features, Server, Upstream,
@@ -163,6 +164,7 @@ fn upstream(
                 number: replica.number,
                 name: replica.name.clone(),
                 address: way.address,
+                weight: Balance::FULL,
             });
         } else {
             tracing::warn!(

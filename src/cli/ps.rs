@@ -133,6 +133,7 @@ fn table(snapshot: &Snapshot) -> String {
             let table = replicas(&service.replicas);
             lines.extend(table.lines().map(|line| format!(" {}", line.trim_end())));
         }
+        lines.extend(service.outliers.iter().map(|why| format!("  {why}")));
         lines.push(String::new());
     }
     lines.extend(snapshot.troubles.iter().map(|why| format!("! {why}")));

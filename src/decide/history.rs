@@ -1,5 +1,7 @@
 //! What was recommended and done before, as far back as a decision looks.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
 use super::limits;
 
 /// What was recommended and what was done, newest last.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
     /// What the load asked for, before stabilization and limits.
@@ -22,6 +24,42 @@ pub struct History {
     /// When the load was last so high that it was a burst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Moment>,
+    /// What became of replicas that were added because requests were served badly, by metric.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trials: BTreeMap<String, Trial>,
+}
+
+/// Replicas that were added because requests took long or failed, and what they brought.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// When they were asked for.
+    pub at: Moment,
+    /// The metric's value then.
+    pub value: f64,
+    /// Requests per second then.
+    pub requests: f64,
+    /// Since when all replicas are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Moment>,
+    /// When the metric was last over its target.
+    pub over: Moment,
+    /// What they brought.
+    #[serde(default)]
+    pub outcome: Outcome,
+}
+
+/// What replicas have brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// That is not known yet.
+    #[default]
+    Open,
+    /// Requests are served better, or more of them are.
+    Helped,
+    /// Nothing.
+    NoHelp,
 }
 
 /// What the load asked for at a moment.
@@ -67,6 +105,11 @@ impl History {
             one.at = one.at.shifted(by);
         }
         self.burst = self.burst.map(|at| at.shifted(by));
+        for one in self.trials.values_mut() {
+            one.at = one.at.shifted(by);
+            one.over = one.over.shifted(by);
+            one.settled = one.settled.map(|at| at.shifted(by));
+        }
     }
 
     /// Takes the present count as a first recommendation when there is none, so that a tool that
@@ -112,13 +155,23 @@ impl History {
             .retain(|one| one.at <= now && now.since(one.at) < period);
         let lasts = up.burst.map(|burst| burst.lasts()).unwrap_or_default();
         self.burst = self.burst.filter(|at| *at <= now && now.since(*at) < lasts);
+        self.trials
+            .retain(|_, one| one.at <= now && one.over <= now && !one.is_over(now, down));
+    }
+}
+
+impl Trial {
+    /// At least so long it is remembered after the metric was last over its target.
+    const REMEMBERED: Duration = Duration::from_secs(60);
+
+    /// Whether the metric has been at its target for as long as it takes to remove replicas.
+    pub(super) fn is_over(&self, now: Moment, down: &Rules) -> bool {
+        now.since(self.over) >= down.stabilization_window.0.max(Self::REMEMBERED)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::decide::{
         decide,

@@ -9,6 +9,7 @@ use super::{
     input::Pause,
     limits,
     proposal::{Absence, Judged, LeftOut, Proposal, Unit, Verdict},
+    quality::Quality,
     reason::{Limit, Reason},
     samples, share,
 };
@@ -110,6 +111,11 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
                 let share = Short(judged.proposal.throttled.unwrap_or_default());
                 format!("{load}, but the CPU quota ran out for {share}% of the time")
             }
+            Reason::ReplicasIdle | Reason::Trying | Reason::NoHelp => {
+                let why = judged.quality.as_ref().map(Quality::words);
+                format!("{load}, but {}", why.unwrap_or_default())
+            }
+            _ if judged.verdict == Verdict::Abstains => load.to_string(),
             _ if judged.verdict == Verdict::Tolerance && judged.proposal.target.is_some() => {
                 format!("{load}, within tolerance")
             }
@@ -220,7 +226,11 @@ pub(super) struct Against<'a>(pub(super) &'a Proposal);
 
 impl fmt::Display for Against<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0.metric, Value(self.0))
+        let metric = &self.0.metric;
+        match &self.0.percentile {
+            Some(percentile) => write!(f, "{metric} {percentile} {}", Value(self.0)),
+            None => write!(f, "{metric} {}", Value(self.0)),
+        }
     }
 }
 
@@ -244,6 +254,7 @@ impl fmt::Display for Value<'_> {
         match (proposal.target, proposal.above, proposal.below) {
             (Some(target), _, _) => write!(f, " of {} target", figure(target)),
             (_, Some(above), _) if value > above => write!(f, " above {}", figure(above)),
+            (_, Some(above), None) => write!(f, " of at most {}", figure(above)),
             (_, _, Some(below)) if value < below => write!(f, " below {}", figure(below)),
             (_, Some(above), Some(below)) => {
                 write!(f, " between {} and {}", figure(below), figure(above))
@@ -260,6 +271,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             Unit::Percent => write!(f, "{}%", Short(self.0)),
+            Unit::Millis => write!(f, "{}ms", self.0.round()),
             Unit::Number | Unit::PerReplica if self.0 >= 1.0 => Short(self.0).fmt(f),
             Unit::Number | Unit::PerReplica => {
                 write!(f, "{}", (self.0 * 1000.0).round() / 1000.0)

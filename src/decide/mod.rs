@@ -7,7 +7,7 @@
 //!
 //! 1. a count outside the bounds goes to the bound;
 //! 2. each metric proposes a count ([`Proposal`]), the largest wins; a metric that cannot be read
-//!    forbids scaling down;
+//!    forbids scaling down; one of how well requests are served asks for more only where that helps;
 //! 3. stabilization windows: up to the least, down to the most that was asked for in a while; nothing
 //!    is removed during a burst, or shortly after a replica ran out of memory;
 //! 4. rate policies (not in a burst), then the bounds, the schedule's among them, then what the
@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{Bounds, Select};
 
+use std::collections::BTreeMap;
+
 mod burst;
 #[cfg(test)]
 mod circumstances;
@@ -43,6 +45,7 @@ mod otherwise;
 #[cfg(test)]
 mod properties;
 mod proposal;
+mod quality;
 mod reason;
 mod recommend;
 #[cfg(test)]
@@ -54,7 +57,7 @@ mod stabilize;
 mod tests;
 
 pub use explain::explain_text;
-pub use history::{History, Recommendation, ScaleEvent};
+pub use history::{History, Outcome, Recommendation, ScaleEvent, Trial};
 pub use input::{Host, HostCpu, Input, KeptMemory, Observed, ObservedState, Pause, Unread};
 pub use proposal::{Absence, LeftOut, Proposal, Unit};
 pub use reason::{Limit, Reason};
@@ -100,6 +103,10 @@ pub struct Decision {
     /// Whether the load is so high right now that it is a burst, for [`History::burst`].
     #[serde(skip)]
     pub bursts: bool,
+    /// What is known of replicas that were added because requests were served badly, for
+    /// [`History::trials`].
+    #[serde(skip)]
+    pub trials: BTreeMap<String, Trial>,
 }
 
 /// Decides how many replicas there should be.
@@ -120,6 +127,7 @@ pub fn decide(input: &Input) -> Decision {
         reason,
         message,
         recommendation,
+        trials: quality::trials(&steps),
         proposals: steps.judged.into_iter().map(|one| one.proposal).collect(),
     }
 }
@@ -173,7 +181,7 @@ impl<'a> Steps<'a> {
         let wanted = stabilized.map_or(current, |stabilized| stabilized.to);
         let others = policy.metrics.iter().zip(&judged);
         let without_cpu = others
-            .filter(|(metric, _)| !metric.is_cpu())
+            .filter(|(metric, _)| !metric.needs_cores())
             .filter_map(|(_, judged)| judged.proposal.desired)
             .max();
         let limited = Room::new(input, current, bounds, burst.is_some())

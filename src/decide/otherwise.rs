@@ -231,7 +231,7 @@ fn edge(near: f64, far: f64, is_so: impl Fn(f64) -> bool) -> (f64, f64) {
 fn is_of_service(metric: &Metric) -> bool {
     match metric {
         Metric::Custom(custom) => !matches!(custom.target, CustomTarget::PerReplica(_)),
-        Metric::Requests(_) | Metric::InFlight(_) => true,
+        Metric::Requests(_) | Metric::InFlight(_) | Metric::Latency(_) | Metric::Errors(_) => true,
         Metric::Cpu(_) | Metric::Memory(_) => false,
     }
 }

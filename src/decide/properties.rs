@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     policy::{
-        Aim, Behavior, CustomTarget, Fallback, Metric, Policy, Rate, Rules, Schedule, Tolerance,
+        Aim, Behavior, CustomTarget, Errors, Fallback, Latency, Metric, Percentile, Policy, Rate,
+        Rules, Schedule, Tolerance,
     },
     units::{Bytes, Moment, Span},
 };
@@ -23,6 +24,16 @@ fn metric() -> impl Strategy<Value = Metric> {
         1 => (5.0..100.0).prop_map(|target| Metric::Memory(Aim::Target(percent(target)))),
         1 => (0.1..50.0).prop_map(|target| custom("jobs", CustomTarget::Average(target))),
         1 => (0.1..50.0).prop_map(|target| custom("qps", CustomTarget::PerReplica(target))),
+        1 => (1..2000_u64).prop_map(|target| Metric::Latency(Latency {
+            percentile: Percentile::P95,
+            target: Span(Duration::from_millis(target)),
+            window: Span::seconds(30),
+        })),
+        1 => (1.0..99.0, 1..4_u32).prop_map(|(above, step)| Metric::Errors(Errors {
+            above: percent(above),
+            window: Span::seconds(15),
+            step,
+        })),
     ]
 }
 
@@ -163,6 +174,28 @@ fn input_with(metrics: impl Strategy<Value = Vec<Metric>>) -> impl Strategy<Valu
             if let Some(ago) = around.burst_ago {
                 input.history.burst = Some(input.now - Duration::from_secs(ago));
             }
+            if let Some((served, trial)) = around.served {
+                for (name, value) in ["latency", "errors", "in_flight", "requests"]
+                    .into_iter()
+                    .zip(served)
+                {
+                    input.service_metrics.insert(name.into(), value);
+                }
+                if let Some((ago, settled, outcome)) = trial {
+                    let at = input.now - Duration::from_secs(ago);
+                    let trial = Trial {
+                        at,
+                        value: served[3],
+                        requests: served[2],
+                        settled: settled.then_some(at),
+                        over: at,
+                        outcome,
+                    };
+                    for name in ["latency", "errors"] {
+                        input.history.trials.insert(name.into(), trial);
+                    }
+                }
+            }
             if let Some(failures) = around.failures {
                 let why = "connection refused".to_owned();
                 input.unread.insert("jobs".into(), Unread { why, failures });
@@ -185,6 +218,23 @@ struct Circumstances {
     schedule: Vec<Schedule>,
     failures: Option<u32>,
     fallback: Option<Fallback>,
+    /// Latency, errors, requests in flight and per second, and what became of the last replicas.
+    served: Option<Served>,
+}
+
+type Served = ([f64; 4], Option<(u64, bool, Outcome)>);
+
+fn served() -> impl Strategy<Value = Option<Served>> {
+    let outcome = prop::sample::select(vec![Outcome::Open, Outcome::Helped, Outcome::NoHelp]);
+    let trial = (0..400_u64, any::<bool>(), outcome);
+    let numbers = (
+        0.0..3000.0_f64,
+        0.0..100.0_f64,
+        0.0..60.0_f64,
+        0.0..200.0_f64,
+    );
+    let numbers = numbers.prop_map(|(a, b, c, d)| [a, b, c, d]);
+    prop::option::of((numbers, prop::option::of(trial)))
 }
 
 fn circumstances() -> impl Strategy<Value = Circumstances> {
@@ -209,14 +259,16 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
         prop::collection::vec(schedule, 0..3),
         prop::option::weighted(0.3, 0..6_u32),
         prop::option::of((1..20_u32).prop_map(|replicas| Fallback { replicas })),
+        served(),
     )
         .prop_map(
-            |(burst, burst_ago, schedule, failures, fallback)| Circumstances {
+            |(burst, burst_ago, schedule, failures, fallback, served)| Circumstances {
                 burst,
                 burst_ago,
                 schedule,
                 failures,
                 fallback,
+                served,
             },
         )
 }
@@ -312,6 +364,25 @@ proptest! {
         let killed = samples::out_of_memory(&input).is_some();
         if inside && (decision.burst || killed) {
             prop_assert!(decision.desired >= decision.current);
+        }
+    }
+
+    #[test]
+    fn over_its_target_such_a_metric_adds_to_busy_replicas_only_and_removes_none(input in input()) {
+        let decision = decide(&input);
+        for (proposal, metric) in decision.proposals.iter().zip(&input.policy.metrics) {
+            let (Some(value), true) = (proposal.value, metric.is_of_service_quality()) else {
+                continue;
+            };
+            let over = proposal.target.or(proposal.above).is_some_and(|most| value > most);
+            let current = decision.current;
+            match proposal.desired {
+                Some(desired) if over => prop_assert!(
+                    desired >= current && desired <= (2 * current).max(current + 3)
+                ),
+                Some(desired) => prop_assert!(desired <= current && desired + 1 >= current),
+                None => prop_assert!(!over && proposal.abstains),
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a metric asks for, and how it came to that.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::samples::Samples;
+use super::{quality::Quality, samples::Samples};
 
 /// What one metric asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,12 @@ pub struct Proposal {
     /// them from being removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled: Option<f64>,
+    /// Which share of the requests its value is the latency of, like `p95`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<Cow<'static, str>>,
+    /// Whether it leaves the count to the other metrics; [`desired`](Self::desired) is `None` then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub abstains: bool,
     /// Replicas that count, but whose sample was not used as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
@@ -49,6 +57,8 @@ pub enum Unit {
     Number,
     /// A number for each replica.
     PerReplica,
+    /// A time in milliseconds.
+    Millis,
 }
 
 impl Unit {
@@ -115,6 +125,14 @@ pub(super) enum Verdict {
     Unavailable,
     /// It cannot be read, and its fallback asks for that many.
     Fallback,
+    /// It is over its target, but the replicas are not busy.
+    Idle,
+    /// It is over its target, and what the last replicas bring is not known yet.
+    Trying,
+    /// It is over its target, and the last replicas did not help.
+    NoHelp,
+    /// It leaves the count to the other metrics.
+    Abstains,
 }
 
 /// A metric's proposal and how it came about.
@@ -122,6 +140,8 @@ pub(super) enum Verdict {
 pub(super) struct Judged {
     pub(super) proposal: Proposal,
     pub(super) verdict: Verdict,
+    /// What a metric of how well requests are served was judged by.
+    pub(super) quality: Option<Quality>,
 }
 
 impl Proposal {
@@ -136,6 +156,8 @@ impl Proposal {
             unit,
             error: None,
             throttled: None,
+            percentile: None,
+            abstains: false,
             left_out: Vec::new(),
         }
     }
@@ -155,6 +177,7 @@ impl Proposal {
         Judged {
             proposal: self,
             verdict,
+            quality: None,
         }
     }
 
@@ -162,6 +185,16 @@ impl Proposal {
         Judged {
             proposal: self,
             verdict: Verdict::Unavailable,
+            quality: None,
+        }
+    }
+
+    pub(super) fn abstaining(mut self) -> Judged {
+        self.abstains = true;
+        Judged {
+            proposal: self,
+            verdict: Verdict::Abstains,
+            quality: None,
         }
     }
 }

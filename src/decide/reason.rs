@@ -87,11 +87,17 @@ pub enum Reason {
     Throttled,
     /// A metric cannot be read for a while, and its fallback asks for more replicas.
     Fallback,
+    /// Requests take long or fail, but the replicas are not busy: more of them would not help.
+    ReplicasIdle,
+    /// Requests take long or fail, and what the last replicas bring is not known yet.
+    Trying,
+    /// Requests take long or fail, and the last replicas did not help.
+    NoHelp,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::AboveTarget,
         Self::BelowTarget,
         Self::WithinTolerance,
@@ -113,6 +119,9 @@ impl Reason {
         Self::OutOfMemory,
         Self::Throttled,
         Self::Fallback,
+        Self::ReplicasIdle,
+        Self::Trying,
+        Self::NoHelp,
     ];
 
     /// The word for it in JSON, logs and metric labels.
@@ -139,6 +148,9 @@ impl Reason {
             Self::OutOfMemory => "out_of_memory",
             Self::Throttled => "throttled",
             Self::Fallback => "fallback",
+            Self::ReplicasIdle => "replicas_idle",
+            Self::Trying => "trying",
+            Self::NoHelp => "no_help",
         }
     }
 
@@ -218,7 +230,10 @@ impl Reason {
             }
             // 1% of a 60% target with 1 replica asks for 1: what keeps it is the minimum.
             Verdict::Load if steps.current == steps.bounds.min => Self::at_min(steps),
-            Verdict::Load | Verdict::Tolerance => Self::WithinTolerance,
+            Verdict::Load | Verdict::Tolerance | Verdict::Abstains => Self::WithinTolerance,
+            Verdict::Idle => Self::ReplicasIdle,
+            Verdict::Trying => Self::Trying,
+            Verdict::NoHelp => Self::NoHelp,
             Verdict::Throttled => Self::Throttled,
             Verdict::Unavailable | Verdict::Fallback => Self::MetricsUnavailable,
         }
@@ -265,6 +280,9 @@ impl fmt::Display for Reason {
             Self::OutOfMemory => "a replica ran out of memory",
             Self::Throttled => "the CPU quota runs out again and again",
             Self::Fallback => "the fallback of a metric that cannot be read",
+            Self::ReplicasIdle => "the replicas are not busy",
+            Self::Trying => "waiting for what the last replicas bring",
+            Self::NoHelp => "the last replicas did not help",
         })
     }
 }

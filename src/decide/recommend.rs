@@ -10,6 +10,7 @@ use crate::policy::{Aim, Custom, CustomTarget, Metric, Tolerance};
 use super::{
     input::{Input, ObservedState},
     proposal::{Judged, Proposal, Unit, Verdict},
+    quality,
     samples::{self, Readiness, Samples, plausible},
 };
 
@@ -32,7 +33,11 @@ pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
             let judged = with_the_reason(input, one(input, metric, current));
             match metric {
                 Metric::Cpu(_) => unless_throttled(input, judged, current),
-                Metric::Memory(_) | Metric::Requests(_) | Metric::InFlight(_) => judged,
+                Metric::Memory(_)
+                | Metric::Requests(_)
+                | Metric::InFlight(_)
+                | Metric::Latency(_)
+                | Metric::Errors(_) => judged,
                 Metric::Custom(custom) => or_fallback(input, custom, judged, current),
             }
         })
@@ -41,7 +46,7 @@ pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
 
 /// Replicas whose quota runs out for this share of the time are not too many, whatever their mean
 /// says: they are busy in bursts.
-const SHORT_OF_CPU: f64 = 25.0;
+pub(super) const SHORT_OF_CPU: f64 = 25.0;
 
 fn unless_throttled(input: &Input, mut judged: Judged, current: u32) -> Judged {
     let fewer = judged
@@ -87,8 +92,10 @@ fn or_fallback(input: &Input, custom: &Custom, judged: Judged, current: u32) -> 
 pub(super) fn combine(judged: &[Judged], current: u32) -> Load {
     let mut largest: Option<(u32, usize)> = None;
     let mut unread = None;
+    let mut abstains = None;
     for (index, one) in judged.iter().enumerate() {
         match one.proposal.desired {
+            None if one.proposal.abstains => abstains = abstains.or(Some(index)),
             Some(desired) if largest.is_none_or(|(so_far, _)| desired > so_far) => {
                 largest = Some((desired, index));
             }
@@ -97,7 +104,10 @@ pub(super) fn combine(judged: &[Judged], current: u32) -> Load {
         }
     }
     match (largest, unread) {
-        (None, None) => Load::Unmeasured,
+        (None, None) => abstains.map_or(Load::Unmeasured, |by| Load::Wants {
+            replicas: current,
+            by,
+        }),
         (None, Some(by)) => Load::Unavailable { by },
         (Some((replicas, _)), Some(by)) if replicas < current => Load::Unavailable { by },
         (Some((replicas, by)), _) => Load::Wants { replicas, by },
@@ -130,6 +140,8 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
         Metric::Requests(traffic) | Metric::InFlight(traffic) => {
             average(input, metric.name(), traffic.target, current)
         }
+        Metric::Latency(latency) => quality::latency(input, latency, current),
+        Metric::Errors(errors) => quality::errors(input, errors, current),
         Metric::Custom(custom) => match custom.target {
             CustomTarget::PerReplica(target) => {
                 let samples = Samples::gather(input, &custom.name, Readiness::Ignored);
@@ -295,7 +307,7 @@ impl Thresholds {
     }
 }
 
-fn service_value(input: &Input, name: &str) -> Option<f64> {
+pub(super) fn service_value(input: &Input, name: &str) -> Option<f64> {
     input.service_metrics.get(name).copied().and_then(plausible)
 }
 
@@ -305,11 +317,11 @@ const NOISE: f64 = 1e-9;
 
 /// Whether a ratio is so close to 1 that nothing is done. The bounds belong to it: 66% of a 60%
 /// target is 1.1, within a tolerance of 0.1.
-fn within(tolerance: Tolerance, ratio: f64) -> bool {
+pub(super) fn within(tolerance: Tolerance, ratio: f64) -> bool {
     ratio >= 1.0 - tolerance.down - NOISE && ratio <= 1.0 + tolerance.up + NOISE
 }
 
-fn replicas_for(load: f64) -> u32 {
+pub(super) fn replicas_for(load: f64) -> u32 {
     if load.is_infinite() {
         return u32::MAX;
     }

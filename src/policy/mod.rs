@@ -14,7 +14,7 @@ pub mod validate;
 
 pub use custom::{Command, Custom, CustomTarget, Fallback, Http, Pick, Prometheus, Source};
 pub use schedule::{Bounds, Cron, Schedule, Zone};
-pub use traffic::{Logs, Traffic};
+pub use traffic::{Errors, Latency, Logs, Percentile, Traffic};
 pub use validate::{Problem, SERVICE_KEYS, for_compose, policy, settings};
 
 /// The policy of one service, with every default filled in. Serialises to the form of
@@ -47,6 +47,9 @@ pub struct Policy {
     pub ready_timeout: Span,
     /// How long it must stay ready before it gets traffic.
     pub min_ready: Span,
+    /// Over how long a new replica gets its full share of the requests.
+    #[serde(skip_serializing_if = "is_none")]
+    pub slow_start: Span,
     /// How a replica is emptied before its stop.
     pub drain: Drain,
     /// How nginx spreads requests.
@@ -61,6 +64,10 @@ impl Policy {
     }
 }
 
+fn is_none(span: &Span) -> bool {
+    span.0.is_zero()
+}
+
 /// One source of load and what is wanted of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +80,10 @@ pub enum Metric {
     Requests(Traffic),
     /// Requests under way at once, from nginx.
     InFlight(Traffic),
+    /// How long requests take, from nginx.
+    Latency(Latency),
+    /// The share of requests that fail, from nginx.
+    Errors(Errors),
     /// A number from outside.
     Custom(Custom),
 }
@@ -85,6 +96,8 @@ impl Metric {
             Self::Memory(_) => "memory",
             Self::Requests(_) => "requests",
             Self::InFlight(_) => "in_flight",
+            Self::Latency(_) => "latency",
+            Self::Errors(_) => "errors",
             Self::Custom(custom) => &custom.name,
         }
     }
@@ -93,13 +106,21 @@ impl Metric {
     pub fn traffic_window(&self) -> Option<Span> {
         match self {
             Self::Requests(traffic) | Self::InFlight(traffic) => Some(traffic.window),
+            Self::Latency(latency) => Some(latency.window),
+            Self::Errors(errors) => Some(errors.window),
             Self::Cpu(_) | Self::Memory(_) | Self::Custom(_) => None,
         }
     }
 
-    /// Whether it is the CPU's load.
-    pub fn is_cpu(&self) -> bool {
-        matches!(self, Self::Cpu(_))
+    /// Whether it says how well requests are served, not how much load there is: it need not follow the
+    /// number of replicas.
+    pub fn is_of_service_quality(&self) -> bool {
+        matches!(self, Self::Latency(_) | Self::Errors(_))
+    }
+
+    /// Whether more replicas are of no use for it where all cores are busy.
+    pub fn needs_cores(&self) -> bool {
+        matches!(self, Self::Cpu(_)) || self.is_of_service_quality()
     }
 }
 
@@ -128,7 +149,7 @@ pub enum Aim {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"
 )]
-fn exact<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn exact<S: Serializer>(percent: &Percent, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}%", percent.get()))
 }
 
@@ -235,6 +256,19 @@ pub enum Ready {
 pub struct Drain {
     /// The longest wait for requests in flight before the stop signal.
     pub timeout: Span,
+}
+
+impl Balance {
+    /// The weight of a server that gets as many requests as any other.
+    pub const FULL: u8 = 10;
+
+    /// Whether a replica's weight may change without sending clients to another one.
+    pub fn bears_weights(&self) -> bool {
+        match self {
+            Self::RoundRobin | Self::LeastConn | Self::StickyCookie(_) => true,
+            Self::IpHash | Self::Hash(_) => false,
+        }
+    }
 }
 
 /// How nginx spreads requests over the replicas.
@@ -411,6 +445,7 @@ impl Default for Policy {
             ready: Ready::Auto,
             ready_timeout: Span::seconds(60),
             min_ready: Span::seconds(0),
+            slow_start: Span::seconds(0),
             drain: Drain {
                 timeout: Span::seconds(30),
             },

@@ -86,6 +86,7 @@ mod tests {
                     number: u32::from(*number),
                     name: format!("shop-web-{number}"),
                     address: ([172, 18, 0, *number], 80).into(),
+                    weight: Balance::FULL,
                 })
                 .collect(),
         }

@@ -107,6 +107,11 @@ impl Log {
         self.current.as_ref()?.since
     }
 
+    /// A value that is another one for another file.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        self.current.as_ref().map(|one| one.identity)
+    }
+
     /// Hands over every whole line that is new.
     pub fn read(&mut self, now: Instant, mut line: impl FnMut(&[u8])) -> Result<Found, LogError> {
         let io = |source| LogError::Io {

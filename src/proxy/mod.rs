@@ -37,6 +37,8 @@ pub struct Server {
     pub name: String,
     /// Where the proxy reaches it.
     pub address: SocketAddr,
+    /// Its share of the requests, in parts of [`Balance::FULL`] of the others'.
+    pub weight: u8,
 }
 
 /// A reverse proxy whose upstreams are ours.

@@ -159,11 +159,17 @@ pub fn upstream(
         zone(servers.len())
     );
     text += &balance;
+    let even = servers.iter().all(|server| server.weight == Balance::FULL);
     for server in &servers {
         let name = container_name(&server.name)?;
+        let weight = if even {
+            String::new()
+        } else {
+            format!(" weight={}", server.weight)
+        };
         let _ = writeln!(
             text,
-            "    server {} max_fails=1 fail_timeout=2s; # {name}",
+            "    server {}{weight} max_fails=1 fail_timeout=2s; # {name}",
             server.address
         );
     }

@@ -155,6 +155,8 @@ pub enum Event {
         /// How it went.
         result: Result<(), String>,
     },
+    /// This run ends: replicas that are getting their share of the requests get all of it now.
+    Parting,
     /// nginx is about to be another one; what was asked for is asked for again in a moment.
     RouteLater,
     /// nginx was looked at: whether something keeps it from ever sending to a new replica.
@@ -365,6 +367,8 @@ pub struct RouteServer {
     pub addresses: BTreeMap<String, IpAddr>,
     /// Where its ports are published on this host.
     pub published: BTreeMap<u16, SocketAddr>,
+    /// Its share of the requests, in parts of [`Balance::FULL`](crate::policy::Balance::FULL).
+    pub weight: u8,
 }
 
 /// What a replica must pass to get traffic.

@@ -23,6 +23,7 @@ mod failing;
 mod found;
 mod member;
 pub mod note;
+mod outlier;
 mod pause;
 mod recreate;
 mod room;
@@ -161,6 +162,12 @@ pub struct Machine {
     wanted: Option<Vec<RouteServer>>,
     /// Those that nginx was last seen to send traffic to.
     listed: BTreeSet<ContainerId>,
+    /// Servers that do not have their full weight yet, and since when they are listed.
+    ramps: BTreeMap<ContainerId, Moment>,
+    /// Whether there are such at all.
+    ramping: bool,
+    /// Whether what was asked for last differs in nothing but weights.
+    only_weights: bool,
     reroute_at: Option<Moment>,
     route_failures: u32,
     route_error: Option<String>,
@@ -256,6 +263,9 @@ impl Machine {
             drained: 0,
             wanted: None,
             listed: BTreeSet::new(),
+            ramps: BTreeMap::new(),
+            ramping: false,
+            only_weights: false,
             reroute_at: None,
             route_failures: 0,
             route_error: None,
@@ -276,6 +286,13 @@ impl Machine {
     #[must_use]
     pub fn passive(mut self) -> Self {
         self.passive = true;
+        self
+    }
+
+    /// Lets new replicas get their share of the requests over time, for a run that stays.
+    #[must_use]
+    pub fn ramping(mut self) -> Self {
+        self.ramping = true;
         self
     }
 
@@ -575,6 +592,9 @@ impl Machine {
                     *at = at.shifted(set_by);
                 }
                 self.reroute_at = self.reroute_at.map(|_| now);
+                for since in self.ramps.values_mut() {
+                    *since = since.shifted(set_by);
+                }
                 self.busy_until = None;
                 self.busy_since = None;
             }
@@ -624,6 +644,7 @@ impl Machine {
                 }
             }
             Event::Routed { seq, result } => self.route_answered(seq, result, now, out),
+            Event::Parting => self.ramps.clear(),
             Event::RouteLater => {
                 self.reroute_at = Some(now + SOON);
                 out.push(Effect::WakeAt(now + SOON));

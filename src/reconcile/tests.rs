@@ -297,6 +297,71 @@ fn a_drain_ends_when_its_time_is_up_counted_from_the_reload() {
 }
 
 #[test]
+fn a_new_replica_gets_its_share_of_the_requests_in_steps_beside_those_that_are_there() {
+    let mut setup = setup();
+    setup.policy.slow_start = Span::seconds(9);
+    let weights = |effects: &[Effect]| -> Option<Vec<u8>> {
+        effects.iter().rev().find_map(|effect| match effect {
+            Effect::Route { servers, .. } => Some(servers.iter().map(|one| one.weight).collect()),
+            _ => None,
+        })
+    };
+    let mut bench = Bench::blind(setup.clone(), None);
+    bench.machine = bench.machine.ramping();
+    bench.see(&[1]);
+    assert_eq!(
+        weights(&bench.ready(1)),
+        Some(vec![10]),
+        "nobody is beside it"
+    );
+    bench.routed();
+    bench.scale(2);
+    bench.made(2);
+    assert_eq!(weights(&bench.ready(2)), Some(vec![10, 1]));
+    assert_eq!(
+        told(&bench.routed()),
+        [
+            "nginx sends requests to shop-web-1, shop-web-2",
+            "scaled 1 → 2 in 0.0s"
+        ]
+    );
+    for (after, expected) in [
+        (2, None),
+        (1, Some(4)),
+        (3, Some(7)),
+        (2, None),
+        (1, Some(10)),
+    ] {
+        let effects = bench.after(after);
+        assert_eq!(weights(&effects), expected.map(|weight| vec![10, weight]));
+        if expected.is_some() {
+            assert_eq!(told(&bench.routed()), NOTHING, "its weight is no news");
+        }
+    }
+    // Who leaves while another one begins is still taken out at once.
+    bench.scale(3);
+    bench.made(3);
+    bench.ready(3);
+    bench.routed();
+    assert_eq!(asked(&bench.scale(2)), ["route! 1 2"]);
+    // A run that ends leaves nobody with less than the others.
+    bench.scale(3);
+    bench.made(4);
+    bench.ready(4);
+    bench.routed();
+    assert_eq!(weights(&bench.hear(Event::Parting)), Some(vec![10, 10, 10]));
+
+    // One that does not stay cannot give the rest later.
+    let mut once = Bench::blind(setup, None);
+    once.see(&[1]);
+    once.ready(1);
+    once.routed();
+    once.scale(2);
+    once.made(2);
+    assert_eq!(weights(&once.ready(2)), Some(vec![10, 10]));
+}
+
+#[test]
 fn a_replica_that_nginx_still_lists_is_never_stopped() {
     let mut bench = Bench::serving(&[1, 2]);
     bench.scale(1);

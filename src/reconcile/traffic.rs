@@ -5,9 +5,25 @@ use super::{
     member::{Member, Phase},
 };
 use crate::{
+    policy::Balance,
     project::{ContainerId, Health, State},
     units::Moment,
 };
+
+/// The weights of a new server, one after the other, each for the same part of `slow_start`; then it is
+/// the full one. Measured beside two others of full weight: 1 gets 4.5% of the requests, 5 gets 19%.
+const RAMP: [u8; 3] = [1, 4, 7];
+
+/// Whether a server is there, with whatever weight.
+fn is_among(one: &RouteServer, servers: &[RouteServer]) -> bool {
+    servers.iter().any(|other| {
+        let weight = one.weight;
+        RouteServer {
+            weight,
+            ..other.clone()
+        } == *one
+    })
+}
 
 impl Machine {
     pub(super) fn reroute(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -28,6 +44,7 @@ impl Machine {
                 name: m.replica.name.clone(),
                 addresses: m.replica.addresses.clone(),
                 published: m.replica.published.clone(),
+                weight: Balance::FULL,
             })
             .collect();
         servers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
@@ -36,6 +53,7 @@ impl Machine {
             return;
         }
         self.holdover = false;
+        self.ramp(&mut servers, now, out);
         let again = self.reroute_at.is_some_and(|at| at <= now);
         if self.wanted.as_ref() != Some(&servers) || again {
             self.reroute_at = None;
@@ -46,13 +64,18 @@ impl Machine {
                 || self
                     .wanted
                     .as_ref()
-                    .is_none_or(|before| before.iter().any(|server| !servers.contains(server)));
+                    .is_none_or(|before| before.iter().any(|one| !is_among(one, &servers)));
             // A service that is about to get its first replica has lost none.
             let begins = self.members.is_empty() && self.wanted.is_none();
             if servers.is_empty() && !self.nothing_serves && self.standstill.is_none() && !begins {
                 out.push(self.note(What::NothingServes, now));
             }
             self.nothing_serves = servers.is_empty();
+            self.only_weights = !again
+                && self.wanted.as_ref().is_some_and(|before| {
+                    before.len() == servers.len()
+                        && before.iter().all(|one| is_among(one, &servers))
+                });
             self.wanted = Some(servers.clone());
             out.push(Effect::Route {
                 seq: self.seq,
@@ -61,6 +84,38 @@ impl Machine {
             });
         }
         self.assign_route(self.seq);
+    }
+
+    /// Gives new servers a part of their weight at first: nginx's own `slow_start` is for those who buy
+    /// it. Where all are new none is.
+    fn ramp(&mut self, servers: &mut [RouteServer], now: Moment, out: &mut Vec<Effect>) {
+        let over = self.setup.policy.slow_start.0;
+        if over.is_zero() || !self.ramping {
+            self.ramps.clear();
+            return;
+        }
+        let there = |id: &ContainerId, all: &[RouteServer]| all.iter().any(|one| one.id == *id);
+        self.ramps
+            .retain(|id, since| now < *since + over && there(id, servers));
+        if let Some(before) = self.wanted.as_ref().filter(|before| !before.is_empty()) {
+            let new = servers.iter().filter(|one| !there(&one.id, before));
+            let new = new.map(|one| (one.id.clone(), now));
+            self.ramps.extend(new.collect::<Vec<_>>());
+        }
+        if servers.iter().all(|one| self.ramps.contains_key(&one.id)) {
+            self.ramps.clear();
+        }
+        for server in servers {
+            let Some(since) = self.ramps.get(&server.id) else {
+                continue;
+            };
+            let gone = now.since(*since);
+            let steps = RAMP.len() as u32;
+            let step = (0..steps).rev().find(|step| gone >= over * *step / steps);
+            let step = step.unwrap_or_default();
+            server.weight = RAMP[step as usize];
+            out.push(Effect::WakeAt(*since + over * (step + 1) / steps));
+        }
     }
 
     /// Whether replicas are being made, started or looked at for the first time.
@@ -110,7 +165,9 @@ impl Machine {
                         .flatten()
                         .map(|server| server.name.clone())
                         .collect();
-                    out.push(self.note(What::Routed { servers }, now));
+                    if !self.only_weights {
+                        out.push(self.note(What::Routed { servers }, now));
+                    }
                 }
             }
             Err(why) => {

@@ -39,7 +39,10 @@ impl Custom {
         for metric in &policy.metrics {
             let of_each = match metric {
                 Metric::Custom(custom) => matches!(custom.target, CustomTarget::PerReplica(_)),
-                Metric::Requests(_) | Metric::InFlight(_) => false,
+                Metric::Requests(_)
+                | Metric::InFlight(_)
+                | Metric::Latency(_)
+                | Metric::Errors(_) => false,
                 Metric::Cpu(_) | Metric::Memory(_) => continue,
             };
             let metric = metric.name();

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, Machine, Paused, Peak, member::Phase};
+use super::{Hold, Machine, Paused, Peak, member::Phase, outlier::outliers};
 use crate::{
     decide::{Decision, History, Unread},
     policy::Bounds,
@@ -47,6 +47,9 @@ pub struct ServiceView {
     pub decision: Option<DecisionView>,
     /// Why nothing is done, if nothing is done.
     pub standstill: Option<String>,
+    /// Replicas that serve their requests far worse than the others, each in a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outliers: Vec<String>,
     /// Its replicas, by number.
     pub replicas: Vec<ReplicaView>,
 }
@@ -224,6 +227,7 @@ impl Machine {
                 message: decision.message.clone(),
             }),
             standstill: self.standstill().map(ToOwned::to_owned),
+            outliers: outliers(&replicas),
             replicas,
         }
     }

@@ -166,6 +166,7 @@ impl Machine {
         if decision.bursts {
             self.history.burst = Some(now);
         }
+        self.history.trials.clone_from(&decision.trials);
         self.history.prune(now, &self.setup.policy.behavior);
     }
 

@@ -45,6 +45,8 @@ pub struct Traffic {
 #[derive(Debug)]
 struct Service {
     name: String,
+    /// When the last request ended that it heard of, in milliseconds since 1970.
+    last: Option<u64>,
     series: Series,
     replicas: Vec<Replica>,
 }
@@ -87,6 +89,7 @@ impl Traffic {
                 Some(at) => before.swap_remove(at),
                 None => Service {
                     name: name.to_owned(),
+                    last: None,
                     series: Series::new(self.reach),
                     replicas: Vec::new(),
                 },
@@ -142,6 +145,7 @@ impl Traffic {
             return;
         };
         let service = &mut self.services[at];
+        service.last = service.last.max(Some(line.at));
         // What the app took: a slow client takes time that no replica could save.
         let took = tries.iter().map(|one| one.took).sum();
         let failed = line.status >= 500 || tries.len() > 1;
@@ -189,6 +193,12 @@ impl Traffic {
     /// When the first request ended that it heard of, in milliseconds since 1970.
     pub fn first(&self) -> Option<u64> {
         self.first
+    }
+
+    /// When the last request of a service ended, in milliseconds since 1970.
+    pub fn last(&self, service: &str) -> Option<u64> {
+        let service = self.services.iter().find(|one| one.name == service)?;
+        service.last
     }
 
     /// Lines so far, and how many of them are none of ours.

@@ -269,6 +269,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     number: server.number,
                     name: server.name.clone(),
                     address: way.address,
+                    weight: server.weight,
                 }),
                 // One that nginx cannot reach must not keep the others from being right.
                 None if servers.len() > 1 => warn!(service, "{}", apart(server)),

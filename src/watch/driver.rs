@@ -346,6 +346,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         memory = memory.map(|m| m.without_old_readings(now, setup.interval));
                     }
                     let mut machine = Machine::new(setup, memory, now);
+                    if self.goal == Goal::Watch {
+                        machine = machine.ramping();
+                    }
                     if self.passive() {
                         machine = machine.passive();
                     }
@@ -436,6 +439,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 () = stop.cancelled(), if parting.is_none() => {
                     info!("stopping: finishing the steps in progress; replicas keep running");
                     self.stopping = true;
+                    for service in self.machines.keys() {
+                        self.queue.push_back((service.clone(), Event::Parting));
+                    }
                     if supervisor.is_some() {
                         Supervisor::ending();
                     }
@@ -522,7 +528,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if !self.passive() && self.proxy.as_ref().is_some_and(|proxy| proxy.disturbed()) {
             self.router.again(self.clock.now());
         }
-        if !self.barred.is_empty() || !self.unlogged.is_empty() {
+        let silent = self.monitor.as_ref().is_some_and(Monitor::asks_for_a_look);
+        if silent || !self.barred.is_empty() || !self.unlogged.is_empty() {
             self.way_is_due = true;
             self.mind_the_way();
         }

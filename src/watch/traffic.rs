@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -17,7 +20,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    policy::{Metric, Traffic as Target},
+    policy::{Metric, Percentile, Policy, Traffic as Target},
     project::{ContainerId, Replica},
     proxy::{
         Proxy,
@@ -30,6 +33,11 @@ use crate::{
 
 /// Less of a window than this tells nothing.
 const LEAST: Duration = Duration::from_secs(5);
+/// No request for so long may be no traffic. By then nginx has given up one that nobody answers
+/// (`proxy_read_timeout` is 60 s unless it is set), and written that down.
+const SILENCE: Duration = Duration::from_secs(75);
+/// While none comes, nginx's configuration is looked at so often: it could hide them by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// nginx is told to open its logs again at most so often.
 const REOPEN: Duration = Duration::from_secs(30);
 /// nginx's clock may be ahead by so much, in milliseconds.
@@ -47,6 +55,18 @@ pub(super) struct Monitor {
     reader: Arc<Mutex<Reader>>,
     /// Why nginx does not write it.
     pub(super) refused: Option<String>,
+    configured: Option<Configured>,
+    /// Whether another look at nginx's configuration could show that silence is no traffic.
+    look: Arc<AtomicBool>,
+}
+
+/// A configuration of nginx that was found more than once, from a look that began then to the last one,
+/// in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Configured {
+    configuration: u64,
+    since: u64,
+    until: u64,
 }
 
 #[derive(Debug)]
@@ -58,6 +78,64 @@ struct Reader {
     /// Until then lines may have been lost.
     gap: u64,
     reopened: Option<Instant>,
+    /// Which file is read, and since when, in milliseconds since 1970; zero for the first one.
+    file: Option<((u64, u64), u64)>,
+}
+
+/// Which number of a load.
+#[derive(Debug, Clone, Copy)]
+enum Pick {
+    Requests,
+    InFlight,
+    Errors,
+    Latency(Percentile),
+}
+
+/// What is shown of each replica.
+const OF_EACH: [(&str, Pick); 4] = [
+    ("requests", Pick::Requests),
+    ("in_flight", Pick::InFlight),
+    ("p95", Pick::Latency(Percentile::P95)),
+    ("errors", Pick::Errors),
+];
+
+impl Pick {
+    /// What a policy asks for, in its own words and windows; a metric of how well requests are served
+    /// is judged by how many there are.
+    fn of(policy: &Policy) -> Vec<(String, Duration, Self)> {
+        let mut all: Vec<(String, Duration, Self)> = Vec::new();
+        let mut also = None;
+        for metric in &policy.metrics {
+            let (window, pick) = match metric {
+                Metric::Requests(traffic) => (traffic.window, Self::Requests),
+                Metric::InFlight(traffic) => (traffic.window, Self::InFlight),
+                Metric::Latency(latency) => (latency.window, Self::Latency(latency.percentile)),
+                Metric::Errors(errors) => (errors.window, Self::Errors),
+                Metric::Cpu(_) | Metric::Memory(_) | Metric::Custom(_) => continue,
+            };
+            if metric.is_of_service_quality() {
+                also = also.max(Some(window.0));
+            }
+            all.push((metric.name().to_owned(), window.0, pick));
+        }
+        for (name, pick) in [("requests", Self::Requests), ("in_flight", Self::InFlight)] {
+            if let Some(window) = also
+                && all.iter().all(|(there, ..)| there != name)
+            {
+                all.push((name.to_owned(), window, pick));
+            }
+        }
+        all
+    }
+
+    fn value(self, load: &Load) -> Option<f64> {
+        match self {
+            Self::Requests => Some(load.requests),
+            Self::InFlight => Some(load.in_flight),
+            Self::Errors => Some(load.errors * 100.0),
+            Self::Latency(percentile) => load.latency(percentile.share()),
+        }
+    }
 }
 
 /// What is asked of the log for one service.
@@ -66,13 +144,15 @@ pub(super) struct Question {
     reader: Arc<Mutex<Reader>>,
     service: String,
     /// The metrics of its policy that are read from the log, with their windows.
-    metrics: Vec<(String, Duration)>,
+    metrics: Vec<(String, Duration, Pick)>,
     replicas: Vec<(ContainerId, String)>,
     routes: Arc<Routes>,
     /// What keeps lines of the service from the log, unless they come all the same.
     doubt: Option<String>,
     /// Whether nothing can be read at all.
     trouble: Option<String>,
+    configured: Option<Configured>,
+    look: Arc<AtomicBool>,
     /// Whether nginx may be told to open its logs again.
     acts: bool,
     now: Instant,
@@ -105,13 +185,33 @@ impl Monitor {
             since: None,
             gap: 0,
             reopened: None,
+            file: None,
         };
         Self {
             path,
             reach,
             reader: Arc::new(Mutex::new(reader)),
             refused: None,
+            configured: None,
+            look: Arc::default(),
         }
+    }
+
+    /// nginx was found to be configured like this by a look that began then, in milliseconds since 1970.
+    pub(super) fn configured(&mut self, configuration: u64, begun: u64) {
+        let before = self
+            .configured
+            .filter(|one| one.configuration == configuration);
+        self.configured = Some(Configured {
+            configuration,
+            since: before.map_or(begun, |one| one.since),
+            until: begun,
+        });
+    }
+
+    /// Whether nginx's configuration should be looked at, because no request comes.
+    pub(super) fn asks_for_a_look(&self) -> bool {
+        self.look.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -157,6 +257,12 @@ impl Reader {
         };
         if question.acts && wanted && question.trouble.is_none() {
             answer.reopen = true;
+        }
+        if let Some(identity) = self.log.identity()
+            && self.file.is_none_or(|(file, _)| file != identity)
+        {
+            let since = self.file.map_or(0, |_| wall);
+            self.file = Some((identity, since));
         }
         let failed = read.err().map(|error| error.to_string());
         if failed.is_some() {
@@ -209,13 +315,16 @@ impl Reader {
         if let Some(why) = &question.doubt {
             return question.unread(why);
         }
-        for (metric, window) in &question.metrics {
+        let idle = self.is_idle(question, wall);
+        for (metric, window, pick) in &question.metrics {
             let load = of_service(*window).filter(|load| load.count > 0);
-            // That nobody comes cannot be told from a log that is not written.
+            // That nobody comes cannot be told from a log that is not written, unless it is shown.
             let silent = || format!("no request in its log for {}", Span(*window));
-            let value = load
-                .map(|load| value(metric, &load).unwrap_or_default())
-                .ok_or_else(silent);
+            let value = match load {
+                Some(load) => Ok(pick.value(&load).unwrap_or_default()),
+                None if idle => Ok(0.0),
+                None => Err(silent()),
+            };
             values.service.insert(metric.clone(), value);
         }
         for (id, name) in &question.replicas {
@@ -224,14 +333,36 @@ impl Reader {
             let Some(load) = load else {
                 continue;
             };
-            for metric in ["requests", "in_flight", "p95", "errors"] {
-                if let Some(value) = value(metric, &load) {
+            for (metric, pick) in OF_EACH {
+                if let Some(value) = pick.value(&load) {
                     let of_each = values.replicas.entry(metric.to_owned()).or_default();
                     of_each.insert(id.clone(), Ok(value));
                 }
             }
         }
         values
+    }
+
+    /// Whether nobody asks for the service, although its requests would be in the log: one was, under the
+    /// configuration that nginx still had after that and a short while ago, and in the same file.
+    fn is_idle(&self, question: &Question, wall: u64) -> bool {
+        let millis = |span: Duration| span.as_millis() as u64;
+        let (Some(last), Some(configured)) =
+            (self.traffic.last(&question.service), question.configured)
+        else {
+            return false;
+        };
+        let (_, begun) = self.file.unwrap_or_default();
+        if wall < last + millis(SILENCE) || last < configured.since.max(begun) {
+            return false;
+        }
+        let seen = configured.until > last + millis(LAG);
+        let age = wall.saturating_sub(configured.until);
+        if !seen || age > millis(LOOK_AGAIN) {
+            question.look.store(true, Ordering::Relaxed);
+        }
+        // A look takes a moment.
+        seen && age <= millis(LOOK_AGAIN) + millis(LEAST) * 3
     }
 
     fn unrotate(&mut self) {
@@ -247,20 +378,10 @@ impl Question {
         let metrics = self.metrics.iter();
         Values {
             service: metrics
-                .map(|(metric, _)| (metric.clone(), Err(why.to_owned())))
+                .map(|(metric, ..)| (metric.clone(), Err(why.to_owned())))
                 .collect(),
             ..Values::default()
         }
-    }
-}
-
-fn value(metric: &str, load: &Load) -> Option<f64> {
-    match metric {
-        "requests" => Some(load.requests),
-        "in_flight" => Some(load.in_flight),
-        "errors" => Some(load.errors * 100.0),
-        "p95" => load.latency(0.95),
-        _ => None,
     }
 }
 
@@ -322,7 +443,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return None;
         }
         let nginx = self.nginx.borrow();
-        let read = machine.setup().policy.metrics.iter();
         // Silence is no load only where nothing hides the log.
         let looks = !self.passive() && !self.way_is_known;
         let trouble = match (&monitor.refused, nginx.names()) {
@@ -335,9 +455,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         Some(Question {
             reader: Arc::clone(&monitor.reader),
             service: of.to_owned(),
-            metrics: read
-                .filter_map(|one| Some((one.name().to_owned(), one.traffic_window()?.0)))
-                .collect(),
+            metrics: Pick::of(&machine.setup().policy),
             replicas: replicas
                 .iter()
                 .map(|replica| (replica.id.clone(), replica.name.clone()))
@@ -345,10 +463,17 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             routes: Arc::clone(routes),
             doubt: self.unlogged.get(of).cloned(),
             trouble,
+            configured: monitor.configured,
+            look: Arc::clone(&monitor.look),
             acts: !self.passive() && matches!(self.goal, Goal::Watch | Goal::Once),
             now: tokio::time::Instant::now().into_std(),
-            wall: u64::try_from(self.clock.wall().as_millisecond()).unwrap_or(0),
+            wall: self.wall(),
         })
+    }
+
+    /// The clock that nginx goes by, in milliseconds since 1970.
+    pub(super) fn wall(&self) -> u64 {
+        u64::try_from(self.clock.wall().as_millisecond()).unwrap_or(0)
     }
 }
 
@@ -361,3 +486,156 @@ pub(super) fn both(mut one: Values, other: Values) -> Values {
 
 /// What hides the log from a service, by service.
 pub(super) type Unlogged = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A log and who reads it, by a clock that begins now.
+    struct Bench {
+        dir: tempfile::TempDir,
+        monitor: Monitor,
+        begin: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let monitor = Monitor::new(dir.path().join("shop.log"), SHOWN);
+            let mut bench = Self {
+                dir,
+                monitor,
+                begin: 0,
+            };
+            bench.log("");
+            let made = std::fs::metadata(bench.dir.path().join("shop.log")).unwrap();
+            let made = made.modified().unwrap().duration_since(UNIX_EPOCH);
+            bench.begin = made.unwrap().as_millis() as u64;
+            bench
+        }
+
+        fn log(&self, text: &str) {
+            let mut options = std::fs::File::options();
+            let log = options.create(true).append(true);
+            let mut log = log.open(self.dir.path().join("shop.log")).unwrap();
+            log.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn request(&self, second: u64) {
+            let at = self.begin + second * 1000;
+            let (whole, rest) = (at / 1000, at % 1000);
+            self.log(&format!(
+                "compose-scale/1\t{whole}.{rest:03}\t200\t0.100\t10.0.0.1:80\t0.100\t0.000\tweb\n"
+            ));
+        }
+
+        fn looked_at(&mut self, configuration: u64, second: u64) {
+            let begun = self.begin + second * 1000;
+            self.monitor.configured(configuration, begun);
+        }
+
+        fn requests(&self, second: u64) -> Result<f64, String> {
+            let question = Question {
+                reader: Arc::clone(&self.monitor.reader),
+                service: "web".into(),
+                metrics: vec![("requests".into(), Duration::from_secs(15), Pick::Requests)],
+                replicas: Vec::new(),
+                routes: Arc::new(Routes {
+                    services: vec!["web".into()],
+                    servers: Vec::new(),
+                }),
+                doubt: None,
+                trouble: None,
+                configured: self.monitor.configured,
+                look: Arc::clone(&self.monitor.look),
+                acts: true,
+                now: tokio::time::Instant::now().into_std() + Duration::from_secs(second),
+                wall: self.begin + second * 1000,
+            };
+            let mut reader = self.monitor.reader.lock().unwrap();
+            let values = reader.answer(&question).values;
+            values.service["requests"].clone()
+        }
+    }
+
+    #[test]
+    fn silence_is_no_traffic_where_a_request_would_have_been_written_down() {
+        let mut bench = Bench::new();
+        let silent = || Err("no request in its log for 15s".to_owned());
+        bench.looked_at(1, 1);
+        bench.request(5);
+        assert_eq!(bench.requests(10), Ok(1.0 / 8.0));
+        assert_eq!(
+            bench.requests(40),
+            silent(),
+            "it may be that nginx writes nothing"
+        );
+        assert!(
+            !bench.monitor.asks_for_a_look(),
+            "somebody may still be waiting"
+        );
+        assert_eq!(bench.requests(81), silent());
+        assert!(bench.monitor.asks_for_a_look());
+        bench.looked_at(1, 82);
+        assert_eq!(bench.requests(85), Ok(0.0));
+        assert_eq!(bench.requests(140), Ok(0.0));
+        assert!(!bench.monitor.asks_for_a_look());
+        // Somebody may have hidden the log since.
+        assert_eq!(bench.requests(145), Ok(0.0));
+        assert!(bench.monitor.asks_for_a_look());
+        assert_eq!(bench.requests(160), silent());
+        bench.looked_at(1, 161);
+        assert_eq!(bench.requests(162), Ok(0.0));
+        bench.looked_at(2, 163);
+        assert_eq!(bench.requests(164), silent());
+        bench.monitor.asks_for_a_look();
+        assert_eq!(bench.requests(230), silent());
+        assert!(!bench.monitor.asks_for_a_look(), "a look cannot show it");
+        bench.request(231);
+        bench.looked_at(2, 290);
+        assert_eq!(bench.requests(310), Ok(0.0));
+    }
+
+    #[test]
+    fn silence_in_another_file_shows_nothing() {
+        let mut bench = Bench::new();
+        bench.looked_at(1, 1);
+        bench.request(5);
+        assert!(bench.requests(10).is_ok());
+        std::fs::rename(
+            bench.dir.path().join("shop.log"),
+            bench.dir.path().join("old"),
+        )
+        .unwrap();
+        bench.log("");
+        assert!(bench.requests(85).is_err());
+        bench.looked_at(1, 86);
+        assert!(bench.requests(90).is_err());
+    }
+
+    #[test]
+    fn how_well_requests_are_served_is_judged_by_how_many_there_are() {
+        let policy = |metrics: serde_json::Value| {
+            let value = serde_json::json!({"max": 3, "metrics": metrics});
+            crate::policy::policy(&value).unwrap()
+        };
+        let names = |metrics| -> Vec<(String, u64)> {
+            let picked = Pick::of(&policy(metrics));
+            picked
+                .into_iter()
+                .map(|(name, window, _)| (name, window.as_secs()))
+                .collect()
+        };
+        assert_eq!(
+            names(serde_json::json!([{"latency": {"p95": "1s"}}, {"in_flight": 8}])),
+            [
+                ("latency".into(), 30),
+                ("in_flight".into(), 15),
+                ("requests".into(), 30)
+            ]
+        );
+        assert_eq!(names(serde_json::json!([{"cpu": "60%"}])), []);
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -183,6 +184,8 @@ pub(super) struct Seen {
     nginx: Option<String>,
     /// What hides the log from services.
     unlogged: Unlogged,
+    /// The configuration that was looked at, but for our servers, and when the look began.
+    configured: Option<(u64, u64)>,
 }
 
 /// What one look needs to know.
@@ -196,13 +199,19 @@ struct Look {
     log: Option<(String, String)>,
     /// The services whose load is read from it.
     readers: BTreeSet<String>,
+    /// Which nginx; `None` where that cannot be told.
+    nginx: Option<String>,
+    /// When it begins, in milliseconds since 1970.
+    begun: u64,
 }
 
 impl Look {
     /// What bars the way, by service, and whether each nginx could be looked at. nginx as it is
     /// configured now is what counts; one that cannot be asked, or does not accept what it has, is left
     /// to the publish, which may mend it.
-    async fn run<P: Proxy>(self, proxy: Arc<P>) -> (BTreeMap<String, String>, Unlogged, bool) {
+    async fn run<P: Proxy>(self, proxy: Arc<P>) -> Seen {
+        let mut all_of_it = DefaultHasher::new();
+        self.nginx.hash(&mut all_of_it);
         let mut barred = BTreeMap::new();
         let mut unlogged = Unlogged::new();
         let mut looked_at = 0;
@@ -212,6 +221,8 @@ impl Look {
                 continue;
             };
             looked_at += 1;
+            let ours = directory.as_deref().unwrap_or_default();
+            inspect::fingerprint(&dump, ours, render::HTTP).hash(&mut all_of_it);
             let configuration = directory.as_ref().map(|_| Configuration::parse(&dump));
             for service in &self.services {
                 let mut all = wrong.clone();
@@ -241,7 +252,14 @@ impl Look {
             Whereabouts::Containers(targets) => targets.len(),
             Whereabouts::Host | Whereabouts::Unknown => 1,
         };
-        (barred, unlogged, looked_at == all)
+        let complete = looked_at == all;
+        Seen {
+            barred,
+            services: self.services,
+            nginx: self.nginx.filter(|_| complete),
+            unlogged,
+            configured: complete.then(|| (all_of_it.finish(), self.begun)),
+        }
     }
 
     /// Where this nginx sees the directory, and what is wrong with that; `None` where that cannot
@@ -318,17 +336,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .map(|machine| machine.service().to_owned())
                 .collect(),
             log: setup::log(&self.loaded).map(|(_, log)| (self.loaded.project.name.clone(), log)),
+            nginx,
+            begun: self.wall(),
         };
         let report = self.report.clone();
         self.tasks.spawn(async move {
-            let services = look.services.clone();
-            let (barred, unlogged, complete) = look.run(proxy).await;
-            let seen = Seen {
-                barred,
-                services,
-                nginx: nginx.filter(|_| complete),
-                unlogged,
-            };
+            let seen = look.run(proxy).await;
             let _ = report.send(Message::Way(seen)).await;
         });
     }
@@ -344,7 +357,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.queue.push_back((name.clone(), event));
         }
         self.barred = seen.barred.clone();
-        self.unlogged = seen.unlogged.clone();
+        if seen.configured.is_some() {
+            self.unlogged.clone_from(&seen.unlogged);
+        } else {
+            // Of what could not be looked at as a whole, what was known stays.
+            self.unlogged.extend(seen.unlogged.clone());
+        }
+        if let (Some(monitor), Some((configuration, begun))) = (&mut self.monitor, seen.configured)
+        {
+            monitor.configured(configuration, begun);
+        }
         // nginx became another one meanwhile.
         self.mind_the_way();
     }

@@ -157,6 +157,7 @@ async fn a_thousand_servers_fit_with_every_balance() {
                     number,
                     name: format!("shop-web-{number}"),
                     address: format!("[fd00::{number}]:65535").parse().unwrap(),
+                    weight: Balance::FULL,
                 })
                 .collect(),
         };

@@ -202,6 +202,7 @@ impl Rig {
             number,
             name: format!("shop-web-{number}-{}", backend.name),
             address: backend.address,
+            weight: Balance::FULL,
         });
         let upstream = Upstream {
             service: "web".into(),

@@ -2,25 +2,25 @@
 
 use super::{
     Form,
-    at::{At, Keys},
+    at::{At, Entries, Keys},
     custom::custom,
-    value::{above_zero, count, share, span},
+    value::{above_zero, count, share, span, span_above_zero},
 };
 use crate::{
-    policy::{Aim, Metric, Traffic},
+    policy::{Aim, Errors, Latency, Metric, Percentile, Traffic},
     units::Span,
 };
 
-const INSTEAD: &str =
-    "is not available in this version; use requests, in_flight, cpu, memory or custom";
-
-const UNAVAILABLE: &[(&str, &str)] = &[("latency", INSTEAD), ("errors", INSTEAD)];
-
 pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
-    let keys = Keys {
-        allowed: &["cpu", "memory", "requests", "in_flight", "custom"],
-        unavailable: UNAVAILABLE,
-    };
+    let keys = Keys::only(&[
+        "cpu",
+        "memory",
+        "requests",
+        "in_flight",
+        "latency",
+        "errors",
+        "custom",
+    ]);
     let mut metrics: Vec<Metric> = Vec::new();
     for item in at.list("a list like [cpu: 60%]")? {
         item.only_entry(&keys, "one metric, like cpu: 60%", |key, at| {
@@ -29,6 +29,8 @@ pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
                 "memory" => Metric::Memory(aim(at)?),
                 "requests" => Metric::Requests(traffic(at)?),
                 "in_flight" => Metric::InFlight(traffic(at)?),
+                "latency" => Metric::Latency(latency(at)?),
+                "errors" => Metric::Errors(errors(at)?),
                 _ => Metric::Custom(custom(at, form)?),
             };
             if metrics.iter().any(|other| other.name() == metric.name()) {
@@ -45,25 +47,79 @@ pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
 }
 
 fn traffic(at: &At<'_>) -> Option<Traffic> {
-    let default = Span::seconds(Traffic::WINDOW);
+    let default = Traffic::WINDOW;
     if !at.value().is_object() {
         return above_zero(at).map(|target| Traffic {
             target,
-            window: default,
+            window: Span::seconds(default),
         });
     }
     let keys = Keys::only(&["target", "window"]);
     let map = at.map(&keys, "{target: 50, window: 15s}")?;
     let target = map.require("target", "a number above 0", above_zero);
-    let window = map.or("window", default, |at| {
+    let window = window(&map, default);
+    Some(Traffic {
+        target: target?,
+        window: window?,
+    })
+}
+
+fn latency(at: &At<'_>) -> Option<Latency> {
+    let form = "{p95: 300ms}";
+    let keys = Keys::only(&["p50", "p90", "p95", "p99", "window"]);
+    let map = at.map(&keys, form)?;
+    let given = Percentile::ALL
+        .into_iter()
+        .filter_map(|one| Some((one, map.get(one.key())?)));
+    let given: Vec<_> = given
+        .map(|(percentile, at)| (percentile, span_above_zero(&at)))
+        .collect();
+    let window = window(&map, Latency::WINDOW);
+    match given.as_slice() {
+        [(percentile, target)] => Some(Latency {
+            percentile: *percentile,
+            target: (*target)?,
+            window: window?,
+        }),
+        [] => {
+            at.problem(format!(
+                "found no percentile, expected one of p50, p90, p95 and p99, like {form}"
+            ));
+            None
+        }
+        [_, (second, _), ..] => {
+            map.problem(
+                second.key(),
+                format!("found a second percentile, expected one, like {form}"),
+            );
+            None
+        }
+    }
+}
+
+fn errors(at: &At<'_>) -> Option<Errors> {
+    let keys = Keys::only(&["above", "window", "step"]);
+    let map = at.map(&keys, "{above: 5%}")?;
+    let above = map.require("above", "a percentage like 5%", |at| {
+        Some(share(at)?)
+            .filter(|share| share.get() < 100.0)
+            .or_else(|| at.expected_text("a percentage above 0% and below 100%"))
+    });
+    let window = window(&map, Traffic::WINDOW);
+    let step = map.or("step", 1, |at| count(at, 1, u32::MAX));
+    Some(Errors {
+        above: above?,
+        window: window?,
+        step: step?,
+    })
+}
+
+fn window(map: &Entries<'_>, default: u64) -> Option<Span> {
+    map.or("window", Span::seconds(default), |at| {
         Some(span(at)?)
             .filter(|span| span.0.subsec_nanos() == 0)
             .filter(|span| (1..=Traffic::LONGEST).contains(&span.0.as_secs()))
             .or_else(|| at.expected_text("a duration of whole seconds from 1s to 5m"))
-    });
-    Some(Traffic {
-        target: target?,
-        window: window?,
     })
 }
 

@@ -43,6 +43,7 @@ pub const SERVICE_KEYS: &[&str] = &[
     "ready",
     "ready_timeout",
     "min_ready",
+    "slow_start",
     "drain",
     "balance",
 ];
@@ -139,6 +140,9 @@ fn service(at: &At<'_>, form: Form) -> Policy {
     map.read("min_ready", &mut policy.min_ready, span);
     map.read("drain", &mut policy.drain, serving::drain);
     map.read("balance", &mut policy.balance, serving::balance);
+    map.read("slow_start", &mut policy.slow_start, |at| {
+        serving::slow_start(at, &policy.balance)
+    });
     policy
 }
 

@@ -4,7 +4,10 @@ use super::{
     at::{At, Keys},
     value::{port, span, text, word},
 };
-use crate::policy::{Balance, Drain, Policy, Ready};
+use crate::{
+    policy::{Balance, Drain, Policy, Ready},
+    units::Span,
+};
 
 pub(super) fn ready(at: &At<'_>) -> Option<Ready> {
     let expected = "auto, healthcheck, running, {tcp: 80} or {http: /healthz}";
@@ -37,6 +40,22 @@ pub(super) fn drain(at: &At<'_>) -> Option<Drain> {
     let mut drain = Policy::default().drain;
     map.read("timeout", &mut drain.timeout, span);
     Some(drain)
+}
+
+/// Weights that change would move the clients of a hash from one replica to another again and again.
+pub(super) fn slow_start(at: &At<'_>, balance: &Balance) -> Option<Span> {
+    const LONGEST: u64 = 600;
+    let slow = span(at)?;
+    if slow.0.as_secs() > LONGEST {
+        return at.expected_text("a duration up to 10m");
+    }
+    if !slow.0.is_zero() && !balance.bears_weights() {
+        at.problem(
+            "does not go with `balance` ip_hash or hash: each step would move clients to another replica",
+        );
+        return None;
+    }
+    Some(slow)
 }
 
 pub(super) fn balance(at: &At<'_>) -> Option<Balance> {

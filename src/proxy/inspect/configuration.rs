@@ -1,6 +1,10 @@
 //! A whole configuration as `nginx -T` prints it: every file, read in the places that include it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+};
 
 use super::{
     Place, glob,
@@ -44,6 +48,29 @@ impl Block {
     }
 }
 
+/// A number that is another one where the output of `nginx -T` is, but for the files in `directory`
+/// whose names are not `kept`.
+pub fn fingerprint(dump: &str, directory: &str, kept: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut counts = true;
+    for line in dump.lines() {
+        if let Some(name) = heading(line) {
+            let ours = Path::new(name).parent() == Some(Path::new(directory));
+            counts = !ours || name.ends_with(kept);
+        }
+        if counts {
+            line.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// The name of the file that begins with this line of the output.
+fn heading(line: &str) -> Option<&str> {
+    line.strip_prefix("# configuration file ")?
+        .strip_suffix(':')
+}
+
 impl Configuration {
     /// Reads the output of `nginx -T`; what nginx says besides is passed over.
     pub fn parse(dump: &str) -> Self {
@@ -51,10 +78,7 @@ impl Configuration {
         let mut files: BTreeMap<&str, String> = BTreeMap::new();
         let mut current = None;
         for line in dump.lines() {
-            let heading = line
-                .strip_prefix("# configuration file ")
-                .and_then(|rest| rest.strip_suffix(':'));
-            if let Some(name) = heading {
+            if let Some(name) = heading(line) {
                 main.get_or_insert(name);
                 current = Some(files.entry(name).or_default());
             } else if let Some(text) = &mut current {

@@ -14,7 +14,7 @@ mod glob;
 mod mounts;
 mod syntax;
 
-pub use configuration::Configuration;
+pub use configuration::{Configuration, fingerprint};
 pub use mounts::{Mount, MountProblem, inside, mount_problems};
 
 use configuration::{Block, Statement};

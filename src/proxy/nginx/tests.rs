@@ -19,6 +19,7 @@ fn service(service: &str, addresses: &[&str]) -> Upstream {
         number,
         name: format!("shop-{service}-{number}"),
         address: address.parse().unwrap(),
+        weight: Balance::FULL,
     });
     Upstream {
         service: service.into(),

@@ -9,6 +9,7 @@ fn server(number: u32, address: &str) -> Server {
         number,
         name: format!("shop-web-{number}"),
         address: address.parse().unwrap(),
+        weight: Balance::FULL,
     }
 }
 
@@ -48,6 +49,30 @@ fn every_file_of_a_project_as_text() {
         .collect();
     let all = all.join("\n");
     insta::assert_snapshot!(all);
+}
+
+#[test]
+fn weights_are_written_where_they_differ() {
+    let lines = |weights: [u8; 2]| {
+        let mut servers = [server(1, "172.18.0.3:80"), server(2, "172.18.0.4:80")];
+        for (server, weight) in servers.iter_mut().zip(weights) {
+            server.weight = weight;
+        }
+        let text = upstream("shop", &web(&servers), &Features::of(OLD)).unwrap();
+        let lines = text.lines().filter(|line| line.contains("server "));
+        lines.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines([10, 4]),
+        [
+            "server 172.18.0.3:80 weight=10 max_fails=1 fail_timeout=2s; # shop-web-1",
+            "server 172.18.0.4:80 weight=4 max_fails=1 fail_timeout=2s; # shop-web-2",
+        ]
+    );
+    assert_eq!(
+        lines([10, 10])[1],
+        "server 172.18.0.4:80 max_fails=1 fail_timeout=2s; # shop-web-2"
+    );
 }
 
 #[test]

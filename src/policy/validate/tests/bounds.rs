@@ -36,7 +36,7 @@ fn every_mistake_is_named_at_once() {
         [
             "metrcis: unknown key; did you mean `metrics`? allowed are min, max, port, metrics, \
              priority, schedule, tolerance, initialization_period, behavior, ready, ready_timeout, \
-             min_ready, drain, balance",
+             min_ready, slow_start, drain, balance",
             "min: found `0`; a service keeps at least one replica, because new ones are made like \
              it",
             "max: found `5000` (a number), expected a whole number from 1 to 1000",
@@ -203,7 +203,7 @@ fn metrics_is_a_list_of_single_metrics_each_once() {
         ),
         (
             metrics(json!([{"memroy": "60%"}])),
-            "metrics.0.memroy: unknown key; did you mean `memory`? allowed are cpu, memory, requests, in_flight, custom",
+            "metrics.0.memroy: unknown key; did you mean `memory`? allowed are cpu, memory, requests, in_flight, latency, errors, custom",
         ),
         (
             metrics(json!([{"cpu": "60%"}, {"cpu": {"above": "80%", "below": "20%"}}])),
@@ -213,14 +213,45 @@ fn metrics_is_a_list_of_single_metrics_each_once() {
 }
 
 #[test]
-fn what_is_documented_but_not_there_yet_says_so() {
-    let metric = |name: &str| json!({"metrics": [{name: 50}]});
-    for name in ["latency", "errors"] {
-        let problem = format!(
-            "metrics.0.{name}: is not available in this version; use requests, in_flight, cpu, memory or custom"
-        );
-        assert_eq!(wrong(metric(name)), [problem]);
-    }
+fn how_well_requests_are_served_has_a_percentile_or_a_share() {
+    let metric = |metric: Value| json!({ "metrics": [metric] });
+    let read = policy(&json!({"max": 3, "metrics": [
+        {"latency": {"p99": "1.5s", "window": "1m"}},
+        {"errors": {"above": "2.5%", "step": 2}},
+    ]}));
+    assert_eq!(
+        serde_json::to_value(read.unwrap().metrics).unwrap(),
+        json!([
+            {"latency": {"p99": "1s500ms", "window": "1m"}},
+            {"errors": {"above": "2.5%", "window": "15s", "step": 2}},
+        ])
+    );
+    each_is(&[
+        (
+            metric(json!({"latency": "300ms"})),
+            "metrics.0.latency: found `300ms` (a text), expected a map like {p95: 300ms}",
+        ),
+        (
+            metric(json!({"latency": {"window": "30s"}})),
+            "metrics.0.latency: found no percentile, expected one of p50, p90, p95 and p99, like {p95: 300ms}",
+        ),
+        (
+            metric(json!({"latency": {"p95": "300ms", "p50": "50ms"}})),
+            "metrics.0.latency.p95: found a second percentile, expected one, like {p95: 300ms}",
+        ),
+        (
+            metric(json!({"latency": {"p95": 300}})),
+            "metrics.0.latency.p95: found `300` (a number), expected a duration with its unit, like 30s, 5m or 1h30m",
+        ),
+        (
+            metric(json!({"errors": {"above": "100%"}})),
+            "metrics.0.errors.above: found `100%`, expected a percentage above 0% and below 100%",
+        ),
+        (
+            metric(json!({"errors": {"above": "5%", "window": "10m"}})),
+            "metrics.0.errors.window: found `10m`, expected a duration of whole seconds from 1s to 5m",
+        ),
+    ]);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn every_mistake_of_the_settings_is_named_at_once() {
         "nginx": {"service": "a", "container": "b", "upstreams": 1, "image": "nginx"},
     });
     let allowed = "allowed are interval, nginx, host, min, max, metrics, priority, schedule, \
-                   tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, \
+                   tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, slow_start, \
                    drain, balance";
     assert_eq!(
         wrong(&value),

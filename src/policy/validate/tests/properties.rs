@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{for_compose, policy, settings};
 use crate::{
     policy::{
-        Aim, Balance, Behavior, Burst, Command, Custom, CustomTarget, Drain, Fallback, Http,
-        Metric, Pick, Policy, Prometheus, Rate, Ready, Rules, Schedule, Select, Source, Tolerance,
+        Aim, Balance, Behavior, Burst, Command, Custom, CustomTarget, Drain, Errors, Fallback,
+        Http, Latency, Metric, Percentile, Pick, Policy, Prometheus, Rate, Ready, Rules, Schedule,
+        Select, Source, Tolerance,
     },
     units::{Percent, Span},
 };
@@ -141,7 +142,26 @@ fn metrics() -> impl Strategy<Value = Vec<Metric>> {
     let cpu = option::of(aim().prop_map(Metric::Cpu));
     let memory = option::of(aim().prop_map(Metric::Memory));
     let custom = option::of(custom().prop_map(Metric::Custom));
-    (cpu, memory, custom).prop_map(|(a, b, c)| [a, b, c].into_iter().flatten().collect())
+    let window = || (1..=300_u64).prop_map(Span::seconds);
+    let percentile = proptest::sample::select(Percentile::ALL.to_vec());
+    let latency =
+        (percentile, span_above_zero(), window()).prop_map(|(percentile, target, window)| {
+            Metric::Latency(Latency {
+                percentile,
+                target,
+                window,
+            })
+        });
+    let errors = (0.01..99.0_f64, window(), 1..9_u32).prop_map(|(above, window, step)| {
+        Metric::Errors(Errors {
+            above: Percent::new(above).unwrap(),
+            window,
+            step,
+        })
+    });
+    let (latency, errors) = (option::of(latency), option::of(errors));
+    (cpu, memory, custom, latency, errors)
+        .prop_map(|(a, b, c, d, e)| [a, b, c, d, e].into_iter().flatten().collect())
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -201,6 +221,11 @@ prop_compose! {
         balance in balance(),
     ) -> Policy {
         let (initialization_period, ready_timeout, min_ready, timeout) = spans;
+        let slow_start = if balance.bears_weights() {
+            Span::seconds(initialization_period.0.as_secs() % 601)
+        } else {
+            Span::seconds(0)
+        };
         scale_up.burst = burst;
         Policy {
             min,
@@ -215,6 +240,7 @@ prop_compose! {
             ready,
             ready_timeout,
             min_ready,
+            slow_start,
             drain: Drain { timeout },
             balance,
         }
