@@ -7,7 +7,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use compose_scale::project::Replica;
 use serde_json::Value;
 use support::{
-    ComposeProject, api, clone_and_start, describe, engine, list, pick, real, remove, shell, text,
+    ComposeProject, api, clone_and_start, compose_from, describe, engine, list, pick, real, remove,
+    shell, text,
 };
 
 /// A service that uses what a service can use.
@@ -92,7 +93,7 @@ fn assert_same(when: &str, ours: &Value, theirs: &Value) {
 
 #[tokio::test]
 async fn a_clone_is_what_compose_would_have_made() {
-    if !real() {
+    if !real() || !compose_from([2, 23, 1], "inline configs") {
         return;
     }
     let docker = engine();
@@ -126,7 +127,7 @@ async fn a_clone_is_what_compose_would_have_made() {
 
 #[tokio::test]
 async fn compose_takes_clones_for_its_own() {
-    if !real() {
+    if !real() || !compose_from([2, 23, 1], "inline configs") {
         return;
     }
     let docker = engine();
@@ -173,7 +174,7 @@ async fn compose_takes_clones_for_its_own() {
 
 #[tokio::test]
 async fn the_service_name_resolves_to_all_replicas() {
-    if !real() {
+    if !real() || !compose_from([2, 23, 1], "inline configs") {
         return;
     }
     let docker = engine();
@@ -214,7 +215,7 @@ async fn the_service_name_resolves_to_all_replicas() {
 
 #[tokio::test]
 async fn inline_content_is_there_before_the_start() {
-    if !real() {
+    if !real() || !compose_from([2, 23, 1], "inline configs") {
         return;
     }
     let docker = engine();
@@ -231,7 +232,7 @@ async fn inline_content_is_there_before_the_start() {
 
 #[tokio::test]
 async fn removing_clones_leaks_no_volume_and_takes_no_named_one() {
-    if !real() {
+    if !real() || !compose_from([2, 23, 1], "inline configs") {
         return;
     }
     let docker = engine();

@@ -7,7 +7,7 @@ mod support;
 use compose_scale::files;
 use serde_json::Value;
 use support::{
-    ComposeProject, api, describe, real,
+    ComposeProject, api, compose_from, describe, real,
     stack::{Stack, new_nginx},
     text,
 };
@@ -147,7 +147,7 @@ fn a_service_without_a_container_gets_one_by_compose_then_as_remembered_then_by_
 
 #[test]
 fn what_compose_makes_with_another_hash_than_it_prints_is_told() {
-    if !real() {
+    if !real() || !compose_from([2, 30, 2], "hash that can be computed") {
         return;
     }
     let stack = service();

@@ -25,6 +25,11 @@ server {
 /// A project whose nginx has a directory for the log, with this policy's metrics, and this line in the
 /// server block.
 fn project(metrics: &str, volumes: &str, line: &str) -> Stack {
+    project_of(&format!("metrics: {metrics}"), "0", volumes, line)
+}
+
+/// The same with more of a policy, and an app of so many workers.
+fn project_of(policy: &str, workers: &str, volumes: &str, line: &str) -> Stack {
     let nginx = new_nginx();
     let project = ComposeProject::new(&format!(
         "\
@@ -39,9 +44,10 @@ services:
   web:
     image: WEB
     expose: [\"80\"]
+    environment: {{WORKERS: \"{workers}\"}}
     x-autoscale:
-      max: 6
-      metrics: {metrics}
+      max: 10
+      {policy}
       behavior: {{scale_up: {{policies: []}}, scale_down: {{stabilization_window: 10s, policies: []}}}}
   nginx:
     image: {nginx}
@@ -169,6 +175,107 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
     assert_eq!(stack.listed().len(), 3);
     let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
     stack.until("few come: one is enough", LONG, |s| s.listed().len() == 1);
+    assert!(watch.terminate().success());
+}
+
+/// The policy's words for why the count is as it is.
+fn reason(stack: &Stack) -> String {
+    text(&stack.ps()["services"][0]["decision"]["reason"]).to_owned()
+}
+
+#[test]
+fn requests_are_answered_in_time_again_after_five_times_the_load() {
+    if !real() {
+        return;
+    }
+    // A worker takes a tenth of a second for each, so that a replica can do ten in a second.
+    let stack = project_of(
+        "metrics: [latency: {p95: 400ms, window: 5s}]",
+        "1",
+        MOUNTED,
+        "",
+    );
+    let watch = stack.watch(&[]);
+    let class = |rate: u32| format!("all:path=/slow?ms=100,connections=40,rps={rate}");
+    let calm = stack.load(&["--duration", "120s", "--class", &class(5)]);
+    stack.until("five in a second are no trouble", LONG, |s| {
+        value(s, "latency").is_some_and(|p95| (90.0..440.0).contains(&p95))
+    });
+    assert_eq!(stack.listed().len(), 1);
+    let more = stack.load(&["--duration", "120s", "--class", &class(20)]);
+    stack.until("p95 is over its target", LONG, |s| {
+        value(s, "latency").is_some_and(|p95| p95 > 440.0)
+    });
+    stack.until("and within it again", LONG * 2, |s| {
+        value(s, "latency").is_some_and(|p95| p95 <= 440.0) && s.listed().len() >= 3
+    });
+    assert!(stack.listed().len() <= 8, "{:?}", stack.listed());
+    let said = watch.log();
+    assert!(
+        said.contains("latency p95 ") && said.contains("ms of 400ms target: 1 → 2"),
+        "{said}"
+    );
+    for load in [calm, more] {
+        let report = load.end();
+        // A connection that was idle for long may be closed by a reload just then.
+        assert_eq!(
+            report.failed(),
+            report.races(),
+            "{:?}",
+            report.classes().collect::<Vec<_>>()
+        );
+    }
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn what_more_replicas_do_not_help_is_left_alone() {
+    if !real() {
+        return;
+    }
+    // Each takes 800 ms, as with a database that is slow, however many replicas there are.
+    let stack = project_of(
+        "metrics: [latency: {p95: 300ms, window: 5s}]\n      slow_start: 6s",
+        "0",
+        MOUNTED,
+        "",
+    );
+    let watch = stack.watch(&[]);
+    let load = stack.load(&[
+        "--duration",
+        "120s",
+        "--class",
+        "all:path=/slow?ms=800,connections=20,rps=20",
+    ]);
+    let file = || {
+        let path = stack.project.directory().join("upstreams/web.conf");
+        fs::read_to_string(path).unwrap_or_default()
+    };
+    let mut weights = std::collections::BTreeSet::new();
+    stack.until("one more was tried, and did not help", LONG, |s| {
+        let file = file();
+        let weight = file.lines().find_map(|line| {
+            let (_, rest) = line.split_once("weight=")?;
+            rest.split(' ').next().filter(|weight| *weight != "10")
+        });
+        weights.extend(weight.map(str::to_owned));
+        reason(s) == "no_help" && !file.contains("weight=")
+    });
+    assert!(weights.iter().eq(["1", "4", "7"].iter()), "{weights:?}");
+    // Two where the load was there from the first look on; while it begins, more are answered.
+    assert!(stack.listed().len() <= 3, "{:?}", stack.listed());
+    let said = watch.log();
+    assert!(
+        said.contains("more replicas did not help (8") && said.contains("ms before)"),
+        "{said}"
+    );
+    let report = load.end();
+    assert_eq!(
+        report.failed(),
+        report.races(),
+        "{:?}",
+        report.classes().collect::<Vec<_>>()
+    );
     assert!(watch.terminate().success());
 }
 

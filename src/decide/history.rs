@@ -39,6 +39,8 @@ pub struct Trial {
     pub value: f64,
     /// Requests per second then.
     pub requests: f64,
+    /// How many replicas there were then.
+    pub replicas: u32,
     /// Since when all replicas are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Moment>,
@@ -56,8 +58,10 @@ pub enum Outcome {
     /// That is not known yet.
     #[default]
     Open,
-    /// Requests are served better, or more of them are.
+    /// Requests are served better.
     Helped,
+    /// More of them are answered, so they were waiting; they still take as long.
+    Answered,
     /// Nothing.
     NoHelp,
 }

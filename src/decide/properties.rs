@@ -187,6 +187,7 @@ fn input_with(metrics: impl Strategy<Value = Vec<Metric>>) -> impl Strategy<Valu
                         at,
                         value: served[3],
                         requests: served[2],
+                        replicas: 2,
                         settled: settled.then_some(at),
                         over: at,
                         outcome,
@@ -225,7 +226,12 @@ struct Circumstances {
 type Served = ([f64; 4], Option<(u64, bool, Outcome)>);
 
 fn served() -> impl Strategy<Value = Option<Served>> {
-    let outcome = prop::sample::select(vec![Outcome::Open, Outcome::Helped, Outcome::NoHelp]);
+    let outcome = prop::sample::select(vec![
+        Outcome::Open,
+        Outcome::Helped,
+        Outcome::Answered,
+        Outcome::NoHelp,
+    ]);
     let trial = (0..400_u64, any::<bool>(), outcome);
     let numbers = (
         0.0..3000.0_f64,

@@ -6,9 +6,10 @@
 //! 1. over the target, and the replicas are idle: nothing is added;
 //! 2. else some are added, as many as the ratio asks for, but no more than a quarter while nothing shows
 //!    that it helps, and no more than twice as many once it does or their CPU is busy;
-//! 3. then nothing, until all are ready and a whole window has passed;
-//! 4. if the metric is still over its target then, but has come down by a tenth, or a tenth more requests
-//!    are answered, that helped: on with 2. Else nothing more is added until a fifth more requests come.
+//! 3. then nothing, until all are ready and a whole window of requests has begun and ended after that;
+//! 4. if the metric is still over its target then, but has come down by a tenth, that helped: on with 2. If
+//!    it has not, but so many more requests are answered as half of the new replicas should answer, they
+//!    were waiting: on with care. Else nothing more is added until a fifth more requests come.
 //!
 //! Over the target nothing is removed. Below it the other metrics decide; where there are none, one
 //! replica at a time goes when the rest would be idle too, or requests take half the target at most.
@@ -39,8 +40,8 @@ const CAREFUL: f64 = 1.25;
 const PROVEN: f64 = 2.0;
 /// A metric that has come down to this share of itself has got better, …
 const BETTER: f64 = 0.9;
-/// … and so it is when so many times as many requests are answered.
-const MORE_ANSWERED: f64 = 1.1;
+/// … and when so much more is answered, as a part of what the new replicas add, requests had waited.
+const ANSWERED: f64 = 0.5;
 /// With so many times the requests it is worth another try.
 const MORE_LOAD: f64 = 1.2;
 /// nginx's log is late by so much.
@@ -106,6 +107,8 @@ struct Case<'a> {
     window: Duration,
     current: u32,
     value: f64,
+    /// Whether that is how long requests take, in milliseconds.
+    is_a_time: bool,
     busy: Busy,
     is_over: bool,
 }
@@ -125,13 +128,22 @@ impl Case<'_> {
         if trial.settled.is_none() && self.input.counted().all(ready) {
             trial.settled = Some(now);
         }
-        let seen = |at: Moment| now >= at + self.window + LATE;
+        // Those that had waited for the new ones are not counted.
+        let slowest = if self.is_a_time {
+            Duration::try_from_secs_f64(self.value.max(trial.value) / 1000.0)
+                .map_or(self.window * 4, |slowest| slowest.min(self.window * 4))
+        } else {
+            Duration::ZERO
+        };
+        let seen = |at: Moment| now >= at + self.window + slowest + LATE;
         // What is at its target may be so for another reason: a database that recovers now and then.
         if self.is_over && trial.outcome == Outcome::Open && trial.settled.is_some_and(seen) {
-            let better = self.value <= trial.value * BETTER;
-            let more = self.busy.requests >= trial.requests * MORE_ANSWERED;
-            trial.outcome = if better || more {
+            let added = f64::from(self.current) / f64::from(trial.replicas.max(1)) - 1.0;
+            let more = self.busy.requests / trial.requests.max(f64::MIN_POSITIVE) - 1.0;
+            trial.outcome = if self.value <= trial.value * BETTER {
                 Outcome::Helped
+            } else if added > 0.0 && more >= added * ANSWERED {
+                Outcome::Answered
             } else {
                 Outcome::NoHelp
             };
@@ -145,7 +157,7 @@ impl Case<'_> {
             return Verdict::Idle;
         }
         match trial.map(|trial| (trial.outcome, trial.requests)) {
-            None | Some((Outcome::Helped, _)) => Verdict::Load,
+            None | Some((Outcome::Helped | Outcome::Answered, _)) => Verdict::Load,
             Some((Outcome::Open, _)) => Verdict::Trying,
             Some((Outcome::NoHelp, then)) if self.busy.requests >= then * MORE_LOAD => {
                 Verdict::Load
@@ -206,6 +218,7 @@ pub(super) fn latency(input: &Input, latency: &Latency, current: u32) -> Judged 
         window: latency.window.0,
         current,
         value,
+        is_a_time: true,
         busy: Busy::of(input, current),
         is_over: ratio > 1.0 && !near,
     };
@@ -241,6 +254,7 @@ pub(super) fn errors(input: &Input, errors: &Errors, current: u32) -> Judged {
         window: errors.window.0,
         current,
         value,
+        is_a_time: false,
         busy: Busy::of(input, current),
         is_over: value > above,
     };
@@ -271,6 +285,7 @@ pub(super) fn trials(steps: &Steps<'_>) -> BTreeMap<String, Trial> {
                 at: now,
                 value: quality.value,
                 requests: quality.busy.requests,
+                replicas: steps.current,
                 settled: None,
                 over: now,
                 outcome: Outcome::Open,
@@ -361,6 +376,7 @@ mod tests {
                 at,
                 value,
                 requests,
+                replicas: 2,
                 settled: Some(at),
                 over: at,
                 outcome,
@@ -412,23 +428,23 @@ mod tests {
     fn the_next_ones_wait_for_what_the_last_ones_bring() {
         let over = || service(4, 80.0, p95(300), 600.0, 40.0);
         is(
-            &over().with(tried(31, 900.0, 50.0, Outcome::Open)),
+            &over().with(tried(32, 900.0, 50.0, Outcome::Open)),
             4,
             "trying",
             "latency p95 600ms of 300ms target, but what the last replicas bring is not known yet: staying at 4",
         );
         // It has come down by more than a tenth: on.
         assert_eq!(
-            decide(&over().with(tried(32, 900.0, 50.0, Outcome::Open))).desired,
+            decide(&over().with(tried(33, 900.0, 50.0, Outcome::Open))).desired,
             8
         );
-        // So it has when more requests are answered: they were waiting.
+        // Twice as many replicas, and half as many more requests are answered: they were waiting.
         assert_eq!(
-            decide(&over().with(tried(32, 500.0, 45.0, Outcome::Open))).desired,
+            decide(&over().with(tried(33, 500.0, 33.0, Outcome::Open))).desired,
             8
         );
         is(
-            &over().with(tried(32, 610.0, 50.0, Outcome::Open)),
+            &over().with(tried(33, 610.0, 50.0, Outcome::Open)),
             4,
             "no_help",
             "latency p95 600ms of 300ms target, but more replicas did not help (610ms before): what \

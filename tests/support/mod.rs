@@ -44,6 +44,25 @@ pub(crate) fn real() -> bool {
     false
 }
 
+/// Whether the compose at hand is of this release at least; says so when not.
+pub(crate) fn compose_from(least: [u32; 3], for_what: &str) -> bool {
+    let program = env::var("COMPOSE_SCALE_TEST_COMPOSE").expect("compose v2's program");
+    let output = Command::new(program).args(["version", "--short"]).output();
+    let output = output.expect("compose can be run");
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let numbers: Vec<u32> = version
+        .trim_start_matches('v')
+        .split(['.', '-', '+'])
+        .map_while(|number| number.parse().ok())
+        .collect();
+    assert!(numbers.len() >= 3, "a version: {version:?}");
+    let enough = numbers[..3] >= least[..];
+    if !enough {
+        eprintln!("skipped: compose {version} has no {for_what}");
+    }
+    enough
+}
+
 /// What a test on a real Engine needs beside it, as a variable names it; `None` where those tests do not
 /// run. Where they do, none is left out for want of it.
 pub(crate) fn needed(variable: &str, what: &str) -> Option<String> {

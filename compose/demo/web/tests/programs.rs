@@ -17,9 +17,14 @@ struct Web {
 impl Web {
     /// Starts one on a free port and waits until it says which.
     fn start(term_mode: &str) -> Self {
+        Self::with(&[("TERM_MODE", term_mode)])
+    }
+
+    /// The same with this environment.
+    fn with(environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_web"))
             .env("PORT", "0")
-            .env("TERM_MODE", term_mode)
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -186,6 +191,18 @@ fn load_counts_every_answer() {
     assert_eq!(posted["connects"], 20);
     assert_eq!(bad["failures"]["404"], 5);
     assert_eq!(report["first_failures"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn requests_wait_for_a_worker() {
+    let took = |workers: &str| {
+        let web = Web::with(&[("WORKERS", workers)]);
+        let report = report(web.load("--requests 4 --class all:path=/slow?ms=200,connections=4"));
+        assert_eq!(report["failed"], 0);
+        report["classes"][0]["latency_ms"]["max"].as_f64().unwrap()
+    };
+    assert!(took("1") > 700.0);
+    assert!(took("0") < 600.0);
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //!
 //! Environment: `PORT` (80; 0 picks a free one and prints it), `APP_VERSION`,
 //! `START_DELAY_MS` (listen only after that), `NEVER_READY=1` (never listen),
+//! `WORKERS` (so many requests burn or sleep at once, the others wait; 0, the default, is no limit),
 //! `TERM_MODE`: what SIGTERM does. `drain` (default) stops accepting, finishes the
 //! requests in flight, closes idle connections and exits 0; `exit` ends at once;
 //! `ignore` installs no handler, so that as process 1 only SIGKILL ends it.
@@ -161,6 +162,9 @@ struct Server {
     requests: AtomicU64,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
     all_gone: Condvar,
+    /// Workers that have nothing to do; `None` where there is no limit.
+    free: Option<Mutex<u64>>,
+    one_is_free: Condvar,
 }
 
 impl Server {
@@ -172,6 +176,10 @@ impl Server {
         let delay = delay
             .parse()
             .map_err(|_| format!("START_DELAY_MS: {delay:?} is not a number"))?;
+        let workers = environment("WORKERS", "0");
+        let workers: u64 = workers
+            .parse()
+            .map_err(|_| format!("WORKERS: {workers:?} is not a number"))?;
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_else(|_| environment("HOSTNAME", "unknown"));
         let server = Arc::new(Self {
@@ -182,6 +190,8 @@ impl Server {
             requests: AtomicU64::new(0),
             clients: Mutex::default(),
             all_gone: Condvar::new(),
+            free: (workers > 0).then(|| Mutex::new(workers)),
+            one_is_free: Condvar::new(),
         });
         let listener: Arc<Mutex<Option<u16>>> = Arc::default();
         match mode.as_str() {
@@ -300,6 +310,26 @@ impl Server {
         Ok(())
     }
 
+    /// Does the work once a worker is free for it.
+    fn as_a_worker<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(free) = &self.free else {
+            return work();
+        };
+        let mut left = lock(free);
+        while *left == 0 {
+            left = self
+                .one_is_free
+                .wait(left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *left -= 1;
+        drop(left);
+        let done = work();
+        *lock(free) += 1;
+        self.one_is_free.notify_one();
+        done
+    }
+
     fn answer(&self, request: &Request, body_length: u64) -> (u16, String) {
         let time = Duration::from_millis(request.number("ms").unwrap_or(0)).min(LONGEST);
         match request.path.as_str() {
@@ -314,17 +344,15 @@ impl Server {
                 )
             }
             "/host" => (200, format!("{}\n", self.host)),
-            "/cpu" => (
-                200,
-                format!(
-                    "{} burned {} ms {}\n",
-                    self.host,
-                    time.as_millis(),
-                    burn(time)
-                ),
-            ),
+            "/cpu" => {
+                let burned = self.as_a_worker(|| burn(time));
+                (
+                    200,
+                    format!("{} burned {} ms {burned}\n", self.host, time.as_millis()),
+                )
+            }
             "/slow" => {
-                thread::sleep(time);
+                self.as_a_worker(|| thread::sleep(time));
                 (
                     200,
                     format!("{} slept {} ms\n", self.host, time.as_millis()),
