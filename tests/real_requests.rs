@@ -178,6 +178,42 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
     assert!(watch.terminate().success());
 }
 
+#[test]
+fn requests_that_do_not_end_are_counted_where_nginx_offers_its_status() {
+    if !real() {
+        return;
+    }
+    let status = "location = /nginx_status { stub_status; access_log off; }";
+    let stack = project("[in_flight: {target: 2, window: 5s}]", MOUNTED, status);
+    let file = stack.project.directory().join("compose.yaml");
+    let offered = fs::read_to_string(&file).expect("the file").replace(
+        "inside: /var/log/compose-scale}",
+        &format!(
+            "inside: /var/log/compose-scale, stub_status: \"{}\"}}",
+            stack.url("/nginx_status")
+        ),
+    );
+    stack.project.write("compose.yaml", &offered);
+    let checked = stack.run(&["check"]);
+    assert!(
+        checked.stdout.contains("nginx: stub_status: 0 under way"),
+        "{checked:?}"
+    );
+    let watch = stack.watch(&[]);
+    let _endless = stack.load(&[
+        "--duration",
+        "60s",
+        "--class",
+        "endless:path=/slow?ms=300000,connections=8",
+    ]);
+    // Beside requests that end: nothing at all would be no reading.
+    let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
+    stack.until("eight under way need four", LONG, |s| {
+        s.listed().len() == 4 && near(value(s, "in_flight"), 2.0)
+    });
+    drop(watch);
+}
+
 /// The policy's words for why the count is as it is.
 fn reason(stack: &Stack) -> String {
     text(&stack.ps()["services"][0]["decision"]["reason"]).to_owned()

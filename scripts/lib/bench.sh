@@ -22,12 +22,13 @@ bench_ready() {
     bench_project 1 '[]'
 }
 
-# bench_project MIN METRICS: a web service behind nginx. The second port of nginx sends to the
+# bench_project MIN METRICS [SETTINGS VOLUME]: a web service behind nginx. The second port of nginx sends to the
 # service's name, as compose alone would have it: right after each reload.
 bench_project() {
     mkdir -p "$FOLDER"/nginx/{conf.d,upstreams}
     cat >"$FILE" <<-YAML
 		name: $PROJECT
+		x-autoscale: {nginx: {${3:-}}}
 		services:
 		  web:
 		    image: $WEB_IMAGE
@@ -39,6 +40,7 @@ bench_project() {
 		    volumes:
 		      - ./nginx/conf.d:/etc/nginx/conf.d:ro
 		      - ./nginx/upstreams:/etc/nginx/upstreams:ro
+		      ${4:-}
 		    depends_on: [web]
 	YAML
     cat >"$FOLDER/nginx/conf.d/site.conf" <<-'CONF'
@@ -46,6 +48,7 @@ bench_project() {
 		access_log off;
 		server {
 		    listen 80;
+		    include /etc/nginx/conf.d/log.line*;
 		    location / {
 		        proxy_pass http://web;
 		        include /etc/nginx/upstreams/web.location*;
@@ -297,6 +300,38 @@ bench_latency() {
         printf '| `%s` | %s ms | %s ms | %s | %s |\n' "$path" "$(of "quiet$name-p99")" "$(of "scaling$name-p99")" \
             "$(ratio "$(of "scaling$name-p99")" "$(of "quiet$name-p99")")" "$(cat "$FOLDER"/{quiet,scaling}"$name"-failed | awk '{sum += $1} END {print sum}')"
     done
+}
+
+# What nginx answers at full speed, without a log and with ours.
+bench_log() {
+    local round which line address wrk
+    wrk=$(debian_tool_of wrk wrk 'libc6|gcc-.*|libgcc-s1|libc-gconv.*' wrk) || return 1
+    bench_project 1 '[requests: 1000000]' "logs: {dir: $FOLDER/shm, inside: /var/log/compose-scale}" \
+        "- $FOLDER/shm:/var/log/compose-scale"
+    mkdir -p "$FOLDER/shm" && mount -t tmpfs -o size=64m tmpfs "$FOLDER/shm" || return 1
+    undo_later umount "$FOLDER/shm"
+    compose up -d --scale web=2 >/dev/null 2>&1 && back 2 || return 1
+    line=$(sed -n 's/^access_log .*/&/p' "$FOLDER/nginx/upstreams/00-compose-scale.conf")
+    [ -n "$line" ] || return 1
+    # Past the port that is published: its program would cost as much as nginx.
+    address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$PROJECT-nginx-1")
+    rm -f "$FOLDER"/*-wrk
+    for ((round = 1; round <= ROUNDS; round++)); do
+        note "log: round $round of $ROUNDS"
+        for which in without with; do
+            if [ $which = with ]; then log_line "$line"; else log_line 'access_log off;'; fi || return 1
+            "$wrk" -t1 -c32 -d"${LOAD_SECONDS}s" "http://$address/host" |
+                sed -n 's/^Requests\/sec: *//p' >>"$FOLDER/$which-wrk"
+        done
+    done
+    printf '| requests a second, 32 connections | without a log | with ours | ratio |\n|---|---|---|---|\n'
+    printf '| nginx in front of two replicas | %s | %s | %s |\n' "$(of without-wrk)" "$(of with-wrk)" \
+        "$(ratio "$(of with-wrk)" "$(of without-wrk)")"
+}
+# log_line LINE: what the server block says of its log.
+log_line() {
+    printf '%s\n' "$1" >"$FOLDER/nginx/conf.d/log.line"
+    compose exec -T nginx nginx -s reload >/dev/null 2>&1 && sleep 1
 }
 
 # bench_write SECTION FILE: between its two marks in docs/benchmarks.md.

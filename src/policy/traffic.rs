@@ -119,4 +119,7 @@ pub struct Logs {
     /// As nginx sees it; `None` where that is the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inside: Option<PathBuf>,
+    /// The URL of nginx's `stub_status`, as this host reaches it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stub_status: Option<String>,
 }

@@ -65,6 +65,13 @@ pub async fn read(
     }
 }
 
+/// What a URL answers, as text.
+pub async fn text(url: &str, after: Span) -> Result<String, SourceError> {
+    let reading = async { http::get(url, None).await?.success() };
+    let read = timeout(after.0, reading).await;
+    read.unwrap_or(Err(SourceError::TimedOut { after }))
+}
+
 /// The source as it is for one replica: `{replica}` is its address and `{name}` its name.
 #[must_use]
 pub fn for_replica(source: &Source, name: &str, address: &str) -> Source {

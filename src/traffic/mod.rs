@@ -8,9 +8,11 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 mod line;
 mod series;
+mod status;
 
 pub use line::{FIELDS, Line, Tries, parse};
 pub use series::{Load, Series};
+pub use status::{Status, Statuses};
 
 /// nginx keeps lines back for so long (`flush=1s`): the window ends before them.
 pub const LAG: Duration = Duration::from_millis(1200);

@@ -37,7 +37,7 @@ mod route;
 pub mod setup;
 pub mod sources;
 mod supervisor;
-mod traffic;
+pub mod traffic;
 mod wait;
 pub mod way;
 

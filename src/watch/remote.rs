@@ -110,6 +110,15 @@ impl Whereabouts {
         (!targets.is_empty()).then(|| each.collect::<Vec<_>>().join(", "))
     }
 
+    /// Whether there is exactly one.
+    pub fn is_one(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Host => true,
+            Self::Containers(targets) => targets.len() == 1,
+        }
+    }
+
     /// For people; `None` when there is none.
     pub fn names(&self) -> Option<String> {
         match self {

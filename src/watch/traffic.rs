@@ -27,7 +27,8 @@ use crate::{
         log::{Log, LogError},
     },
     reconcile::Values,
-    traffic::{LAG, Load, Server, Traffic},
+    sources,
+    traffic::{LAG, Load, Server, Status, Statuses, Traffic},
     units::Span,
 };
 
@@ -40,6 +41,8 @@ const SILENCE: Duration = Duration::from_secs(75);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// nginx is told to open its logs again at most so often.
 const REOPEN: Duration = Duration::from_secs(30);
+/// The longest wait for `stub_status`.
+const STATUS: Span = Span(Duration::from_secs(2));
 /// nginx's clock may be ahead by so much, in milliseconds.
 const AHEAD: u64 = 5000;
 /// The longest wait for that.
@@ -78,6 +81,7 @@ struct Reader {
     /// Until then lines may have been lost.
     gap: u64,
     reopened: Option<Instant>,
+    statuses: Statuses,
     /// Which file is read, and since when, in milliseconds since 1970; zero for the first one.
     file: Option<((u64, u64), u64)>,
 }
@@ -128,6 +132,14 @@ impl Pick {
         all
     }
 
+    /// The same with requests that have not ended, where nginx counts more of them.
+    fn with_those_under_way(self, value: f64, by: &Statuses, wall: u64, window: Duration) -> f64 {
+        match self {
+            Self::InFlight => by.corrected(value, wall, window),
+            Self::Requests | Self::Errors | Self::Latency(_) => value,
+        }
+    }
+
     fn value(self, load: &Load) -> Option<f64> {
         match self {
             Self::Requests => Some(load.requests),
@@ -153,6 +165,8 @@ pub(super) struct Question {
     trouble: Option<String>,
     configured: Option<Configured>,
     look: Arc<AtomicBool>,
+    /// The URL of nginx's `stub_status`, where all it counts is this service's.
+    status: Option<String>,
     /// Whether nginx may be told to open its logs again.
     acts: bool,
     now: Instant,
@@ -185,6 +199,7 @@ impl Monitor {
             since: None,
             gap: 0,
             reopened: None,
+            statuses: Statuses::default(),
             file: None,
         };
         Self {
@@ -215,10 +230,28 @@ impl Monitor {
     }
 }
 
+/// Asks nginx what it counts.
+pub async fn ask_status(url: &str) -> Result<Status, String> {
+    let text = sources::text(url, STATUS)
+        .await
+        .map_err(|error| error.to_string())?;
+    Status::parse(&text).ok_or_else(|| "that is no answer of stub_status".to_owned())
+}
+
 impl Question {
     /// The service's numbers and those of its replicas.
     pub(super) async fn values<P: Proxy>(self, proxy: Option<Arc<P>>) -> Values {
         let reader = Arc::clone(&self.reader);
+        if let Some(url) = &self.status {
+            // Without it the log has to do.
+            match ask_status(url).await {
+                Ok(status) => {
+                    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                    reader.statuses.push(self.wall, status);
+                }
+                Err(error) => debug!(url, %error, "no stub_status"),
+            }
+        }
         let answer = spawn_blocking(move || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.answer(&self)
@@ -315,14 +348,20 @@ impl Reader {
         if let Some(why) = &question.doubt {
             return question.unread(why);
         }
-        let idle = self.is_idle(question, wall);
+        let shown_idle = self.is_idle(question, wall);
         for (metric, window, pick) in &question.metrics {
             let load = of_service(*window).filter(|load| load.count > 0);
+            let under_way = self.statuses.in_flight(wall, *window).unwrap_or(0.0);
             // That nobody comes cannot be told from a log that is not written, unless it is shown.
             let silent = || format!("no request in its log for {}", Span(*window));
             let value = match load {
-                Some(load) => Ok(pick.value(&load).unwrap_or_default()),
-                None if idle => Ok(0.0),
+                Some(load) => {
+                    let value = pick.value(&load).unwrap_or_default();
+                    Ok(pick.with_those_under_way(value, &self.statuses, wall, *window))
+                }
+                None if matches!(pick, Pick::InFlight) && under_way >= 1.0 => Ok(under_way),
+                // What has not ended by now is under way still.
+                None if shown_idle && under_way < 1.0 => Ok(0.0),
                 None => Err(silent()),
             };
             values.service.insert(metric.clone(), value);
@@ -463,6 +502,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             routes: Arc::clone(routes),
             doubt: self.unlogged.get(of).cloned(),
             trouble,
+            // It counts for nginx as a whole.
+            status: self
+                .loaded
+                .settings
+                .nginx
+                .logs
+                .as_ref()
+                .and_then(|logs| logs.stub_status.clone())
+                .filter(|_| routes.services.len() == 1 && nginx.is_one()),
             configured: monitor.configured,
             look: Arc::clone(&monitor.look),
             acts: !self.passive() && matches!(self.goal, Goal::Watch | Goal::Once),
@@ -548,6 +596,7 @@ mod tests {
                 }),
                 doubt: None,
                 trouble: None,
+                status: None,
                 configured: self.monitor.configured,
                 look: Arc::clone(&self.monitor.look),
                 acts: true,

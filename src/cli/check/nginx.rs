@@ -19,7 +19,7 @@ use crate::{
         address::{self, Addresses},
         remote::{self, AnyNginx, Target, Whereabouts},
         setup::{self, NginxPlace},
-        way,
+        traffic, way,
     },
 };
 
@@ -142,6 +142,7 @@ impl Look<'_> {
                 continue;
             }
             self.the_log_directory(Some(container), report);
+            self.the_status(report).await;
             if let Some(directory) = self.the_mount(container, report) {
                 self.the_includes(&control, &directory, report).await;
             }
@@ -174,6 +175,7 @@ impl Look<'_> {
         }
         self.the_addresses(&Whereabouts::Host, report);
         self.the_log_directory(None, report);
+        self.the_status(report).await;
         let directory = setup::upstreams(self.loaded);
         if !open {
             report.warn(
@@ -379,6 +381,33 @@ impl Look<'_> {
                 "nginx",
                 format!("its log {} is not there yet", path.display()),
                 "`compose-scale sync`, which makes nginx write it",
+            ),
+        }
+    }
+
+    /// What nginx counts by itself, where the user offers that.
+    async fn the_status(&self, report: &mut Report) {
+        let logs = self.loaded.settings.nginx.logs.as_ref();
+        let Some(url) = logs.and_then(|logs| logs.stub_status.as_ref()) else {
+            return;
+        };
+        let behind = self.routed.len();
+        match traffic::ask_status(url).await {
+            Ok(_) if behind > 1 => report.warn(
+                "nginx",
+                format!(
+                    "stub_status counts for nginx as a whole, and {behind} services are behind it: it is not used"
+                ),
+                "remove `nginx.logs.stub_status`; requests that have ended are told apart by the log",
+            ),
+            Ok(status) => {
+                let under_way = status.writing.saturating_sub(1);
+                report.ok("nginx", format!("stub_status: {under_way} under way"));
+            }
+            Err(error) => report.warn(
+                "nginx",
+                format!("stub_status cannot be read at {url}: {error}"),
+                "give nginx `location = /nginx_status { stub_status; }` where this host reaches it, and nobody else",
             ),
         }
     }

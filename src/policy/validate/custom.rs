@@ -219,7 +219,7 @@ fn timeout(map: &Entries<'_>) -> Option<crate::units::Span> {
 }
 
 /// TLS is left to a command: `curl` knows the certificates of the machine.
-fn url(at: &At<'_>) -> Option<String> {
+pub(super) fn url(at: &At<'_>) -> Option<String> {
     let url = text(at, "a URL like http://127.0.0.1:8000/stats")?;
     if url.starts_with("https://") {
         at.problem(format!(

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     SERVICE_KEYS,
     at::{At, Keys},
+    custom::url,
     value::{argv, span, text},
 };
 use crate::{
@@ -146,7 +147,7 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
 }
 
 fn logs(at: &At<'_>, on_host: bool) -> Option<Logs> {
-    let keys = Keys::only(&["dir", "inside"]);
+    let keys = Keys::only(&["dir", "inside", "stub_status"]);
     let example = "{dir: ./nginx/logs, inside: /var/log/compose-scale}";
     let map = at.map(&keys, example)?;
     let dir = map.require("dir", "the path of a directory, like ./nginx/logs", |at| {
@@ -174,7 +175,12 @@ fn logs(at: &At<'_>, on_host: bool) -> Option<Logs> {
             },
         )?)
     };
-    Some(Logs { dir: dir?, inside })
+    let status = map.or("stub_status", None, |at| url(at).map(Some));
+    Some(Logs {
+        dir: dir?,
+        inside,
+        stub_status: status?,
+    })
 }
 
 /// A command in the words it is run with; `None` is the one that is built in.
