@@ -17,15 +17,19 @@ use support::{
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// Sixteen pages, gone with the value.
+/// A tiny file system, gone with the value.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// `None` where this user may not mount.
+    /// Sixteen pages; `None` where this user may not mount.
     fn mount(at: &Path) -> Option<Self> {
+        Self::of("64k", at)
+    }
+
+    fn of(size: &str, at: &Path) -> Option<Self> {
         fs::create_dir_all(at).expect("a directory");
         let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(at)
             .status()
             .is_ok_and(|status| status.success());
@@ -169,5 +173,79 @@ fn a_directory_of_upstreams_that_is_full_keeps_the_last_good_files() {
     stack.until("it is in step", LONG, |s| s.listed().len() == 2);
     stack.must(&["sync"]);
     assert_eq!(lines(&watch, &["no space"]), [full]);
+    assert!(watch.terminate().success());
+}
+
+#[test]
+fn a_log_on_a_small_disk_is_begun_anew_and_a_full_one_is_no_reading() {
+    if !real() {
+        return;
+    }
+    let project = ComposeProject::new(&format!(
+        "\
+x-autoscale:
+  interval: 1s
+  nginx:
+    service: nginx
+    upstreams: ./upstreams
+    logs: {{dir: ./logs, inside: /var/log/compose-scale}}
+services:
+  web:
+    image: WEB
+    expose: [\"80\"]
+    x-autoscale: {{max: 3, metrics: [requests: {{target: 1000, window: 5s}}]}}
+  nginx:
+    image: {}
+    ports: [\"127.0.0.1::80\"]
+    volumes:
+      - ./nginx.conf:/etc/nginx/conf.d/default.conf:ro
+      - ./upstreams:/etc/nginx/upstreams:ro
+      - ./logs:/var/log/compose-scale
+    depends_on: [web]
+",
+        new_nginx()
+    ));
+    project.write(
+        "nginx.conf",
+        "include /etc/nginx/upstreams/*.conf;
+server {
+    listen 80;
+    location / { proxy_pass http://web; include /etc/nginx/upstreams/web.location*; }
+}
+",
+    );
+    let logs = project.directory().join("logs");
+    let Some(disk) = Disk::of("512k", &logs) else {
+        return;
+    };
+    // nginx starts in a directory that is there, also when its log is not.
+    fs::create_dir_all(project.directory().join("upstreams")).expect("a directory");
+    let stack = Stack::started(project);
+    let watch = stack.watch(&[]);
+    let load = stack.load(&["--duration", "120s", "--class", "all:connections=8,rps=400"]);
+    let read = |s: &Stack| {
+        let value = s.ps()["services"][0]["metrics"][0]["value"].as_f64();
+        value.is_some_and(|value| (320.0..480.0).contains(&value))
+    };
+    let log = logs.join(format!("{}.log", stack.project.name));
+    let mut before = 0;
+    let mut begun = 0;
+    // Together they are more than the disk holds.
+    stack.until("it was begun anew five times", LONG * 2, |s| {
+        let size = fs::metadata(&log).map_or(0, |log| log.len());
+        begun += u32::from(size < before);
+        before = size;
+        begun >= 5 && read(s)
+    });
+    assert_eq!(lines(&watch, &["no space"]), [""; 0]);
+    disk.fill();
+    stack.until("a full one is no reading", LONG, |_| {
+        watch
+            .log()
+            .contains("requests cannot be read: no space is left in ")
+    });
+    disk.empty();
+    stack.until("it is read again", LONG, read);
+    drop(load);
     assert!(watch.terminate().success());
 }

@@ -63,17 +63,7 @@ services:
         fs::create_dir_all(project.directory().join(directory)).expect("a directory");
     }
     project.write("nginx.conf", &SITE.replace("LOG", line));
-    project.compose(&["up", "-d"]);
-    let port =
-        text(&project.inspect("nginx", 1)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"])
-            .parse()
-            .expect("a published port");
-    let mut stack = Stack::of(project);
-    stack.listen(port);
-    stack.until("nginx answers", LONG, |s| {
-        s.get("/").is_some_and(|(status, _)| status == 200)
-    });
-    stack
+    Stack::started(project)
 }
 
 const MOUNTED: &str = "      - ./logs:/var/log/compose-scale";

@@ -107,6 +107,11 @@ impl Log {
         self.current.as_ref()?.since
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A value that is another one for another file.
     pub fn identity(&self) -> Option<(u64, u64)> {
         self.current.as_ref().map(|one| one.identity)
@@ -181,13 +186,16 @@ impl Log {
         Ok(Found { reopen })
     }
 
-    /// Whether it is so large that it should be begun anew.
+    /// Whether it is so large that it should be begun anew: for itself, or for a small file system.
     pub fn is_due(&self) -> bool {
-        self.old.is_none()
-            && self
-                .current
-                .as_ref()
-                .is_some_and(|one| one.offset >= self.limit)
+        let part = self.file_system().map_or(u64::MAX, |(size, _)| size / 4);
+        let limit = self.limit.min(part.max(1));
+        self.old.is_none() && self.size() >= limit
+    }
+
+    /// What has been read of it, in bytes.
+    pub fn size(&self) -> u64 {
+        self.current.as_ref().map_or(0, |one| one.offset)
     }
 
     /// Moves the log aside. nginx goes on writing into it until it is told to open its logs again.
@@ -213,8 +221,16 @@ impl Log {
     }
 
     fn is_full(&self) -> bool {
+        self.file_system()
+            .is_some_and(|(size, free)| size > 0 && free == 0)
+    }
+
+    /// Size and free space of the file system, in bytes.
+    fn file_system(&self) -> Option<(u64, u64)> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
-        rustix::fs::statvfs(directory).is_ok_and(|there| there.f_blocks > 0 && there.f_bavail == 0)
+        let there = rustix::fs::statvfs(directory).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(there.f_frsize);
+        Some((bytes(there.f_blocks), bytes(there.f_bavail)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{task::spawn_blocking, time::timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     Driver, Goal,
@@ -29,7 +29,7 @@ use crate::{
     reconcile::Values,
     sources,
     traffic::{LAG, Load, Server, Status, Statuses, Traffic},
-    units::Span,
+    units::{Bytes, Size, Span},
 };
 
 /// Less of a window than this tells nothing.
@@ -41,6 +41,8 @@ const SILENCE: Duration = Duration::from_secs(75);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// nginx is told to open its logs again at most so often.
 const REOPEN: Duration = Duration::from_secs(30);
+/// The log is read within this time, or not at all.
+const READ: Duration = Duration::from_secs(10);
 /// The longest wait for `stub_status`.
 const STATUS: Span = Span(Duration::from_secs(2));
 /// nginx's clock may be ahead by so much, in milliseconds.
@@ -81,6 +83,10 @@ struct Reader {
     /// Until then lines may have been lost.
     gap: u64,
     reopened: Option<Instant>,
+    /// Whether nginx was not told the last time.
+    reopen_again: bool,
+    /// Whether it was said that the log grows.
+    grows: bool,
     statuses: Statuses,
     /// Which file is read, and since when, in milliseconds since 1970; zero for the first one.
     file: Option<((u64, u64), u64)>,
@@ -189,6 +195,8 @@ struct Answer {
     reopen: bool,
     /// And when it does not, the log has to be moved back.
     rotated: bool,
+    /// Why it grows and grows, where that is to be said.
+    grows: Option<String>,
 }
 
 impl Monitor {
@@ -199,6 +207,8 @@ impl Monitor {
             since: None,
             gap: 0,
             reopened: None,
+            reopen_again: false,
+            grows: false,
             statuses: Statuses::default(),
             file: None,
         };
@@ -246,24 +256,35 @@ impl Question {
             // Without it the log has to do.
             match ask_status(url).await {
                 Ok(status) => {
-                    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                    reader.statuses.push(self.wall, status);
+                    // Whoever reads the log at this moment may take long.
+                    if let Ok(mut reader) = reader.try_lock() {
+                        reader.statuses.push(self.wall, status);
+                    }
                 }
                 Err(error) => debug!(url, %error, "no stub_status"),
             }
         }
+        let late = self.unread("it takes longer than 10s to read it");
         let answer = spawn_blocking(move || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             reader.answer(&self)
         });
-        let answer = answer.await.unwrap_or_default();
+        let answer = match timeout(READ, answer).await {
+            Ok(answer) => answer.unwrap_or_default(),
+            Err(_) => return late,
+        };
+        if let Some(why) = &answer.grows {
+            warn!("{why}");
+        }
         if let Some(proxy) = proxy.filter(|_| answer.reopen) {
             let told = timeout(OPENED, proxy.reopen_logs()).await;
             if !matches!(told, Ok(Ok(()))) {
                 debug!(?told, "nginx was not told to open its logs again");
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                 if answer.rotated {
-                    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
                     reader.unrotate();
+                } else {
+                    reader.reopen_again = true;
                 }
             }
         }
@@ -288,6 +309,11 @@ impl Reader {
                 .is_none_or(|at| now.duration_since(at) > REOPEN),
             Err(_) => false,
         };
+        let again = self.reopen_again
+            && self
+                .reopened
+                .is_none_or(|at| now.duration_since(at) > REOPEN);
+        let wanted = wanted || again;
         if question.acts && wanted && question.trouble.is_none() {
             answer.reopen = true;
         }
@@ -296,6 +322,20 @@ impl Reader {
         {
             let since = self.file.map_or(0, |_| wall);
             self.file = Some((identity, since));
+        }
+        // A log that fills its file system is begun anew too, or it would stay full.
+        let rotates = matches!(read, Ok(_) | Err(LogError::Full { .. }))
+            && question.acts
+            && question.trouble.is_none()
+            && self.log.is_due();
+        if rotates {
+            match self.log.rotate(now) {
+                Ok(()) => {
+                    answer.reopen = true;
+                    answer.rotated = true;
+                }
+                Err(error) => answer.grows = self.grows(&error),
+            }
         }
         let failed = read.err().map(|error| error.to_string());
         if failed.is_some() {
@@ -312,13 +352,10 @@ impl Reader {
                 self.since = Some(self.complete_since(wall));
             }
             answer.values = self.values(question, wall);
-            if question.acts && self.log.is_due() && self.log.rotate(now).is_ok() {
-                answer.reopen = true;
-                answer.rotated = true;
-            }
         }
         if answer.reopen {
             self.reopened = Some(now);
+            self.reopen_again = false;
         }
         answer
     }
@@ -402,6 +439,17 @@ impl Reader {
         }
         // A look takes a moment.
         seen && age <= millis(LOOK_AGAIN) + millis(LEAST) * 3
+    }
+
+    /// That the log cannot be begun anew, once.
+    fn grows(&mut self, error: &std::io::Error) -> Option<String> {
+        if std::mem::replace(&mut self.grows, true) {
+            return None;
+        }
+        let (size, path) = (Size(Bytes(self.log.size())), self.log.path().display());
+        Some(format!(
+            "{path} has {size} and cannot be begun anew ({error}): it will grow; let this user write in its directory"
+        ))
     }
 
     fn unrotate(&mut self) {

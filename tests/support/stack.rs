@@ -49,14 +49,15 @@ impl Stack {
         let project = ComposeProject::new(&yaml(nginx, web));
         project.write("nginx.conf", NGINX);
         fs::create_dir_all(project.directory().join("upstreams")).expect("a directory");
+        Self::started(project)
+    }
+
+    /// Brings up a project that is made by hand, with a service `nginx`, and waits until it answers.
+    pub(crate) fn started(project: ComposeProject) -> Self {
         project.compose(&["up", "-d"]);
-        let mut stack = Self {
-            project,
-            state: TempDir::new().expect("a state directory"),
-            port: 0,
-        };
+        let mut stack = Self::of(project);
         stack.port = stack.published();
-        stack.until("nginx answers", Duration::from_secs(30), |s| {
+        stack.until("nginx answers", Duration::from_secs(60), |s| {
             s.get("/").is_some_and(|(status, _)| status == 200)
         });
         stack
