@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     control::{Client, Reply, Request, Snapshot},
+    decide::Unit,
     reconcile::{ReplicaView, ServiceView, What},
     state::StateDir,
     units::Short,
@@ -153,13 +154,19 @@ fn headline(service: &ServiceView) -> String {
         parts.push(format!("{min} to {max} allowed"));
     }
     for metric in &service.metrics {
-        let value = metric
-            .value
-            .map_or("unknown".to_owned(), |value| Short(value).to_string());
+        let figure = |value: f64| match metric.unit {
+            Unit::Millis => format!("{}ms", value.round()),
+            _ => Short(value).to_string(),
+        };
+        let value = metric.value.map_or("unknown".to_owned(), figure);
         let target = metric.target.map_or(String::new(), |target| {
-            format!(" (target {})", Short(target))
+            format!(" (target {})", figure(target))
         });
-        parts.push(format!("{} {value}{target}", metric.metric));
+        let name = &metric.metric;
+        parts.push(match &metric.percentile {
+            Some(percentile) => format!("{name} {percentile} {value}{target}"),
+            None => format!("{name} {value}{target}"),
+        });
     }
     if let Some(hold) = service.hold {
         parts.push(What::from(hold).to_string());
@@ -207,7 +214,7 @@ fn replicas(replicas: &[ReplicaView]) -> String {
         if logged {
             row.push(number(replica.requests, ""));
             row.push(number(replica.in_flight, ""));
-            row.push(number(replica.p95, "ms"));
+            row.push(number(replica.p95.map(f64::round), "ms"));
             row.push(share(replica.errors));
         }
         table.add_row(row);

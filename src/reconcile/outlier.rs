@@ -1,10 +1,14 @@
 //! Replicas that serve their requests far worse than their siblings.
 
+use std::time::Duration;
+
 use super::view::ReplicaView;
 use crate::units::Short;
 
 /// With fewer requests per second a replica's numbers are chance.
 const ENOUGH: f64 = 1.0;
+/// A younger one is not compared: its numbers are of less than the others' time.
+const GROWN: Duration = Duration::from_secs(30);
 /// So many others at least say what is usual.
 const SIBLINGS: usize = 2;
 /// One that is far out has so many times what its siblings have, …
@@ -16,7 +20,10 @@ const MORE_ERRORS: f64 = 10.0;
 
 /// Each of them in a sentence, like `shop-web-3 stands out: p95 900ms, its siblings 45ms`.
 pub(super) fn outliers(replicas: &[ReplicaView]) -> Vec<String> {
-    let asked = |one: &&ReplicaView| one.requests.is_some_and(|each| each >= ENOUGH);
+    // What has just begun has not been asked in the same time.
+    let asked = |one: &&ReplicaView| {
+        one.requests.is_some_and(|each| each >= ENOUGH) && one.age.is_some_and(|age| age.0 >= GROWN)
+    };
     let asked: Vec<_> = replicas.iter().filter(asked).collect();
     let mut found = Vec::new();
     for one in &asked {
@@ -60,7 +67,10 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::project::{ContainerId, Health, State};
+    use crate::{
+        project::{ContainerId, Health, State},
+        units::Span,
+    };
 
     fn replicas(values: &[(f64, f64, f64)]) -> Vec<ReplicaView> {
         let each = values.iter().zip(1..);
@@ -72,7 +82,7 @@ mod tests {
             health: Health::None,
             phase: "serving".into(),
             in_nginx: true,
-            age: None,
+            age: Some(Span::seconds(60)),
             address: None,
             cpu: None,
             memory: None,
@@ -110,5 +120,14 @@ mod tests {
         ] {
             assert_eq!(outliers(&replicas(&values)), [""; 0], "{values:?}");
         }
+        let mut new = replicas(&[(9.0, 45.0, 0.0), (9.0, 45.0, 0.0), (9.0, 900.0, 0.0)]);
+        for replica in &mut new[..2] {
+            replica.age = Some(Span::seconds(10));
+        }
+        assert_eq!(
+            outliers(&new),
+            [""; 0],
+            "the old one still has what had waited"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What a machine shows (`ps`, the control socket) and what it remembers between runs.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Hold, Machine, Paused, Peak, member::Phase, outlier::outliers};
 use crate::{
-    decide::{Decision, History, Unread},
+    decide::{Decision, History, Unit, Unread},
     policy::Bounds,
     project::{ContainerId, Health, State},
     units::{Moment, Span},
@@ -63,6 +64,12 @@ pub struct MetricView {
     pub value: Option<f64>,
     /// Its target; `None` with thresholds.
     pub target: Option<f64>,
+    /// What both count.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Which share of the requests a latency is of, like `p95`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<Cow<'static, str>>,
 }
 
 /// A decision, for people.
@@ -217,6 +224,8 @@ impl Machine {
                     metric: proposal.metric.clone(),
                     value: proposal.value,
                     target: proposal.target,
+                    unit: proposal.unit,
+                    percentile: proposal.percentile.clone(),
                 })
                 .collect(),
             decision: self.last.as_ref().map(|(at, decision)| DecisionView {
