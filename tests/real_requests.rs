@@ -125,6 +125,9 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
                     && near(number(one, "requests"), 20.0)
             })
     });
+    let checked = stack.run(&["check"]).stdout;
+    let arrives = "ok       web: its last request in nginx's log ended ";
+    assert!(checked.contains(arrives), "{checked}");
     let shown = stack.must(&["ps"]).stdout;
     assert!(
         shown.contains("REQ/S") && shown.contains("IN FLIGHT"),

@@ -73,7 +73,7 @@ impl Clock {
     }
 
     /// What the machine's clock says, which others write their own records by.
-    pub(super) fn wall(self) -> Timestamp {
+    pub fn wall(self) -> Timestamp {
         (self.read)()
     }
 

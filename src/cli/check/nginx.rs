@@ -1,6 +1,6 @@
 //! What `check` looks at in and around nginx.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use super::Report;
 use crate::{
@@ -12,10 +12,14 @@ use crate::{
     proxy::{
         Features, ProxyError,
         inspect::{Configuration, Findings},
+        log::Log,
         nginx::{self, Control},
         render,
     },
+    traffic::Traffic,
+    units::{Bytes, Size, Span},
     watch::{
+        Clock,
         address::{self, Addresses},
         remote::{self, AnyNginx, Target, Whereabouts},
         setup::{self, NginxPlace},
@@ -369,19 +373,53 @@ impl Look<'_> {
             }
         }
         match std::fs::metadata(&path) {
-            Ok(there) => report.ok(
-                "nginx",
-                format!(
-                    "its log is {} ({} KiB)",
-                    path.display(),
-                    there.len().div_ceil(1024)
-                ),
-            ),
+            Ok(there) => {
+                let size = Size(Bytes(there.len()));
+                report.ok("nginx", format!("its log is {} ({size})", path.display()));
+                self.the_arrivals(&path, report);
+            }
             Err(_) => report.warn(
                 "nginx",
                 format!("its log {} is not there yet", path.display()),
                 "`compose-scale sync`, which makes nginx write it",
             ),
+        }
+    }
+
+    /// Whether requests of the services whose load is read from the log are in it.
+    fn the_arrivals(&self, path: &Path, report: &mut Report) {
+        let read = self.routed.iter().copied().filter(|service| {
+            let policy = self.loaded.policies.get(*service);
+            policy.is_some_and(Policy::reads_the_log)
+        });
+        let read: Vec<_> = read.collect();
+        let clock = Clock::start();
+        let now = u64::try_from(clock.wall().as_millisecond()).unwrap_or(0);
+        let mut heard = Traffic::new(Duration::ZERO);
+        heard.route(read.iter().copied(), &[], u64::MAX);
+        let begun = tokio::time::Instant::now().into_std();
+        if let Err(error) = Log::new(path).read(begun, |line| heard.hear(line)) {
+            let fix = "let this user read the directory, and give it room";
+            report.error("nginx", error.to_string(), fix);
+            return;
+        }
+        for service in read {
+            match heard.last(service) {
+                Some(last) => {
+                    let ago = Duration::from_millis(now.saturating_sub(last)).as_secs();
+                    report.ok(
+                        service,
+                        format!("its last request in nginx's log ended {} ago", Span::seconds(ago)),
+                    );
+                }
+                None => report.warn(
+                    service,
+                    "no request of it is in nginx's log so far",
+                    format!(
+                        "ask nginx for a page of it and check again; what counts is sent by `proxy_pass http://{service};`"
+                    ),
+                ),
+            }
         }
     }
 
