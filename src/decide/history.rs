@@ -44,6 +44,9 @@ pub struct Trial {
     /// Since when all replicas are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Moment>,
+    /// A moment at which the metric was found to have come down, and its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub falling: Option<(Moment, f64)>,
     /// When the metric was last over its target.
     pub over: Moment,
     /// What they brought.
@@ -113,6 +116,7 @@ impl History {
             one.at = one.at.shifted(by);
             one.over = one.over.shifted(by);
             one.settled = one.settled.map(|at| at.shifted(by));
+            one.falling = one.falling.map(|(at, value)| (at.shifted(by), value));
         }
     }
 
@@ -160,9 +164,12 @@ impl History {
         let lasts = up.burst.map(|burst| burst.lasts()).unwrap_or_default();
         self.burst = self.burst.filter(|at| *at <= now && now.since(*at) < lasts);
         self.trials
-            .retain(|_, one| one.at <= now && one.over <= now && !one.is_over(now, down));
+            .retain(|_, one| one.at <= now && one.over <= now && now.since(one.over) < FORGOTTEN);
     }
 }
+
+/// A trial that nobody has asked about for so long is forgotten; a run from cron comes now and then.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 impl Trial {
     /// At least so long it is remembered after the metric was last over its target.

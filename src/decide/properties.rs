@@ -189,6 +189,7 @@ fn input_with(metrics: impl Strategy<Value = Vec<Metric>>) -> impl Strategy<Valu
                         requests: served[2],
                         replicas: 2,
                         settled: settled.then_some(at),
+                        falling: settled.then_some((at, served[1])),
                         over: at,
                         outcome,
                     };

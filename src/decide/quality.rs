@@ -4,21 +4,24 @@
 //! few at a time, and no more where the last ones did not help:
 //!
 //! 1. over the target, and the replicas are idle: nothing is added;
-//! 2. else some are added, as many as the ratio asks for, but no more than a quarter while nothing shows
-//!    that it helps, and no more than twice as many once it does or their CPU is busy;
-//! 3. then nothing, until all are ready and a whole window of requests has begun and ended after that;
-//! 4. if the metric is still over its target then, but has come down by a tenth, that helped: on with 2. If
+//! 2. else some are added, as many as the ratio asks for, but no more than a quarter while their CPU is
+//!    idle, half while requests were seen to have waited, and no more than twice as many while their CPU is
+//!    busy;
+//! 3. then nothing, until they are ready and a whole window of requests has begun and ended after that;
+//! 4. if the metric is still over its target then, but has come down by a fifth, that helped: on with 2,
+//!    with an idle CPU only once it comes down no further, because what recovers by itself needs no help. If
 //!    it has not, but so many more requests are answered as half of the new replicas should answer, they
-//!    were waiting: on with care. Else nothing more is added until a fifth more requests come.
+//!    were waiting: on. Else nothing more is added until a fifth more requests come.
 //!
-//! Over the target nothing is removed. Below it the other metrics decide; where there are none, one
-//! replica at a time goes when the rest would be idle too, or requests take half the target at most.
+//! Over the target nothing is removed. Below it the other metrics of the load decide; where there are none,
+//! one replica at a time goes when the rest would be idle too, or when requests take half the target at most
+//! and the CPU of the rest would not be full.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     policy::{Errors, Latency, Metric},
-    units::{Moment, Short},
+    units::Short,
 };
 
 use super::{
@@ -34,18 +37,28 @@ use super::{
 const BUSY_REQUESTS: f64 = 1.0;
 /// A replica that uses less CPU, in percent of its limit, is idle by that measure.
 const BUSY_CPU: f64 = 50.0;
-/// The most by which the count grows at once while nothing shows that it helps, …
+/// The most by which the count grows at once while its CPU is idle, …
 const CAREFUL: f64 = 1.25;
-/// … and when something does.
+/// … where requests were seen to wait for a replica, …
+const WAITED: f64 = 1.5;
+/// … and while its CPU is busy.
 const PROVEN: f64 = 2.0;
+/// More CPU than this, in percent, no replica that stays should come to because another one goes.
+const FULL_CPU: f64 = 80.0;
 /// A metric that has come down to this share of itself has got better, …
-const BETTER: f64 = 0.9;
+const BETTER: f64 = 0.8;
+/// … one that has come down to this share of itself within a window is still coming down, …
+const STEADY: f64 = 0.95;
 /// … and when so much more is answered, as a part of what the new replicas add, requests had waited.
 const ANSWERED: f64 = 0.5;
 /// With so many times the requests it is worth another try.
 const MORE_LOAD: f64 = 1.2;
-/// nginx's log is late by so much.
-const LATE: Duration = Duration::from_secs(2);
+/// More by so many times its usual variation is no chance.
+const CHANCE: f64 = 3.0;
+/// nginx's log is late by so much, and the begin of a window is not known better.
+const LATE: Duration = Duration::from_secs(8);
+/// So long nginx waits for an answer before it is a failure.
+const GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// What a metric was judged by.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,37 +131,82 @@ impl Case<'_> {
     fn trial(&self) -> Option<Trial> {
         let now = self.input.now;
         let mut trial = *self.input.history.trials.get(self.metric)?;
-        if trial.is_over(now, &self.input.policy.behavior.scale_down) {
+        let policy = &self.input.policy;
+        if !self.is_over && trial.is_over(now, &policy.behavior.scale_down) {
             return None;
         }
         if self.is_over {
             trial.over = now;
         }
-        let ready = |one: &super::Observed| one.state == ObservedState::Running && one.ready;
-        if trial.settled.is_none() && self.input.counted().all(ready) {
+        let (ready, a_new_one) = self.ready(&trial);
+        let late = now >= trial.at + policy.ready_timeout.0;
+        if trial.settled.is_none() && (ready >= self.current || a_new_one && late) {
             trial.settled = Some(now);
         }
-        // Those that had waited for the new ones are not counted.
-        let slowest = if self.is_a_time {
-            Duration::try_from_secs_f64(self.value.max(trial.value) / 1000.0)
-                .map_or(self.window * 4, |slowest| slowest.min(self.window * 4))
-        } else {
-            Duration::ZERO
-        };
-        let seen = |at: Moment| now >= at + self.window + slowest + LATE;
+        let needs = self.window + self.slowest(&trial) + policy.slow_start.0 + LATE;
         // What is at its target may be so for another reason: a database that recovers now and then.
-        if self.is_over && trial.outcome == Outcome::Open && trial.settled.is_some_and(seen) {
-            let added = f64::from(self.current) / f64::from(trial.replicas.max(1)) - 1.0;
-            let more = self.busy.requests / trial.requests.max(f64::MIN_POSITIVE) - 1.0;
+        if self.is_over
+            && trial.outcome == Outcome::Open
+            && trial.settled.is_some_and(|at| now >= at + needs)
+        {
+            let added = f64::from(ready) / f64::from(trial.replicas.max(1)) - 1.0;
             trial.outcome = if self.value <= trial.value * BETTER {
+                trial.falling = Some((now, self.value));
                 Outcome::Helped
-            } else if added > 0.0 && more >= added * ANSWERED {
+            } else if added > 0.0 && self.is_more(trial.requests, added * ANSWERED) {
                 Outcome::Answered
             } else {
                 Outcome::NoHelp
             };
         }
+        if let Some((at, value)) = trial.falling
+            && self.is_over
+            && now >= at + self.window
+            && self.value <= value * STEADY
+        {
+            trial.falling = Some((now, self.value));
+        }
         Some(trial)
+    }
+
+    /// How many replicas are ready, and whether one is that was made for the trial.
+    fn ready(&self, trial: &Trial) -> (u32, bool) {
+        let since = self.input.now.since(trial.at);
+        let ready = self
+            .input
+            .counted()
+            .filter(|one| one.state == ObservedState::Running && one.ready);
+        let mut count = 0;
+        let mut a_new_one = false;
+        for one in ready {
+            count += 1;
+            a_new_one |= one.age.0 <= since;
+        }
+        (count, a_new_one)
+    }
+
+    /// How long a request may take that began before the new replicas were there.
+    fn slowest(&self, trial: &Trial) -> Duration {
+        if self.is_a_time {
+            let most = self.window * 4;
+            return Duration::try_from_secs_f64(self.value.max(trial.value) / 1000.0)
+                .map_or(most, |slowest| slowest.min(most));
+        }
+        let each = self.busy.in_flight.unwrap_or(0.0) * f64::from(self.current.max(1));
+        let mean = each / self.busy.requests.max(f64::MIN_POSITIVE);
+        // Where the mean is a second and more, some may be those that nobody answers.
+        if mean >= 1.0 {
+            GIVEN_UP
+        } else {
+            Duration::from_secs_f64(mean * 3.0)
+        }
+    }
+
+    /// Whether there are more requests than there were, by this part at least, and not by chance.
+    fn is_more(&self, then: f64, by: f64) -> bool {
+        let seconds = self.window.as_secs_f64();
+        let more = (self.busy.requests - then) * seconds;
+        more >= then * seconds * by && more >= CHANCE * (then * seconds).sqrt()
     }
 
     /// Whether more replicas are to be added, and if not, why.
@@ -156,13 +214,22 @@ impl Case<'_> {
         if !self.busy.is_busy() {
             return Verdict::Idle;
         }
-        match trial.map(|trial| (trial.outcome, trial.requests)) {
-            None | Some((Outcome::Helped | Outcome::Answered, _)) => Verdict::Load,
-            Some((Outcome::Open, _)) => Verdict::Trying,
-            Some((Outcome::NoHelp, then)) if self.busy.requests >= then * MORE_LOAD => {
-                Verdict::Load
+        let Some(trial) = trial else {
+            return Verdict::Load;
+        };
+        match trial.outcome {
+            Outcome::Answered => Verdict::Load,
+            Outcome::Helped => {
+                let seen = |(at, _)| self.input.now >= at + self.window;
+                if self.busy.by_cpu() || trial.falling.is_none_or(seen) {
+                    Verdict::Load
+                } else {
+                    Verdict::Trying
+                }
             }
-            Some((Outcome::NoHelp, _)) => Verdict::NoHelp,
+            Outcome::Open => Verdict::Trying,
+            Outcome::NoHelp if self.is_more(trial.requests, MORE_LOAD - 1.0) => Verdict::Load,
+            Outcome::NoHelp => Verdict::NoHelp,
         }
     }
 
@@ -172,20 +239,28 @@ impl Case<'_> {
         let verdict = self.verdict(trial.as_ref());
         let desired = match verdict {
             Verdict::Load => {
-                let helps = trial.is_some_and(|trial| trial.outcome == Outcome::Helped);
-                let failed = trial.is_some_and(|trial| trial.outcome == Outcome::NoHelp);
-                let proven = helps || self.busy.by_cpu() && !failed;
-                more(if proven { PROVEN } else { CAREFUL }).max(self.current.saturating_add(1))
+                let most = match trial.map(|trial| trial.outcome) {
+                    Some(Outcome::NoHelp) => CAREFUL,
+                    _ if self.busy.by_cpu() => PROVEN,
+                    Some(Outcome::Answered) => WAITED,
+                    _ => CAREFUL,
+                };
+                more(most).max(self.current.saturating_add(1))
             }
             _ => self.current,
         };
         self.with_what_it_was_judged_by(trial, proposal.judged(desired, verdict))
     }
 
-    /// Where there is no other metric to ask.
+    /// Where there is no metric of the load beside it. Memory, or a queue, says nothing of requests.
     fn is_alone(&self) -> bool {
         let mut metrics = self.input.policy.metrics.iter();
-        metrics.all(Metric::is_of_service_quality)
+        !metrics.any(|metric| {
+            matches!(
+                metric,
+                Metric::Cpu(_) | Metric::Requests(_) | Metric::InFlight(_)
+            )
+        })
     }
 
     fn with_what_it_was_judged_by(&self, trial: Option<Trial>, mut judged: Judged) -> Judged {
@@ -232,8 +307,9 @@ pub(super) fn latency(input: &Input, latency: &Latency, current: u32) -> Judged 
     } else if !case.is_alone() {
         proposal.abstaining()
     } else {
-        let idle = !case.busy.with_one_fewer(current).is_busy();
-        let fewer = current > 1 && (idle || ratio <= 0.5);
+        let then = case.busy.with_one_fewer(current);
+        let room = !then.throttled && then.cpu.is_none_or(|cpu| cpu < FULL_CPU);
+        let fewer = current > 1 && (!then.is_busy() || ratio <= 0.5 && room);
         proposal.judged(current - u32::from(fewer), Verdict::Load)
     };
     case.with_what_it_was_judged_by(case.trial(), judged)
@@ -287,6 +363,7 @@ pub(super) fn trials(steps: &Steps<'_>) -> BTreeMap<String, Trial> {
                 requests: quality.busy.requests,
                 replicas: steps.current,
                 settled: None,
+                falling: None,
                 over: now,
                 outcome: Outcome::Open,
             };
@@ -378,6 +455,7 @@ mod tests {
                 requests,
                 replicas: 2,
                 settled: Some(at),
+                falling: None,
                 over: at,
                 outcome,
             };
@@ -428,23 +506,23 @@ mod tests {
     fn the_next_ones_wait_for_what_the_last_ones_bring() {
         let over = || service(4, 80.0, p95(300), 600.0, 40.0);
         is(
-            &over().with(tried(32, 900.0, 50.0, Outcome::Open)),
+            &over().with(tried(38, 900.0, 50.0, Outcome::Open)),
             4,
             "trying",
             "latency p95 600ms of 300ms target, but what the last replicas bring is not known yet: staying at 4",
         );
         // It has come down by more than a tenth: on.
         assert_eq!(
-            decide(&over().with(tried(33, 900.0, 50.0, Outcome::Open))).desired,
+            decide(&over().with(tried(40, 900.0, 50.0, Outcome::Open))).desired,
             8
         );
         // Twice as many replicas, and half as many more requests are answered: they were waiting.
         assert_eq!(
-            decide(&over().with(tried(33, 500.0, 33.0, Outcome::Open))).desired,
+            decide(&over().with(tried(40, 500.0, 30.0, Outcome::Open))).desired,
             8
         );
         is(
-            &over().with(tried(33, 610.0, 50.0, Outcome::Open)),
+            &over().with(tried(40, 610.0, 50.0, Outcome::Open)),
             4,
             "no_help",
             "latency p95 600ms of 300ms target, but more replicas did not help (610ms before): what \
@@ -494,7 +572,8 @@ mod tests {
         assert_eq!(alone(20.0, 200.0, 2.9), 3, "three would be idle as well");
         assert_eq!(alone(20.0, 200.0, 3.1), 4);
         assert_eq!(alone(40.0, 200.0, 0.1), 4, "53% of three");
-        assert_eq!(alone(80.0, 150.0, 40.0), 3, "half the target");
+        assert_eq!(alone(59.0, 150.0, 40.0), 3, "half the target");
+        assert_eq!(alone(80.0, 150.0, 40.0), 4, "three would be full");
         assert_eq!(decide(&service(1, 0.0, p95(300), 0.0, 0.0)).desired, 1);
     }
 
@@ -537,7 +616,7 @@ mod tests {
             "errors 0.4% of at most 5%: staying at 2",
         );
         let mistake = service(3, 90.0, at_most(5.0), 12.0, 1.0);
-        let decision = decide(&mistake.with(tried(20, 12.0, 50.0, Outcome::Open)));
+        let decision = decide(&mistake.with(tried(24, 12.0, 50.0, Outcome::Open)));
         assert_eq!((decision.desired, decision.reason), (3, Reason::NoHelp));
     }
 
@@ -687,6 +766,45 @@ mod tests {
             now_and_then.iter().all(|count| *count <= 3),
             "{now_and_then:?}"
         );
+    }
+
+    #[test]
+    fn what_recovers_by_itself_and_what_varies_by_chance_is_no_help_of_replicas() {
+        let policy = |input: &mut Input| input.policy.metrics = vec![p95(300)];
+        // A cache that fills again, whatever replicas there are.
+        for fills in [30.0, 60.0, 120.0, 300.0, 600.0] {
+            let counts = follow(policy, 3600, |second, serving| {
+                let p95 = 200.0 + 4800.0 * (-(second as f64) / fills).exp();
+                Served {
+                    p95,
+                    in_flight: p95 / 1000.0 * 28.0,
+                    ..slow_database(serving)
+                }
+            });
+            assert!(
+                counts.iter().all(|count| *count <= 5),
+                "{fills}: {counts:?}"
+            );
+        }
+        // Few requests, whose percentile and number are as chance has it.
+        let mut chance = 7_u64;
+        let mut vary = |by: f64| {
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            1.0 + by * ((chance >> 33) as f64 / f64::from(1_u32 << 31) * 2.0 - 1.0)
+        };
+        let noise: Vec<_> = (0..1440).map(|_| (vary(0.15), vary(0.4))).collect();
+        let counts = follow(policy, 7200, |second, serving| {
+            let (p95, answered) = noise[(second / 5) as usize];
+            Served {
+                p95: 900.0 * p95,
+                answered: 1.5 * answered,
+                in_flight: 1.5 * serving,
+                ..slow_database(serving)
+            }
+        });
+        assert!(counts.iter().all(|count| *count <= 8), "{counts:?}");
     }
 
     fn slow_database(serving: f64) -> Served {

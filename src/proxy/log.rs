@@ -17,6 +17,8 @@ const BEGIN: u64 = 4 * 1024 * 1024;
 const LIMIT: u64 = 16 * 1024 * 1024;
 /// After a log was begun anew, workers of nginx may write into the old one for so long.
 const LINGER: Duration = Duration::from_secs(5);
+/// … and as long as they do, up to this.
+const LONGEST_LINGER: Duration = Duration::from_secs(300);
 
 /// What a look at the log came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct Log {
 struct Old {
     followed: Followed,
     since: Instant,
+    /// When something new was in it.
+    last: Instant,
     /// Whether it was moved aside by us, and nobody else wants it.
     ours: bool,
 }
@@ -143,6 +147,7 @@ impl Log {
                 self.old = Some(Old {
                     followed,
                     since,
+                    last: now,
                     ours,
                 });
             }
@@ -160,8 +165,14 @@ impl Log {
         }
         self.begun = true;
         if let Some(old) = &mut self.old {
+            let before = old.followed.offset;
             old.followed.read(&mut line).map_err(io)?;
-            if now.duration_since(old.since) > LINGER {
+            if old.followed.offset != before {
+                old.last = now;
+            }
+            // A worker that cannot open the new one goes on with it.
+            let done = now.duration_since(old.last) > LINGER;
+            if done || now.duration_since(old.since) > LONGEST_LINGER {
                 if old.ours {
                     let _ = fs::remove_file(self.aside());
                 }
@@ -188,8 +199,9 @@ impl Log {
 
     /// Whether it is so large that it should be begun anew: for itself, or for a small file system.
     pub fn is_due(&self) -> bool {
-        let part = self.file_system().map_or(u64::MAX, |(size, _)| size / 4);
-        let limit = self.limit.min(part.max(1));
+        let known = self.file_system().filter(|(size, _)| *size > 0);
+        let part = known.map_or(u64::MAX, |(size, _)| size / 4);
+        let limit = self.limit.min(part);
         self.old.is_none() && self.size() >= limit
     }
 

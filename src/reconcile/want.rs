@@ -239,6 +239,10 @@ impl Machine {
     pub(super) fn set_up(&mut self, setup: Setup, now: Moment, out: &mut Vec<Effect>) {
         let other_gate =
             setup.port != self.setup.port || setup.policy.ready != self.setup.policy.ready;
+        if setup.policy.metrics != self.setup.policy.metrics {
+            // What was tried was tried for something else.
+            self.history.trials.clear();
+        }
         self.setup = setup;
         self.refused = None;
         if !other_gate {

@@ -35,6 +35,8 @@ pub(super) struct Try {
     pub(super) address: Option<SocketAddr>,
     /// What it took to connect and to answer, in milliseconds.
     pub(super) took: u64,
+    /// Whether it was asked because the one before it had failed, and not by an internal redirect.
+    pub(super) again: bool,
 }
 
 /// More tries than this are not told apart.
@@ -88,11 +90,14 @@ pub fn parse<'a>(line: &'a str, tries: &mut Tries) -> Option<Line<'a>> {
     }
     *tries = Tries::default();
     let mut times = list(answered);
-    for address in list(addresses).filter(|address| *address != "-") {
+    let mut again = false;
+    for (address, repeated) in list(addresses).filter(|(address, _)| *address != "-") {
         tries.push(Try {
             address: address.parse().ok(),
-            took: times.next().and_then(millis).unwrap_or(0),
+            took: times.next().and_then(|(time, _)| millis(time)).unwrap_or(0),
+            again,
         });
+        again = repeated;
     }
     (!tries.is_empty()).then_some(Line {
         at,
@@ -102,10 +107,14 @@ pub fn parse<'a>(line: &'a str, tries: &mut Tries) -> Option<Line<'a>> {
     })
 }
 
-/// `10.0.0.1:80, 10.0.0.2:80` after a try that failed, `… : …` after an internal redirect.
-fn list(field: &str) -> impl Iterator<Item = &str> {
+/// `10.0.0.1:80, 10.0.0.2:80` after a try that failed, `… : …` after an internal redirect. Each with
+/// whether another try follows.
+fn list(field: &str) -> impl Iterator<Item = (&str, bool)> {
     let words = field.split(' ').filter(|word| *word != ":");
-    words.map(|word| word.strip_suffix(',').unwrap_or(word))
+    words.map(|word| match word.strip_suffix(',') {
+        Some(word) => (word, true),
+        None => (word, false),
+    })
 }
 
 /// Seconds with three digits behind the point.

@@ -31,6 +31,8 @@ pub struct Server {
 /// What the log has told of some services.
 #[derive(Debug)]
 pub struct Traffic {
+    /// No window is longer.
+    longest: Duration,
     /// How far back it remembers.
     reach: Duration,
     services: Vec<Service>,
@@ -49,6 +51,8 @@ struct Service {
     name: String,
     /// When the last request ended that it heard of, in milliseconds since 1970.
     last: Option<u64>,
+    /// Whether a connection to it became another protocol.
+    upgraded: bool,
     series: Series,
     replicas: Vec<Replica>,
 }
@@ -63,6 +67,7 @@ impl Traffic {
     /// Remembers as much as a window of this length needs.
     pub fn new(longest: Duration) -> Self {
         Self {
+            longest,
             reach: longest + LAG + Duration::from_secs(5),
             services: Vec::new(),
             servers: HashMap::new(),
@@ -92,6 +97,7 @@ impl Traffic {
                 None => Service {
                     name: name.to_owned(),
                     last: None,
+                    upgraded: false,
                     series: Series::new(self.reach),
                     replicas: Vec::new(),
                 },
@@ -149,23 +155,30 @@ impl Traffic {
         let service = &mut self.services[at];
         service.last = service.last.max(Some(line.at));
         // What the app took: a slow client takes time that no replica could save.
-        let took = tries.iter().map(|one| one.took).sum();
-        let failed = line.status >= 500 || tries.len() > 1;
+        let took = tries
+            .iter()
+            .fold(0u64, |sum, one| sum.saturating_add(one.took));
+        let failed = line.status >= 500 || tries.iter().any(|one| one.again);
         // A connection that became a websocket is as long as somebody looks at a page, and idle mostly.
-        let timed = line.status != 101;
+        service.upgraded |= line.status == 101;
+        // Where no server was left to ask, nobody took any time.
+        let timed = line.status != 101 && tries.iter().any(|one| one.address.is_some());
         let once = tries.len() == 1;
         let mut is_timed = false;
         let mut end = line.at;
-        for (index, one) in tries.iter().enumerate().rev() {
+        let mut repeated = line.status >= 500;
+        for one in tries.iter().rev() {
             let place = one.address.and_then(|address| self.servers.get(&address));
             if let Some((_, replica)) = place.filter(|(service, _)| *service == at) {
-                let failed = index + 1 < tries.len() || line.status >= 500;
+                let failed = repeated;
                 let series = &mut service.replicas[*replica].series;
                 // What one replica took is what the service took; several tries are the service's.
                 is_timed = timed && once;
                 series.add(end, one.took, failed, (timed, is_timed));
             }
             end = end.saturating_sub(one.took);
+            // It is the one after it that was asked in its place.
+            repeated = one.again;
         }
         let counted = (timed, timed && !is_timed);
         service.series.add(line.at, took, failed, counted);
@@ -176,6 +189,7 @@ impl Traffic {
     pub fn of_service(&self, service: &str, now: u64, window: Duration) -> Option<Load> {
         let service = self.services.iter().find(|one| one.name == service)?;
         let parts = service.replicas.iter().map(|replica| &replica.series);
+        let window = window.min(self.longest);
         Some(service.series.load(now, window, parts))
     }
 
@@ -189,6 +203,7 @@ impl Traffic {
     ) -> Option<Load> {
         let service = self.services.iter().find(|one| one.name == service)?;
         let replica = service.replicas.iter().find(|one| one.name == replica)?;
+        let window = window.min(self.longest);
         Some(replica.series.load(now, window, std::iter::empty()))
     }
 
@@ -201,6 +216,13 @@ impl Traffic {
     pub fn last(&self, service: &str) -> Option<u64> {
         let service = self.services.iter().find(|one| one.name == service)?;
         service.last
+    }
+
+    /// Whether a connection to a service became another protocol, like a websocket: nginx counts it as
+    /// a request that is answered, for as long as it is there.
+    pub fn is_upgraded(&self, service: &str) -> bool {
+        let mut services = self.services.iter();
+        services.any(|one| one.name == service && one.upgraded)
     }
 
     /// Lines so far, and how many of them are none of ours.

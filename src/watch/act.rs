@@ -84,6 +84,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         before.abort();
                     }
                 }
+                // Replicas with less than their share get all of it before the end.
+                Effect::Route {
+                    seq,
+                    servers,
+                    urgent,
+                } if !self.passive() => self.route(service, seq, &servers, urgent),
                 _ if self.stopping || self.passive() => {
                     debug!(service, effect = effect.word(), "left undone");
                 }
@@ -97,11 +103,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 Effect::Start { id } => self.start(service, id),
                 Effect::Retire { replica } => self.retire(service, *replica),
                 Effect::LastWords { id, why } => self.hear_last_words(service, id, why),
-                Effect::Route {
-                    seq,
-                    servers,
-                    urgent,
-                } => self.route(service, seq, &servers, urgent),
+                Effect::Route { .. } => {}
             }
         }
     }

@@ -208,6 +208,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 (path, stamp)
             })
             .collect();
+        // A service may read the log now, or nginx be somewhere else.
+        self.way_is_due = true;
         self.make_machines();
         self.list();
     }
@@ -233,6 +235,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.monitor = None;
         self.mind_the_log();
         self.router.clock_jumped(now);
+        self.nginx_missed = self.nginx_missed.map(|at| at.shifted(set_by));
         for waiter in &mut self.waiters {
             waiter.deadline = waiter.deadline.shifted(set_by);
         }

@@ -475,7 +475,8 @@ impl Question {
 impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Follows the log that the settings name; another one is read anew.
     pub(super) fn mind_the_log(&mut self) {
-        let policies = self.machines.values().map(|m| &m.setup().policy);
+        // The machines hear of another policy later.
+        let policies = self.loaded.policies.values();
         let windows = policies
             .flat_map(|policy| &policy.metrics)
             .filter_map(Metric::traffic_window);
