@@ -73,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "project",
             "policy",
             "usage",
+            "traffic",
             "decide",
             "plan",
             "reconcile",

@@ -14,7 +14,7 @@ const LONGEST: usize = 8 * 1024;
 /// A run that begins reads so much of what is there already.
 const BEGIN: u64 = 4 * 1024 * 1024;
 /// The log is begun anew at this size.
-const LIMIT: u64 = 16 * 1024 * 1024;
+pub const LIMIT: u64 = 16 * 1024 * 1024;
 /// After a log was begun anew, workers of nginx may write into the old one for so long.
 const LINGER: Duration = Duration::from_secs(5);
 /// … and as long as they do, up to this.

@@ -246,3 +246,31 @@ fn who_stays_keeps_what_is_known_and_an_address_belongs_to_whoever_has_it_now() 
     );
     assert_eq!(traffic.of_service("api", end_of(1), window(1)), None);
 }
+
+#[test]
+fn an_internal_redirect_is_no_failure_and_who_found_no_server_took_no_time() {
+    let mut traffic = traffic();
+    traffic.hear(
+        line(
+            500,
+            200,
+            "172.18.0.1:80 : 172.18.0.2:80",
+            "0.010 : 0.020",
+            "web",
+        )
+        .as_bytes(),
+    );
+    let load = traffic.of_service("web", end_of(10), window(10)).unwrap();
+    assert_eq!((load.count, load.errors), (1, 0.0));
+    traffic.hear(line(600, 502, "web", "0.000", "web").as_bytes());
+    let load = traffic.of_service("web", end_of(10), window(10)).unwrap();
+    assert_eq!((load.count, load.errors), (2, 0.5));
+    assert!(
+        load.latency(0.01).unwrap() > 20.0,
+        "{:?}",
+        load.latency(0.01)
+    );
+    assert!(!traffic.is_upgraded("web"));
+    traffic.hear(line(700, 101, "172.18.0.1:80", "60.000", "web").as_bytes());
+    assert!(traffic.is_upgraded("web"));
+}

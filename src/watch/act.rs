@@ -482,6 +482,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if matches!(self.goal, Goal::Scale { .. } | Goal::Sync) {
             return;
         }
+        // A run that decides once waits for what nginx's configuration hides.
+        if self.goal == Goal::Once && self.monitor.is_some() && self.way_is_looked_at {
+            return;
+        }
         let idle: Vec<_> = self
             .machines
             .values()

@@ -37,6 +37,7 @@ use crate::{
     control::{Call, Snapshot},
     engine::{Engine, EngineError, EngineEvent},
     host,
+    policy::Policy,
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Memory, Note},
@@ -528,8 +529,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if !self.passive() && self.proxy.as_ref().is_some_and(|proxy| proxy.disturbed()) {
             self.router.again(self.clock.now());
         }
-        let silent = self.monitor.as_ref().is_some_and(Monitor::asks_for_a_look);
-        if silent || !self.barred.is_empty() || !self.unlogged.is_empty() {
+        let wall = self.wall();
+        let asks = |one: &Monitor| one.asks_for_a_look(wall) || !self.way_is_known;
+        let logged = self.loaded.policies.values().any(Policy::reads_the_log);
+        if logged && self.monitor.as_ref().is_some_and(asks)
+            || !self.barred.is_empty()
+            || !self.unlogged.is_empty()
+        {
             self.way_is_due = true;
             self.mind_the_way();
         }

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, TryLockError},
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -17,6 +14,7 @@ use super::{
     Driver, Goal,
     address::{self, Addresses},
     setup,
+    way::Found,
 };
 use crate::{
     engine::Engine,
@@ -34,15 +32,19 @@ use crate::{
 
 /// Less of a window than this tells nothing.
 const LEAST: Duration = Duration::from_secs(5);
-/// No request for so long may be no traffic. By then nginx has given up one that nobody answers
-/// (`proxy_read_timeout` is 60 s unless it is set), and written that down.
-const SILENCE: Duration = Duration::from_secs(75);
-/// While none comes, nginx's configuration is looked at so often: it could hide them by now.
+/// No request for longer than nginx waits for an answer, and this, may be no traffic: by then it has given
+/// up one that nobody answers, and written that down.
+const SILENCE: Duration = Duration::from_secs(15);
+/// nginx's configuration is looked at so often: it could hide requests by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// nginx is told to open its logs again at most so often.
 const REOPEN: Duration = Duration::from_secs(30);
+/// Silence that lasts no longer is nothing to be told.
+const AWHILE: Duration = Duration::from_secs(150);
 /// The log is read within this time, or not at all.
 const READ: Duration = Duration::from_secs(10);
+/// How often it is tried to get at it, while it is read for another service.
+const TRY: Duration = Duration::from_millis(5);
 /// The longest wait for `stub_status`.
 const STATUS: Span = Span(Duration::from_secs(2));
 /// nginx's clock may be ahead by so much, in milliseconds.
@@ -61,8 +63,8 @@ pub(super) struct Monitor {
     /// Why nginx does not write it.
     pub(super) refused: Option<String>,
     configured: Option<Configured>,
-    /// Whether another look at nginx's configuration could show that silence is no traffic.
-    look: Arc<AtomicBool>,
+    /// When the last look at nginx's configuration began, in milliseconds since 1970.
+    pub(super) looked: Option<u64>,
 }
 
 /// A configuration of nginx that was found more than once, from a look that began then to the last one,
@@ -72,6 +74,8 @@ struct Configured {
     configuration: u64,
     since: u64,
     until: u64,
+    /// The longest that nginx waits for an answer by it.
+    patience: Duration,
 }
 
 #[derive(Debug)]
@@ -138,14 +142,6 @@ impl Pick {
         all
     }
 
-    /// The same with requests that have not ended, where nginx counts more of them.
-    fn with_those_under_way(self, value: f64, by: &Statuses, wall: u64, window: Duration) -> f64 {
-        match self {
-            Self::InFlight => by.corrected(value, wall, window),
-            Self::Requests | Self::Errors | Self::Latency(_) => value,
-        }
-    }
-
     fn value(self, load: &Load) -> Option<f64> {
         match self {
             Self::Requests => Some(load.requests),
@@ -170,7 +166,6 @@ pub(super) struct Question {
     /// Whether nothing can be read at all.
     trouble: Option<String>,
     configured: Option<Configured>,
-    look: Arc<AtomicBool>,
     /// The URL of nginx's `stub_status`, where all it counts is this service's.
     status: Option<String>,
     /// Whether nginx may be told to open its logs again.
@@ -218,25 +213,27 @@ impl Monitor {
             reader: Arc::new(Mutex::new(reader)),
             refused: None,
             configured: None,
-            look: Arc::default(),
+            looked: None,
         }
     }
 
-    /// nginx was found to be configured like this by a look that began then, in milliseconds since 1970.
-    pub(super) fn configured(&mut self, configuration: u64, begun: u64) {
+    /// What a look has found of nginx's configuration.
+    pub(super) fn configured(&mut self, found: Found) {
         let before = self
             .configured
-            .filter(|one| one.configuration == configuration);
+            .filter(|one| one.configuration == found.configuration);
         self.configured = Some(Configured {
-            configuration,
-            since: before.map_or(begun, |one| one.since),
-            until: begun,
+            configuration: found.configuration,
+            since: before.map_or(found.begun, |one| one.since),
+            until: found.begun,
+            patience: found.patience,
         });
     }
 
-    /// Whether nginx's configuration should be looked at, because no request comes.
-    pub(super) fn asks_for_a_look(&self) -> bool {
-        self.look.swap(false, Ordering::Relaxed)
+    /// Whether nginx's configuration should be looked at: it may hide the log by now.
+    pub(super) fn asks_for_a_look(&self, wall: u64) -> bool {
+        let again = LOOK_AGAIN.as_millis() as u64;
+        self.looked.is_none_or(|at| at > wall || wall - at > again)
     }
 }
 
@@ -266,12 +263,21 @@ impl Question {
         }
         let late = self.unread("it takes longer than 10s to read it");
         let answer = spawn_blocking(move || {
-            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            reader.answer(&self)
+            // Where another one hangs in it, this one does not wait behind it for ever.
+            let mut tries = READ.as_millis() / TRY.as_millis();
+            let mut reader = loop {
+                match self.reader.try_lock() {
+                    Ok(reader) => break reader,
+                    Err(TryLockError::Poisoned(reader)) => break reader.into_inner(),
+                    Err(TryLockError::WouldBlock) if tries == 0 => return None,
+                    Err(TryLockError::WouldBlock) => std::thread::sleep(TRY),
+                }
+                tries -= 1;
+            };
+            Some(reader.answer(&self))
         });
-        let answer = match timeout(READ, answer).await {
-            Ok(answer) => answer.unwrap_or_default(),
-            Err(_) => return late,
+        let Ok(Ok(Some(answer))) = timeout(READ, answer).await else {
+            return late;
         };
         if let Some(why) = &answer.grows {
             warn!("{why}");
@@ -316,6 +322,8 @@ impl Reader {
         let wanted = wanted || again;
         if question.acts && wanted && question.trouble.is_none() {
             answer.reopen = true;
+        } else {
+            self.reopen_again |= wanted;
         }
         if let Some(identity) = self.log.identity()
             && self.file.is_none_or(|(file, _)| file != identity)
@@ -367,7 +375,8 @@ impl Reader {
             None => self.traffic.first().map(Duration::from_millis),
         };
         let begun = begun.and_then(|begun| u64::try_from(begun.as_millis()).ok());
-        begun.unwrap_or(wall).max(self.gap)
+        // A log of the time to come was made before the clock was set back.
+        begun.unwrap_or(wall).max(self.gap).min(wall)
     }
 
     fn values(&self, question: &Question, wall: u64) -> Values {
@@ -388,13 +397,30 @@ impl Reader {
         let shown_idle = self.is_idle(question, wall);
         for (metric, window, pick) in &question.metrics {
             let load = of_service(*window).filter(|load| load.count > 0);
-            let under_way = self.statuses.in_flight(wall, *window).unwrap_or(0.0);
+            // A websocket is counted there too, for as long as it is there.
+            let counts = !self.traffic.is_upgraded(service);
+            let under_way = self.statuses.in_flight(wall, *window);
+            let under_way = under_way.filter(|_| counts).unwrap_or(0.0);
             // That nobody comes cannot be told from a log that is not written, unless it is shown.
-            let silent = || format!("no request in its log for {}", Span(*window));
+            let silent = || {
+                let text = format!("no request in its log for {}", Span(*window));
+                // That is no failure before it lasts.
+                let last = self.traffic.last(service).unwrap_or(0);
+                if wall.saturating_sub(last) < AWHILE.as_millis() as u64 {
+                    format!("{text}: {}", Values::NOT_YET)
+                } else {
+                    text
+                }
+            };
             let value = match load {
                 Some(load) => {
                     let value = pick.value(&load).unwrap_or_default();
-                    Ok(pick.with_those_under_way(value, &self.statuses, wall, *window))
+                    match pick {
+                        Pick::InFlight if counts => {
+                            Ok(self.statuses.corrected(value, wall, *window))
+                        }
+                        _ => Ok(value),
+                    }
                 }
                 None if matches!(pick, Pick::InFlight) && under_way >= 1.0 => Ok(under_way),
                 // What has not ended by now is under way still.
@@ -429,16 +455,12 @@ impl Reader {
             return false;
         };
         let (_, begun) = self.file.unwrap_or_default();
-        if wall < last + millis(SILENCE) || last < configured.since.max(begun) {
-            return false;
-        }
+        let silent = wall >= last.saturating_add(millis(configured.patience + SILENCE));
+        let of_it = last >= configured.since.max(begun);
         let seen = configured.until > last + millis(LAG);
-        let age = wall.saturating_sub(configured.until);
-        if !seen || age > millis(LOOK_AGAIN) {
-            question.look.store(true, Ordering::Relaxed);
-        }
         // A look takes a moment.
-        seen && age <= millis(LOOK_AGAIN) + millis(LEAST) * 3
+        let lately = wall <= configured.until + millis(LOOK_AGAIN + LEAST * 3);
+        silent && of_it && seen && lately
     }
 
     /// That the log cannot be begun anew, once.
@@ -561,7 +583,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .and_then(|logs| logs.stub_status.clone())
                 .filter(|_| routes.services.len() == 1 && nginx.is_one()),
             configured: monitor.configured,
-            look: Arc::clone(&monitor.look),
             acts: !self.passive() && matches!(self.goal, Goal::Watch | Goal::Once),
             now: tokio::time::Instant::now().into_std(),
             wall: self.wall(),
@@ -630,7 +651,16 @@ mod tests {
 
         fn looked_at(&mut self, configuration: u64, second: u64) {
             let begun = self.begin + second * 1000;
-            self.monitor.configured(configuration, begun);
+            self.monitor.configured(Found {
+                configuration,
+                begun,
+                patience: Duration::from_secs(60),
+            });
+            self.monitor.looked = Some(begun);
+        }
+
+        fn asks_for_a_look(&self, second: u64) -> bool {
+            self.monitor.asks_for_a_look(self.begin + second * 1000)
         }
 
         fn requests(&self, second: u64) -> Result<f64, String> {
@@ -647,7 +677,6 @@ mod tests {
                 trouble: None,
                 status: None,
                 configured: self.monitor.configured,
-                look: Arc::clone(&self.monitor.look),
                 acts: true,
                 now: tokio::time::Instant::now().into_std() + Duration::from_secs(second),
                 wall: self.begin + second * 1000,
@@ -661,36 +690,29 @@ mod tests {
     #[test]
     fn silence_is_no_traffic_where_a_request_would_have_been_written_down() {
         let mut bench = Bench::new();
-        let silent = || Err("no request in its log for 15s".to_owned());
+        let silent = || Err("no request in its log for 15s: no answer yet".to_owned());
         bench.looked_at(1, 1);
         bench.request(5);
         assert_eq!(bench.requests(10), Ok(1.0 / 8.0));
+        assert_eq!(bench.requests(40), silent(), "nginx may write nothing");
+        bench.looked_at(1, 62);
         assert_eq!(
-            bench.requests(40),
+            bench.requests(79),
             silent(),
-            "it may be that nginx writes nothing"
-        );
-        assert!(
-            !bench.monitor.asks_for_a_look(),
             "somebody may still be waiting"
         );
-        assert_eq!(bench.requests(81), silent());
-        assert!(bench.monitor.asks_for_a_look());
-        bench.looked_at(1, 82);
-        assert_eq!(bench.requests(85), Ok(0.0));
-        assert_eq!(bench.requests(140), Ok(0.0));
-        assert!(!bench.monitor.asks_for_a_look());
+        assert_eq!(bench.requests(80), Ok(0.0));
+        assert!(!bench.asks_for_a_look(122));
         // Somebody may have hidden the log since.
-        assert_eq!(bench.requests(145), Ok(0.0));
-        assert!(bench.monitor.asks_for_a_look());
-        assert_eq!(bench.requests(160), silent());
-        bench.looked_at(1, 161);
-        assert_eq!(bench.requests(162), Ok(0.0));
-        bench.looked_at(2, 163);
-        assert_eq!(bench.requests(164), silent());
-        bench.monitor.asks_for_a_look();
-        assert_eq!(bench.requests(230), silent());
-        assert!(!bench.monitor.asks_for_a_look(), "a look cannot show it");
+        assert!(bench.asks_for_a_look(123));
+        assert_eq!(bench.requests(137), Ok(0.0), "a look takes a moment");
+        assert_eq!(bench.requests(138), silent());
+        bench.looked_at(1, 139);
+        assert_eq!(bench.requests(140), Ok(0.0));
+        bench.looked_at(2, 141);
+        assert_eq!(bench.requests(142), silent());
+        let lasts = || Err("no request in its log for 15s".to_owned());
+        assert_eq!(bench.requests(160), lasts(), "now it is to be told");
         bench.request(231);
         bench.looked_at(2, 290);
         assert_eq!(bench.requests(310), Ok(0.0));

@@ -184,8 +184,21 @@ pub(super) struct Seen {
     nginx: Option<String>,
     /// What hides the log from services.
     unlogged: Unlogged,
-    /// The configuration that was looked at, but for our servers, and when the look began.
-    configured: Option<(u64, u64)>,
+    /// What was looked at of nginx's own configuration; `None` where that was not all of it.
+    configured: Option<Found>,
+    /// Whether any nginx has answered.
+    answered: bool,
+}
+
+/// What a look has found of nginx's own configuration.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// Another one for another configuration, but for our servers.
+    pub(super) configuration: u64,
+    /// When the look began, in milliseconds since 1970.
+    pub(super) begun: u64,
+    /// The longest that nginx waits for an answer by it.
+    pub(super) patience: Duration,
 }
 
 /// What one look needs to know.
@@ -211,12 +224,15 @@ impl Look {
     /// to the publish, which may mend it.
     async fn run<P: Proxy>(self, proxy: Arc<P>) -> Seen {
         let mut all_of_it = DefaultHasher::new();
+        let mut patience = Duration::ZERO;
+        let mut answered = false;
         self.nginx.hash(&mut all_of_it);
         let mut barred = BTreeMap::new();
         let mut unlogged = Unlogged::new();
         let mut looked_at = 0;
         let asked = timeout(LOOK, proxy.configurations()).await;
         for (name, dump) in asked.unwrap_or_default() {
+            answered = true;
             let Some((directory, wrong)) = self.place_in(&name) else {
                 continue;
             };
@@ -224,6 +240,8 @@ impl Look {
             let ours = directory.as_deref().unwrap_or_default();
             inspect::fingerprint(&dump, ours, render::HTTP).hash(&mut all_of_it);
             let configuration = directory.as_ref().map(|_| Configuration::parse(&dump));
+            let longest = configuration.as_ref().map(Configuration::patience);
+            patience = patience.max(longest.unwrap_or_default());
             for service in &self.services {
                 let mut all = wrong.clone();
                 if let (Some(directory), Some(configuration)) = (&directory, &configuration) {
@@ -258,7 +276,12 @@ impl Look {
             services: self.services,
             nginx: self.nginx.filter(|_| complete),
             unlogged,
-            configured: complete.then(|| (all_of_it.finish(), self.begun)),
+            configured: complete.then(|| Found {
+                configuration: all_of_it.finish(),
+                begun: self.begun,
+                patience,
+            }),
+            answered,
         }
     }
 
@@ -325,6 +348,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return;
         }
         self.way_is_looked_at = true;
+        let begun = self.wall();
+        if let Some(monitor) = &mut self.monitor {
+            monitor.looked = Some(begun);
+        }
         let look = Look {
             services: routed().map(|m| m.service().to_owned()).collect(),
             directory: upstreams,
@@ -337,7 +364,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .collect(),
             log: setup::log(&self.loaded).map(|(_, log)| (self.loaded.project.name.clone(), log)),
             nginx,
-            begun: self.wall(),
+            begun,
         };
         let report = self.report.clone();
         self.tasks.spawn(async move {
@@ -348,7 +375,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     pub(super) fn way_found(&mut self, seen: &Seen) {
         self.way_is_looked_at = false;
-        self.way_is_known = !seen.services.is_empty();
+        self.way_is_known = seen.answered;
         for name in self.machines.keys() {
             let event = Event::Way {
                 barred: seen.barred.get(name).cloned(),
@@ -363,9 +390,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             // Of what could not be looked at as a whole, what was known stays.
             self.unlogged.extend(seen.unlogged.clone());
         }
-        if let (Some(monitor), Some((configuration, begun))) = (&mut self.monitor, seen.configured)
-        {
-            monitor.configured(configuration, begun);
+        if let (Some(monitor), Some(found)) = (&mut self.monitor, seen.configured) {
+            monitor.configured(found);
         }
         // nginx became another one meanwhile.
         self.mind_the_way();

@@ -36,6 +36,10 @@ impl Allowed {
         let noted = Arc::clone(&seen);
         proxy.decide(move |request| {
             let request = request.split('?').next().unwrap_or_default();
+            // Compose's own program, which is called for hashes, has calls of its own.
+            if request.ends_with(" /_ping") {
+                return Verdict::Pass;
+            }
             let mut noted = noted.lock().expect("no thread panicked");
             if let Some(call) = calls.iter().find(|call| is_one_of(request, call)) {
                 noted.passed.insert(call.clone());

@@ -12,7 +12,7 @@ use crate::{
     proxy::{
         Features, ProxyError,
         inspect::{Configuration, Findings},
-        log::Log,
+        log::{LIMIT, Log},
         nginx::{self, Control},
         render,
     },
@@ -375,7 +375,13 @@ impl Look<'_> {
         match std::fs::metadata(&path) {
             Ok(there) => {
                 let size = Size(Bytes(there.len()));
-                report.ok("nginx", format!("its log is {} ({size})", path.display()));
+                let what = format!("its log is {} ({size})", path.display());
+                // A running `watch` begins it anew long before.
+                if there.len() > 2 * LIMIT {
+                    report.warn("nginx", what, "let `compose-scale watch` run, which begins it anew at 16 MiB; without it the log grows");
+                } else {
+                    report.ok("nginx", what);
+                }
                 self.the_arrivals(&path, report);
             }
             Err(_) => report.warn(

@@ -20,6 +20,13 @@ pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineE
         } => EngineError::Conflict {
             message: sentence(&message),
         },
+        // So an old Engine says it of a container that stops at this moment.
+        Error::DockerResponseServerError {
+            status_code: 500,
+            message,
+        } if message.contains(" is not running") => EngineError::Conflict {
+            message: sentence(&message),
+        },
         Error::DockerResponseServerError {
             status_code,
             message,

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
+    time::Duration,
 };
 
 use super::render;
@@ -136,6 +137,14 @@ impl Configuration {
         findings
     }
 
+    /// The longest that nginx waits between two pieces of an answer, anywhere; 60 s unless it is set.
+    pub fn patience(&self) -> Duration {
+        let is_one = |statement: &&Statement| statement.name.ends_with("_read_timeout");
+        let each = self.statements.iter().filter(is_one);
+        let each = each.filter_map(|statement| time(statement.args.first()?));
+        each.max().unwrap_or_default().max(Duration::from_secs(60))
+    }
+
     /// Where requests are handed to a service without a line in the log at `path`, each with what hides
     /// it there: another `access_log` on the way to it, or one that is `off`.
     pub fn unlogged(&self, service: &str, path: &str) -> Vec<Unlogged> {
@@ -238,6 +247,29 @@ pub fn address_for(
 ) -> Option<IpAddr> {
     let shared = |(network, _): &(&String, &IpAddr)| nginx_networks.contains(*network);
     addresses.iter().find(shared).map(|(_, address)| *address)
+}
+
+/// A time as nginx writes it: `90`, `1500ms`, `1h30m`.
+fn time(text: &str) -> Option<Duration> {
+    let mut all = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        let (unit, after) =
+            after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());
+        let millis = match unit {
+            "ms" => 1,
+            "" | "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        let number: u64 = number.parse().ok()?;
+        all = all.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+        rest = after.trim_start();
+    }
+    Some(all)
 }
 
 #[cfg(test)]

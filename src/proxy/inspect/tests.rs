@@ -259,3 +259,55 @@ http {{
         );
     }
 }
+
+#[test]
+fn its_patience_is_the_longest_read_timeout_anywhere() {
+    let patience = |site: &str| {
+        let main = (
+            "/etc/nginx/nginx.conf",
+            "http { include /etc/nginx/site.conf; }",
+        );
+        dump(&[main, ("/etc/nginx/site.conf", site)])
+            .patience()
+            .as_secs()
+    };
+    assert_eq!(patience("server { listen 80; }"), 60);
+    assert_eq!(
+        patience("server { location / { proxy_read_timeout 10m; } }"),
+        600
+    );
+    assert_eq!(
+        patience("proxy_read_timeout 5s; uwsgi_read_timeout 1h30m;"),
+        5400
+    );
+    assert_eq!(patience("proxy_read_timeout 90;"), 90);
+    assert_eq!(
+        patience("proxy_read_timeout soon; fastcgi_read_timeout 99999999999999999999d;"),
+        60
+    );
+}
+
+#[test]
+fn a_configuration_is_the_same_where_only_our_servers_are_others() {
+    let text = |web: &str, http: &str, site: &str| {
+        format!(
+            "# configuration file /etc/nginx/nginx.conf:\n{site}\n\
+             # configuration file /etc/nginx/upstreams/00-compose-scale.conf:\n{http}\n\
+             # configuration file /etc/nginx/upstreams/web.conf:\n{web}\n"
+        )
+    };
+    let of = |web, http, site| {
+        fingerprint(
+            &text(web, http, site),
+            "/etc/nginx/upstreams",
+            "00-compose-scale.conf",
+        )
+    };
+    let one = of("server 1;", "access_log a;", "http {}");
+    assert_eq!(of("server 2;", "access_log a;", "http {}"), one);
+    assert_ne!(of("server 1;", "", "http {}"), one);
+    assert_ne!(
+        of("server 1;", "access_log a;", "http { access_log off; }"),
+        one
+    );
+}
