@@ -89,7 +89,7 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
     if !real() {
         return;
     }
-    let stack = project(
+    let mut stack = project(
         "[{in_flight: {target: 4.5, window: 5s}}, {requests: {target: 30, window: 5s}}, {cpu: 90%}]",
         MOUNTED,
         "",
@@ -168,6 +168,19 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
     assert_eq!(stack.listed().len(), 3);
     let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
     stack.until("few come: one is enough", LONG, |s| s.listed().len() == 1);
+    // Another nginx, in the same log.
+    let began = |s: &Stack| s.project.inspect("nginx", 1)["State"]["StartedAt"].clone();
+    let before = began(&stack);
+    stack.project.compose(&["restart", "-t", "1", "nginx"]);
+    assert_ne!(began(&stack), before);
+    stack.listen_again();
+    let _few = stack.load(&["--duration", "60s", "--class", "few:connections=1,rps=2"]);
+    let lines = || fs::read_to_string(&name).map_or(0, |log| log.lines().count());
+    let before = lines();
+    stack.until("its requests are read", LONG, |s| {
+        lines() > before + 4 && value(s, "requests").is_some_and(|each| each > 1.0)
+    });
+    assert!(!watch.log().contains(" ERROR "), "{}", watch.log());
     assert!(watch.terminate().success());
 }
 

@@ -77,6 +77,11 @@ impl Stack {
         self.port = port;
     }
 
+    /// Its requests go to the port that nginx has now: after a start it is another one.
+    pub(crate) fn listen_again(&mut self) {
+        self.port = self.published();
+    }
+
     /// Writes the compose file anew, without telling anybody.
     pub(crate) fn rewrite(&self, nginx: &str, web: &str) {
         self.project.write("compose.yaml", &yaml(nginx, web));
