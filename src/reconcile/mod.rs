@@ -543,7 +543,7 @@ impl Machine {
                 // Newer Engines tell it before or after the death, as it happens.
                 self.stopped_by_somebody(&id);
                 self.ended(&id, State::Exited, now);
-                self.lose(&id, "was stopped", now, out);
+                self.lose(&id, "was stopped by somebody else", now, out);
             }
             Event::Paused { id } => {
                 self.ended(&id, State::Paused, now);
