@@ -44,15 +44,13 @@ fn a_replica_that_is_killed_is_out_of_nginx_at_once_and_comes_back() {
         !s.listed().contains(&name)
     });
     println!("out of nginx's file {:?} after the kill", killed.elapsed());
-    // Both clocks are this machine's: the Engine's event and the file's change.
+    // Both clocks are this machine's: the Engine's event and the file's change. Where the Engine tells of
+    // the signal first, the file may be the earlier one.
     let died = died(&id);
     let written = stack.listed_since();
     let took = written.saturating_sub(died);
     println!("written {took:?} after the Engine's event");
-    assert!(
-        written > died && took < Duration::from_millis(150),
-        "{took:?}"
-    );
+    assert!(took < Duration::from_millis(150), "{took:?}");
 
     stack.until("it serves again", LONG, |s| {
         s.listed().len() == 3 && s.ps()["services"][0]["serving"] == 3

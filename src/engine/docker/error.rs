@@ -85,9 +85,12 @@ fn exhausted(message: &str) -> Option<EngineError> {
             "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d`, or ask for fewer replicas",
         )
     } else if message.contains("port is already allocated")
-        || (message.contains("listen ") && message.contains("address already in use"))
+        || ["listen ", "failed to bind host port "]
+            .iter()
+            .any(|mark| message.contains(mark) && message.contains("address already in use"))
     {
         let port = after("Bind for ")
+            .or_else(|| after("failed to bind host port "))
             .or_else(|| after("listen tcp4 "))
             .or_else(|| after("listen tcp "))
             .and_then(first_word)
@@ -155,6 +158,12 @@ mod tests {
             (
                 "driver failed programming external connectivity on endpoint shop-web-3 (cafe): Error starting userland proxy: listen tcp4 0.0.0.0:18401: bind: address already in use",
                 "host port 0.0.0.0:18401 is taken already",
+                taken,
+            ),
+            // Engine 28.
+            (
+                "failed to set up container networking: driver failed programming external connectivity on endpoint shop-web-2 (cafe): failed to bind host port 18401 for 0.0.0.0:18400-18402:172.18.0.3:80/tcp: address already in use",
+                "host port 18401 is taken already",
                 taken,
             ),
             (
