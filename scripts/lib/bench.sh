@@ -308,7 +308,7 @@ bench_log() {
     wrk=$(debian_tool_of wrk wrk 'libc6|gcc-.*|libgcc-s1|libc-gconv.*' wrk) || return 1
     bench_project 1 '[requests: 1000000]' "logs: {dir: $FOLDER/shm, inside: /var/log/compose-scale}" \
         "- $FOLDER/shm:/var/log/compose-scale"
-    mkdir -p "$FOLDER/shm" && mount -t tmpfs -o size=64m tmpfs "$FOLDER/shm" || return 1
+    mkdir -p "$FOLDER/shm" && mount -t tmpfs -o size=1g tmpfs "$FOLDER/shm" || return 1
     undo_later umount "$FOLDER/shm"
     compose up -d --scale web=2 >/dev/null 2>&1 && back 2 || return 1
     line=$(sed -n 's/^access_log .*/&/p' "$FOLDER/nginx/upstreams/00-compose-scale.conf")
@@ -324,6 +324,8 @@ bench_log() {
                 sed -n 's/^Requests\/sec: *//p' >>"$FOLDER/$which-wrk"
         done
     done
+    # Or it was not written at all.
+    [ "$(cat "$FOLDER"/shm/*.log | wc -l)" -gt 100000 ] || return 1
     printf '| requests a second, 32 connections | without a log | with ours | ratio |\n|---|---|---|---|\n'
     printf '| nginx in front of two replicas | %s | %s | %s |\n' "$(of without-wrk)" "$(of with-wrk)" \
         "$(ratio "$(of with-wrk)" "$(of without-wrk)")"
