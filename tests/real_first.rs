@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 mod support;
 
+use compose_scale::compose_cli::Version;
 use compose_scale::files;
 use serde_json::Value;
 use support::{
@@ -147,7 +148,7 @@ fn a_service_without_a_container_gets_one_by_compose_then_as_remembered_then_by_
 
 #[test]
 fn what_compose_makes_with_another_hash_than_it_prints_is_told() {
-    if !real() || !compose_from([2, 30, 2], "hash that can be computed") {
+    if !real() || !compose_from(Version(2, 30, 2), "hash that can be computed") {
         return;
     }
     let stack = service();

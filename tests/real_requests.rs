@@ -155,12 +155,7 @@ fn requests_that_wait_and_need_no_cpu_are_scaled_for_and_silence_removes_nothing
     assert_eq!(stack.listed().len(), 3);
 
     let report = load.end();
-    assert_eq!(
-        report.failed(),
-        0,
-        "{:?}",
-        report.classes().collect::<Vec<_>>()
-    );
+    assert_eq!(report.failed(), 0, "{report:#?}");
     // Silence may be a log that is not written.
     stack.until("nobody comes, for whatever reason", LONG, |s| {
         decision(s).contains("cannot be read (no request in its log for 5s")
@@ -260,12 +255,7 @@ fn requests_are_answered_in_time_again_after_five_times_the_load() {
     for load in [calm, more] {
         let report = load.end();
         // A connection that was idle for long may be closed by a reload just then.
-        assert_eq!(
-            report.failed(),
-            report.races(),
-            "{:?}",
-            report.classes().collect::<Vec<_>>()
-        );
+        assert_eq!(report.failed(), report.races(), "{report:#?}");
     }
     assert!(watch.terminate().success());
 }
@@ -312,12 +302,7 @@ fn what_more_replicas_do_not_help_is_left_alone() {
         "{said}"
     );
     let report = load.end();
-    assert_eq!(
-        report.failed(),
-        report.races(),
-        "{:?}",
-        report.classes().collect::<Vec<_>>()
-    );
+    assert_eq!(report.failed(), report.races(), "{report:#?}");
     assert!(watch.terminate().success());
 }
 

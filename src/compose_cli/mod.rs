@@ -84,10 +84,11 @@ pub struct ComposeCli {
 
 /// `2.40.3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Version(u32, u32, u32);
+pub struct Version(pub u32, pub u32, pub u32);
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what `version --short` prints; what a distribution has put behind it is left out.
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches('v');
         let mut parts = text.split(['.', '-', '+']).map(str::parse);
         let mut next = || parts.next()?.ok();

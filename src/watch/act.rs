@@ -48,6 +48,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.remember();
         }
         for effect in effects {
+            // Replicas with less than their share get all of it before the end.
+            let at_the_end = matches!(effect, Effect::Route { .. });
             match effect {
                 Effect::Note(_) => {}
                 Effect::Decided { input, .. } => self.record(&input),
@@ -84,13 +86,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         before.abort();
                     }
                 }
-                // Replicas with less than their share get all of it before the end.
-                Effect::Route {
-                    seq,
-                    servers,
-                    urgent,
-                } if !self.passive() => self.route(service, seq, &servers, urgent),
-                _ if self.stopping || self.passive() => {
+                _ if self.passive() || self.stopping && !at_the_end => {
                     debug!(service, effect = effect.word(), "left undone");
                 }
                 Effect::Create {
@@ -103,7 +99,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 Effect::Start { id } => self.start(service, id),
                 Effect::Retire { replica } => self.retire(service, *replica),
                 Effect::LastWords { id, why } => self.hear_last_words(service, id, why),
-                Effect::Route { .. } => {}
+                Effect::Route {
+                    seq,
+                    servers,
+                    urgent,
+                } => self.route(service, seq, &servers, urgent),
             }
         }
     }

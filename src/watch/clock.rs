@@ -72,9 +72,10 @@ impl Clock {
         Moment(self.wall) + self.start.elapsed()
     }
 
-    /// What the machine's clock says, which others write their own records by.
-    pub fn wall(self) -> Timestamp {
-        (self.read)()
+    /// What the machine's clock says, which others write their own records by, in milliseconds since
+    /// 1970.
+    pub fn wall_millis(self) -> u64 {
+        u64::try_from((self.read)().as_millisecond()).unwrap_or(0)
     }
 
     /// When a moment will be, for a timer.

@@ -529,7 +529,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if !self.passive() && self.proxy.as_ref().is_some_and(|proxy| proxy.disturbed()) {
             self.router.again(self.clock.now());
         }
-        let wall = self.wall();
+        let wall = self.clock.wall_millis();
         let asks = |one: &Monitor| one.asks_for_a_look(wall) || !self.way_is_known;
         let logged = self.loaded.policies.values().any(Policy::reads_the_log);
         if logged && self.monitor.as_ref().is_some_and(asks)

@@ -307,19 +307,16 @@ impl Reader {
         let mut answer = Answer::default();
         let traffic = &mut self.traffic;
         let read = self.log.read(now, |line| traffic.hear(line));
+        let long_ago = self
+            .reopened
+            .is_none_or(|at| now.duration_since(at) > REOPEN);
         let wanted = match &read {
             Ok(found) => found.reopen,
             // It was deleted, perhaps, and nginx writes into what is left of it.
-            Err(LogError::Missing { .. }) => self
-                .reopened
-                .is_none_or(|at| now.duration_since(at) > REOPEN),
+            Err(LogError::Missing { .. }) => long_ago,
             Err(_) => false,
         };
-        let again = self.reopen_again
-            && self
-                .reopened
-                .is_none_or(|at| now.duration_since(at) > REOPEN);
-        let wanted = wanted || again;
+        let wanted = wanted || self.reopen_again && long_ago;
         if question.acts && wanted && question.trouble.is_none() {
             answer.reopen = true;
         } else {
@@ -395,10 +392,10 @@ impl Reader {
             return question.unread(why);
         }
         let shown_idle = self.is_idle(question, wall);
+        // nginx's own count has a websocket too, for as long as it is there.
+        let counts = !self.traffic.is_upgraded(service);
         for (metric, window, pick) in &question.metrics {
             let load = of_service(*window).filter(|load| load.count > 0);
-            // A websocket is counted there too, for as long as it is there.
-            let counts = !self.traffic.is_upgraded(service);
             let under_way = self.statuses.in_flight(wall, *window);
             let under_way = under_way.filter(|_| counts).unwrap_or(0.0);
             // That nobody comes cannot be told from a log that is not written, unless it is shown.
@@ -585,13 +582,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             configured: monitor.configured,
             acts: !self.passive() && matches!(self.goal, Goal::Watch | Goal::Once),
             now: tokio::time::Instant::now().into_std(),
-            wall: self.wall(),
+            wall: self.clock.wall_millis(),
         })
-    }
-
-    /// The clock that nginx goes by, in milliseconds since 1970.
-    pub(super) fn wall(&self) -> u64 {
-        u64::try_from(self.clock.wall().as_millisecond()).unwrap_or(0)
     }
 }
 

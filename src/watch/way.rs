@@ -348,7 +348,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return;
         }
         self.way_is_looked_at = true;
-        let begun = self.wall();
+        let begun = self.clock.wall_millis();
         if let Some(monitor) = &mut self.monitor {
             monitor.looked = Some(begun);
         }

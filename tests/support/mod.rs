@@ -19,6 +19,7 @@ use std::{
 };
 
 use compose_scale::{
+    compose_cli::Version,
     engine::{Engine as _, Exec, NewReplica, docker::Docker},
     project::{ContainerId, Replica},
 };
@@ -45,20 +46,14 @@ pub(crate) fn real() -> bool {
 }
 
 /// Whether the compose at hand is of this release at least; says so when not.
-pub(crate) fn compose_from(least: [u32; 3], for_what: &str) -> bool {
+pub(crate) fn compose_from(least: Version, for_what: &str) -> bool {
     let program = env::var("COMPOSE_SCALE_TEST_COMPOSE").expect("compose v2's program");
     let output = Command::new(program).args(["version", "--short"]).output();
     let output = output.expect("compose can be run");
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let numbers: Vec<u32> = version
-        .trim_start_matches('v')
-        .split(['.', '-', '+'])
-        .map_while(|number| number.parse().ok())
-        .collect();
-    assert!(numbers.len() >= 3, "a version: {version:?}");
-    let enough = numbers[..3] >= least[..];
+    let said = String::from_utf8_lossy(&output.stdout);
+    let enough = Version::parse(&said).expect("a version") >= least;
     if !enough {
-        eprintln!("skipped: compose {version} has no {for_what}");
+        eprintln!("skipped: compose {} has no {for_what}", said.trim());
     }
     enough
 }

@@ -146,11 +146,12 @@ impl Look<'_> {
                 continue;
             }
             self.the_log_directory(Some(container), report);
-            self.the_status(report).await;
             if let Some(directory) = self.the_mount(container, report) {
                 self.the_includes(&control, &directory, report).await;
             }
         }
+        // It is one address, however many there are.
+        self.the_status(report).await;
     }
 
     async fn on_this_host(&self, report: &mut Report) {
@@ -399,8 +400,7 @@ impl Look<'_> {
             policy.is_some_and(Policy::reads_the_log)
         });
         let read: Vec<_> = read.collect();
-        let clock = Clock::start();
-        let now = u64::try_from(clock.wall().as_millisecond()).unwrap_or(0);
+        let now = Clock::start().wall_millis();
         let mut heard = Traffic::new(Duration::ZERO);
         heard.route(read.iter().copied(), &[], u64::MAX);
         let begun = tokio::time::Instant::now().into_std();
