@@ -135,7 +135,7 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The proxy is not running.
+    /// The proxy is not running, or nothing can be run where it is: it may be stopping at this moment.
     #[error("nginx cannot be reached: {why}")]
     NotRunning {
         /// Which.

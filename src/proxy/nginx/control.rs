@@ -92,6 +92,13 @@ pub enum ControlError {
     /// There was no answer.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// Nothing could be run there: for lack of the program, or because it stops at this moment, which
+    /// runtimes word in many ways.
+    #[error("{why}")]
+    NotRun {
+        /// What the attempt said.
+        why: String,
+    },
     /// Anything else.
     #[error("{why}")]
     Failed {

@@ -189,7 +189,7 @@ fn said_of<C: Control>(several: bool, control: &C, error: &ControlError) -> Stri
 fn verdict(output: Result<Output, ControlError>) -> Verdict {
     match output {
         Ok(output) if output.code == 0 => Verdict::Passed(Some(View::parse(&output.stdout))),
-        Ok(output) if could_not_run(&output) => Verdict::Failed(ControlError::Failed {
+        Ok(output) if could_not_run(&output) => Verdict::Failed(ControlError::NotRun {
             why: format!("the test cannot be run: {}", last_line(&output)),
         }),
         Ok(output) => Verdict::Refused(first_error(&output)),
@@ -206,7 +206,7 @@ pub(super) async fn dump<C: Control>(control: &C) -> Result<Output, ControlError
 pub(super) async fn features<C: Control>(control: &C) -> Result<Features, ControlError> {
     let output = bounded(control.run(&argv(["nginx", "-v"]))).await?;
     if could_not_run(&output) {
-        return Err(ControlError::Failed {
+        return Err(ControlError::NotRun {
             why: format!("`nginx -v` cannot be run there: {}", last_line(&output)),
         });
     }

@@ -572,7 +572,7 @@ fn unreachable(error: &ControlError) -> ProxyError {
 
 fn unreachable_as(error: &ControlError, why: String) -> ProxyError {
     match error {
-        ControlError::NotRunning => ProxyError::NotRunning { why },
+        ControlError::NotRunning | ControlError::NotRun { .. } => ProxyError::NotRunning { why },
         _ => ProxyError::Unreachable { why },
     }
 }
