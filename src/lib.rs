@@ -122,6 +122,7 @@ pub mod state;
 
 pub mod control;
 pub mod telemetry;
+pub mod sim;
 pub mod watch;
 
 pub mod cli;

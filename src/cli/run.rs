@@ -13,6 +13,7 @@ use super::{Failure, engine, state_dir};
 use crate::{
     compose::{self, LoadError, Loaded, running},
     engine::{Engine, docker::Docker},
+    host,
     proxy::nginx::{HostNginx, Nginx},
     reconcile::Note,
     state::{Lock, Recording},
@@ -164,6 +165,8 @@ pub(super) async fn driver(
         starts_at_once: starts_at_once()?,
         recording: wish.recording,
         reload: wish.reload,
+        host: host::Watcher::default(),
+        loads: None,
     };
     Ok((Driver::new(parts, wish.goal), told))
 }

@@ -46,11 +46,35 @@ impl PartialEq for Latency {
 }
 
 impl Load {
+    /// Of requests that somebody has counted, with how long each of them, or of a sample of them, took in
+    /// milliseconds.
+    pub fn counted(
+        (requests, in_flight, errors): (f64, f64, f64),
+        count: u64,
+        took: impl IntoIterator<Item = f64>,
+    ) -> Self {
+        let mut sketch: Option<DDSketch> = None;
+        for took in took {
+            sketch.get_or_insert_with(new_sketch).add(took);
+        }
+        Self {
+            requests,
+            in_flight,
+            errors,
+            count,
+            latency: sketch.map(Latency),
+        }
+    }
+
     /// The time within which a share of the requests was answered, in milliseconds; `None` where there
     /// were none.
     pub fn latency(&self, share: f64) -> Option<f64> {
         self.latency.as_ref()?.0.quantile(share).ok().flatten()
     }
+}
+
+fn new_sketch() -> DDSketch {
+    DDSketch::new(Config::new(ACCURACY, 1024, 1.0))
 }
 
 /// The requests of a service or of a replica, by the second.
@@ -144,7 +168,7 @@ impl Series {
         if slot.at < at {
             *slot = Slot { at, latency: None };
         }
-        let new = || Latency(DDSketch::new(Config::new(ACCURACY, 1024, 1.0)));
+        let new = || Latency(new_sketch());
         (slot.at == at).then(|| &mut slot.latency.get_or_insert_with(new).0)
     }
 

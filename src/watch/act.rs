@@ -20,7 +20,7 @@ use crate::{
     engine::{Engine, NewReplica},
     project::{ContainerId, Hook, Replica},
     proxy::{Proxy, ProxyError, Published, Server, Upstream},
-    reconcile::{Effect, Event, Gate, Machine, RouteServer, Values},
+    reconcile::{Effect, Event, Gate, Machine, RouteServer},
 };
 
 /// An nginx that runs again within this time is restarted, not down.
@@ -500,6 +500,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let custom = self.begin_readings(&service, &replicas);
             let log = routes.as_ref();
             let log = log.and_then(|routes| self.ask_the_log(&service, &replicas, routes));
+            let told = self.told_values(&service);
             let proxy = self.proxy.clone();
             let engine = Arc::clone(&self.engine);
             let report = self.report.clone();
@@ -511,7 +512,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 let heard = async {
                     match log {
                         Some(question) => question.values(proxy).await,
-                        None => Values::default(),
+                        None => told,
                     }
                 };
                 let (readings, values, heard) =

@@ -22,6 +22,8 @@ pub struct Clock {
     uptime: Option<Duration>,
     /// How the wall clock is read.
     read: fn() -> Timestamp,
+    /// How the kernel's is.
+    awake: fn() -> Option<Duration>,
 }
 
 /// How the clocks came apart.
@@ -54,16 +56,21 @@ impl fmt::Display for Jump {
 impl Clock {
     /// Starts from the machine's clock.
     pub fn start() -> Self {
-        Self::read_by(wall)
+        Self::read_with(wall, uptime)
     }
 
-    /// The same for a wall clock that is read in another way: time is an argument.
+    /// The same for a wall clock that is read in another way, on a machine that never sleeps.
     pub fn read_by(read: fn() -> Timestamp) -> Self {
+        Self::read_with(read, || None)
+    }
+
+    fn read_with(read: fn() -> Timestamp, awake: fn() -> Option<Duration>) -> Self {
         Self {
             wall: read(),
             start: Instant::now(),
-            uptime: uptime(),
+            uptime: awake(),
             read,
+            awake,
         }
     }
 
@@ -85,7 +92,7 @@ impl Clock {
 
     /// Whether the clocks have come apart; then this one begins anew.
     pub(super) fn mind(&mut self) -> Option<Jump> {
-        self.compare(Self::read_by(self.read))
+        self.compare(Self::read_with(self.read, self.awake))
     }
 
     fn compare(&mut self, now: Self) -> Option<Jump> {
@@ -148,12 +155,14 @@ mod tests {
             start,
             uptime: Some(Duration::from_secs(1000)),
             read: super::wall,
+            awake: super::uptime,
         };
         let now = Clock {
             wall: noon + SignedDuration::from_secs(wall),
             start: start + Duration::from_secs(ran),
             uptime: uptime.map(|seconds| Duration::from_secs(1000 + seconds)),
             read: super::wall,
+            awake: super::uptime,
         };
         (clock.compare(now), clock, now)
     }

@@ -29,7 +29,7 @@ use super::{
     setup,
     sources::{Shelf, Surroundings},
     supervisor::Supervisor,
-    traffic::{Monitor, Unlogged},
+    traffic::{Loads, Monitor, Unlogged},
     wait::Waiter,
 };
 use crate::{
@@ -124,6 +124,10 @@ pub struct Parts<E, P> {
     pub recording: Option<Recording>,
     /// Asks to read the compose file again (SIGHUP).
     pub reload: Option<mpsc::Receiver<()>>,
+    /// What the machine has left.
+    pub host: host::Watcher,
+    /// Who tells the load of services; `None` reads nginx's log.
+    pub loads: Option<Arc<dyn Loads>>,
 }
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<EngineEvent, EngineError>> + Send>>;
@@ -197,6 +201,8 @@ pub struct Driver<E, P> {
     pub(super) around: Surroundings,
     /// nginx's log, where load is read from it.
     pub(super) monitor: Option<Monitor>,
+    /// Who tells the load instead.
+    pub(super) loads: Option<Arc<dyn Loads>>,
     /// What hides it from services.
     pub(super) unlogged: Unlogged,
     pub(super) dry_run: bool,
@@ -276,12 +282,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             stale: BTreeSet::new(),
             sampled: BTreeMap::new(),
             gathered: Gathered::default(),
-            host: host::Watcher::default(),
+            host: parts.host,
             locality: Locality::Unknown,
             compared: None,
             cores_since: None,
             shelves: BTreeMap::new(),
             monitor: None,
+            loads: parts.loads,
             unlogged: Unlogged::new(),
             dry_run: parts.dry_run,
             stopping: false,
@@ -666,6 +673,24 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
+    fn recollect(&mut self) {
+        for (name, machine) in &self.machines {
+            let memory = machine.memory();
+            if machine.desired().is_some() {
+                self.memory.insert(name.clone(), memory);
+            } else if memory.paused != self.memory.get(name).and_then(|before| before.paused) {
+                // Of the rest it knows less than what is remembered.
+                self.memory.entry(name.clone()).or_default().paused = memory.paused;
+            }
+        }
+    }
+
+    /// What the next run should know of this one.
+    pub fn into_memory(mut self) -> BTreeMap<String, Memory> {
+        self.recollect();
+        std::mem::take(&mut self.memory)
+    }
+
     fn looked_twice(&self) -> bool {
         self.machines.values().all(|machine| {
             machine.running().is_empty()
@@ -677,21 +702,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     pub(super) fn remember(&mut self) {
-        if self.passive() {
+        if self.passive() || self.state.is_none() {
             return;
         }
+        self.recollect();
         let Some(state) = &self.state else {
             return;
         };
-        for (name, machine) in &self.machines {
-            let memory = machine.memory();
-            if machine.desired().is_some() {
-                self.memory.insert(name.clone(), memory);
-            } else if memory.paused != self.memory.get(name).and_then(|before| before.paused) {
-                // Of the rest it knows less than what is remembered.
-                self.memory.entry(name.clone()).or_default().paused = memory.paused;
-            }
-        }
         match state.save(self.memory.clone()) {
             Ok(()) => {
                 if self.complaints.settle(Topic::Memory) {

@@ -54,6 +54,12 @@ const OPENED: Duration = Duration::from_secs(5);
 /// Over so long the load of each replica is shown.
 const SHOWN: Duration = Duration::from_secs(Target::WINDOW);
 
+/// Tells the load of services, where nobody writes a log of it: a simulated nginx.
+pub trait Loads: Send + Sync + std::fmt::Debug {
+    /// Of a service, over so long; `None` where nothing is known of it.
+    fn of_service(&self, service: &str, window: Duration) -> Option<Load>;
+}
+
 /// nginx's log and what it has told so far.
 #[derive(Debug)]
 pub(super) struct Monitor {
@@ -502,6 +508,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let reach = windows.map(|window| window.0).max().unwrap_or(SHOWN);
         let reach = reach.max(SHOWN);
         let path = setup::log(&self.loaded).map(|(path, _)| path);
+        let path = path.filter(|_| self.loads.is_none());
         let same = |one: &Monitor| Some(&one.path) == path.as_ref() && one.reach == reach;
         if self.monitor.as_ref().is_none_or(|one| !same(one)) {
             self.monitor = path.map(|path| Monitor::new(path, reach));
@@ -535,6 +542,21 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
         }
         Some(Arc::new(all))
+    }
+
+    /// The numbers of a service from whoever tells them.
+    pub(super) fn told_values(&self, of: &str) -> Values {
+        let mut values = Values::default();
+        let (Some(loads), Some(machine)) = (&self.loads, self.machines.get(of)) else {
+            return values;
+        };
+        for (metric, window, pick) in Pick::of(&machine.setup().policy) {
+            let load = loads.of_service(of, window);
+            let value = load.and_then(|load| pick.value(&load).or(Some(0.0)));
+            let value = value.ok_or_else(|| Values::NOT_YET.to_owned());
+            values.service.insert(metric, value);
+        }
+        values
     }
 
     /// What is to be asked of the log for a service; `None` where there is none.

@@ -14,6 +14,7 @@ use compose_scale::{
     compose::{self, Loaded},
     control::{Call, Reply, Request},
     engine::docker::Docker,
+    host,
     proxy::nginx::{HostNginx, Nginx, Setup},
     reconcile::{Level, Note},
     state::StateDir,
@@ -202,6 +203,8 @@ impl Bench {
             starts_at_once: 2,
             recording: None,
             reload: None,
+            host: host::Watcher::default(),
+            loads: None,
         };
         (Driver::new(parts, goal), told)
     }

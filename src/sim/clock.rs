@@ -1,0 +1,40 @@
+//! The wall clock of a simulated host: it begins when it is told to, goes by tokio's clock, which stands
+//! still while somebody computes, and can be set.
+
+use std::cell::Cell;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::units::Moment;
+
+thread_local! {
+    static BEGUN: Cell<(Timestamp, Option<Instant>)> =
+        const { Cell::new((Timestamp::UNIX_EPOCH, None)) };
+    static SET_BY: Cell<SignedDuration> = const { Cell::new(SignedDuration::ZERO) };
+}
+
+/// It is this time now, on this thread.
+pub(super) fn begin(at: Timestamp) {
+    BEGUN.set((at, Some(Instant::now())));
+    SET_BY.set(SignedDuration::ZERO);
+}
+
+/// Sets it.
+pub(super) fn set_by(span: SignedDuration) {
+    SET_BY.set(SET_BY.get() + span);
+}
+
+/// What it shows.
+pub(super) fn read() -> Timestamp {
+    let (at, begun) = BEGUN.get();
+    let ran = begun.map_or(SignedDuration::ZERO, |begun| {
+        SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::MAX)
+    });
+    at.saturating_add(ran + SET_BY.get())
+        .unwrap_or(Timestamp::MAX)
+}
+
+pub(super) fn now() -> Moment {
+    Moment(read())
+}

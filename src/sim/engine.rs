@@ -1,0 +1,286 @@
+//! The simulated host as an [`Engine`], without a socket in between.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{Stream, stream};
+use tokio::time::sleep;
+
+use super::world::World;
+use crate::{
+    engine::{
+        Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process,
+    },
+    project::{
+        ContainerId, Replica,
+        template::{Sealed, Template},
+    },
+    usage::Reading,
+};
+
+/// How long the Engine takes for what costs it work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// To make a container.
+    pub create: Duration,
+    /// To start one.
+    pub start: Duration,
+    /// To stop one that ends when it is told to.
+    pub stop: Duration,
+    /// To remove one.
+    pub remove: Duration,
+}
+
+impl Default for Pace {
+    /// As an Engine takes on a small server.
+    fn default() -> Self {
+        let millis = Duration::from_millis;
+        Self {
+            create: millis(60),
+            start: millis(250),
+            stop: millis(150),
+            remove: millis(50),
+        }
+    }
+}
+
+/// A simulated host, shared by all who act on it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    world: Arc<Mutex<World>>,
+}
+
+impl Host {
+    /// Shares it.
+    pub fn new(world: World) -> Self {
+        let world = Arc::new(Mutex::new(world));
+        Self { world }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets happen what happens by itself, for as long as this is polled.
+    pub(super) async fn live(self) {
+        const IDLE: Duration = Duration::from_millis(500);
+        loop {
+            let next = {
+                let world = self.world();
+                let wait = world.next().map(|at| at.saturating_sub(world.elapsed()));
+                wait.map_or(IDLE, |wait| wait.min(IDLE))
+            };
+            // A timer is due at whole milliseconds.
+            sleep(next.max(Duration::from_millis(1))).await;
+            self.world().catch_up();
+        }
+    }
+}
+
+/// The Engine of a simulated host.
+#[derive(Debug, Clone)]
+pub struct SimEngine {
+    host: Host,
+    pace: Pace,
+}
+
+impl SimEngine {
+    /// Of this host.
+    pub fn new(host: Host, pace: Pace) -> Self {
+        Self { host, pace }
+    }
+
+    fn world(&self) -> Result<MutexGuard<'_, World>, EngineError> {
+        let mut world = self.host.world();
+        match &world.engine_down {
+            Some(why) => Err(EngineError::Unreachable {
+                address: "unix:///simulated/docker.sock".into(),
+                why: why.clone(),
+            }),
+            None => {
+                world.catch_up();
+                Ok(world)
+            }
+        }
+    }
+}
+
+fn gone(id: &str) -> EngineError {
+    EngineError::Gone {
+        what: format!("container {id}"),
+    }
+}
+
+impl Engine for SimEngine {
+    async fn reach(&self) -> Result<(), EngineError> {
+        self.world().map(drop)
+    }
+
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        let machine = self.world()?.machine;
+        Ok(EngineInfo {
+            version: "28.0.0".into(),
+            api_version: "1.48".into(),
+            cpus: machine.cores,
+            memory: machine.memory.0,
+            cgroup_files: true,
+        })
+    }
+
+    async fn list(&self, project: &str) -> Result<Vec<Replica>, EngineError> {
+        let world = self.world()?;
+        if world.project != project {
+            return Ok(Vec::new());
+        }
+        let all = world.containers.values();
+        let mut all: Vec<_> = all.map(|container| world.replica(container)).collect();
+        all.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
+        Ok(all)
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Replica, EngineError> {
+        let world = self.world()?;
+        let found = world.find(id).ok_or_else(|| gone(id))?;
+        Ok(world.replica(found))
+    }
+
+    async fn clone_replica(
+        &self,
+        source: &ContainerId,
+        new: &NewReplica,
+    ) -> Result<ContainerId, EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.create).await;
+        let mut world = self.world()?;
+        if world.find(&new.name).is_some() {
+            return Err(EngineError::Conflict {
+                message: format!("the container name {} is in use", new.name),
+            });
+        }
+        let copied = world.copy(source, &new.name, new.number);
+        copied.ok_or_else(|| gone(source.short()))
+    }
+
+    async fn remember(
+        &self,
+        id: &ContainerId,
+        _before: Option<&Template>,
+    ) -> Result<Template, EngineError> {
+        let world = self.world()?;
+        let found = world.find(&id.0).ok_or_else(|| gone(id.short()))?;
+        let replica = world.replica(found);
+        Ok(Template {
+            service: replica.service,
+            name: replica.name,
+            number: replica.number,
+            config_hash: replica.config_hash,
+            image: replica.image,
+            image_id: replica.image_id,
+            environment: Sealed::seal(&[], String::new()),
+            description: serde_json::to_value(&replica.labels).unwrap_or_default(),
+        })
+    }
+
+    async fn make_remembered(
+        &self,
+        template: &Template,
+        new: &NewReplica,
+        _environment: &BTreeMap<String, Option<String>>,
+    ) -> Result<ContainerId, EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.create).await;
+        let mut world = self.world()?;
+        let mut labels: BTreeMap<String, String> =
+            serde_json::from_value(template.description.clone()).unwrap_or_default();
+        let number = crate::project::labels::NUMBER;
+        labels.insert(number.to_owned(), new.number.to_string());
+        let body = serde_json::Value::Null;
+        Ok(world.add(new.name.clone(), labels, &template.image, body))
+    }
+
+    async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.start).await;
+        let mut world = self.world()?;
+        if world.find(&id.0).is_none() {
+            return Err(gone(id.short()));
+        }
+        world.start(id).map_err(|message| EngineError::Refused {
+            doing: format!("starting {}", id.short()),
+            message,
+            status: 500,
+        })
+    }
+
+    async fn stop(&self, id: &ContainerId, _deadline: Duration) -> Result<(), EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.stop).await;
+        self.world()?.stop(id);
+        Ok(())
+    }
+
+    async fn remove(&self, id: &ContainerId) -> Result<(), EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.remove).await;
+        self.world()?.remove(id);
+        Ok(())
+    }
+
+    async fn logs(&self, id: &ContainerId, _lines: u32) -> Result<Vec<String>, EngineError> {
+        let world = self.world()?;
+        let found = world.find(&id.0).ok_or_else(|| gone(id.short()))?;
+        let line = match found.exit_code {
+            Some(code) => format!("simulated: exit with code {code}"),
+            None => "simulated: starting".to_owned(),
+        };
+        Ok(vec![line])
+    }
+
+    async fn exec(&self, _id: &ContainerId, _exec: &Exec) -> Result<ExecOutput, EngineError> {
+        drop(self.world()?);
+        Ok(ExecOutput {
+            code: 0,
+            stdout: String::new(),
+            stderr: String::new(),
+        })
+    }
+
+    async fn signal(&self, _id: &ContainerId, _signal: &str) -> Result<(), EngineError> {
+        self.world().map(drop)
+    }
+
+    async fn processes(&self, _id: &ContainerId) -> Result<Vec<Process>, EngineError> {
+        drop(self.world()?);
+        Ok(Vec::new())
+    }
+
+    async fn usage(&self, replica: &Replica) -> Result<Reading, EngineError> {
+        let reading = self.world()?.reading(&replica.id);
+        reading.ok_or_else(|| gone(replica.id.short()))
+    }
+
+    fn events(
+        &self,
+        _project: &str,
+    ) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + 'static {
+        let begun = self.world().map(|mut world| world.listen());
+        stream::unfold(Some(begun), |state| async {
+            match state? {
+                Err(error) => Some((Err(error), None)),
+                Ok(mut events) => match events.recv().await {
+                    Some(event) => Some((Ok(event), Some(Ok(events)))),
+                    None => {
+                        let lost = EngineError::Unreachable {
+                            address: "unix:///simulated/docker.sock".into(),
+                            why: "the connection was closed".into(),
+                        };
+                        Some((Err(lost), None))
+                    }
+                },
+            }
+        })
+    }
+}

@@ -1,0 +1,22 @@
+//! A simulated host: containers, an Engine, an nginx and their load, in virtual time. The real driver runs
+//! on it, so that a policy can be tried before it is trusted.
+
+mod clock;
+mod engine;
+mod profile;
+mod proxy;
+mod queue;
+mod run;
+mod shape;
+mod world;
+
+pub use engine::{Host, Pace, SimEngine};
+pub use profile::{Profile, Spread};
+pub use proxy::SimProxy;
+pub use queue::{Pick, Step};
+pub use run::{Setting, Simulation, Watch, in_virtual_time};
+pub use shape::{Named, Shape};
+pub use world::{App, Fate, Machine, Record, World};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The nginx of a simulated host.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::engine::Host;
+use crate::proxy::{Proxy, ProxyError, Published, Upstream};
+
+/// How long a test of the configuration and a reload take.
+const TEST: Duration = Duration::from_millis(60);
+const RELOAD: Duration = Duration::from_millis(120);
+
+/// nginx, and the files that it reads.
+#[derive(Debug)]
+pub struct SimProxy {
+    host: Host,
+    written: Mutex<Vec<Upstream>>,
+    /// Counts reloads.
+    workers: Mutex<u32>,
+}
+
+impl SimProxy {
+    /// On this host.
+    pub fn new(host: Host) -> Self {
+        Self {
+            host,
+            written: Mutex::new(Vec::new()),
+            workers: Mutex::new(100),
+        }
+    }
+
+    fn runs(&self) -> bool {
+        let world = self.host.world();
+        let mut all = world.containers.values();
+        all.any(|one| one.service() == "nginx" && one.runs())
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Proxy for SimProxy {
+    async fn publish(&self, upstreams: &[Upstream]) -> Result<Published, ProxyError> {
+        let stopped = || ProxyError::NotRunning {
+            why: "its container is not running".into(),
+        };
+        if !self.runs() {
+            return Err(stopped());
+        }
+        let changed: Vec<_> = {
+            let written = lock(&self.written);
+            let differs = |one: &&Upstream| !written.contains(one);
+            let names = upstreams.iter().filter(differs).map(|one| &one.service);
+            names.map(|name| format!("{name}.conf")).collect()
+        };
+        if changed.is_empty() {
+            return Ok(Published::default());
+        }
+        sleep(TEST).await;
+        let refuses = self.host.world().nginx_refuses.clone();
+        if let Some(message) = refuses {
+            return Err(ProxyError::Rejected { message });
+        }
+        sleep(RELOAD).await;
+        if !self.runs() {
+            return Err(stopped());
+        }
+        let mut world = self.host.world();
+        for upstream in upstreams {
+            let weights = upstream.servers.iter().map(|server| {
+                (server.name.clone(), u32::from(server.weight))
+            });
+            world.route(&upstream.service, weights.collect::<BTreeMap<_, _>>());
+        }
+        *lock(&self.written) = upstreams.to_vec();
+        let mut workers = lock(&self.workers);
+        let old = *workers;
+        *workers += 1;
+        Ok(Published {
+            changed,
+            reloaded: true,
+            old_workers: vec![old],
+            ..Published::default()
+        })
+    }
+
+    async fn drained(&self, _published: &Published) -> Result<(), ProxyError> {
+        // The old workers are those of before: what came in since then is not theirs, and is not counted
+        // for the first time it is asked.
+        let wait = self.host.world().drained_in();
+        sleep(wait).await;
+        Ok(())
+    }
+
+    fn is_as_written(&self, upstreams: &[Upstream]) -> bool {
+        *lock(&self.written) == upstreams
+    }
+
+    async fn configurations(&self) -> Vec<(String, String)> {
+        let world = self.host.world();
+        let nginx = world.containers.values();
+        let nginx = nginx.filter(|one| one.service() == "nginx" && one.runs());
+        nginx
+            .map(|one| (one.name.clone(), String::new()))
+            .collect()
+    }
+}

@@ -1,0 +1,303 @@
+//! The real driver on a simulated host.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock,
+    engine::{Host, Pace, SimEngine},
+    proxy::SimProxy,
+    queue::Pick,
+    world::{App, Machine, World},
+};
+use crate::{
+    compose::Loaded,
+    control::{Call, Reply, Request, Snapshot},
+    host,
+    policy::{Balance, Place, Policy, Ready, Settings},
+    project::{Project, Service, ServiceNetwork},
+    reconcile::{Memory, Note},
+    state::Recording,
+    traffic::Load,
+    watch::{Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts, traffic::Loads},
+};
+
+/// The port that every simulated app listens on.
+const PORT: u16 = 80;
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The project's name.
+    pub project: String,
+    /// The project's own settings.
+    pub settings: Settings,
+    /// The apps, with the policies of those that are scaled.
+    pub apps: Vec<(App, Option<Policy>)>,
+    /// The machine.
+    pub machine: Machine,
+    /// How fast its Engine is.
+    pub pace: Pace,
+    /// The time of the wall clock at the beginning.
+    pub begins: Timestamp,
+    /// Load is played in steps of at most so long.
+    pub grain: Duration,
+    /// What all chance comes from.
+    pub seed: u64,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            project: "shop".into(),
+            settings: Settings::default(),
+            apps: Vec::new(),
+            machine: Machine::default(),
+            pace: Pace::default(),
+            // A Thursday.
+            begins: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
+            grain: Duration::from_secs(1),
+            seed: 1,
+        }
+    }
+}
+
+impl Setting {
+    /// How nginx picks a replica by this policy.
+    pub fn pick(policy: Option<&Policy>) -> Pick {
+        match policy.map(|policy| &policy.balance) {
+            None | Some(Balance::LeastConn) => Pick::LeastConn,
+            Some(Balance::RoundRobin) => Pick::RoundRobin,
+            Some(Balance::IpHash | Balance::Hash(_) | Balance::StickyCookie(_)) => Pick::Hash,
+        }
+    }
+
+    /// The project as the driver is told of it: a replica is ready when its healthcheck, which is
+    /// simulated too, says so.
+    fn loaded(&self) -> Loaded {
+        let network = ServiceNetwork {
+            name: format!("{}_{}", self.project, super::world::NETWORK),
+            ..ServiceNetwork::default()
+        };
+        let service = |name: &str, image: &str, scale| Service {
+            name: name.to_owned(),
+            image: Some(image.to_owned()),
+            scale,
+            expose: vec![PORT.to_string()],
+            networks: IndexMap::from([(super::world::NETWORK.to_owned(), network.clone())]),
+            ..Service::default()
+        };
+        let apps = self.apps.iter().map(|(app, _)| {
+            let service = service(&app.service, "app:1", Some(app.replicas));
+            (app.service.clone(), service)
+        });
+        let nginx = ("nginx".to_owned(), service("nginx", "nginx:1.30", None));
+        let policies = self.apps.iter().filter_map(|(app, policy)| {
+            let mut policy = policy.clone()?;
+            policy.ready = Ready::Healthcheck;
+            policy.port = Some(PORT);
+            Some((app.service.clone(), policy))
+        });
+        let mut settings = self.settings.clone();
+        settings.nginx.place = Some(Place::Service("nginx".into()));
+        settings.nginx.upstreams = Some(PathBuf::from("/simulated/upstreams"));
+        settings.nginx.logs = None;
+        Loaded {
+            project: Project {
+                name: self.project.clone(),
+                working_dir: PathBuf::from("/simulated"),
+                config_files: vec![PathBuf::from("/simulated/compose.yaml")],
+                services: apps.chain([nginx]).collect(),
+                disabled_services: Vec::new(),
+            },
+            settings,
+            policies: policies.collect(),
+            warnings: Vec::new(),
+            watched: Vec::new(),
+        }
+    }
+}
+
+/// Runs on a clock of its own, which goes as fast as the work allows.
+pub fn in_virtual_time<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()?;
+    Ok(runtime.block_on(work))
+}
+
+/// A simulated host with its project.
+#[derive(Debug)]
+pub struct Simulation {
+    /// The host.
+    pub host: Host,
+    loaded: Loaded,
+    pace: Pace,
+    memory: BTreeMap<String, Memory>,
+    life: JoinHandle<()>,
+    recording: Option<Recording>,
+    load: Arc<Told>,
+}
+
+/// What the driver is told of the load.
+#[derive(Debug)]
+struct Told(Host);
+
+impl Loads for Told {
+    fn of_service(&self, service: &str, window: Duration) -> Option<Load> {
+        let step = self.0.world().load(service, window)?;
+        if step.seconds <= 0.0 {
+            return None;
+        }
+        let errors = step.failed() / step.ended.max(1.0);
+        Some(Load::counted(
+            (step.ended / step.seconds, step.in_flight, errors.min(1.0)),
+            step.ended as u64,
+            step.took.iter().map(|ms| f64::from(*ms)),
+        ))
+    }
+}
+
+impl Simulation {
+    /// The host at its beginning. Only within [`in_virtual_time`], or where time is real.
+    pub fn begin(setting: &Setting) -> Self {
+        clock::begin(setting.begins);
+        let apps = setting.apps.iter().map(|(app, _)| app.clone()).collect();
+        let world = World::new(&setting.project, setting.machine, apps, setting.seed);
+        let host = Host::new(world.with_grain(setting.grain));
+        let life = tokio::spawn(host.clone().live());
+        Self {
+            load: Arc::new(Told(host.clone())),
+            host,
+            loaded: setting.loaded(),
+            pace: setting.pace,
+            memory: BTreeMap::new(),
+            life,
+            recording: None,
+        }
+    }
+
+    /// Keeps the input of every decision in this file.
+    pub fn record(&mut self, recording: Recording) {
+        self.recording = Some(recording);
+    }
+
+    /// Starts `watch`.
+    pub fn watch(&mut self) -> Watch {
+        let (calls, receiver) = mpsc::channel(16);
+        let (notes, told) = mpsc::unbounded_channel();
+        let (nginx, _) = tokio::sync::watch::channel(Whereabouts::Unknown);
+        let host = self.host.clone();
+        let parts = Parts {
+            clock: Clock::read_by(clock::read),
+            engine: Arc::new(SimEngine::new(self.host.clone(), self.pace)),
+            proxy: Some(SimProxy::new(self.host.clone())),
+            loaded: self.loaded.clone(),
+            source: None,
+            extra: Vec::new(),
+            state: None,
+            memory: std::mem::take(&mut self.memory),
+            locks: Vec::new(),
+            calls: Some(receiver),
+            notes,
+            nginx,
+            dry_run: false,
+            starts_at_once: STARTS_AT_ONCE,
+            recording: self.recording.clone(),
+            reload: None,
+            host: host::Watcher::told(Box::new(move |_| Some(host.world().look()))),
+            loads: Some(Arc::clone(&self.load) as Arc<dyn Loads>),
+        };
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = (stop.clone(), abort.clone());
+        let mut driver = Driver::new(parts, Goal::Watch);
+        let task = tokio::spawn(async move {
+            let outcome = driver.run(tokens.0, tokens.1).await;
+            (outcome, driver.into_memory())
+        });
+        Watch {
+            calls,
+            notes: told,
+            stop,
+            abort,
+            task,
+        }
+    }
+
+    /// What a `watch` that has ended remembers, for the next one.
+    pub fn remember(&mut self, memory: BTreeMap<String, Memory>) {
+        self.memory = memory;
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        self.life.abort();
+    }
+}
+
+/// A `watch` that runs.
+#[derive(Debug)]
+pub struct Watch {
+    calls: mpsc::Sender<Call>,
+    /// What it tells people.
+    pub notes: mpsc::UnboundedReceiver<Note>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    task: JoinHandle<(Outcome, BTreeMap<String, Memory>)>,
+}
+
+impl Watch {
+    /// Asks it something, without waiting for what takes long; the last answer.
+    pub async fn ask(&self, request: Request) -> Option<Reply> {
+        let (replies, mut answers) = mpsc::channel(64);
+        self.calls.send(Call { request, replies }).await.ok()?;
+        let mut last = None;
+        while let Some(reply) = answers.recv().await {
+            last = Some(reply);
+        }
+        last
+    }
+
+    /// How things are.
+    pub async fn status(&self) -> Option<Snapshot> {
+        match self.ask(Request::Status).await? {
+            Reply::Status(snapshot) => Some(*snapshot),
+            Reply::Note(_) | Reply::Done { .. } => None,
+        }
+    }
+
+    /// What it has told since the last time.
+    pub fn told(&mut self) -> VecDeque<Note> {
+        let mut told = VecDeque::new();
+        while let Ok(note) = self.notes.try_recv() {
+            told.push_back(note);
+        }
+        told
+    }
+
+    /// Tells it to stop and waits for its end: how it ended, what it remembers, and what it still told.
+    pub async fn stop(mut self) -> Option<(Outcome, BTreeMap<String, Memory>, VecDeque<Note>)> {
+        self.stop.cancel();
+        let ended = (&mut self.task).await.ok()?;
+        Some((ended.0, ended.1, self.told()))
+    }
+
+    /// Ends it at once, as a power cut does.
+    pub async fn kill(mut self) -> VecDeque<Note> {
+        self.abort.cancel();
+        let _ = (&mut self.task).await;
+        self.told()
+    }
+}

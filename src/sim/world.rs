@@ -1,0 +1,748 @@
+//! The simulated host: its containers, what they are asked to do, and what happens to them by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_distr::Exp1;
+use rand_pcg::Pcg64;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    clock,
+    profile::Profile,
+    queue::{Pick, Queue, Step},
+    shape::Shape,
+};
+use crate::{
+    engine::{Action, EngineEvent},
+    host::Look,
+    project::{ContainerId, Fixed, Health, Limits, MountPoint, Replica, State, labels},
+    units::{Bytes, Moment},
+    usage::Reading,
+};
+
+/// Load is played through in steps of at most so long.
+const GRAIN: Duration = Duration::from_secs(1);
+/// What the system itself needs of the host's memory.
+const SYSTEM: Bytes = Bytes(256 << 20);
+/// What an idle replica uses of a core.
+const IDLE: f64 = 0.002;
+/// How long before the simulation's beginning the first replicas were started.
+const BEFORE: Duration = Duration::from_secs(3600);
+/// The network that everything is on.
+pub(super) const NETWORK: &str = "default";
+
+/// A machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Its cores.
+    pub cores: u32,
+    /// Its memory.
+    pub memory: Bytes,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            cores: 4,
+            memory: Bytes(8 << 30),
+        }
+    }
+}
+
+/// One service of the project, its app and its load.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name.
+    pub service: String,
+    /// What it is like.
+    pub profile: Profile,
+    /// Requests per second over time.
+    pub load: Shape,
+    /// How nginx picks a replica.
+    pub pick: Pick,
+    /// How many replicas run at the beginning.
+    pub replicas: u32,
+}
+
+/// What goes wrong with replicas of a service from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// Nothing.
+    #[default]
+    Fine,
+    /// They start, and never become ready.
+    NeverReady,
+    /// Their process ends at once.
+    DiesAtOnce,
+    /// They cannot be started.
+    CannotStart,
+}
+
+/// A container.
+#[derive(Debug, Clone)]
+pub(super) struct Container {
+    pub(super) id: ContainerId,
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) image: String,
+    pub(super) networks: BTreeSet<String>,
+    pub(super) address: u32,
+    pub(super) state: State,
+    pub(super) health: Health,
+    pub(super) created: Moment,
+    pub(super) started: Option<Moment>,
+    /// When it was started last, by the clock that is never set.
+    pub(super) since: Duration,
+    pub(super) exit_code: Option<i64>,
+    pub(super) oom_killed: bool,
+    /// How often it was started.
+    pub(super) lives: u32,
+    pub(super) limits: Limits,
+    /// As it was asked for, where it was asked for over the Engine's API.
+    pub(super) body: serde_json::Value,
+}
+
+impl Container {
+    pub(super) fn service(&self) -> &str {
+        self.labels.get(labels::SERVICE).map_or("", String::as_str)
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        let number = self.labels.get(labels::NUMBER);
+        number.and_then(|n| n.parse().ok()).unwrap_or(0)
+    }
+
+    pub(super) fn ip(&self) -> Ipv4Addr {
+        let [_, b, c, d] = self.address.to_be_bytes();
+        Ipv4Addr::new(10, b, c, d)
+    }
+
+    pub(super) fn runs(&self) -> bool {
+        self.state == State::Running
+    }
+}
+
+/// The load of one service, while it is played.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) profile: Profile,
+    pub(super) load: Shape,
+    pub(super) fate: Fate,
+    queue: Queue,
+    /// What nginx sends to, with weights.
+    pub(super) routed: BTreeMap<String, u32>,
+    /// The last steps, each with its end.
+    steps: VecDeque<(Duration, Step)>,
+}
+
+/// Something that will happen by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Happening {
+    /// A replica becomes ready.
+    Ready,
+    /// Its process ends.
+    Ends(i64),
+}
+
+/// A step of the whole, for whoever keeps the books.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its end, since the beginning.
+    pub at: Duration,
+    /// The service.
+    pub service: String,
+    /// What its requests did.
+    pub step: Step,
+    /// Cores that its replicas used.
+    pub cores: f64,
+    /// Containers that run.
+    pub running: u32,
+    /// Those that nginx sends to and that can serve.
+    pub serving: u32,
+}
+
+/// The host.
+#[derive(Debug)]
+pub struct World {
+    pub(super) project: String,
+    pub(super) machine: Machine,
+    begun: Instant,
+    /// Up to here everything has been played.
+    at: Duration,
+    grain: Duration,
+    rng: Pcg64,
+    pub(super) containers: BTreeMap<ContainerId, Container>,
+    pub(super) services: BTreeMap<String, Service>,
+    agenda: BTreeMap<(Duration, u64), (ContainerId, u32, Happening)>,
+    noted: u64,
+    made: u32,
+    listeners: Vec<mpsc::UnboundedSender<EngineEvent>>,
+    /// How many times as long everything takes, because the cores are not enough.
+    slower: f64,
+    /// Cores in use.
+    pub(super) used: f64,
+    /// Requests that were lost because their replica ended.
+    pub(super) lost: u64,
+    /// Why the Engine does not answer.
+    pub(super) engine_down: Option<String>,
+    /// What `nginx -t` says of the user's own files.
+    pub(super) nginx_refuses: Option<String>,
+    /// Whether it is a counted failure that memory runs out.
+    pub(super) records: Option<mpsc::UnboundedSender<Record>>,
+}
+
+impl World {
+    /// A host where the apps run, beside an nginx that sends to them.
+    pub fn new(project: &str, machine: Machine, apps: Vec<App>, seed: u64) -> Self {
+        let mut world = Self {
+            project: project.to_owned(),
+            machine,
+            begun: Instant::now(),
+            at: Duration::ZERO,
+            grain: GRAIN,
+            rng: Pcg64::seed_from_u64(seed),
+            containers: BTreeMap::new(),
+            services: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            noted: 0,
+            made: 0,
+            listeners: Vec::new(),
+            slower: 1.0,
+            used: 0.0,
+            lost: 0,
+            engine_down: None,
+            nginx_refuses: None,
+            records: None,
+        };
+        let nginx = world.make("nginx", 1, "nginx:1.30");
+        world.run_since_before(&nginx);
+        for (app, stream) in apps.into_iter().zip(1..) {
+            let App {
+                service,
+                profile,
+                load,
+                pick,
+                replicas,
+            } = app;
+            let names: BTreeMap<_, _> = (1..=replicas)
+                .map(|number| (world.name_of(&service, number), 1))
+                .collect();
+            let of_it = Service {
+                // A stream of its own: one more service does not change the others.
+                queue: Queue::new(seed.wrapping_mul(1_000_003).wrapping_add(stream), pick),
+                profile,
+                load,
+                fate: Fate::Fine,
+                routed: names,
+                steps: VecDeque::new(),
+            };
+            world.services.insert(service.clone(), of_it);
+            for number in 1..=replicas {
+                let id = world.make(&service, number, "app:1");
+                world.run_since_before(&id);
+            }
+        }
+        world
+    }
+
+    /// Steps of this length, where nothing happens in between.
+    #[must_use]
+    pub fn with_grain(mut self, grain: Duration) -> Self {
+        self.grain = grain;
+        self
+    }
+
+    /// Time since the beginning.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    pub(super) fn name_of(&self, service: &str, number: u32) -> String {
+        format!("{}-{service}-{number}", self.project)
+    }
+
+    /// A container as compose makes it, which was not started yet.
+    fn make(&mut self, service: &str, number: u32, image: &str) -> ContainerId {
+        let labels = BTreeMap::from(
+            [
+                (labels::PROJECT, self.project.clone()),
+                (labels::SERVICE, service.to_owned()),
+                (labels::NUMBER, number.to_string()),
+                (labels::CONFIG_HASH, format!("{:064x}", service.len())),
+                (labels::ONEOFF, "False".to_owned()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        );
+        let name = self.name_of(service, number);
+        self.add(name, labels, image, serde_json::Value::Null)
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        labels: BTreeMap<String, String>,
+        image: &str,
+        body: serde_json::Value,
+    ) -> ContainerId {
+        self.made += 1;
+        let id = ContainerId(format!("{:08x}{:056x}", self.made, 0));
+        let service = labels.get(labels::SERVICE);
+        let profile = service.and_then(|name| Some(&self.services.get(name)?.profile));
+        let limits = profile.map_or(Limits::default(), |profile| Limits {
+            cpus: (profile.cores != 1.0).then_some(profile.cores),
+            memory: profile.memory_limit,
+        });
+        let container = Container {
+            id: id.clone(),
+            name,
+            image: image.to_owned(),
+            networks: BTreeSet::from([format!("{}_{NETWORK}", self.project)]),
+            address: (10 << 24) + 1 + self.made,
+            state: State::Created,
+            health: if profile.is_some() {
+                Health::Starting
+            } else {
+                Health::None
+            },
+            created: clock::now(),
+            started: None,
+            since: Duration::ZERO,
+            exit_code: None,
+            oom_killed: false,
+            lives: 0,
+            limits,
+            labels,
+            body,
+        };
+        self.containers.insert(id.clone(), container);
+        self.tell(&id, Action::Create);
+        id
+    }
+
+    fn run_since_before(&mut self, id: &ContainerId) {
+        let Some(container) = self.containers.get_mut(id) else {
+            return;
+        };
+        let began = clock::now() - BEFORE;
+        container.created = began;
+        container.started = Some(began);
+        container.state = State::Running;
+        container.lives = 1;
+        if container.health == Health::Starting {
+            container.health = Health::Healthy;
+            let name = container.name.clone();
+            if let Some(service) = self.services.get_mut(container.service()) {
+                service.begin(&name);
+            }
+            self.may_crash(id);
+        }
+    }
+
+    /// Another one like it.
+    pub(super) fn copy(&mut self, like: &ContainerId, name: &str, number: u32) -> Option<ContainerId> {
+        let like = self.containers.get(like)?;
+        let mut labels = like.labels.clone();
+        labels.insert(labels::NUMBER.into(), number.to_string());
+        let (image, body) = (like.image.clone(), like.body.clone());
+        Some(self.add(name.to_owned(), labels, &image, body))
+    }
+
+    /// By id or by name.
+    pub(super) fn find(&self, key: &str) -> Option<&Container> {
+        let by_id = self.containers.get(&ContainerId(key.to_owned()));
+        by_id.or_else(|| self.containers.values().find(|one| one.name == key))
+    }
+
+    /// Starts it, or says why not.
+    pub(super) fn start(&mut self, id: &ContainerId) -> Result<(), String> {
+        self.catch_up();
+        let at = self.at;
+        let Some(container) = self.containers.get_mut(id) else {
+            return Ok(());
+        };
+        if container.runs() {
+            return Ok(());
+        }
+        let service = self.services.get(container.service());
+        let fate = service.map_or(Fate::Fine, |service| service.fate);
+        if fate == Fate::CannotStart {
+            return Err(
+                "failed to create task for container: exec: \"serve\": executable file not found in $PATH"
+                    .into(),
+            );
+        }
+        container.state = State::Running;
+        container.started = Some(clock::now());
+        container.since = at;
+        container.lives += 1;
+        container.exit_code = None;
+        container.oom_killed = false;
+        let start_time = service.map(|service| service.profile.start_time);
+        if start_time.is_some() {
+            container.health = Health::Starting;
+        }
+        self.tell(id, Action::Start);
+        match (fate, start_time) {
+            (Fate::Fine, Some(span)) => self.note(at + span, id, Happening::Ready),
+            (Fate::DiesAtOnce, _) => {
+                self.note(at + Duration::from_millis(300), id, Happening::Ends(1));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Its process ends, for this reason.
+    pub(super) fn end(&mut self, id: &ContainerId, code: i64, oom: bool) {
+        self.catch_up();
+        self.ended(id, code, oom);
+    }
+
+    fn ended(&mut self, id: &ContainerId, code: i64, oom: bool) {
+        let Some(container) = self.containers.get_mut(id).filter(|one| one.runs()) else {
+            return;
+        };
+        container.state = State::Exited;
+        container.exit_code = Some(code);
+        container.oom_killed = oom;
+        let name = container.name.clone();
+        if let Some(service) = self.services.get_mut(container.service()) {
+            self.lost += service.queue.remove(&name);
+        }
+        if oom {
+            self.tell(id, Action::Oom);
+        }
+        self.tell(id, Action::Die(Some(code)));
+    }
+
+    /// Stops it by request.
+    pub(super) fn stop(&mut self, id: &ContainerId) {
+        self.catch_up();
+        if self.containers.get(id).is_some_and(Container::runs) {
+            self.tell(id, Action::Kill("15".into()));
+            self.ended(id, 0, false);
+            self.tell(id, Action::Stop);
+        }
+    }
+
+    /// Removes it, running or not.
+    pub(super) fn remove(&mut self, id: &ContainerId) {
+        self.catch_up();
+        if self.containers.get(id).is_some_and(Container::runs) {
+            self.tell(id, Action::Kill("9".into()));
+            self.ended(id, 137, false);
+        }
+        self.tell(id, Action::Destroy);
+        self.containers.remove(id);
+    }
+
+    /// nginx sends to these from now on, and to nothing else.
+    pub(super) fn route(&mut self, service: &str, servers: BTreeMap<String, u32>) {
+        self.catch_up();
+        if let Some(service) = self.services.get_mut(service) {
+            service.queue.route(&servers);
+            service.routed = servers;
+        }
+    }
+
+    /// How long until nothing is under way of what is so now.
+    pub(super) fn drained_in(&mut self) -> Duration {
+        self.catch_up();
+        let all = self.services.values().map(|one| one.queue.drained_in());
+        all.max().unwrap_or_default()
+    }
+
+    /// What compose does for `up -d --scale SERVICE=COUNT`.
+    pub(super) fn compose_up(&mut self, service: &str, count: u32) {
+        self.catch_up();
+        let mut there: Vec<_> = self
+            .containers
+            .values()
+            .filter(|one| one.service() == service)
+            .map(|one| (one.number(), one.id.clone()))
+            .collect();
+        there.sort();
+        for (_, id) in there.drain((count as usize).min(there.len())..) {
+            self.stop(&id);
+            self.remove(&id);
+        }
+        let taken: BTreeSet<_> = there.iter().map(|(number, _)| *number).collect();
+        let free = (1..).filter(|number| !taken.contains(number));
+        let missing = (count as usize).saturating_sub(there.len());
+        for number in free.take(missing).collect::<Vec<_>>() {
+            let id = self.make(service, number, "app:1");
+            let _ = self.start(&id);
+        }
+    }
+
+    /// Changes what an app or its load is like.
+    pub(super) fn change(&mut self, service: &str, change: impl FnOnce(&mut Service)) {
+        self.catch_up();
+        if let Some(service) = self.services.get_mut(service) {
+            change(service);
+        }
+    }
+
+    pub(super) fn listen(&mut self) -> mpsc::UnboundedReceiver<EngineEvent> {
+        let (sender, events) = mpsc::unbounded_channel();
+        self.listeners.push(sender);
+        events
+    }
+
+    /// Ends the streams of events.
+    pub(super) fn hang_up(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn tell(&mut self, id: &ContainerId, action: Action) {
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
+        let event = EngineEvent {
+            at: clock::now(),
+            id: id.clone(),
+            name: container.name.clone(),
+            service: Some(container.service().to_owned()),
+            action,
+        };
+        self.listeners
+            .retain(|listener| listener.send(event.clone()).is_ok());
+    }
+
+    fn note(&mut self, at: Duration, id: &ContainerId, happening: Happening) {
+        let lives = self.containers.get(id).map_or(0, |one| one.lives);
+        self.noted += 1;
+        self.agenda
+            .insert((at, self.noted), (id.clone(), lives, happening));
+    }
+
+    fn may_crash(&mut self, id: &ContainerId) {
+        let Some(container) = self.containers.get(id) else {
+            return;
+        };
+        let service = self.services.get(container.service());
+        let rate = service.map_or(0.0, |service| service.profile.crashes);
+        if rate > 0.0 {
+            let hours: f64 = self.rng.sample::<f64, _>(Exp1) / rate;
+            let at = self.at + Duration::from_secs_f64((hours * 3600.0).min(1e9));
+            self.note(at, id, Happening::Ends(1));
+        }
+    }
+
+    /// When something happens by itself, since the beginning.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.agenda.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Plays what has happened by now.
+    pub(super) fn catch_up(&mut self) {
+        let now = self.elapsed();
+        while let Some(entry) = self.agenda.first_entry() {
+            let (at, _) = *entry.key();
+            if at > now {
+                break;
+            }
+            let (id, lives, happening) = entry.remove();
+            self.play(at);
+            let same = |one: &&mut Container| one.lives == lives && one.runs();
+            let Some(container) = self.containers.get_mut(&id).filter(same) else {
+                continue;
+            };
+            match happening {
+                Happening::Ready => {
+                    container.health = Health::Healthy;
+                    let name = container.name.clone();
+                    if let Some(service) = self.services.get_mut(container.service()) {
+                        service.begin(&name);
+                    }
+                    self.tell(&id, Action::Health(Health::Healthy));
+                    self.may_crash(&id);
+                }
+                Happening::Ends(code) => self.ended(&id, code, false),
+            }
+        }
+        self.play(now);
+    }
+
+    /// Plays the load up to this moment.
+    fn play(&mut self, until: Duration) {
+        while self.at < until {
+            // In steps of a whole grain, so that how often somebody looks changes little.
+            let grain = self.grain.as_nanos();
+            let whole = (self.at.as_nanos() / grain + 1) * grain;
+            let end = until.min(Duration::from_nanos(whole as u64));
+            let span = end - self.at;
+            let middle = self.at + span / 2;
+            let (mut used, mut wanted) = (0.0, 0.0);
+            for (name, service) in &mut self.services {
+                let before = service.cpu();
+                let rate = service.load.rate(middle);
+                let step = service.queue.pass(span, rate, self.slower, &service.profile);
+                let cores = (service.cpu() - before) / span.as_secs_f64();
+                used += cores;
+                wanted += cores * self.slower;
+                if let Some(records) = &self.records {
+                    let of_it = |one: &&Container| one.service() == name && one.runs();
+                    let running = self.containers.values().filter(of_it).count();
+                    let _ = records.send(Record {
+                        at: end,
+                        service: name.clone(),
+                        step: step.clone(),
+                        cores,
+                        running: running as u32,
+                        serving: service.queue.serving() as u32,
+                    });
+                }
+                service.remember(end, step);
+            }
+            for container in self.containers.values() {
+                if container.runs() && container.health == Health::Starting {
+                    let service = self.services.get(container.service());
+                    let boot = service.map_or(0.0, |service| service.profile.boot_cores);
+                    used += boot / self.slower;
+                    wanted += boot;
+                }
+            }
+            self.used = used;
+            self.slower = (wanted / f64::from(self.machine.cores)).max(1.0);
+            self.at = end;
+        }
+    }
+
+    /// A container's counters.
+    pub(super) fn reading(&mut self, id: &ContainerId) -> Option<Reading> {
+        self.catch_up();
+        let container = self.containers.get(id).filter(|one| one.runs())?;
+        let service = self.services.get(container.service())?;
+        let alive = self.at.saturating_sub(container.since);
+        let booted = alive.min(service.profile.start_time).as_secs_f64();
+        let seconds = service.queue.cpu(&container.name)
+            + booted * service.profile.boot_cores
+            + alive.as_secs_f64() * IDLE;
+        Some(Reading {
+            at: clock::now(),
+            cpu_nanos: (seconds * 1e9) as u64,
+            periods: 0,
+            throttled: 0,
+            working_set: service.profile.memory,
+        })
+    }
+
+    /// What is seen of the machine.
+    pub(super) fn look(&mut self) -> Look {
+        self.catch_up();
+        let memory = |one: &Container| {
+            let service = self.services.get(one.service()).filter(|_| one.runs());
+            service.map_or(0, |service| service.profile.memory.0)
+        };
+        let in_use: u64 = self.containers.values().map(memory).sum();
+        let cores = f64::from(self.machine.cores);
+        Look {
+            memory: self.machine.memory,
+            available: Bytes(
+                (self.machine.memory.0)
+                    .saturating_sub(SYSTEM.0)
+                    .saturating_sub(in_use),
+            ),
+            busy: Some((self.used / cores * 100.0).min(100.0)),
+            pressure: None,
+        }
+    }
+
+    /// What happened to the requests of a service in the last so long.
+    pub(super) fn load(&mut self, service: &str, window: Duration) -> Option<Step> {
+        self.catch_up();
+        let service = self.services.get(service)?;
+        let since = self.at.saturating_sub(window);
+        let mut sum = Step::default();
+        let mut area = 0.0;
+        let recent = service.steps.iter().rev();
+        for (_, step) in recent.take_while(|(end, _)| *end > since) {
+            sum.seconds += step.seconds;
+            sum.came += step.came;
+            sum.ended += step.ended;
+            sum.timed_out += step.timed_out;
+            sum.refused += step.refused;
+            sum.broken += step.broken;
+            area += step.in_flight * step.seconds;
+            sum.took.extend_from_slice(&step.took);
+        }
+        sum.in_flight = area / sum.seconds.max(1e-9);
+        Some(sum)
+    }
+
+    /// As the Engine describes it.
+    pub(super) fn replica(&self, container: &Container) -> Replica {
+        let address = IpAddr::V4(container.ip());
+        let networks = container.networks.iter().filter(|_| container.runs());
+        let is_nginx = container.image.starts_with("nginx");
+        Replica {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            service: container.service().to_owned(),
+            number: container.number(),
+            state: container.state,
+            health: container.health,
+            created: container.created,
+            started: container.started,
+            addresses: networks.map(|name| (name.clone(), address)).collect(),
+            published: BTreeMap::new(),
+            config_hash: container
+                .labels
+                .get(labels::CONFIG_HASH)
+                .cloned()
+                .unwrap_or_default(),
+            image: container.image.clone(),
+            image_id: "sha256:1".into(),
+            limits: container.limits,
+            pid: 0,
+            cgroup_parent: String::new(),
+            refers_to: Vec::new(),
+            oom_killed: container.oom_killed,
+            restart_count: 0,
+            exit_code: container.exit_code,
+            fixed: Fixed::default(),
+            stop_timeout: None,
+            // No path of the machine that the simulation runs on.
+            mounts: is_nginx
+                .then(|| MountPoint {
+                    source: PathBuf::from("/simulated/upstreams"),
+                    destination: PathBuf::from("/etc/nginx/upstreams"),
+                })
+                .into_iter()
+                .collect(),
+            labels: container.labels.clone(),
+        }
+    }
+}
+
+impl Service {
+    /// A replica that can serve.
+    fn begin(&mut self, name: &str) {
+        self.queue.add(name, &self.profile);
+        self.queue.route(&self.routed);
+    }
+
+    fn cpu(&self) -> f64 {
+        self.queue.cpu_of_all()
+    }
+
+    /// Keeps what the longest window of a policy may ask for.
+    fn remember(&mut self, end: Duration, step: Step) {
+        const REACH: Duration = Duration::from_secs(600);
+        self.steps.push_back((end, step));
+        while self
+            .steps
+            .front()
+            .is_some_and(|(at, _)| *at + REACH < end)
+        {
+            self.steps.pop_front();
+        }
+    }
+}
