@@ -121,8 +121,8 @@ pub mod sources;
 pub mod state;
 
 pub mod control;
-pub mod telemetry;
 pub mod sim;
+pub mod telemetry;
 pub mod watch;
 
 pub mod cli;

@@ -9,13 +9,11 @@ use std::{
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
-use super::world::World;
+use super::world::{Container, World};
 use crate::{
-    engine::{
-        Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process,
-    },
+    engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
     project::{
-        ContainerId, Replica,
+        ContainerId, Replica, labels,
         template::{Sealed, Template},
     },
     usage::Reading,
@@ -66,16 +64,22 @@ impl Host {
 
     /// Lets happen what happens by itself, for as long as this is polled.
     pub(super) async fn live(self) {
-        const IDLE: Duration = Duration::from_millis(500);
+        /// Where nothing is on the agenda.
+        const IDLE: Duration = Duration::from_secs(3600);
+        let news = Arc::clone(&self.world().news);
         loop {
             let next = {
                 let world = self.world();
                 let wait = world.next().map(|at| at.saturating_sub(world.elapsed()));
-                wait.map_or(IDLE, |wait| wait.min(IDLE))
+                wait.unwrap_or(IDLE)
             };
             // A timer is due at whole milliseconds.
-            sleep(next.max(Duration::from_millis(1))).await;
-            self.world().catch_up();
+            let due = sleep(next.max(Duration::from_millis(1)));
+            tokio::select! {
+                biased;
+                () = due => self.world().catch_up(),
+                () = news.notified() => {}
+            }
         }
     }
 }
@@ -132,10 +136,11 @@ impl Engine for SimEngine {
 
     async fn list(&self, project: &str) -> Result<Vec<Replica>, EngineError> {
         let world = self.world()?;
-        if world.project != project {
-            return Ok(Vec::new());
-        }
-        let all = world.containers.values();
+        let of_it = |one: &&Container| {
+            let label = one.labels.get(labels::PROJECT);
+            label.is_some_and(|label| label == project)
+        };
+        let all = world.containers.values().filter(of_it);
         let mut all: Vec<_> = all.map(|container| world.replica(container)).collect();
         all.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
         Ok(all)
@@ -193,12 +198,13 @@ impl Engine for SimEngine {
         drop(self.world()?);
         sleep(self.pace.create).await;
         let mut world = self.world()?;
-        let mut labels: BTreeMap<String, String> =
+        let mut of_it: BTreeMap<String, String> =
             serde_json::from_value(template.description.clone()).unwrap_or_default();
-        let number = crate::project::labels::NUMBER;
-        labels.insert(number.to_owned(), new.number.to_string());
+        of_it.insert(labels::NUMBER.to_owned(), new.number.to_string());
         let body = serde_json::Value::Null;
-        Ok(world.add(new.name.clone(), labels, &template.image, body))
+        let id = world.add(new.name.clone(), of_it, &template.image, body);
+        world.is_made(&id);
+        Ok(id)
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
@@ -216,14 +222,14 @@ impl Engine for SimEngine {
     }
 
     async fn stop(&self, id: &ContainerId, _deadline: Duration) -> Result<(), EngineError> {
-        drop(self.world()?);
+        self.world()?.judge_stop(id);
         sleep(self.pace.stop).await;
         self.world()?.stop(id);
         Ok(())
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), EngineError> {
-        drop(self.world()?);
+        self.world()?.judge_stop(id);
         sleep(self.pace.remove).await;
         self.world()?.remove(id);
         Ok(())

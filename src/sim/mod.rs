@@ -1,22 +1,28 @@
 //! A simulated host: containers, an Engine, an nginx and their load, in virtual time. The real driver runs
 //! on it, so that a policy can be tried before it is trusted.
 
+mod books;
 mod clock;
 mod engine;
+mod judge;
 mod profile;
 mod proxy;
 mod queue;
 mod run;
+mod scenario;
 mod shape;
 mod world;
 
+pub use books::{Histogram, Record, Totals};
 pub use engine::{Host, Pace, SimEngine};
+pub use judge::Broken;
 pub use profile::{Profile, Spread};
 pub use proxy::SimProxy;
 pub use queue::{Pick, Step};
 pub use run::{Setting, Simulation, Watch, in_virtual_time};
+pub use scenario::{Report, Scenario, ScenarioError};
 pub use shape::{Named, Shape};
-pub use world::{App, Fate, Machine, Record, World};
+pub use world::{App, Fate, Machine, World};
 
 #[cfg(test)]
 mod tests;

@@ -73,10 +73,13 @@ impl Proxy for SimProxy {
         }
         let mut world = self.host.world();
         for upstream in upstreams {
-            let weights = upstream.servers.iter().map(|server| {
-                (server.name.clone(), u32::from(server.weight))
-            });
-            world.route(&upstream.service, weights.collect::<BTreeMap<_, _>>());
+            let weights = upstream
+                .servers
+                .iter()
+                .map(|server| (server.name.clone(), u32::from(server.weight)));
+            let servers: BTreeMap<_, _> = weights.collect();
+            world.judge_route(&upstream.service, &servers);
+            world.route(&upstream.service, servers);
         }
         *lock(&self.written) = upstreams.to_vec();
         let mut workers = lock(&self.workers);
@@ -106,8 +109,6 @@ impl Proxy for SimProxy {
         let world = self.host.world();
         let nginx = world.containers.values();
         let nginx = nginx.filter(|one| one.service() == "nginx" && one.runs());
-        nginx
-            .map(|one| (one.name.clone(), String::new()))
-            .collect()
+        nginx.map(|one| (one.name.clone(), String::new())).collect()
     }
 }

@@ -252,10 +252,18 @@ impl Queue {
             lane.given - ahead.sum::<u64>()
         };
         let lanes = self.lanes.iter();
-        lanes.map(|(name, lane)| (name.clone(), done(lane))).collect()
+        lanes
+            .map(|(name, lane)| (name.clone(), done(lane)))
+            .collect()
     }
 
-    fn charge(&mut self, before: &BTreeMap<String, u64>, times: f64, slower: f64, profile: &Profile) {
+    fn charge(
+        &mut self,
+        before: &BTreeMap<String, u64>,
+        times: f64,
+        slower: f64,
+        profile: &Profile,
+    ) {
         let after = self.work_done();
         for (name, lane) in &mut self.lanes {
             let worked = after[name].saturating_sub(before.get(name).copied().unwrap_or(0));
@@ -267,7 +275,11 @@ impl Queue {
 
     fn play(&mut self, span: u64, rate: f64, slower: f64, profile: &Profile, step: &mut Step) {
         let end = self.now + span;
-        let gap = if rate > 0.0 { SECOND / rate } else { f64::INFINITY };
+        let gap = if rate > 0.0 {
+            SECOND / rate
+        } else {
+            f64::INFINITY
+        };
         let remaining = |queue: &Self| -> f64 {
             let open = queue.lanes.values().flat_map(|lane| &lane.open);
             open.map(|Reverse((end, ..))| end.saturating_sub(queue.now) as f64)
@@ -404,7 +416,13 @@ mod tests {
     }
 
     /// The mean time of a request, and requests under way at once.
-    fn mean(queue: &mut Queue, rate: f64, steps: u32, span: Duration, profile: &Profile) -> (f64, f64) {
+    fn mean(
+        queue: &mut Queue,
+        rate: f64,
+        steps: u32,
+        span: Duration,
+        profile: &Profile,
+    ) -> (f64, f64) {
         let (mut took, mut count, mut in_flight) = (0.0, 0.0, 0.0);
         for _ in 0..steps {
             let step = queue.pass(span, rate, 1.0, profile);
@@ -532,14 +550,20 @@ mod tests {
         all_routed(&mut queue, 2, &profile);
         queue.pass(Duration::from_secs(10), 8.0, 1.0, &profile);
         let (there, until) = (queue.open("web-1") as u64, queue.drained_in());
-        assert!(there > 1 && until > Duration::from_millis(500), "{there} {until:?}");
+        assert!(
+            there > 1 && until > Duration::from_millis(500),
+            "{there} {until:?}"
+        );
         assert_eq!(queue.remove("web-1"), there);
         let step = queue.pass(Duration::from_secs(1), 8.0, 1.0, &profile);
         assert_eq!(step.broken, there as f64);
         queue.route(&BTreeMap::new());
         let last = queue.drained_in();
         queue.pass(last, 0.0, 1.0, &profile);
-        assert_eq!((queue.open("web-2"), queue.drained_in()), (0, Duration::ZERO));
+        assert_eq!(
+            (queue.open("web-2"), queue.drained_in()),
+            (0, Duration::ZERO)
+        );
     }
 
     #[test]

@@ -1,12 +1,6 @@
 //! The real driver on a simulated host.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    future::Future,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -29,7 +23,9 @@ use crate::{
     reconcile::{Memory, Note},
     state::Recording,
     traffic::Load,
-    watch::{Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts, traffic::Loads},
+    watch::{
+        Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts, traffic::Loads,
+    },
 };
 
 /// The port that every simulated app listens on.
@@ -251,8 +247,7 @@ impl Drop for Simulation {
 #[derive(Debug)]
 pub struct Watch {
     calls: mpsc::Sender<Call>,
-    /// What it tells people.
-    pub notes: mpsc::UnboundedReceiver<Note>,
+    notes: mpsc::UnboundedReceiver<Note>,
     stop: CancellationToken,
     abort: CancellationToken,
     task: JoinHandle<(Outcome, BTreeMap<String, Memory>)>,
@@ -278,26 +273,20 @@ impl Watch {
         }
     }
 
-    /// What it has told since the last time.
-    pub fn told(&mut self) -> VecDeque<Note> {
-        let mut told = VecDeque::new();
-        while let Ok(note) = self.notes.try_recv() {
-            told.push_back(note);
-        }
-        told
+    /// What it tells people from now on; to be called once.
+    pub fn take_notes(&mut self) -> mpsc::UnboundedReceiver<Note> {
+        std::mem::replace(&mut self.notes, mpsc::unbounded_channel().1)
     }
 
-    /// Tells it to stop and waits for its end: how it ended, what it remembers, and what it still told.
-    pub async fn stop(mut self) -> Option<(Outcome, BTreeMap<String, Memory>, VecDeque<Note>)> {
+    /// Tells it to stop and waits for its end: how it ended, and what it remembers.
+    pub async fn stop(self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
         self.stop.cancel();
-        let ended = (&mut self.task).await.ok()?;
-        Some((ended.0, ended.1, self.told()))
+        self.task.await.ok()
     }
 
-    /// Ends it at once, as a power cut does.
-    pub async fn kill(mut self) -> VecDeque<Note> {
+    /// Ends it at once, whatever it is at; what it had remembered by then.
+    pub async fn kill(self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
         self.abort.cancel();
-        let _ = (&mut self.task).await;
-        self.told()
+        self.task.await.ok()
     }
 }

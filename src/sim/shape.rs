@@ -230,7 +230,9 @@ impl FromStr for Named {
         };
         let (low, high) = low.zip(high).ok_or_else(wrong)?;
         if low > high {
-            return Err(format!("the lowest rate, {low}, is above the highest, {high}"));
+            return Err(format!(
+                "the lowest rate, {low}, is above the highest, {high}"
+            ));
         }
         Ok(Self {
             kind: *kind,
@@ -298,7 +300,10 @@ mod tests {
         let high = rates.iter().copied().fold(0.0, f64::max);
         assert!((80.0..85.0).contains(&low) && (115.0..=120.0).contains(&high));
         assert_eq!(rates[77], shape.rate(secs(77)));
-        assert_ne!(rates[77], Shape::steady(100.0).with_noise(0.2, 8).rate(secs(77)));
+        assert_ne!(
+            rates[77],
+            Shape::steady(100.0).with_noise(0.2, 8).rate(secs(77))
+        );
     }
 
     #[test]
@@ -306,7 +311,10 @@ mod tests {
         for text in ["steady:50", "daily:5..100", "spikes:0..20.5", "ramp:1..2"] {
             assert_eq!(text.parse::<Named>().unwrap().to_string(), text);
         }
-        assert_eq!("steps:8".parse::<Named>().unwrap().to_string(), "steps:0..8");
+        assert_eq!(
+            "steps:8".parse::<Named>().unwrap().to_string(),
+            "steps:0..8"
+        );
         for wrong in ["daily", "nightly:3", "steady:-1", "ramp:5..x", "steady:inf"] {
             let error = wrong.parse::<Named>().unwrap_err();
             assert!(error.contains("steady, steps, ramp"), "{wrong}: {error}");
@@ -328,7 +336,10 @@ mod tests {
             let high = rates.iter().copied().fold(0.0, f64::max);
             assert!((95.0..120.0).contains(&high), "{name}: {high}");
             let low = rates.iter().copied().fold(f64::MAX, f64::min);
-            assert!(name == "steady" || (15.0..25.0).contains(&low), "{name}: {low}");
+            assert!(
+                name == "steady" || (15.0..25.0).contains(&low),
+                "{name}: {low}"
+            );
         }
     }
 }

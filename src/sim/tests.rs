@@ -30,9 +30,15 @@ fn a_day_of_the_real_driver() {
     let began = std::time::Instant::now();
     let notes = in_virtual_time(async {
         let mut simulation = Simulation::begin(&setting);
-        let watch = simulation.watch();
+        let mut watch = simulation.watch();
+        let mut notes = watch.take_notes();
         tokio::time::sleep(Duration::from_secs(86_400)).await;
-        watch.stop().await.unwrap().2
+        watch.stop().await.unwrap();
+        let mut told = Vec::new();
+        while let Ok(note) = notes.try_recv() {
+            told.push(note);
+        }
+        told
     })
     .unwrap();
     for note in notes {

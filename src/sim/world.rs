@@ -4,16 +4,22 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use rand::{RngExt, SeedableRng};
 use rand_distr::Exp1;
 use rand_pcg::Pcg64;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
+    books::{Record, Totals},
     clock,
+    judge::{Bounds, Broken, Judge},
     profile::Profile,
     queue::{Pick, Queue, Step},
     shape::Shape,
@@ -104,6 +110,8 @@ pub(super) struct Container {
     /// How often it was started.
     pub(super) lives: u32,
     pub(super) limits: Limits,
+    /// Whether the tool has made it and it was not ready yet.
+    making: bool,
     /// As it was asked for, where it was asked for over the Engine's API.
     pub(super) body: serde_json::Value,
 }
@@ -139,6 +147,10 @@ pub(super) struct Service {
     pub(super) routed: BTreeMap<String, u32>,
     /// The last steps, each with its end.
     steps: VecDeque<(Duration, Step)>,
+    /// All that has happened.
+    pub(super) totals: Totals,
+    /// Each step, where that is wanted.
+    pub(super) records: Vec<Record>,
 }
 
 /// Something that will happen by itself.
@@ -148,23 +160,6 @@ enum Happening {
     Ready,
     /// Its process ends.
     Ends(i64),
-}
-
-/// A step of the whole, for whoever keeps the books.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Record {
-    /// Its end, since the beginning.
-    pub at: Duration,
-    /// The service.
-    pub service: String,
-    /// What its requests did.
-    pub step: Step,
-    /// Cores that its replicas used.
-    pub cores: f64,
-    /// Containers that run.
-    pub running: u32,
-    /// Those that nginx sends to and that can serve.
-    pub serving: u32,
 }
 
 /// The host.
@@ -193,8 +188,12 @@ pub struct World {
     pub(super) engine_down: Option<String>,
     /// What `nginx -t` says of the user's own files.
     pub(super) nginx_refuses: Option<String>,
-    /// Whether it is a counted failure that memory runs out.
-    pub(super) records: Option<mpsc::UnboundedSender<Record>>,
+    /// Who keeps an eye on what the tool does.
+    pub(super) judge: Judge,
+    /// Told when there is something new on the agenda.
+    pub(super) news: Arc<Notify>,
+    /// Whether each step is kept.
+    pub(super) keeps: bool,
 }
 
 impl World {
@@ -218,7 +217,9 @@ impl World {
             lost: 0,
             engine_down: None,
             nginx_refuses: None,
-            records: None,
+            judge: Judge::default(),
+            news: Arc::new(Notify::new()),
+            keeps: false,
         };
         let nginx = world.make("nginx", 1, "nginx:1.30");
         world.run_since_before(&nginx);
@@ -241,6 +242,8 @@ impl World {
                 fate: Fate::Fine,
                 routed: names,
                 steps: VecDeque::new(),
+                totals: Totals::default(),
+                records: Vec::new(),
             };
             world.services.insert(service.clone(), of_it);
             for number in 1..=replicas {
@@ -256,6 +259,16 @@ impl World {
     pub fn with_grain(mut self, grain: Duration) -> Self {
         self.grain = grain;
         self
+    }
+
+    /// Keeps an eye on what is done to these services.
+    pub(super) fn judge_by(&mut self, bounds: BTreeMap<String, Bounds>) {
+        self.judge = Judge::new(bounds);
+    }
+
+    /// The rules that were broken.
+    pub fn broken(&self) -> &[Broken] {
+        &self.judge.broken
     }
 
     /// Time since the beginning.
@@ -317,6 +330,7 @@ impl World {
             oom_killed: false,
             lives: 0,
             limits,
+            making: false,
             labels,
             body,
         };
@@ -345,12 +359,57 @@ impl World {
     }
 
     /// Another one like it.
-    pub(super) fn copy(&mut self, like: &ContainerId, name: &str, number: u32) -> Option<ContainerId> {
+    pub(super) fn copy(
+        &mut self,
+        like: &ContainerId,
+        name: &str,
+        number: u32,
+    ) -> Option<ContainerId> {
         let like = self.containers.get(like)?;
         let mut labels = like.labels.clone();
         labels.insert(labels::NUMBER.into(), number.to_string());
         let (image, body) = (like.image.clone(), like.body.clone());
-        Some(self.add(name.to_owned(), labels, &image, body))
+        let id = self.add(name.to_owned(), labels, &image, body);
+        self.is_made(&id);
+        Some(id)
+    }
+
+    /// The tool has made it.
+    pub(super) fn is_made(&mut self, id: &ContainerId) {
+        let at = self.elapsed();
+        if let Some(container) = self.containers.get_mut(id) {
+            container.making = true;
+            self.judge.makes(container.service(), at);
+        }
+    }
+
+    /// It is ready, or given up.
+    fn is_through(&mut self, id: &ContainerId) {
+        let at = self.elapsed();
+        if let Some(container) = self.containers.get_mut(id) {
+            if std::mem::take(&mut container.making) {
+                self.judge.made(container.service(), at);
+            }
+            self.judge.changes(at);
+        }
+    }
+
+    /// A container that is nobody's replica.
+    pub(super) fn add_foreign(&mut self, name: &str, labels: &[(&str, &str)]) {
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let id = self.add(
+            name.to_owned(),
+            labels.collect(),
+            "app:1",
+            serde_json::Value::Null,
+        );
+        if let Some(container) = self.containers.get_mut(&id) {
+            container.state = State::Running;
+            container.started = Some(clock::now());
+            container.lives = 1;
+        }
     }
 
     /// By id or by name.
@@ -401,7 +460,16 @@ impl World {
     /// Its process ends, for this reason.
     pub(super) fn end(&mut self, id: &ContainerId, code: i64, oom: bool) {
         self.catch_up();
+        self.force(id);
         self.ended(id, code, oom);
+    }
+
+    /// The world does something to it.
+    fn force(&mut self, id: &ContainerId) {
+        let at = self.elapsed();
+        if let Some(container) = self.containers.get(id) {
+            self.judge.forces(Some(container.service()), at);
+        }
     }
 
     fn ended(&mut self, id: &ContainerId, code: i64, oom: bool) {
@@ -415,6 +483,7 @@ impl World {
         if let Some(service) = self.services.get_mut(container.service()) {
             self.lost += service.queue.remove(&name);
         }
+        self.is_through(id);
         if oom {
             self.tell(id, Action::Oom);
         }
@@ -438,6 +507,7 @@ impl World {
             self.tell(id, Action::Kill("9".into()));
             self.ended(id, 137, false);
         }
+        self.is_through(id);
         self.tell(id, Action::Destroy);
         self.containers.remove(id);
     }
@@ -461,10 +531,12 @@ impl World {
     /// What compose does for `up -d --scale SERVICE=COUNT`.
     pub(super) fn compose_up(&mut self, service: &str, count: u32) {
         self.catch_up();
+        let at = self.elapsed();
+        self.judge.forces(Some(service), at);
         let mut there: Vec<_> = self
             .containers
             .values()
-            .filter(|one| one.service() == service)
+            .filter(|one| self.is_replica(one, service))
             .map(|one| (one.number(), one.id.clone()))
             .collect();
         there.sort();
@@ -520,6 +592,7 @@ impl World {
         self.noted += 1;
         self.agenda
             .insert((at, self.noted), (id.clone(), lives, happening));
+        self.news.notify_one();
     }
 
     fn may_crash(&mut self, id: &ContainerId) {
@@ -561,10 +634,14 @@ impl World {
                     if let Some(service) = self.services.get_mut(container.service()) {
                         service.begin(&name);
                     }
+                    self.is_through(&id);
                     self.tell(&id, Action::Health(Health::Healthy));
                     self.may_crash(&id);
                 }
-                Happening::Ends(code) => self.ended(&id, code, false),
+                Happening::Ends(code) => {
+                    self.force(&id);
+                    self.ended(&id, code, false);
+                }
             }
         }
         self.play(now);
@@ -583,19 +660,25 @@ impl World {
             for (name, service) in &mut self.services {
                 let before = service.cpu();
                 let rate = service.load.rate(middle);
-                let step = service.queue.pass(span, rate, self.slower, &service.profile);
+                let step = service
+                    .queue
+                    .pass(span, rate, self.slower, &service.profile);
                 let cores = (service.cpu() - before) / span.as_secs_f64();
                 used += cores;
                 wanted += cores * self.slower;
-                if let Some(records) = &self.records {
-                    let of_it = |one: &&Container| one.service() == name && one.runs();
-                    let running = self.containers.values().filter(of_it).count();
-                    let _ = records.send(Record {
+                let of_it = |one: &&Container| one.service() == name && one.runs();
+                let running = self.containers.values().filter(of_it).count() as u32;
+                service.totals.add(&step, cores, running);
+                if self.keeps {
+                    service.records.push(Record {
                         at: end,
-                        service: name.clone(),
-                        step: step.clone(),
+                        seconds: step.seconds,
+                        rate: step.came / step.seconds,
+                        in_flight: step.in_flight,
+                        p95: step.percentile(0.95),
+                        failed: step.failed(),
                         cores,
-                        running: running as u32,
+                        running,
                         serving: service.queue.serving() as u32,
                     });
                 }
@@ -677,6 +760,13 @@ impl World {
         Some(sum)
     }
 
+    /// Whether compose counts it as a replica of this service.
+    pub(super) fn is_replica(&self, one: &Container, service: &str) -> bool {
+        one.service() == service
+            && one.labels.get(labels::PROJECT) == Some(&self.project)
+            && one.labels.get(labels::ONEOFF).is_some_and(|v| v == "False")
+    }
+
     /// As the Engine describes it.
     pub(super) fn replica(&self, container: &Container) -> Replica {
         let address = IpAddr::V4(container.ip());
@@ -723,6 +813,11 @@ impl World {
 }
 
 impl Service {
+    /// Requests in flight to a replica.
+    pub(super) fn open(&self, name: &str) -> usize {
+        self.queue.open(name)
+    }
+
     /// A replica that can serve.
     fn begin(&mut self, name: &str) {
         self.queue.add(name, &self.profile);
@@ -737,11 +832,7 @@ impl Service {
     fn remember(&mut self, end: Duration, step: Step) {
         const REACH: Duration = Duration::from_secs(600);
         self.steps.push_back((end, step));
-        while self
-            .steps
-            .front()
-            .is_some_and(|(at, _)| *at + REACH < end)
-        {
+        while self.steps.front().is_some_and(|(at, _)| *at + REACH < end) {
             self.steps.pop_front();
         }
     }

@@ -1,0 +1,758 @@
+//! Scenarios: a project, what happens to it, and what is to be shown, as a text.
+//!
+//! ```text
+//! # What is to be seen here.
+//! host cores=4 memory=8GiB
+//! service web replicas=1 time=100ms concurrency=4 start=3s load=10
+//! policy web {min: 1, max: 8, metrics: [{cpu: 60%}]}
+//! at 30s load web 100
+//! at 2m crash shop-web-1
+//! show 1m
+//! run 10m
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::PathBuf,
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use indexmap::IndexMap;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    clock,
+    engine::Host,
+    judge::{Bounds, Broken},
+    profile::{Profile, Spread},
+    queue::Pick,
+    run::{Setting, Simulation, Watch, in_virtual_time},
+    shape::Shape,
+    world::{App, Fate},
+};
+use crate::{
+    compose,
+    control::{Reply, Request},
+    decide::Pause,
+    project::labels,
+    reconcile::{By, Level, Note, What},
+    units::{Short, Span},
+};
+
+/// The project of every scenario.
+const PROJECT: &str = "shop";
+/// How often it is looked at whether everything is in step.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A line that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct ScenarioError {
+    /// Which line, from one.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What happens to the project.
+#[derive(Debug, Clone, PartialEq)]
+enum Deed {
+    Load(String, f64, Duration),
+    Noise(String, f64),
+    End(String, i64, bool),
+    Compose(String, u32),
+    EngineDown,
+    EngineUp,
+    HangUp,
+    NginxRefuses,
+    NginxAccepts,
+    NginxStops,
+    NginxStarts,
+    Befall(String, Fate),
+    Change(String, Vec<(String, String)>),
+    Clock(SignedDuration),
+    Restart,
+    Kill,
+    Scale(String, u32, Duration),
+    Suspend(String, Pause),
+    Resume(String),
+    Stranger,
+}
+
+/// A scenario.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    setting: Setting,
+    deeds: Vec<(Duration, String, Deed)>,
+    show: Option<Duration>,
+    run: Duration,
+    flaps: u32,
+}
+
+/// What came out of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// All of it, for people.
+    pub text: String,
+    /// The rules that were broken.
+    pub broken: Vec<Broken>,
+    /// How often a count went back within a short time.
+    pub flaps: u32,
+}
+
+/// The words of a line, and what is expected of them.
+struct Words<'a> {
+    words: std::str::SplitWhitespace<'a>,
+}
+
+impl<'a> Words<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            words: text.split_whitespace(),
+        }
+    }
+
+    fn word(&mut self, what: &str) -> Result<&'a str, String> {
+        self.words.next().ok_or_else(|| format!("expected {what}"))
+    }
+
+    fn take<T: FromStr>(&mut self, what: &str) -> Result<T, String> {
+        let word = self.word(what)?;
+        parse(word, what)
+    }
+
+    fn span(&mut self) -> Result<Duration, String> {
+        Ok(self.take::<Span>("a duration like 30s")?.0)
+    }
+
+    fn end(mut self) -> Result<(), String> {
+        match self.words.next() {
+            Some(word) => Err(format!("found `{word}`, expected nothing more")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse<T: FromStr>(word: &str, what: &str) -> Result<T, String> {
+    word.parse()
+        .map_err(|_| format!("found `{word}`, expected {what}"))
+}
+
+impl FromStr for Scenario {
+    type Err = ScenarioError;
+
+    fn from_str(text: &str) -> Result<Self, ScenarioError> {
+        let mut reader = Reader::default();
+        let mut last = 0;
+        for (line, number) in text.lines().zip(1..) {
+            last = number;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what| ScenarioError { line: number, what };
+            reader.line(line).map_err(wrong)?;
+        }
+        reader
+            .finish()
+            .map_err(|what| ScenarioError { line: last, what })
+    }
+}
+
+#[derive(Default)]
+struct Reader {
+    setting: Setting,
+    policies: IndexMap<String, String>,
+    settings: Option<String>,
+    deeds: Vec<(Duration, String, Deed)>,
+    show: Option<Duration>,
+    run: Option<Duration>,
+    flaps: u32,
+}
+
+impl Reader {
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let mut words = Words::of(rest);
+        match first {
+            "host" => {
+                for (key, value) in pairs(words)? {
+                    match key {
+                        "cores" => self.setting.machine.cores = parse(value, "a number of cores")?,
+                        "memory" => self.setting.machine.memory = parse(value, "a size like 8GiB")?,
+                        _ => return Err(format!("found `{key}`, expected cores or memory")),
+                    }
+                }
+                Ok(())
+            }
+            "seed" => {
+                self.setting.seed = words.take("a whole number")?;
+                words.end()
+            }
+            "begins" => {
+                let what = "a time like 2026-01-01T08:00:00Z";
+                self.setting.begins = words.take::<Timestamp>(what)?;
+                words.end()
+            }
+            "settings" => {
+                self.settings = Some(rest.to_owned());
+                Ok(())
+            }
+            "service" => self.service(words),
+            "policy" => {
+                let name = words.word("a service")?;
+                let text = rest.trim_start().strip_prefix(name).unwrap_or_default();
+                self.policies
+                    .insert(self.known(name)?, text.trim().to_owned());
+                Ok(())
+            }
+            "show" => {
+                self.show = Some(words.span()?);
+                words.end()
+            }
+            "flaps" => {
+                self.flaps = words.take("a whole number")?;
+                words.end()
+            }
+            "run" => {
+                self.run = Some(words.span()?);
+                words.end()
+            }
+            "at" => {
+                let at = words.span()?;
+                let text = words.words.clone().collect::<Vec<_>>().join(" ");
+                let deed = self.deed(words)?;
+                self.deeds.push((at, text, deed));
+                Ok(())
+            }
+            other => Err(format!(
+                "found `{other}`, expected host, seed, begins, settings, service, policy, at, show, flaps or run"
+            )),
+        }
+    }
+
+    fn known(&self, name: &str) -> Result<String, String> {
+        let mut apps = self.setting.apps.iter();
+        apps.find(|(app, _)| app.service == name)
+            .map(|(app, _)| app.service.clone())
+            .ok_or_else(|| format!("no `service {name}` above"))
+    }
+
+    fn service(&mut self, mut words: Words<'_>) -> Result<(), String> {
+        let name = words.word("a name")?;
+        let mut app = App {
+            service: name.to_owned(),
+            profile: Profile::default(),
+            load: Shape::steady(0.0),
+            pick: Pick::LeastConn,
+            replicas: 1,
+        };
+        for (key, value) in pairs(words)? {
+            match key {
+                "replicas" => app.replicas = parse(value, "a whole number")?,
+                "load" => app.load = Shape::steady(parse(value, "requests per second")?),
+                _ => set(&mut app.profile, key, value)?,
+            }
+        }
+        self.setting.apps.push((app, None));
+        Ok(())
+    }
+
+    fn deed(&self, mut words: Words<'_>) -> Result<Deed, String> {
+        let deed = match words.word("what happens")? {
+            "load" => {
+                let service = self.known(words.word("a service")?)?;
+                let rate = words.take("requests per second")?;
+                let over = match words.words.next() {
+                    None => Duration::ZERO,
+                    Some("over") => words.span()?,
+                    Some(other) => return Err(format!("found `{other}`, expected over")),
+                };
+                Deed::Load(service, rate, over)
+            }
+            "noise" => {
+                let service = self.known(words.word("a service")?)?;
+                Deed::Noise(service, words.take("a share like 0.2")?)
+            }
+            "crash" => Deed::End(words.word("a replica")?.to_owned(), 1, false),
+            "oom" => Deed::End(words.word("a replica")?.to_owned(), 137, true),
+            "compose" => {
+                let service = self.known(words.word("a service")?)?;
+                Deed::Compose(service, words.take("a whole number")?)
+            }
+            "engine" => match words.word("down, up or hangs-up")? {
+                "down" => Deed::EngineDown,
+                "up" => Deed::EngineUp,
+                "hangs-up" => Deed::HangUp,
+                other => return Err(format!("found `{other}`, expected down, up or hangs-up")),
+            },
+            "nginx" => match words.word("refuses, accepts, stops or starts")? {
+                "refuses" => Deed::NginxRefuses,
+                "accepts" => Deed::NginxAccepts,
+                "stops" => Deed::NginxStops,
+                "starts" => Deed::NginxStarts,
+                other => {
+                    return Err(format!(
+                        "found `{other}`, expected refuses, accepts, stops or starts"
+                    ));
+                }
+            },
+            "replicas-of" => {
+                let service = self.known(words.word("a service")?)?;
+                let fate = match words.word("what becomes of them")? {
+                    "are-fine" => Fate::Fine,
+                    "never-become-ready" => Fate::NeverReady,
+                    "die-at-once" => Fate::DiesAtOnce,
+                    "cannot-start" => Fate::CannotStart,
+                    other => {
+                        return Err(format!(
+                            "found `{other}`, expected are-fine, never-become-ready, die-at-once or cannot-start"
+                        ));
+                    }
+                };
+                Deed::Befall(service, fate)
+            }
+            "app" => {
+                let service = self.known(words.word("a service")?)?;
+                let pairs = pairs(Words {
+                    words: std::mem::replace(&mut words.words, "".split_whitespace()),
+                })?;
+                let mut trial = Profile::default();
+                for (key, value) in &pairs {
+                    set(&mut trial, key, value)?;
+                }
+                let owned = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+                Deed::Change(service, owned.collect())
+            }
+            "clock" => Deed::Clock(words.take("a span like 1h or -1h")?),
+            "watch" => match words.word("restarts or is-killed")? {
+                "restarts" => Deed::Restart,
+                "is-killed" => Deed::Kill,
+                other => return Err(format!("found `{other}`, expected restarts or is-killed")),
+            },
+            "scale" => {
+                let service = self.known(words.word("a service")?)?;
+                let count = words.take("a whole number")?;
+                Deed::Scale(service, count, words.span()?)
+            }
+            "pause" => {
+                let service = self.known(words.word("a service")?)?;
+                let directions = match words.words.next() {
+                    None => Pause::Both,
+                    Some("up") => Pause::Up,
+                    Some("down") => Pause::Down,
+                    Some(other) => return Err(format!("found `{other}`, expected up or down")),
+                };
+                Deed::Suspend(service, directions)
+            }
+            "resume" => Deed::Resume(self.known(words.word("a service")?)?),
+            "a-stranger-comes" => Deed::Stranger,
+            other => {
+                return Err(format!(
+                    "found `{other}`, expected load, noise, crash, oom, compose, engine, nginx, replicas-of, app, clock, watch, scale, pause, resume or a-stranger-comes"
+                ));
+            }
+        };
+        words.end()?;
+        Ok(deed)
+    }
+
+    /// Policies and settings are read as those of a compose file are.
+    fn finish(mut self) -> Result<Scenario, String> {
+        let run = self.run.ok_or("expected `run` with a duration")?;
+        let mut yaml = format!("name: {PROJECT}\nservices:\n");
+        for (app, _) in &self.setting.apps {
+            let name = &app.service;
+            let _ = writeln!(yaml, "  {name}:\n    image: app:1\n    expose: ['80']");
+            if let Some(limit) = app.profile.memory_limit {
+                let _ = writeln!(yaml, "    mem_limit: {}", limit.0);
+            }
+            if let Some(policy) = self.policies.get(name) {
+                let _ = writeln!(yaml, "    x-autoscale: {policy}");
+            }
+        }
+        if let Some(settings) = &self.settings {
+            let _ = writeln!(yaml, "x-autoscale: {settings}");
+        } else {
+            // Whoever reads load from nginx has to say where; here it is told anyhow.
+            yaml.push_str("x-autoscale: {nginx: {logs: {dir: ./logs, inside: /logs}}}\n");
+        }
+        let request = compose::Request {
+            files: vec![PathBuf::from("-")],
+            cwd: PathBuf::from("/"),
+            stdin: Some(yaml),
+            ..compose::Request::default()
+        };
+        let loaded = compose::load(&request).map_err(|error| error.to_string())?;
+        self.setting.settings = loaded.settings;
+        self.setting.project = PROJECT.to_owned();
+        for (app, policy) in &mut self.setting.apps {
+            *policy = loaded.policies.get(&app.service).cloned();
+            app.pick = Setting::pick(policy.as_ref());
+        }
+        self.deeds.sort_by_key(|(at, ..)| *at);
+        Ok(Scenario {
+            setting: self.setting,
+            deeds: self.deeds,
+            show: self.show,
+            run,
+            flaps: self.flaps,
+        })
+    }
+}
+
+fn pairs(words: Words<'_>) -> Result<Vec<(&str, &str)>, String> {
+    words
+        .words
+        .map(|word| {
+            word.split_once('=')
+                .ok_or_else(|| format!("found `{word}`, expected KEY=VALUE"))
+        })
+        .collect()
+}
+
+/// Sets one property of an app.
+fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
+    let span = |what| parse::<Span>(value, what).map(|span| span.0);
+    match key {
+        "time" => profile.service_time = span("a duration like 100ms")?,
+        "start" => profile.start_time = span("a duration like 3s")?,
+        "timeout" => profile.timeout = span("a duration like 60s")?,
+        "concurrency" => profile.concurrency = parse(value, "a whole number")?,
+        "backlog" => profile.backlog = parse(value, "a whole number")?,
+        "cores" => profile.cores = parse(value, "a number of cores")?,
+        "boot" => profile.boot_cores = parse(value, "a number of cores")?,
+        "crashes" => profile.crashes = parse(value, "crashes per hour")?,
+        "memory" => profile.memory = parse(value, "a size like 128MiB")?,
+        "limit" => profile.memory_limit = Some(parse(value, "a size like 128MiB")?),
+        "spread" => {
+            profile.spread = match value {
+                "fixed" => Spread::Fixed,
+                "exponential" => Spread::Exponential,
+                ratio => Spread::LogNormal(parse(ratio, "fixed, exponential or a ratio like 1.5")?),
+            }
+        }
+        _ => {
+            return Err(format!(
+                "found `{key}`, expected time, spread, concurrency, backlog, timeout, cores, boot, start, memory, limit or crashes"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What was said, and when.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<(Duration, String)>>>);
+
+impl Lines {
+    fn say(&self, at: Duration, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push((at, line));
+    }
+}
+
+impl Scenario {
+    /// How often a count may go back within a short time.
+    pub fn allowed_flaps(&self) -> u32 {
+        self.flaps
+    }
+
+    /// Plays it.
+    pub fn play(&self) -> std::io::Result<Report> {
+        in_virtual_time(self.perform())
+    }
+
+    async fn perform(&self) -> Report {
+        let began = Instant::now();
+        let lines = Lines::default();
+        let mut simulation = Simulation::begin(&self.setting);
+        let host = simulation.host.clone();
+        host.world().judge_by(self.bounds());
+        let mut watch = Some(self.start(&mut simulation, &lines));
+        let mut deeds = self.deeds.iter().peekable();
+        let mut shown = Duration::ZERO;
+        let mut at = Duration::ZERO;
+        while at < self.run {
+            let next_deed = deeds.peek().map(|(at, ..)| *at);
+            let next_show = self.show.map(|show| shown + show);
+            let steps = [Some(at + LOOK), next_deed, next_show, Some(self.run)];
+            at = steps.into_iter().flatten().min().unwrap_or(self.run);
+            sleep_until(began + at).await;
+            while let Some((_, text, deed)) = deeds.next_if(|(due, ..)| *due <= at) {
+                lines.say(at, format!("* {text}"));
+                watch = self.carry_out(deed, &mut simulation, watch, &lines).await;
+            }
+            if next_show == Some(at) {
+                shown = at;
+                for (app, _) in &self.setting.apps {
+                    let line = state(&host, &app.service, self.show.unwrap_or(LOOK));
+                    lines.say(at, line);
+                }
+            }
+            host.world().judge_quiet();
+        }
+        if let Some(watch) = watch {
+            watch.stop().await;
+        }
+        self.report(&host, &lines)
+    }
+
+    fn bounds(&self) -> BTreeMap<String, Bounds> {
+        let apps = self.setting.apps.iter();
+        apps.filter_map(|(app, policy)| {
+            let policy = policy.as_ref()?;
+            let bounds = Bounds {
+                min: policy.min,
+                drain: policy.drain.timeout.0,
+            };
+            Some((app.service.clone(), bounds))
+        })
+        .collect()
+    }
+
+    fn start(&self, simulation: &mut Simulation, lines: &Lines) -> Watch {
+        let mut watch = simulation.watch();
+        let mut notes = watch.take_notes();
+        let (lines, host) = (lines.clone(), simulation.host.clone());
+        let several = self.setting.apps.len() > 1;
+        tokio::spawn(async move {
+            while let Some(note) = notes.recv().await {
+                let mut world = host.world();
+                let at = world.elapsed();
+                if let What::Scale {
+                    from,
+                    to,
+                    by: By::Policy,
+                    ..
+                } = &note.what
+                {
+                    world.judge.scales(&note.service, to > from, at);
+                }
+                drop(world);
+                if note.what.level() != Level::Debug {
+                    lines.say(at, said(&note, several));
+                }
+            }
+        });
+        watch
+    }
+
+    async fn carry_out(
+        &self,
+        deed: &Deed,
+        simulation: &mut Simulation,
+        watch: Option<Watch>,
+        lines: &Lines,
+    ) -> Option<Watch> {
+        let host = simulation.host.clone();
+        let at = host.world().elapsed();
+        let ask = async |watch: &Option<Watch>, request| {
+            let Some(watch) = watch else { return };
+            if let Some(Reply::Done { ok: false, message }) = watch.ask(request).await {
+                lines.say(host.world().elapsed(), message);
+            }
+        };
+        match deed {
+            Deed::Load(service, rate, over) => {
+                host.world()
+                    .change(service, |one| one.load.go(at, *rate, *over));
+            }
+            Deed::Noise(service, share) => {
+                let seed = self.setting.seed;
+                host.world().change(service, |one| {
+                    one.load = one.load.clone().with_noise(*share, seed);
+                });
+            }
+            Deed::End(name, code, oom) => {
+                let mut world = host.world();
+                let id = world.find(name).map(|one| one.id.clone());
+                match id {
+                    Some(id) => world.end(&id, *code, *oom),
+                    None => lines.say(at, format!("there is no {name}")),
+                }
+            }
+            Deed::Compose(service, count) => host.world().compose_up(service, *count),
+            Deed::EngineDown => {
+                let mut world = host.world();
+                world.judge.forces(None, at);
+                world.engine_down = Some("connection refused".into());
+                world.hang_up();
+            }
+            Deed::EngineUp => {
+                let mut world = host.world();
+                world.judge.forces(None, at);
+                world.engine_down = None;
+            }
+            Deed::HangUp => host.world().hang_up(),
+            Deed::NginxRefuses => {
+                host.world().nginx_refuses =
+                    Some("unknown directive \"sevrer\" in /etc/nginx/conf.d/site.conf:3".into());
+            }
+            Deed::NginxAccepts => host.world().nginx_refuses = None,
+            Deed::NginxStops | Deed::NginxStarts => {
+                let mut world = host.world();
+                let id = world
+                    .find(&world.name_of("nginx", 1))
+                    .map(|one| one.id.clone());
+                world.judge.forces(None, at);
+                match (id, deed) {
+                    (Some(id), Deed::NginxStops) => world.stop(&id),
+                    (Some(id), _) => drop(world.start(&id)),
+                    (None, _) => {}
+                }
+            }
+            Deed::Befall(service, fate) => {
+                host.world().change(service, |one| one.fate = *fate);
+            }
+            Deed::Change(service, pairs) => host.world().change(service, |one| {
+                for (key, value) in pairs {
+                    // It was tried when it was read.
+                    let _ = set(&mut one.profile, key, value);
+                }
+            }),
+            Deed::Clock(span) => clock::set_by(*span),
+            Deed::Restart => {
+                if let Some((_, memory)) = watch?.stop().await {
+                    simulation.remember(memory);
+                }
+                return Some(self.start(simulation, lines));
+            }
+            Deed::Kill => {
+                if let Some((_, memory)) = watch?.kill().await {
+                    simulation.remember(memory);
+                }
+                return Some(self.start(simulation, lines));
+            }
+            Deed::Scale(service, count, hold) => {
+                let services = IndexMap::from([(service.clone(), *count)]);
+                let hold = Span(*hold);
+                let wait = None;
+                ask(
+                    &watch,
+                    Request::Scale {
+                        services,
+                        hold,
+                        wait,
+                    },
+                )
+                .await;
+            }
+            Deed::Suspend(service, directions) => {
+                let request = Request::Pause {
+                    services: vec![service.clone()],
+                    directions: *directions,
+                    span: None,
+                };
+                ask(&watch, request).await;
+            }
+            Deed::Resume(service) => {
+                let services = vec![service.clone()];
+                ask(&watch, Request::Resume { services }).await;
+            }
+            Deed::Stranger => {
+                let mut world = host.world();
+                let of = |project, oneoff, number| {
+                    [
+                        (labels::PROJECT, project),
+                        (labels::SERVICE, "web"),
+                        (labels::CONFIG_HASH, "0"),
+                        (labels::ONEOFF, oneoff),
+                        (labels::NUMBER, number),
+                    ]
+                };
+                world.add_foreign("other-web-1", &of("other", "False", "1"));
+                world.add_foreign("shop-web-run-1", &of(PROJECT, "True", "1"));
+            }
+        }
+        watch
+    }
+
+    fn report(&self, host: &Host, lines: &Lines) -> Report {
+        let mut world = host.world();
+        world.catch_up();
+        let mut text = String::new();
+        let said = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, line) in said.iter() {
+            let seconds = at.as_secs();
+            let tenths = at.subsec_millis() / 100;
+            let _ = writeln!(
+                text,
+                "{:>4}:{:02}.{tenths}  {line}",
+                seconds / 60,
+                seconds % 60
+            );
+        }
+        text.push('\n');
+        for (name, service) in &world.services {
+            let totals = &service.totals;
+            let took = |share| totals.took.percentile(share).map_or(f64::NAN, |ms| ms);
+            let _ = writeln!(
+                text,
+                "{name}: {:.0} requests, {:.0} failed ({:.0} timed out, {:.0} refused, {:.0} broken), p50 {:.0}ms, p95 {:.0}ms, {:.2} replica-hours",
+                totals.came,
+                totals.failed(),
+                totals.timed_out,
+                totals.refused,
+                totals.broken,
+                took(0.5),
+                took(0.95),
+                totals.replica_seconds / 3600.0
+            );
+        }
+        let broken = world.broken().to_vec();
+        let _ = writeln!(text, "flaps: {}", world.judge.flaps);
+        if broken.is_empty() {
+            text.push_str("rules: kept\n");
+        }
+        for one in &broken {
+            let _ = writeln!(text, "rule broken: {one}");
+        }
+        Report {
+            text,
+            broken,
+            flaps: world.judge.flaps,
+        }
+    }
+}
+
+fn said(note: &Note, several: bool) -> String {
+    if several {
+        format!("{}: {}", note.service, note.what)
+    } else {
+        note.what.to_string()
+    }
+}
+
+/// How a service is, over the last while.
+fn state(host: &Host, service: &str, over: Duration) -> String {
+    let mut world = host.world();
+    let load = world.load(service, over).unwrap_or_default();
+    let ready = world.ready_replicas(service);
+    let of_it = &world.services[service];
+    let routed = of_it.routed.keys().filter(|name| ready.contains(*name));
+    let numbers: Vec<_> = routed.filter_map(|name| name.rsplit('-').next()).collect();
+    let mut all = world.containers.values();
+    let running = all
+        .by_ref()
+        .filter(|one| one.runs() && world.is_replica(one, service));
+    let running = running.count();
+    let seconds = load.seconds.max(1e-9);
+    let per_second = Short(load.came / seconds);
+    let mut line = format!(
+        "= {service}: {running} run, nginx sends to [{}]; {per_second}/s, {} in flight",
+        numbers.join(" "),
+        Short(load.in_flight),
+    );
+    if let Some(p95) = load.percentile(0.95) {
+        let _ = write!(line, ", p95 {p95:.0}ms");
+    }
+    if load.failed() > 0.0 {
+        let _ = write!(line, ", {:.0} failed", load.failed());
+    }
+    line
+}
