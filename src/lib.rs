@@ -8,7 +8,8 @@
 //!
 //! ```text
 //! 6 edge       cli                                     one verb per file
-//! 5 shell      watch (the driver)  control  telemetry  the only select!, the only clock
+//! 5 shell      sim                                     the driver on a host that is not there
+//!              watch (the driver)  control  telemetry  the only select!, the only clock
 //! 4 adapters   compose  compose_cli  engine  host          talk to the world, never to each other
 //!              proxy  sources  state
 //! 3 flow       reconcile                               one state machine per service
@@ -80,6 +81,11 @@
 //! continued by the next one. A lock in it makes one process the actor of a project, and [`control`]
 //! lets the others ask it.
 //!
+//! **A simulated host.** [`sim`] has an Engine, an nginx and their load in memory, and a clock that goes as
+//! fast as the work allows; what runs on it is the driver itself. `simulate` tries policies with it, and
+//! `tests/scenarios` tells whole stories in milliseconds, while a judge who knows nothing of the driver
+//! looks at what it does. The load is a queue in front of each replica, one request after the other.
+//!
 //! # Where to look
 //!
 //! | question | place |
@@ -96,6 +102,7 @@
 //! | how is a custom metric read? | [`sources`]; when, and for how long it lasts: `watch::sources` |
 //! | what does an event lead to? | [`reconcile`]; the messages are in [`reconcile::note`] |
 //! | how is load read from nginx's log? | [`traffic`]; the file: [`proxy::log`]; when: `watch::traffic` |
+//! | what would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::judge` |
 //! | what is allowed in `x-autoscale`? | [`policy::validate`] |
 //! | what does a command do? | [`cli`], one file each |
 

@@ -19,6 +19,9 @@ use crate::{
     usage::Reading,
 };
 
+/// Where nobody will find it.
+const ADDRESS: &str = "unix:///simulated/docker.sock";
+
 /// How long the Engine takes for what costs it work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
@@ -99,16 +102,14 @@ impl SimEngine {
 
     fn world(&self) -> Result<MutexGuard<'_, World>, EngineError> {
         let mut world = self.host.world();
-        match &world.engine_down {
-            Some(why) => Err(EngineError::Unreachable {
-                address: "unix:///simulated/docker.sock".into(),
+        if let Some(why) = &world.engine_down {
+            return Err(EngineError::Unreachable {
+                address: ADDRESS.into(),
                 why: why.clone(),
-            }),
-            None => {
-                world.catch_up();
-                Ok(world)
-            }
+            });
         }
+        world.catch_up();
+        Ok(world)
     }
 }
 
@@ -141,7 +142,7 @@ impl Engine for SimEngine {
             label.is_some_and(|label| label == project)
         };
         let all = world.containers.values().filter(of_it);
-        let mut all: Vec<_> = all.map(|container| world.replica(container)).collect();
+        let mut all: Vec<_> = all.map(World::replica).collect();
         all.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
         Ok(all)
     }
@@ -149,7 +150,7 @@ impl Engine for SimEngine {
     async fn inspect(&self, id: &str) -> Result<Replica, EngineError> {
         let world = self.world()?;
         let found = world.find(id).ok_or_else(|| gone(id))?;
-        Ok(world.replica(found))
+        Ok(World::replica(found))
     }
 
     async fn clone_replica(
@@ -176,7 +177,7 @@ impl Engine for SimEngine {
     ) -> Result<Template, EngineError> {
         let world = self.world()?;
         let found = world.find(&id.0).ok_or_else(|| gone(id.short()))?;
-        let replica = world.replica(found);
+        let replica = World::replica(found);
         Ok(Template {
             service: replica.service,
             name: replica.name,
@@ -215,7 +216,7 @@ impl Engine for SimEngine {
             return Err(gone(id.short()));
         }
         world.start(id).map_err(|message| EngineError::Refused {
-            doing: format!("starting {}", id.short()),
+            doing: "starting it".into(),
             message,
             status: 500,
         })
@@ -274,19 +275,18 @@ impl Engine for SimEngine {
     ) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + 'static {
         let begun = self.world().map(|mut world| world.listen());
         stream::unfold(Some(begun), |state| async {
-            match state? {
-                Err(error) => Some((Err(error), None)),
-                Ok(mut events) => match events.recv().await {
-                    Some(event) => Some((Ok(event), Some(Ok(events)))),
-                    None => {
-                        let lost = EngineError::Unreachable {
-                            address: "unix:///simulated/docker.sock".into(),
-                            why: "the connection was closed".into(),
-                        };
-                        Some((Err(lost), None))
-                    }
-                },
+            let mut events = match state? {
+                Ok(events) => events,
+                Err(error) => return Some((Err(error), None)),
+            };
+            if let Some(event) = events.recv().await {
+                return Some((Ok(event), Some(Ok(events))));
             }
+            let lost = EngineError::Unreachable {
+                address: ADDRESS.into(),
+                why: "the connection was closed".into(),
+            };
+            Some((Err(lost), None))
         })
     }
 }

@@ -112,7 +112,7 @@ impl Judge {
     /// Load has changed a count.
     pub(super) fn scales(&mut self, service: &str, up: bool, at: Duration) {
         let last = self.last.insert(service.to_owned(), Change { at, up });
-        if last.is_some_and(|last| last.up != up && at - last.at < FLAP) {
+        if last.is_some_and(|last| last.up != up && at.saturating_sub(last.at) < FLAP) {
             self.flaps += 1;
         }
     }
@@ -201,7 +201,7 @@ impl World {
             .judge
             .forced
             .get(service)
-            .is_some_and(|forced| at - *forced < GRACE);
+            .is_some_and(|forced| at.saturating_sub(*forced) < GRACE);
         for name in servers.keys().filter(|name| !ready.contains(*name)) {
             if !excused {
                 let what = format!("sent requests to {name}, which is not ready");
@@ -214,11 +214,7 @@ impl World {
     pub(super) fn judge_quiet(&mut self) {
         let at = self.elapsed();
         let away = self.engine_down.is_some() || self.nginx_refuses.is_some();
-        let nginx_runs = self
-            .containers
-            .values()
-            .any(|one| one.service() == "nginx" && one.runs());
-        if away || !nginx_runs {
+        if away || !self.nginx_runs() {
             self.judge.changed = at;
         }
         if at.saturating_sub(self.judge.changed) < QUIET {

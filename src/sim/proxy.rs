@@ -1,7 +1,6 @@
 //! The nginx of a simulated host.
 
 use std::{
-    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -35,9 +34,18 @@ impl SimProxy {
     }
 
     fn runs(&self) -> bool {
-        let world = self.host.world();
-        let mut all = world.containers.values();
-        all.any(|one| one.service() == "nginx" && one.runs())
+        self.host.world().nginx_runs()
+    }
+
+    /// Writes the files.
+    fn write(&self, upstreams: &[Upstream]) {
+        let mut world = self.host.world();
+        for upstream in upstreams {
+            let servers = upstream.servers.iter();
+            let weights = servers.map(|server| (server.name.clone(), u32::from(server.weight)));
+            world.write(&upstream.service, weights.collect());
+        }
+        *lock(&self.written) = upstreams.to_vec();
     }
 }
 
@@ -51,6 +59,8 @@ impl Proxy for SimProxy {
             why: "its container is not running".into(),
         };
         if !self.runs() {
+            // It finds them when it starts.
+            self.write(upstreams);
             return Err(stopped());
         }
         let changed: Vec<_> = {
@@ -67,21 +77,12 @@ impl Proxy for SimProxy {
         if let Some(message) = refuses {
             return Err(ProxyError::Rejected { message });
         }
+        self.write(upstreams);
         sleep(RELOAD).await;
         if !self.runs() {
             return Err(stopped());
         }
-        let mut world = self.host.world();
-        for upstream in upstreams {
-            let weights = upstream
-                .servers
-                .iter()
-                .map(|server| (server.name.clone(), u32::from(server.weight)));
-            let servers: BTreeMap<_, _> = weights.collect();
-            world.judge_route(&upstream.service, &servers);
-            world.route(&upstream.service, servers);
-        }
-        *lock(&self.written) = upstreams.to_vec();
+        self.host.world().reload();
         let mut workers = lock(&self.workers);
         let old = *workers;
         *workers += 1;

@@ -299,12 +299,11 @@ impl Queue {
             self.now += wait as u64;
             self.next = self.rng.sample(Exp1);
             step.came += 1.0;
-            match self.hand_over(slower, profile, step) {
-                Some(took) => area += took as f64,
-                None => {
-                    step.refused += 1.0;
-                    step.ended += 1.0;
-                }
+            if let Some(took) = self.hand_over(slower, profile, step) {
+                area += took as f64;
+            } else {
+                step.refused += 1.0;
+                step.ended += 1.0;
             }
         }
         let now = self.now;
@@ -320,10 +319,10 @@ impl Queue {
         let routed = |lane: &&mut Lane| lane.routed;
         let lane = match self.pick {
             Pick::LeastConn => {
-                let lanes = self.lanes.values_mut().filter(routed).map(|lane| {
+                for lane in self.lanes.values_mut().filter(routed) {
                     lane.finish(now, step);
-                    lane
-                });
+                }
+                let lanes = self.lanes.values_mut().filter(routed);
                 // nginx compares what each has by its weight.
                 lanes.min_by_key(|lane| lane.open.len() as u64 * 10_000 / u64::from(lane.weight))?
             }
@@ -383,6 +382,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "counts, which are whole numbers")]
+
     use super::{super::profile::Spread, *};
 
     /// The mean time that a request waits for a worker, by Erlang's C formula, in seconds.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, future::Future, path::PathBuf, sync::Arc, time:
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -141,7 +141,7 @@ pub struct Simulation {
     loaded: Loaded,
     pace: Pace,
     memory: BTreeMap<String, Memory>,
-    life: JoinHandle<()>,
+    tasks: JoinSet<()>,
     recording: Option<Recording>,
     load: Arc<Told>,
 }
@@ -172,14 +172,15 @@ impl Simulation {
         let apps = setting.apps.iter().map(|(app, _)| app.clone()).collect();
         let world = World::new(&setting.project, setting.machine, apps, setting.seed);
         let host = Host::new(world.with_grain(setting.grain));
-        let life = tokio::spawn(host.clone().live());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(host.clone().live());
         Self {
             load: Arc::new(Told(host.clone())),
             host,
             loaded: setting.loaded(),
             pace: setting.pace,
             memory: BTreeMap::new(),
-            life,
+            tasks,
             recording: None,
         }
     }
@@ -187,6 +188,11 @@ impl Simulation {
     /// Keeps the input of every decision in this file.
     pub fn record(&mut self, recording: Recording) {
         self.recording = Some(recording);
+    }
+
+    /// Does this beside all else, for as long as the simulation is there.
+    pub(super) fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
     }
 
     /// Starts `watch`.
@@ -218,7 +224,8 @@ impl Simulation {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let tokens = (stop.clone(), abort.clone());
         let mut driver = Driver::new(parts, Goal::Watch);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let outcome = driver.run(tokens.0, tokens.1).await;
             (outcome, driver.into_memory())
         });
@@ -237,12 +244,6 @@ impl Simulation {
     }
 }
 
-impl Drop for Simulation {
-    fn drop(&mut self) {
-        self.life.abort();
-    }
-}
-
 /// A `watch` that runs.
 #[derive(Debug)]
 pub struct Watch {
@@ -250,7 +251,7 @@ pub struct Watch {
     notes: mpsc::UnboundedReceiver<Note>,
     stop: CancellationToken,
     abort: CancellationToken,
-    task: JoinHandle<(Outcome, BTreeMap<String, Memory>)>,
+    task: JoinSet<(Outcome, BTreeMap<String, Memory>)>,
 }
 
 impl Watch {
@@ -279,14 +280,14 @@ impl Watch {
     }
 
     /// Tells it to stop and waits for its end: how it ended, and what it remembers.
-    pub async fn stop(self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
+    pub async fn stop(mut self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
         self.stop.cancel();
-        self.task.await.ok()
+        self.task.join_next().await?.ok()
     }
 
     /// Ends it at once, whatever it is at; what it had remembered by then.
-    pub async fn kill(self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
+    pub async fn kill(mut self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
         self.abort.cancel();
-        self.task.await.ok()
+        self.task.join_next().await?.ok()
     }
 }

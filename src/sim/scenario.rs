@@ -62,6 +62,7 @@ pub struct ScenarioError {
 #[derive(Debug, Clone, PartialEq)]
 enum Deed {
     Load(String, f64, Duration),
+    Daily(String, f64, f64),
     Noise(String, f64),
     End(String, i64, bool),
     Compose(String, u32),
@@ -274,6 +275,11 @@ impl Reader {
                 };
                 Deed::Load(service, rate, over)
             }
+            "daily" => {
+                let service = self.known(words.word("a service")?)?;
+                let what = "requests per second";
+                Deed::Daily(service, words.take(what)?, words.take(what)?)
+            }
             "noise" => {
                 let service = self.known(words.word("a service")?)?;
                 Deed::Noise(service, words.take("a share like 0.2")?)
@@ -353,7 +359,7 @@ impl Reader {
             "a-stranger-comes" => Deed::Stranger,
             other => {
                 return Err(format!(
-                    "found `{other}`, expected load, noise, crash, oom, compose, engine, nginx, replicas-of, app, clock, watch, scale, pause, resume or a-stranger-comes"
+                    "found `{other}`, expected load, daily, noise, crash, oom, compose, engine, nginx, replicas-of, app, clock, watch, scale, pause, resume or a-stranger-comes"
                 ));
             }
         };
@@ -375,12 +381,14 @@ impl Reader {
                 let _ = writeln!(yaml, "    x-autoscale: {policy}");
             }
         }
-        if let Some(settings) = &self.settings {
-            let _ = writeln!(yaml, "x-autoscale: {settings}");
-        } else {
-            // Whoever reads load from nginx has to say where; here it is told anyhow.
-            yaml.push_str("x-autoscale: {nginx: {logs: {dir: ./logs, inside: /logs}}}\n");
-        }
+        // Whoever reads load from nginx has to say where; here it is told anyhow.
+        let logs = "nginx: {logs: {dir: ./logs, inside: /logs}}";
+        let settings = self.settings.as_deref().unwrap_or("{}").trim();
+        let settings = settings
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'));
+        let settings = settings.ok_or("expected settings in braces, like {interval: 15s}")?;
+        let _ = writeln!(yaml, "x-autoscale: {{{logs}, {settings}}}");
         let request = compose::Request {
             files: vec![PathBuf::from("-")],
             cwd: PathBuf::from("/"),
@@ -389,7 +397,7 @@ impl Reader {
         };
         let loaded = compose::load(&request).map_err(|error| error.to_string())?;
         self.setting.settings = loaded.settings;
-        self.setting.project = PROJECT.to_owned();
+        PROJECT.clone_into(&mut self.setting.project);
         for (app, policy) in &mut self.setting.apps {
             *policy = loaded.policies.get(&app.service).cloned();
             app.pick = Setting::pick(policy.as_ref());
@@ -499,7 +507,7 @@ impl Scenario {
         if let Some(watch) = watch {
             watch.stop().await;
         }
-        self.report(&host, &lines)
+        Self::report(&host, &lines)
     }
 
     fn bounds(&self) -> BTreeMap<String, Bounds> {
@@ -520,7 +528,7 @@ impl Scenario {
         let mut notes = watch.take_notes();
         let (lines, host) = (lines.clone(), simulation.host.clone());
         let several = self.setting.apps.len() > 1;
-        tokio::spawn(async move {
+        simulation.beside(async move {
             while let Some(note) = notes.recv().await {
                 let mut world = host.world();
                 let at = world.elapsed();
@@ -561,6 +569,13 @@ impl Scenario {
             Deed::Load(service, rate, over) => {
                 host.world()
                     .change(service, |one| one.load.go(at, *rate, *over));
+            }
+            Deed::Daily(service, low, high) => {
+                let of_day = self.setting.begins.as_second().rem_euclid(86_400);
+                let begins = Duration::from_secs(of_day.unsigned_abs());
+                host.world().change(service, |one| {
+                    one.load = Shape::daily(*low, *high, begins);
+                });
             }
             Deed::Noise(service, share) => {
                 let seed = self.setting.seed;
@@ -672,7 +687,7 @@ impl Scenario {
         watch
     }
 
-    fn report(&self, host: &Host, lines: &Lines) -> Report {
+    fn report(host: &Host, lines: &Lines) -> Report {
         let mut world = host.world();
         world.catch_up();
         let mut text = String::new();

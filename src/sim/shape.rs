@@ -111,7 +111,7 @@ impl Shape {
         let Some(piece) = after.checked_sub(1).map(|index| self.pieces[index]) else {
             return 0.0;
         };
-        let gone = (at - piece.at).as_secs_f64();
+        let gone = at.saturating_sub(piece.at).as_secs_f64();
         let over = piece.over.as_secs_f64();
         if gone >= over {
             piece.to
@@ -256,6 +256,8 @@ impl fmt::Display for Named {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "rates that are computed without rounding")]
+
     use super::*;
 
     fn secs(seconds: u64) -> Duration {

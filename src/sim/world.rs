@@ -145,6 +145,10 @@ pub(super) struct Service {
     queue: Queue,
     /// What nginx sends to, with weights.
     pub(super) routed: BTreeMap<String, u32>,
+    /// What is written in its files.
+    written: BTreeMap<String, u32>,
+    /// Whether nginx runs.
+    reached: bool,
     /// The last steps, each with its end.
     steps: VecDeque<(Duration, Step)>,
     /// All that has happened.
@@ -188,6 +192,7 @@ pub struct World {
     pub(super) engine_down: Option<String>,
     /// What `nginx -t` says of the user's own files.
     pub(super) nginx_refuses: Option<String>,
+    nginx_ran: bool,
     /// Who keeps an eye on what the tool does.
     pub(super) judge: Judge,
     /// Told when there is something new on the agenda.
@@ -217,6 +222,7 @@ impl World {
             lost: 0,
             engine_down: None,
             nginx_refuses: None,
+            nginx_ran: true,
             judge: Judge::default(),
             news: Arc::new(Notify::new()),
             keeps: false,
@@ -240,7 +246,9 @@ impl World {
                 profile,
                 load,
                 fate: Fate::Fine,
-                routed: names,
+                routed: names.clone(),
+                written: names,
+                reached: true,
                 steps: VecDeque::new(),
                 totals: Totals::default(),
                 records: Vec::new(),
@@ -308,7 +316,7 @@ impl World {
         let service = labels.get(labels::SERVICE);
         let profile = service.and_then(|name| Some(&self.services.get(name)?.profile));
         let limits = profile.map_or(Limits::default(), |profile| Limits {
-            cpus: (profile.cores != 1.0).then_some(profile.cores),
+            cpus: Some(profile.cores),
             memory: profile.memory_limit,
         });
         let container = Container {
@@ -446,6 +454,7 @@ impl World {
         if start_time.is_some() {
             container.health = Health::Starting;
         }
+        self.mind_nginx();
         self.tell(id, Action::Start);
         match (fate, start_time) {
             (Fate::Fine, Some(span)) => self.note(at + span, id, Happening::Ready),
@@ -484,6 +493,7 @@ impl World {
             self.lost += service.queue.remove(&name);
         }
         self.is_through(id);
+        self.mind_nginx();
         if oom {
             self.tell(id, Action::Oom);
         }
@@ -512,12 +522,44 @@ impl World {
         self.containers.remove(id);
     }
 
-    /// nginx sends to these from now on, and to nothing else.
-    pub(super) fn route(&mut self, service: &str, servers: BTreeMap<String, u32>) {
-        self.catch_up();
+    /// What nginx reads when it reloads or starts.
+    pub(super) fn write(&mut self, service: &str, servers: BTreeMap<String, u32>) {
         if let Some(service) = self.services.get_mut(service) {
-            service.queue.route(&servers);
-            service.routed = servers;
+            service.written = servers;
+        }
+    }
+
+    /// nginx sends to what is written from now on, and to nothing else.
+    pub(super) fn reload(&mut self) {
+        self.catch_up();
+        let services: Vec<_> = self.services.keys().cloned().collect();
+        for name in services {
+            let written = self.services[&name].written.clone();
+            self.judge_route(&name, &written);
+            if let Some(service) = self.services.get_mut(&name) {
+                service.routed = written;
+            }
+        }
+        self.mind_nginx();
+    }
+
+    /// Whether nginx runs.
+    pub(super) fn nginx_runs(&self) -> bool {
+        let mut all = self.containers.values();
+        all.any(|one| one.service() == "nginx" && one.runs())
+    }
+
+    /// Without nginx nobody gets through; one that starts reads what is written.
+    fn mind_nginx(&mut self) {
+        let runs = self.nginx_runs();
+        if runs && !self.nginx_ran {
+            for service in self.services.values_mut() {
+                service.routed.clone_from(&service.written);
+            }
+        }
+        self.nginx_ran = runs;
+        for service in self.services.values_mut() {
+            service.direct(runs);
         }
     }
 
@@ -654,7 +696,7 @@ impl World {
             let grain = self.grain.as_nanos();
             let whole = (self.at.as_nanos() / grain + 1) * grain;
             let end = until.min(Duration::from_nanos(whole as u64));
-            let span = end - self.at;
+            let span = end.saturating_sub(self.at);
             let middle = self.at + span / 2;
             let (mut used, mut wanted) = (0.0, 0.0);
             for (name, service) in &mut self.services {
@@ -768,7 +810,7 @@ impl World {
     }
 
     /// As the Engine describes it.
-    pub(super) fn replica(&self, container: &Container) -> Replica {
+    pub(super) fn replica(container: &Container) -> Replica {
         let address = IpAddr::V4(container.ip());
         let networks = container.networks.iter().filter(|_| container.runs());
         let is_nginx = container.image.starts_with("nginx");
@@ -821,7 +863,17 @@ impl Service {
     /// A replica that can serve.
     fn begin(&mut self, name: &str) {
         self.queue.add(name, &self.profile);
-        self.queue.route(&self.routed);
+        self.direct(self.reached);
+    }
+
+    /// nginx, where it runs, sends requests as it was told.
+    fn direct(&mut self, reached: bool) {
+        self.reached = reached;
+        if reached {
+            self.queue.route(&self.routed);
+        } else {
+            self.queue.route(&BTreeMap::new());
+        }
     }
 
     fn cpu(&self) -> f64 {

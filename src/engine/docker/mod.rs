@@ -280,7 +280,8 @@ impl Engine for Docker {
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
         self.within(
             START,
-            &format!("starting {id}"),
+            // Without its id: the next attempt, at another container, fails in the same words.
+            "starting it",
             &format!("container {id}"),
             self.client
                 .start_container(&id.0, None::<StartContainerOptions>),
