@@ -3,8 +3,6 @@
 //!
 //! A change of behaviour is a change of these files: `INSTA_UPDATE=always cargo test --test scenarios`.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{fs, path::Path};
 
 use compose_scale::sim::Scenario;

@@ -5,23 +5,29 @@ mod books;
 mod clock;
 mod engine;
 mod judge;
+mod learn;
 mod profile;
 mod proxy;
 mod queue;
 mod run;
 mod scenario;
 mod shape;
+mod trace;
+mod trial;
 mod world;
 
 pub use books::{Histogram, Record, Totals};
 pub use engine::{Host, Pace, SimEngine};
 pub use judge::Broken;
+pub use learn::Learnt;
 pub use profile::{Profile, Spread};
 pub use proxy::SimProxy;
 pub use queue::{Pick, Step};
 pub use run::{Setting, Simulation, Watch, in_virtual_time};
 pub use scenario::{Report, Scenario, ScenarioError};
 pub use shape::{Named, Shape};
+pub use trace::{Trace, TraceError, Unit};
+pub use trial::{Change, Found, Goal, Measures, Outcome, Search, Trial};
 pub use world::{App, Fate, Machine, World};
 
 #[cfg(test)]
