@@ -103,7 +103,7 @@ fn read(args: &ExplainArgs) -> Result<(String, String), Failure> {
 
 /// All inputs of a text, or the first mistake with its line. Lines of `scaling.log` are told by
 /// their `event`; those that carry no input are passed over.
-fn inputs(name: &str, text: &str) -> Result<Vec<Input>, Failure> {
+pub(super) fn inputs(name: &str, text: &str) -> Result<Vec<Input>, Failure> {
     let mut documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let mut inputs = Vec::new();
     let (mut line, mut counted) = (1, 0);

@@ -23,6 +23,7 @@ mod progress;
 mod ps;
 mod run;
 mod scale;
+mod simulate;
 mod sync;
 mod watch;
 
@@ -87,6 +88,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Explain decisions: what was known, what was decided, and why
     Explain(explain::ExplainArgs),
+    /// Try policies on a load in virtual time: what they would cost, and how requests would fare
+    Simulate(Box<simulate::SimulateArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -130,6 +133,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Config(args) => run::block_on(config::run(&project, &args)),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Simulate(args) => simulate::run(&project, &args),
         Verb::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "compose-scale", &mut text);

@@ -119,6 +119,26 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     assemble(request, found, files, &root, name)
 }
 
+/// Reads a policy from a file of its own: what a service has below `x-autoscale`.
+pub fn policy(request: &Request, path: &Path) -> Result<Policy, LoadError> {
+    let mut files = Files::new(request);
+    let path = request.cwd.join(path);
+    let documents = files.documents(&path, &request.cwd)?;
+    let nothing = || Node::new(Spot::default(), tree::Value::Null);
+    let root = documents.into_iter().next_back().unwrap_or_else(nothing);
+    let mut policy = None;
+    if files.mistakes.is_empty() {
+        let mistakes = &mut files.mistakes;
+        if root.get("services").is_some() {
+            let what = "this is a compose file, which --file reads; expected a policy alone: min, max, metrics …";
+            mistakes.add(root.at, &KeyPath::default(), what);
+        } else {
+            policy = policies::alone(&root, mistakes);
+        }
+    }
+    policy.ok_or_else(|| files.mistakes.finish(&files.sources))
+}
+
 /// The last `name:` of the files, interpolated.
 fn written_name(
     documents: &[(PathBuf, Vec<Node>)],

@@ -58,6 +58,21 @@ pub(crate) fn read(root: &Node, mistakes: &mut Mistakes) -> (Settings, IndexMap<
     (settings, policies)
 }
 
+/// Reads a policy that stands by itself, or below `x-autoscale`.
+pub(crate) fn alone(root: &Node, mistakes: &mut Mistakes) -> Option<Policy> {
+    let (node, path) = match root.get(KEY) {
+        Some(node) => (node, KeyPath::of([KEY])),
+        None => (root, KeyPath::default()),
+    };
+    match validate::for_compose(&node.to_json()) {
+        Ok(policy) => Some(policy),
+        Err(problems) => {
+            note(problems, |_| (node, path.clone()), mistakes);
+            None
+        }
+    }
+}
+
 /// Commands that are to be run in a service that is not in the file.
 fn nowhere(policy: &Policy, services: Option<&Map>) -> Vec<Problem> {
     let commands = policy

@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 use super::Loaded;
 use crate::{project::Service, units::Span};
 
+/// A value as one writes it into a compose file.
+pub fn yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
 /// The project, its policies and its settings as one document.
 pub fn to_json(loaded: &Loaded) -> Value {
     let plain = |value: serde_json::Result<Value>| value.unwrap_or(Value::Null);

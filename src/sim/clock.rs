@@ -1,7 +1,7 @@
 //! The wall clock of a simulated host: it begins when it is told to, goes by tokio's clock, which stands
 //! still while somebody computes, and can be set.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -23,6 +23,12 @@ pub(super) fn begin(at: Timestamp) {
 /// Sets it.
 pub(super) fn set_by(span: SignedDuration) {
     SET_BY.set(SET_BY.get() + span);
+}
+
+/// Time since it began, however it was set.
+pub(super) fn elapsed() -> Duration {
+    let (_, begun) = BEGUN.get();
+    begun.map_or(Duration::ZERO, |begun| begun.elapsed())
 }
 
 /// What it shows.

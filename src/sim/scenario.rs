@@ -14,6 +14,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
+    io,
     path::PathBuf,
     str::FromStr,
     sync::{Arc, Mutex, PoisonError},
@@ -457,6 +458,19 @@ fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<(Duration, String)>>>);
 
+impl io::Write for Lines {
+    /// A line of the log, in one piece.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        self.say(clock::elapsed(), line.trim().to_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Lines {
     fn say(&self, at: Duration, line: String) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -471,13 +485,20 @@ impl Scenario {
     }
 
     /// Plays it.
-    pub fn play(&self) -> std::io::Result<Report> {
-        in_virtual_time(self.perform())
+    pub fn play(&self) -> io::Result<Report> {
+        let lines = Lines::default();
+        let into = lines.clone();
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || into.clone())
+            .with_ansi(false)
+            .with_target(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(log, || in_virtual_time(self.perform(lines)))
     }
 
-    async fn perform(&self) -> Report {
+    async fn perform(&self, lines: Lines) -> Report {
         let began = Instant::now();
-        let lines = Lines::default();
         let mut simulation = Simulation::begin(&self.setting);
         let host = simulation.host.clone();
         host.world().judge_by(self.bounds());

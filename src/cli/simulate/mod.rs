@@ -1,0 +1,587 @@
+//! `compose-scale simulate`
+
+use std::{
+    fs,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use clap::Args;
+use indexmap::IndexMap;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::{
+    Failure, ProjectArgs, explain,
+    output::{self, Format},
+};
+use crate::{
+    compose::{self, LoadError, Loaded},
+    decide::Input,
+    files,
+    policy::{Metric, Policy, Settings},
+    sim::{
+        Found, Goal, Learnt, Machine, Named, Outcome, Profile, Search, Shape, Spread, Trace, Trial,
+    },
+    units::{Bytes, Span},
+};
+
+mod html;
+mod report;
+
+/// A table with more than this is a mistaken file.
+const LARGEST: u64 = 256 * 1024 * 1024;
+/// The longest time that is simulated: a year has seasons enough.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// When the load does not say when it begins: on a Monday.
+const MONDAY: i64 = 1_767_571_200;
+/// So busy are the replicas that are there at the beginning.
+const AT_FIRST: f64 = 0.6;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The load is one of --trace, --recording and --load. A trace has the columns `time` \
+    (seconds, or like 2026-01-01T12:00:00Z) and `requests_per_second` or `cpu_cores`, as CSV or JSON lines.\n\n\
+    Example: compose-scale simulate --load daily:5..100 --service-time 120ms --concurrency 4 --html report.html"
+)]
+pub(super) struct SimulateArgs {
+    /// The service whose policy is tried; the only one that has one, where there is one
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// A file with a policy (what is below x-autoscale) to compare with; may be given several times
+    #[arg(long = "policy", value_name = "FILE")]
+    policies: Vec<PathBuf>,
+    /// Load over time from a table, CSV or JSON lines
+    #[arg(long, value_name = "FILE", group = "source")]
+    trace: Option<PathBuf>,
+    /// Load, app and policy from a recording of `watch --record`
+    #[arg(long, value_name = "FILE", group = "source")]
+    recording: Option<PathBuf>,
+    /// A shape with its rates per second: steady:50, steps:0..80, ramp:.., spikes:.., daily:5..100, week:..
+    #[arg(long, value_name = "SHAPE:LOW..HIGH", group = "source")]
+    load: Option<Named>,
+    /// How much of it; all of it without
+    #[arg(long = "for", value_name = "TIME")]
+    span: Option<Span>,
+    /// How long a request takes that waits for nobody [default: 100ms, or learnt from the recording]
+    #[arg(long, value_name = "TIME")]
+    service_time: Option<Span>,
+    /// How these times vary: fixed, exponential, or the ratio of standard deviation to mean
+    #[arg(long, value_name = "SPREAD", default_value = "exponential", value_parser = spread)]
+    spread: Spread,
+    /// Time from a replica's start until it is ready [default: 3s, or learnt from the recording]
+    #[arg(long, value_name = "TIME")]
+    start_time: Option<Span>,
+    /// Requests that a replica works on at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// Memory of a replica
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    memory: Bytes,
+    /// After this time nginx gives up a request
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    timeout: Span,
+    /// Cores of the host
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    host_cores: u32,
+    /// Memory of the host
+    #[arg(long, value_name = "SIZE", default_value = "8GiB")]
+    host_memory: Bytes,
+    /// What a policy has to keep to: p50, p95 or p99 like p95=300ms, or utilisation=80%
+    #[arg(long, value_name = "GOAL")]
+    goal: Option<Goal>,
+    /// Search target, window and least count for the cheapest policy that keeps to the goal
+    #[arg(long, requires = "goal")]
+    suggest: bool,
+    /// What all chance comes from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write a page with charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+fn spread(text: &str) -> Result<Spread, String> {
+    match text {
+        "fixed" => Ok(Spread::Fixed),
+        "exponential" => Ok(Spread::Exponential),
+        ratio => match ratio.parse::<f64>() {
+            Ok(ratio) if (0.0..=20.0).contains(&ratio) => Ok(Spread::LogNormal(ratio)),
+            _ => Err("expected fixed, exponential, or a ratio from 0 to 20".into()),
+        },
+    }
+}
+
+/// What is played, and how to call it.
+struct Load {
+    shape: Shape,
+    span: Duration,
+    begins: Timestamp,
+    name: String,
+    learnt: Option<Learnt>,
+}
+
+/// A policy that was tried.
+struct Tried {
+    name: String,
+    trial: Trial,
+    outcome: Outcome,
+}
+
+/// All there is to report.
+struct Results {
+    load: String,
+    app: String,
+    goal: Option<Goal>,
+    tried: Vec<Tried>,
+    found: Option<(Found, Option<Tried>)>,
+}
+
+pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Failure> {
+    let loaded = load_project(project, args)?;
+    let service = args
+        .service
+        .clone()
+        .or_else(|| only_policy(loaded.as_ref()));
+    let inputs = args
+        .recording
+        .as_ref()
+        .map(|path| recorded(path, service.as_deref()));
+    let inputs = inputs.transpose()?;
+    let learnt = inputs
+        .map(|(name, inputs)| learn(&name, &inputs))
+        .transpose()?;
+    let profile = profile(args, loaded.as_ref(), service.as_deref(), learnt.as_ref());
+    let load = load(args, &profile, learnt)?;
+    let policies = policies(project, args, loaded.as_ref(), service.as_deref(), &load)?;
+    let settings = loaded.as_ref().map(|loaded| loaded.settings.clone());
+    let mut settings = settings.unwrap_or_default();
+    if let Some(learnt) = &load.learnt {
+        settings.interval = Span(learnt.interval);
+    }
+    let mut trials = IndexMap::new();
+    for (name, policy) in policies {
+        let policy = simulated(&name, policy)?;
+        let trial = trial(args, &profile, &load, &settings, policy, service.as_deref());
+        trials.insert(name, trial);
+    }
+    let results = play(args, trials, load.name, describe(&profile))?;
+    if let Some(path) = &args.html {
+        let page = html::page(&results);
+        files::replace(path, page.as_bytes()).map_err(|error| {
+            Failure::Work(vec![format!("cannot write {}: {error}", path.display())])
+        })?;
+    }
+    match args.format {
+        Format::Json => output::json(&report::json(&results))?,
+        Format::Text => output::text(&report::text(&results))?,
+    }
+    if let Some(path) = &args.html {
+        tracing::info!("the charts are in {}", path.display());
+    }
+    let missed = results
+        .found
+        .as_ref()
+        .is_some_and(|(found, _)| found.best.is_none());
+    if missed { Err(Failure::Said) } else { Ok(()) }
+}
+
+/// The compose file, where there is one: policies may come from elsewhere.
+fn load_project(project: &ProjectArgs, args: &SimulateArgs) -> Result<Option<Loaded>, Failure> {
+    let request = project.request(&[])?;
+    match compose::load(&request) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                warn!("{}", crate::telemetry::plain(warning));
+            }
+            Ok(Some(loaded))
+        }
+        Err(error) if error.is_not_found() && has_policy(args) => Ok(None),
+        Err(error) => Err(explained(error)),
+    }
+}
+
+fn has_policy(args: &SimulateArgs) -> bool {
+    !args.policies.is_empty() || args.recording.is_some()
+}
+
+fn explained(error: LoadError) -> Failure {
+    if error.is_not_found() {
+        return Failure::Usage(format!(
+            "{error}; without a compose file, name a policy with --policy FILE or a --recording"
+        ));
+    }
+    error.into()
+}
+
+fn only_policy(loaded: Option<&Loaded>) -> Option<String> {
+    let policies = &loaded?.policies;
+    match policies.len() {
+        1 => policies.keys().next().cloned(),
+        _ => None,
+    }
+}
+
+/// Which policies are tried, by name: the compose file's, and those in files. The recorded one where there is
+/// no other.
+fn policies(
+    project: &ProjectArgs,
+    args: &SimulateArgs,
+    loaded: Option<&Loaded>,
+    service: Option<&str>,
+    load: &Load,
+) -> Result<Vec<(String, Policy)>, Failure> {
+    let mut policies = Vec::new();
+    if let Some(loaded) = loaded {
+        let own = service.and_then(|name| loaded.policies.get(name));
+        match (own, service) {
+            (Some(policy), _) => policies.push(("compose file".to_owned(), policy.clone())),
+            (None, _) if has_policy(args) => {}
+            (None, Some(name)) if loaded.project.services.contains_key(name) => {
+                return Err(Failure::Config(format!(
+                    "service {name} has no `x-autoscale` section; name a policy with --policy FILE"
+                )));
+            }
+            (None, Some(name)) => {
+                return Err(Failure::Usage(crate::watch::setup::no_such_service(
+                    loaded, name,
+                )));
+            }
+            (None, None) if loaded.policies.is_empty() => {
+                return Err(Failure::Config(super::watch::no_policy(loaded)));
+            }
+            (None, None) => {
+                let names: Vec<_> = loaded.policies.keys().map(String::as_str).collect();
+                return Err(Failure::Usage(format!(
+                    "several services have a policy ({}); choose one with --service",
+                    names.join(", ")
+                )));
+            }
+        }
+    }
+    let request = project.request(&[])?;
+    for path in &args.policies {
+        let policy = compose::policy(&request, path)?;
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let mut name = name.unwrap_or_else(|| path.display().to_string());
+        if policies.iter().any(|(there, _)| *there == name) {
+            name = path.display().to_string();
+        }
+        policies.push((name, policy));
+    }
+    if policies.is_empty()
+        && let Some(learnt) = &load.learnt
+    {
+        policies.push(("recorded".to_owned(), learnt.policy.clone()));
+    }
+    Ok(policies)
+}
+
+/// A policy without what a simulation has no value for.
+fn simulated(name: &str, mut policy: Policy) -> Result<Policy, Failure> {
+    let custom = |metric: &Metric| matches!(metric, Metric::Custom(_));
+    let left_out: Vec<_> = policy.metrics.iter().filter(|one| custom(one)).collect();
+    if left_out.len() == policy.metrics.len() && !left_out.is_empty() {
+        return Err(Failure::Config(format!(
+            "{name}: its only metrics are custom ones, which have no value in a simulation"
+        )));
+    }
+    for metric in left_out {
+        warn!(
+            "{name}: the custom metric {} has no value in a simulation and is left out",
+            metric.name()
+        );
+    }
+    policy.metrics.retain(|metric| !custom(metric));
+    Ok(policy)
+}
+
+fn read(path: &Path) -> Result<(String, String), Failure> {
+    let name = path.display().to_string();
+    let wrong = |error: std::io::Error| Failure::Work(vec![format!("cannot read {name}: {error}")]);
+    let size = fs::metadata(path).map_err(wrong)?.len();
+    if size > LARGEST {
+        return Err(Failure::Work(vec![format!(
+            "{name} is larger than {} MiB",
+            LARGEST >> 20
+        )]));
+    }
+    let text = fs::read_to_string(path).map_err(wrong)?;
+    Ok((name, text))
+}
+
+fn recorded(path: &Path, service: Option<&str>) -> Result<(String, Vec<Input>), Failure> {
+    let (name, text) = read(path)?;
+    let mut inputs = explain::inputs(&name, &text)?;
+    let services: std::collections::BTreeSet<_> = inputs
+        .iter()
+        .filter_map(|input| input.service.clone())
+        .collect();
+    match service {
+        Some(service) if services.contains(service) => {
+            inputs.retain(|input| input.service.as_deref() == Some(service));
+        }
+        Some(service) if !services.is_empty() => {
+            let names: Vec<_> = services.into_iter().collect();
+            return Err(Failure::Work(vec![format!(
+                "{name}: no decision of {service} in it; it has those of {}",
+                names.join(", ")
+            )]));
+        }
+        None if services.len() > 1 => {
+            let names: Vec<_> = services.into_iter().collect();
+            return Err(Failure::Usage(format!(
+                "{name} has decisions of {}; choose one with --service",
+                names.join(", ")
+            )));
+        }
+        _ => {}
+    }
+    Ok((name, inputs))
+}
+
+fn learn(name: &str, inputs: &[Input]) -> Result<Learnt, Failure> {
+    let learnt =
+        Learnt::from(inputs).map_err(|why| Failure::Work(vec![format!("{name}: {why}")]))?;
+    for doubt in &learnt.doubts {
+        warn!("{name}: {doubt}");
+    }
+    Ok(learnt)
+}
+
+fn profile(
+    args: &SimulateArgs,
+    loaded: Option<&Loaded>,
+    service: Option<&str>,
+    learnt: Option<&Learnt>,
+) -> Profile {
+    let usual = Profile {
+        spread: args.spread,
+        concurrency: args.concurrency,
+        memory: args.memory,
+        timeout: args.timeout.0,
+        ..Profile::default()
+    };
+    let mut profile = learnt.map_or_else(|| usual.clone(), |learnt| learnt.profile(usual.clone()));
+    let of_it = service.and_then(|name| loaded?.project.services.get(name));
+    if let Some(limits) = of_it.map(|service| service.limits) {
+        profile.cores = limits.cpus.unwrap_or(profile.cores);
+        profile.memory_limit = limits.memory;
+    }
+    if let Some(time) = args.service_time {
+        profile.service_time = time.0;
+    }
+    if let Some(time) = args.start_time {
+        profile.start_time = time.0;
+    }
+    profile
+}
+
+fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Result<Load, Failure> {
+    if profile.service_time.is_zero() {
+        return Err(Failure::Usage(
+            "--service-time is 0s, expected more than that".into(),
+        ));
+    }
+    let monday = Timestamp::from_second(MONDAY).unwrap_or_default();
+    let per_core = profile.rate_of_cores(1.0);
+    let mut load = if let Some(learnt) = learnt {
+        let name = args
+            .recording
+            .as_ref()
+            .map(|path| path.display().to_string());
+        // A recording counts in shares of what a replica may use.
+        let per_replica = profile.rate_of_cores(profile.cores);
+        Load {
+            shape: learnt.trace.shape(per_replica),
+            span: learnt.trace.span(),
+            begins: learnt.begins.0,
+            name: name.unwrap_or_default(),
+            learnt: Some(learnt),
+        }
+    } else if let Some(path) = &args.trace {
+        let (name, text) = read(path)?;
+        let trace = Trace::parse(&text).map_err(|error| {
+            Failure::Config(match error.line {
+                Some(line) => format!("{name}:{line}: {}", error.what),
+                None => format!("{name}: {}", error.what),
+            })
+        })?;
+        Load {
+            shape: trace.shape(per_core),
+            span: trace.span(),
+            begins: trace.begins.unwrap_or(monday),
+            name,
+            learnt: None,
+        }
+    } else if let Some(named) = &args.load {
+        Load {
+            shape: named.shape(Duration::ZERO, args.seed),
+            span: named.span(),
+            begins: monday,
+            name: named.to_string(),
+            learnt: None,
+        }
+    } else {
+        return Err(Failure::Usage(
+            "no load: expected --load SHAPE (like daily:5..100), --trace FILE or --recording FILE"
+                .into(),
+        ));
+    };
+    if let Some(span) = args.span {
+        load.span = span.0;
+    }
+    if load.span.is_zero() || load.span > LONGEST {
+        return Err(Failure::Usage(format!(
+            "a simulation of {} is not possible, expected at most a year and more than nothing",
+            Span::measured(load.span)
+        )));
+    }
+    Ok(load)
+}
+
+fn trial(
+    args: &SimulateArgs,
+    profile: &Profile,
+    load: &Load,
+    settings: &Settings,
+    policy: Policy,
+    service: Option<&str>,
+) -> Trial {
+    // As if the policy had been in force before: a cold start would hide what comes after it.
+    let needed = load.shape.rate(Duration::ZERO) / profile.capacity() / AT_FIRST;
+    let at_first = load.learnt.as_ref().map(|learnt| learnt.replicas);
+    let at_first = at_first.unwrap_or(needed.ceil() as u32);
+    Trial {
+        service: service.unwrap_or("app").to_owned(),
+        replicas: at_first.clamp(policy.min.max(1).min(policy.max), policy.max),
+        policy,
+        settings: settings.clone(),
+        load: load.shape.clone(),
+        span: load.span,
+        profile: profile.clone(),
+        machine: Machine {
+            cores: args.host_cores,
+            memory: args.host_memory,
+        },
+        begins: load.begins,
+        seed: args.seed,
+    }
+}
+
+/// Plays all of it; on a terminal one sees how far it is.
+fn play(
+    args: &SimulateArgs,
+    trials: IndexMap<String, Trial>,
+    load: String,
+    app: String,
+) -> Result<Results, Failure> {
+    let search = args.goal.filter(|_| args.suggest).and_then(|goal| {
+        let like = trials.values().next()?.clone();
+        Some(Search { like, goal })
+    });
+    let of_search = search
+        .as_ref()
+        .map_or(0, |search| search.trials() as u64 + 1);
+    let span = trials
+        .values()
+        .next()
+        .map_or(0, |trial| trial.span.as_secs());
+    let total = (trials.len() as u64 + of_search) * span;
+    let done = Arc::new(AtomicU64::new(0));
+    let progress = Progress::begin(total, &done);
+    let mut tried = Vec::new();
+    for (name, trial) in trials {
+        let outcome = trial.play(&done)?;
+        tried.push(Tried {
+            name,
+            trial,
+            outcome,
+        });
+    }
+    let mut found = None;
+    if let Some(search) = search {
+        let result = search.run(&done, &Arc::new(AtomicU64::new(0)))?;
+        let best = match &result.best {
+            Some((policy, _)) => {
+                let mut trial = search.like.clone();
+                trial.policy = policy.clone();
+                trial.replicas = trial.replicas.max(policy.min);
+                let outcome = trial.play(&done)?;
+                Some(Tried {
+                    name: "suggested".into(),
+                    trial,
+                    outcome,
+                })
+            }
+            None => None,
+        };
+        found = Some((result, best));
+    }
+    drop(progress);
+    Ok(Results {
+        load,
+        app,
+        goal: args.goal,
+        tried,
+        found,
+    })
+}
+
+fn describe(profile: &Profile) -> String {
+    format!(
+        "{} a request, {} at once ({} a second), {} to start",
+        Span::measured(profile.service_time),
+        profile.concurrency,
+        crate::units::Short(profile.capacity()),
+        Span::measured(profile.start_time)
+    )
+}
+
+/// A bar on a terminal.
+struct Progress {
+    bar: Option<(ProgressBar, Arc<AtomicU64>)>,
+}
+
+impl Progress {
+    fn begin(total: u64, done: &Arc<AtomicU64>) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self { bar: None };
+        }
+        let bar = ProgressBar::new(total);
+        let style = ProgressStyle::with_template("{wide_bar} {percent}% {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let (told, counted, ended) = (bar.clone(), Arc::clone(done), Arc::new(AtomicU64::new(0)));
+        let end = Arc::clone(&ended);
+        thread::spawn(move || {
+            while end.load(Ordering::Relaxed) == 0 {
+                told.set_position(counted.load(Ordering::Relaxed));
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self {
+            bar: Some((bar, ended)),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((bar, ended)) = &self.bar {
+            ended.store(1, Ordering::Relaxed);
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! A simulation for a terminal, and for programs.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Map, Value, json};
+
+use super::{Results, Tried};
+use crate::{
+    compose::render,
+    policy::{Behavior, Policy},
+    sim::{Goal, Measures},
+    units::{Short, Span},
+};
+
+const HEADINGS: [&str; 11] = [
+    "POLICY",
+    "REPLICA-HOURS",
+    "REPLICAS",
+    "BUSY",
+    "OVER TARGET",
+    "P50",
+    "P95",
+    "P99",
+    "FAILED",
+    "CHANGES",
+    "SHORT OF",
+];
+
+/// For people.
+pub(super) fn text(results: &Results) -> String {
+    let mut text = String::new();
+    let first = results.tried.first();
+    let (span, requests) = first.map_or((Span::default(), 0.0), |one| {
+        (Span(one.trial.span), one.outcome.measures.requests)
+    });
+    let _ = writeln!(
+        text,
+        "load  {} over {span}, {} requests",
+        results.load,
+        grouped(requests)
+    );
+    let _ = writeln!(text, "app   {}\n", results.app);
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(HEADINGS);
+    let suggested = results.found.iter().filter_map(|(_, best)| best.as_ref());
+    for tried in results.tried.iter().chain(suggested) {
+        table.add_row(row(tried));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in table.lines() {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for tried in &results.tried {
+        if let Some(goal) = results.goal {
+            let _ = writeln!(
+                text,
+                "\n{}: {}",
+                tried.name,
+                verdict(goal, &tried.outcome.measures)
+            );
+        }
+        for line in remarks(tried) {
+            let _ = writeln!(text, "{}: {line}", tried.name);
+        }
+    }
+    if let Some((found, best)) = &results.found {
+        let goal = results.goal.map_or(String::new(), |goal| goal.to_string());
+        match best {
+            Some(best) => {
+                let hours = best.outcome.measures.replica_hours;
+                let _ = write!(
+                    text,
+                    "\nThe cheapest of {} policies that keeps to {goal}: {} replica-hours",
+                    found.tried,
+                    Short(hours)
+                );
+                if let Some(one) = first {
+                    let _ = write!(
+                        text,
+                        ", where {} takes {}",
+                        one.name,
+                        Short(one.outcome.measures.replica_hours)
+                    );
+                }
+                let _ = writeln!(
+                    text,
+                    ". To paste into the service:\n\n{}",
+                    snippet(&best.trial.policy)
+                );
+            }
+            None => {
+                let _ = writeln!(
+                    text,
+                    "\nNone of {} policies keeps to {goal}. {}",
+                    found.tried,
+                    advice(first)
+                );
+            }
+        }
+    }
+    text
+}
+
+fn row(tried: &Tried) -> Vec<Cell> {
+    let measures = &tried.outcome.measures;
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), millis);
+    let flaps = match measures.flaps {
+        0 => String::new(),
+        flaps => format!(" ({flaps} back)"),
+    };
+    [
+        tried.name.clone(),
+        Short(measures.replica_hours).to_string(),
+        format!("{}-{}", measures.fewest, measures.most),
+        format!("{:.0}%", measures.utilisation),
+        share(measures.over_target),
+        ms(measures.p50_ms),
+        ms(measures.p95_ms),
+        ms(measures.p99_ms),
+        share(measures.failed()),
+        format!("{}{flaps}", measures.scale_events),
+        measures.largest_shortage.to_string(),
+    ]
+    .map(Cell::new)
+    .into()
+}
+
+/// A share of a whole, with what is hardly there told from nothing.
+pub(super) fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent <= 0.0 {
+        "0%".into()
+    } else if percent < 0.1 {
+        "<0.1%".into()
+    } else {
+        format!("{}%", Short(percent))
+    }
+}
+
+/// Milliseconds, or seconds from ten of them on.
+pub(super) fn millis(ms: f64) -> String {
+    if ms >= 10_000.0 {
+        format!("{}s", Short(ms / 1000.0))
+    } else {
+        format!("{ms:.0}ms")
+    }
+}
+
+/// 1,234,567
+pub(super) fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Whether a goal was kept, and by how much not.
+pub(super) fn verdict(goal: Goal, measures: &Measures) -> String {
+    if goal.is_kept(measures) {
+        return format!("keeps to {goal}");
+    }
+    if measures.failed() > Goal::FAILED {
+        return format!(
+            "does not keep to {goal}: {} of the requests failed",
+            share(measures.failed())
+        );
+    }
+    match goal {
+        Goal::Latency(..) => format!("does not keep to {goal}: requests took longer"),
+        Goal::Utilisation(percent) => format!(
+            "does not keep to {goal}: replicas were busier for {} of the time",
+            share(measures.busier_than(percent))
+        ),
+    }
+}
+
+/// What somebody should know who reads the numbers.
+fn remarks(tried: &Tried) -> Vec<String> {
+    let measures = &tried.outcome.measures;
+    let mut remarks = Vec::new();
+    if measures.largest_shortage > 0 && measures.most >= tried.trial.policy.max {
+        remarks.push(format!(
+            "the load was more than its maximum of {} can do",
+            tried.trial.policy.max
+        ));
+    }
+    let count = |part: &str| {
+        tried
+            .outcome
+            .told
+            .iter()
+            .filter(|(_, what)| what.contains(part))
+            .count()
+    };
+    for (part, what) in [
+        ("the host has memory", "the host's memory was full"),
+        ("the host's cores are", "the host's cores were full"),
+    ] {
+        if count(part) > 0 {
+            remarks.push(format!(
+                "{what}; give --host-memory and --host-cores of the real one, or fewer replicas"
+            ));
+        }
+    }
+    if measures.broken > 0.0 {
+        remarks.push(format!(
+            "{} requests ended with their replica",
+            grouped(measures.broken)
+        ));
+    }
+    remarks
+}
+
+fn advice(first: Option<&Tried>) -> String {
+    let Some(one) = first else {
+        return String::new();
+    };
+    let profile = &one.trial.profile;
+    let ms = profile.service_time.as_secs_f64() * 1000.0;
+    format!(
+        "A request takes {} by itself, up to {} replicas are allowed and one needs {} to start: more replicas, a faster start or another goal would be a way.",
+        millis(ms),
+        one.trial.policy.max,
+        Span::measured(profile.start_time)
+    )
+}
+
+/// A policy as one writes it, without what is usual.
+pub(super) fn snippet(policy: &Policy) -> String {
+    let plain = |value: serde_json::Result<Value>| value.unwrap_or_default();
+    let own = plain(serde_json::to_value(policy));
+    let usual = plain(serde_json::to_value(Policy::default()));
+    let usual_behavior = plain(serde_json::to_value(Behavior::default()));
+    let mut kept = Map::new();
+    for (key, value) in own.as_object().into_iter().flatten() {
+        let always = matches!(key.as_str(), "min" | "max" | "metrics");
+        if key == "behavior" {
+            let value = differences(value, &usual_behavior);
+            if value.as_object().is_some_and(|map| !map.is_empty()) {
+                kept.insert(key.clone(), value);
+            }
+        } else if always || usual.get(key) != Some(value) {
+            kept.insert(key.clone(), value.clone());
+        }
+    }
+    render::yaml(&json!({ "x-autoscale": kept }))
+}
+
+/// What of it is not the same as usual.
+fn differences(own: &Value, usual: &Value) -> Value {
+    match (own, usual) {
+        (Value::Object(own), Value::Object(usual)) => {
+            let mut kept = Map::new();
+            for (key, value) in own {
+                match usual.get(key) {
+                    Some(same) if same == value => {}
+                    Some(other) => {
+                        kept.insert(key.clone(), differences(value, other));
+                    }
+                    None => {
+                        kept.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+            Value::Object(kept)
+        }
+        _ => own.clone(),
+    }
+}
+
+/// For programs.
+pub(super) fn json(results: &Results) -> Value {
+    let one = |tried: &Tried| {
+        let mut value = serde_json::to_value(&tried.outcome.measures).unwrap_or_default();
+        value["name"] = tried.name.clone().into();
+        value["failed"] = tried.outcome.measures.failed().into();
+        if let Some(goal) = results.goal {
+            value["keeps_to_goal"] = goal.is_kept(&tried.outcome.measures).into();
+        }
+        value["policy"] = serde_json::to_value(&tried.trial.policy).unwrap_or_default();
+        value["changes"] = serde_json::to_value(&tried.outcome.changes).unwrap_or_default();
+        value
+    };
+    let first = results.tried.first();
+    let mut document = json!({
+        "version": 1,
+        "load": results.load,
+        "seconds": first.map(|one| one.trial.span.as_secs_f64()),
+        "seed": first.map(|one| one.trial.seed),
+        "goal": results.goal.map(|goal| goal.to_string()),
+        "policies": results.tried.iter().map(one).collect::<Vec<_>>(),
+    });
+    if let Some((found, best)) = &results.found {
+        document["suggestion"] = json!({
+            "tried": found.tried,
+            "best": best.as_ref().map(one),
+        });
+    }
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_written_without_what_is_usual_and_can_be_read_again() {
+        let value = json!({
+            "min": 2, "max": 8, "metrics": [{"cpu": "65%"}, {"requests": 20}],
+            "behavior": {"scale_down": {"stabilization_window": "1m"}},
+        });
+        let policy = crate::policy::policy(&value).unwrap();
+        let text = snippet(&policy);
+        insta::assert_snapshot!(text, @r"
+        x-autoscale:
+          min: 2
+          max: 8
+          metrics:
+          - cpu: 65%
+          - requests: 20.0
+          behavior:
+            scale_down:
+              stabilization_window: 1m
+        ");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(grouped(1_234_567.4), "1,234,567");
+        assert_eq!(grouped(12.0), "12");
+        assert_eq!(
+            (millis(299.6), millis(12_345.0)),
+            ("300ms".into(), "12.3s".into())
+        );
+        assert_eq!(
+            (share(0.0), share(0.0002), share(0.123)),
+            ("0%".into(), "<0.1%".into(), "12.3%".into())
+        );
+    }
+}
