@@ -14,6 +14,7 @@ use crate::{
 
 mod check;
 mod config;
+mod demo;
 mod explain;
 mod failure;
 mod man;
@@ -90,6 +91,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Try policies on a load in virtual time: what they would cost, and how requests would fare
     Simulate(Box<simulate::SimulateArgs>),
+    /// See it at work on a simulated server, in a minute: no Docker, no files
+    Demo(demo::DemoArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -133,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.verb {
         Verb::Config(args) => run::block_on(config::run(&project, &args)),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Simulate(args) => simulate::run(&project, &args),
         Verb::Completions { shell } => {
             let mut text = Vec::new();

@@ -99,7 +99,9 @@ pub struct Record {
     pub at: Duration,
     /// How long it was, in seconds.
     pub seconds: f64,
-    /// Requests that came, per second.
+    /// Requests per second that the load is made of.
+    pub expected: f64,
+    /// Requests that came, per second, by chance more or fewer.
     pub rate: f64,
     /// Requests under way at once, on average.
     pub in_flight: f64,
@@ -113,6 +115,26 @@ pub struct Record {
     pub running: u32,
     /// Replicas that nginx sends to and that can serve.
     pub serving: u32,
+}
+
+impl Record {
+    /// Takes one together with the next: a step is cut short where something happens in it.
+    pub(super) fn join(&mut self, next: &Self) {
+        let seconds = self.seconds + next.seconds;
+        let mean = |one: f64, other: f64| (one * self.seconds + other * next.seconds) / seconds;
+        *self = Self {
+            at: next.at,
+            seconds,
+            expected: mean(self.expected, next.expected),
+            rate: mean(self.rate, next.rate),
+            in_flight: mean(self.in_flight, next.in_flight),
+            p95: self.p95.into_iter().chain(next.p95).reduce(f64::max),
+            failed: self.failed + next.failed,
+            cores: mean(self.cores, next.cores),
+            running: next.running,
+            serving: next.serving,
+        };
+    }
 }
 
 #[cfg(test)]

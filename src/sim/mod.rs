@@ -24,11 +24,14 @@ pub use profile::{Profile, Spread};
 pub use proxy::SimProxy;
 pub use queue::{Pick, Step};
 pub use run::{Setting, Simulation, Watch, in_virtual_time};
-pub use scenario::{Report, Scenario, ScenarioError};
+pub use scenario::{Line, Report, Scenario, ScenarioError, State};
 pub use shape::{Named, Shape};
 pub use trace::{Trace, TraceError, Unit};
 pub use trial::{Change, Found, Goal, Measures, Outcome, Search, Trial};
 pub use world::{App, Fate, Machine, World};
+
+/// The scenario that shows what the tool does.
+pub const DEMO: &str = include_str!("demo.txt");
 
 #[cfg(test)]
 mod tests;

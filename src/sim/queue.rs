@@ -84,9 +84,8 @@ type Open = Reverse<(u64, u64, bool)>;
 /// A replica as nginx and its requests see it.
 #[derive(Debug)]
 struct Lane {
+    name: String,
     weight: u32,
-    /// Whether nginx sends requests to it.
-    routed: bool,
     /// When each of its workers will be free.
     free: Vec<u64>,
     open: BinaryHeap<Open>,
@@ -104,7 +103,9 @@ pub(super) struct Queue {
     rng: Pcg64,
     pick: Pick,
     /// By the replica's name.
-    lanes: BTreeMap<String, Lane>,
+    lanes: Vec<Lane>,
+    /// Those that nginx sends requests to, by their place.
+    routed: Vec<usize>,
     /// The queue's own time, which stands still while a part of a step counts for the rest of it.
     now: u64,
     /// Until the next request comes, in multiples of the mean time between two.
@@ -121,7 +122,8 @@ impl Queue {
             next: rng.sample(Exp1),
             rng,
             pick,
-            lanes: BTreeMap::new(),
+            lanes: Vec::new(),
+            routed: Vec::new(),
             now: 0,
             broken: 0.0,
             ended_cpu: 0.0,
@@ -130,23 +132,44 @@ impl Queue {
 
     /// A replica that can serve from now on, when nginx sends to it.
     pub(super) fn add(&mut self, name: &str, profile: &Profile) {
+        let Err(place) = self.find(name) else {
+            return;
+        };
         let lane = Lane {
+            name: name.to_owned(),
             weight: 1,
-            routed: false,
             free: vec![self.now; profile.concurrency.max(1) as usize],
             open: BinaryHeap::new(),
             turn: 0,
             given: 0,
             cpu: 0.0,
         };
-        self.lanes.entry(name.to_owned()).or_insert(lane);
+        self.lanes.insert(place, lane);
+        for routed in self.routed.iter_mut().filter(|routed| **routed >= place) {
+            *routed += 1;
+        }
+    }
+
+    /// Its place, or where it would have one.
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.lanes
+            .binary_search_by(|lane| lane.name.as_str().cmp(name))
+    }
+
+    fn lane(&self, name: &str) -> Option<&Lane> {
+        self.find(name).ok().map(|place| &self.lanes[place])
     }
 
     /// A replica that has ended. What it was at work on is lost.
     pub(super) fn remove(&mut self, name: &str) -> u64 {
-        let Some(lane) = self.lanes.remove(name) else {
+        let Ok(place) = self.find(name) else {
             return 0;
         };
+        let lane = self.lanes.remove(place);
+        self.routed.retain(|routed| *routed != place);
+        for routed in self.routed.iter_mut().filter(|routed| **routed > place) {
+            *routed -= 1;
+        }
         let lost = lane.open.len() as u64;
         self.broken += lost as f64;
         self.ended_cpu += lane.cpu;
@@ -155,38 +178,40 @@ impl Queue {
 
     /// nginx sends to these from now on, with these weights.
     pub(super) fn route(&mut self, servers: &BTreeMap<String, u32>) {
-        for (name, lane) in &mut self.lanes {
-            let weight = servers.get(name);
-            lane.routed = weight.is_some();
-            lane.weight = weight.copied().unwrap_or(1).max(1);
+        self.routed.clear();
+        for (place, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some(weight) = servers.get(&lane.name) {
+                lane.weight = (*weight).max(1);
+                self.routed.push(place);
+            }
         }
     }
 
     /// How long until everything that is under way now has ended.
     pub(super) fn drained_in(&self) -> Duration {
-        let open = self.lanes.values().flat_map(|lane| &lane.open);
+        let open = self.lanes.iter().flat_map(|lane| &lane.open);
         let last = open.map(|Reverse((end, ..))| *end).max().unwrap_or(0);
         Duration::from_nanos(last.saturating_sub(self.now))
     }
 
     /// Requests that a replica is at work on or that wait in front of it.
     pub(super) fn open(&self, name: &str) -> usize {
-        self.lanes.get(name).map_or(0, |lane| lane.open.len())
+        self.lane(name).map_or(0, |lane| lane.open.len())
     }
 
     /// What a replica has used so far, in core-seconds.
     pub(super) fn cpu(&self, name: &str) -> f64 {
-        self.lanes.get(name).map_or(0.0, |lane| lane.cpu)
+        self.lane(name).map_or(0.0, |lane| lane.cpu)
     }
 
     /// What all of them have used, those that ended included, in core-seconds.
     pub(super) fn cpu_of_all(&self) -> f64 {
-        self.ended_cpu + self.lanes.values().map(|lane| lane.cpu).sum::<f64>()
+        self.ended_cpu + self.lanes.iter().map(|lane| lane.cpu).sum::<f64>()
     }
 
     /// How many replicas nginx sends to and that can serve.
     pub(super) fn serving(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.routed).count()
+        self.routed.len()
     }
 
     /// Lets time pass, while so many requests come in a second and each takes so many times as long as it
@@ -241,32 +266,23 @@ impl Queue {
 
     /// Whether some worker is free, so that what is played is like what comes after it.
     fn is_steady(&self) -> bool {
-        let mut routed = self.lanes.values().filter(|lane| lane.routed).peekable();
-        routed.peek().is_none() || routed.any(|lane| lane.free.iter().any(|free| *free <= self.now))
+        let mut routed = self.routed.iter().map(|place| &self.lanes[*place]);
+        self.routed.is_empty() || routed.any(|lane| lane.free.iter().any(|free| *free <= self.now))
     }
 
     /// What each replica's workers have done, in nanoseconds.
-    fn work_done(&self) -> BTreeMap<String, u64> {
+    fn work_done(&self) -> Vec<u64> {
         let done = |lane: &Lane| {
             let ahead = lane.free.iter().map(|free| free.saturating_sub(self.now));
             lane.given - ahead.sum::<u64>()
         };
-        let lanes = self.lanes.iter();
-        lanes
-            .map(|(name, lane)| (name.clone(), done(lane)))
-            .collect()
+        self.lanes.iter().map(done).collect()
     }
 
-    fn charge(
-        &mut self,
-        before: &BTreeMap<String, u64>,
-        times: f64,
-        slower: f64,
-        profile: &Profile,
-    ) {
+    fn charge(&mut self, before: &[u64], times: f64, slower: f64, profile: &Profile) {
         let after = self.work_done();
-        for (name, lane) in &mut self.lanes {
-            let worked = after[name].saturating_sub(before.get(name).copied().unwrap_or(0));
+        for ((lane, before), after) in self.lanes.iter_mut().zip(before).zip(after) {
+            let worked = after.saturating_sub(*before);
             // One that is kept waiting for a core does not use it.
             let share = profile.cores / f64::from(profile.concurrency.max(1)) / slower;
             lane.cpu += worked as f64 / SECOND * times * share;
@@ -281,7 +297,7 @@ impl Queue {
             f64::INFINITY
         };
         let remaining = |queue: &Self| -> f64 {
-            let open = queue.lanes.values().flat_map(|lane| &lane.open);
+            let open = queue.lanes.iter().flat_map(|lane| &lane.open);
             open.map(|Reverse((end, ..))| end.saturating_sub(queue.now) as f64)
                 .sum()
         };
@@ -307,7 +323,7 @@ impl Queue {
             }
         }
         let now = self.now;
-        for lane in self.lanes.values_mut() {
+        for lane in &mut self.lanes {
             lane.finish(now, step);
         }
         step.in_flight += area - remaining(self);
@@ -316,34 +332,39 @@ impl Queue {
     /// nginx hands a request to a replica; how long it will take in nginx's eyes.
     fn hand_over(&mut self, slower: f64, profile: &Profile, step: &mut Step) -> Option<u64> {
         let now = self.now;
-        let routed = |lane: &&mut Lane| lane.routed;
-        let lane = match self.pick {
+        let (lanes, routed) = (&mut self.lanes, &self.routed);
+        let place = match self.pick {
             Pick::LeastConn => {
-                for lane in self.lanes.values_mut().filter(routed) {
-                    lane.finish(now, step);
+                for place in routed {
+                    lanes[*place].finish(now, step);
                 }
-                let lanes = self.lanes.values_mut().filter(routed);
                 // nginx compares what each has by its weight.
-                lanes.min_by_key(|lane| lane.open.len() as u64 * 10_000 / u64::from(lane.weight))?
+                let load = |place: &&usize| {
+                    let lane = &lanes[**place];
+                    lane.open.len() as u64 * 10_000 / u64::from(lane.weight)
+                };
+                *routed.iter().min_by_key(load)?
             }
             Pick::RoundRobin => {
                 let mut all = 0;
-                for lane in self.lanes.values_mut().filter(routed) {
+                for place in routed {
+                    let lane = &mut lanes[*place];
                     lane.turn += i64::from(lane.weight);
                     all += i64::from(lane.weight);
                 }
-                let lanes = self.lanes.values_mut().filter(routed);
-                // The first of several that are as far.
-                let lane = lanes.max_by_key(|lane| (lane.turn, Reverse(lane.open.len())))?;
-                lane.turn -= all;
-                lane
+                let place = *routed
+                    .iter()
+                    .max_by_key(|place| (lanes[**place].turn, Reverse(**place)))?;
+                lanes[place].turn -= all;
+                place
             }
             Pick::Hash => {
-                let count = self.lanes.values().filter(|lane| lane.routed).count();
+                let count = routed.len();
                 let which = (count > 0).then(|| self.rng.random_range(0..count))?;
-                self.lanes.values_mut().filter(routed).nth(which)?
+                routed[which]
             }
         };
+        let lane = &mut lanes[place];
         let worker = lane.free.iter_mut().min()?;
         let waits = worker.saturating_sub(now);
         let mean = profile.service_time.as_nanos() as u64;

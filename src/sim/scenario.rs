@@ -13,7 +13,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
+    fmt::{self, Write as _},
     io,
     path::PathBuf,
     str::FromStr,
@@ -26,6 +26,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    books::Totals,
     clock,
     engine::Host,
     judge::{Bounds, Broken},
@@ -48,6 +49,8 @@ use crate::{
 const PROJECT: &str = "shop";
 /// How often it is looked at whether everything is in step.
 const LOOK: Duration = Duration::from_secs(1);
+/// Who looks on sees time pass in steps of this.
+const PACE: Duration = Duration::from_millis(100);
 
 /// A line that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +86,82 @@ enum Deed {
     Suspend(String, Pause),
     Resume(String),
     Stranger,
+    Say(String),
+}
+
+/// Something that is to be seen in a scenario.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    /// What the scenario does.
+    Deed(String),
+    /// What the scenario says.
+    Said(String),
+    /// What the tool tells people.
+    Note {
+        /// The note.
+        note: Box<Note>,
+        /// Whether there are several services.
+        several: bool,
+    },
+    /// What the tool logs besides.
+    Log(String),
+    /// How a service is.
+    State(State),
+}
+
+/// How a service is, and has been over the last while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Its name.
+    pub service: String,
+    /// The numbers of the replicas that nginx sends to and that can serve.
+    pub serving: Vec<u32>,
+    /// Containers that run.
+    pub running: u32,
+    /// Requests per second.
+    pub rate: f64,
+    /// Requests under way at once.
+    pub in_flight: f64,
+    /// How busy those that serve were, in percent.
+    pub busy: f64,
+    /// The time within which 95% of the requests were answered, in milliseconds.
+    pub p95: Option<f64>,
+    /// Requests without an answer.
+    pub failed: f64,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deed(text) => write!(f, "* {text}"),
+            Self::Said(text) => write!(f, "> {text}"),
+            Self::Note {
+                note,
+                several: true,
+            } => write!(f, "{}: {}", note.service, note.what),
+            Self::Note { note, .. } => note.what.fmt(f),
+            Self::Log(text) => f.write_str(text),
+            Self::State(state) => {
+                let numbers: Vec<_> = state.serving.iter().map(u32::to_string).collect();
+                write!(
+                    f,
+                    "= {}: {} run, nginx sends to [{}]; {}/s, {} in flight",
+                    state.service,
+                    state.running,
+                    numbers.join(" "),
+                    Short(state.rate),
+                    Short(state.in_flight)
+                )?;
+                if let Some(p95) = state.p95 {
+                    write!(f, ", p95 {p95:.0}ms")?;
+                }
+                if state.failed > 0.0 {
+                    write!(f, ", {:.0} failed", state.failed)?;
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 /// A scenario.
@@ -96,7 +175,7 @@ pub struct Scenario {
 }
 
 /// What came out of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// All of it, for people.
     pub text: String,
@@ -104,6 +183,8 @@ pub struct Report {
     pub broken: Vec<Broken>,
     /// How often a count went back within a short time.
     pub flaps: u32,
+    /// All of each service.
+    pub totals: BTreeMap<String, Totals>,
 }
 
 /// The words of a line, and what is expected of them.
@@ -358,9 +439,13 @@ impl Reader {
             }
             "resume" => Deed::Resume(self.known(words.word("a service")?)?),
             "a-stranger-comes" => Deed::Stranger,
+            "say" => {
+                let words: Vec<_> = words.words.collect();
+                return Ok(Deed::Say(words.join(" ")));
+            }
             other => {
                 return Err(format!(
-                    "found `{other}`, expected load, daily, noise, crash, oom, compose, engine, nginx, replicas-of, app, clock, watch, scale, pause, resume or a-stranger-comes"
+                    "found `{other}`, expected load, daily, noise, crash, oom, compose, engine, nginx, replicas-of, app, clock, watch, scale, pause, resume, say or a-stranger-comes"
                 ));
             }
         };
@@ -454,15 +539,21 @@ fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What was said, and when.
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<(Duration, String)>>>);
+/// Who looks on while it is played.
+type Audience = Box<dyn FnMut(Duration, &Line) + Send>;
+
+/// What was to be seen, and when.
+#[derive(Clone, Default)]
+struct Lines {
+    all: Arc<Mutex<Vec<(Duration, Line)>>>,
+    audience: Arc<Mutex<Option<Audience>>>,
+}
 
 impl io::Write for Lines {
     /// A line of the log, in one piece.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(bytes);
-        self.say(clock::elapsed(), line.trim().to_owned());
+        self.say(clock::elapsed(), Line::Log(line.trim().to_owned()));
         Ok(bytes.len())
     }
 
@@ -472,10 +563,16 @@ impl io::Write for Lines {
 }
 
 impl Lines {
-    fn say(&self, at: Duration, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push((at, line));
+    fn say(&self, at: Duration, line: Line) {
+        if let Some(audience) = &mut *lock(&self.audience) {
+            audience(at, &line);
+        }
+        lock(&self.all).push((at, line));
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Scenario {
@@ -484,9 +581,24 @@ impl Scenario {
         self.flaps
     }
 
-    /// Plays it.
+    /// Plays it as fast as it goes.
     pub fn play(&self) -> io::Result<Report> {
+        self.before(Lines::default(), None)
+    }
+
+    /// Plays it so many times as fast as it would be, before somebody who looks on.
+    pub fn perform(&self, speed: f64, audience: Audience) -> io::Result<Report> {
         let lines = Lines::default();
+        *lock(&lines.audience) = Some(audience);
+        let speed = if speed.is_finite() && speed > 0.0 {
+            speed
+        } else {
+            1.0
+        };
+        self.before(lines, Some(PACE.div_f64(speed)))
+    }
+
+    fn before(&self, lines: Lines, pace: Option<Duration>) -> io::Result<Report> {
         let into = lines.clone();
         let log = tracing_subscriber::fmt()
             .with_writer(move || into.clone())
@@ -494,14 +606,23 @@ impl Scenario {
             .with_target(false)
             .without_time()
             .finish();
-        tracing::subscriber::with_default(log, || in_virtual_time(self.perform(lines)))
+        tracing::subscriber::with_default(log, || in_virtual_time(self.go_through(lines, pace)))
     }
 
-    async fn perform(&self, lines: Lines) -> Report {
+    async fn go_through(&self, lines: Lines, pace: Option<Duration>) -> Report {
         let began = Instant::now();
         let mut simulation = Simulation::begin(&self.setting);
         let host = simulation.host.clone();
         host.world().judge_by(self.bounds());
+        if let Some(pace) = pace {
+            simulation.beside(async move {
+                loop {
+                    tokio::time::sleep(PACE).await;
+                    // The clock of the simulation waits for the one on the wall.
+                    std::thread::sleep(pace);
+                }
+            });
+        }
         let mut watch = Some(self.start(&mut simulation, &lines));
         let mut deeds = self.deeds.iter().peekable();
         let mut shown = Duration::ZERO;
@@ -513,14 +634,14 @@ impl Scenario {
             at = steps.into_iter().flatten().min().unwrap_or(self.run);
             sleep_until(began + at).await;
             while let Some((_, text, deed)) = deeds.next_if(|(due, ..)| *due <= at) {
-                lines.say(at, format!("* {text}"));
+                lines.say(at, Line::Deed(text.clone()));
                 watch = self.carry_out(deed, &mut simulation, watch, &lines).await;
             }
             if next_show == Some(at) {
                 shown = at;
                 for (app, _) in &self.setting.apps {
-                    let line = state(&host, &app.service, self.show.unwrap_or(LOOK));
-                    lines.say(at, line);
+                    let state = state(&host, &app.service, self.show.unwrap_or(LOOK));
+                    lines.say(at, Line::State(state));
                 }
             }
             host.world().judge_quiet();
@@ -564,7 +685,8 @@ impl Scenario {
                 }
                 drop(world);
                 if note.what.level() != Level::Debug {
-                    lines.say(at, said(&note, several));
+                    let note = Box::new(note);
+                    lines.say(at, Line::Note { note, several });
                 }
             }
         });
@@ -583,7 +705,7 @@ impl Scenario {
         let ask = async |watch: &Option<Watch>, request| {
             let Some(watch) = watch else { return };
             if let Some(Reply::Done { ok: false, message }) = watch.ask(request).await {
-                lines.say(host.world().elapsed(), message);
+                lines.say(host.world().elapsed(), Line::Log(message));
             }
         };
         match deed {
@@ -609,7 +731,7 @@ impl Scenario {
                 let id = world.find(name).map(|one| one.id.clone());
                 match id {
                     Some(id) => world.end(&id, *code, *oom),
-                    None => lines.say(at, format!("there is no {name}")),
+                    None => lines.say(at, Line::Log(format!("there is no {name}"))),
                 }
             }
             Deed::Compose(service, count) => host.world().compose_up(service, *count),
@@ -690,6 +812,7 @@ impl Scenario {
                 let services = vec![service.clone()];
                 ask(&watch, Request::Resume { services }).await;
             }
+            Deed::Say(text) => lines.say(at, Line::Said(text.clone())),
             Deed::Stranger => {
                 let mut world = host.world();
                 let of = |project, oneoff, number| {
@@ -712,8 +835,10 @@ impl Scenario {
         let mut world = host.world();
         world.catch_up();
         let mut text = String::new();
-        let said = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (at, line) in said.iter() {
+        for (at, line) in lock(&lines.all).iter() {
+            if matches!(line, Line::Deed(text) if text.starts_with("say ")) {
+                continue;
+            }
             let seconds = at.as_secs();
             let tenths = at.subsec_millis() / 100;
             let _ = writeln!(
@@ -752,43 +877,39 @@ impl Scenario {
             text,
             broken,
             flaps: world.judge.flaps,
+            totals: world
+                .services
+                .iter()
+                .map(|(name, one)| (name.clone(), one.totals.clone()))
+                .collect(),
         }
     }
 }
 
-fn said(note: &Note, several: bool) -> String {
-    if several {
-        format!("{}: {}", note.service, note.what)
-    } else {
-        note.what.to_string()
-    }
-}
-
 /// How a service is, over the last while.
-fn state(host: &Host, service: &str, over: Duration) -> String {
+fn state(host: &Host, service: &str, over: Duration) -> State {
     let mut world = host.world();
     let load = world.load(service, over).unwrap_or_default();
     let ready = world.ready_replicas(service);
     let of_it = &world.services[service];
     let routed = of_it.routed.keys().filter(|name| ready.contains(*name));
-    let numbers: Vec<_> = routed.filter_map(|name| name.rsplit('-').next()).collect();
-    let mut all = world.containers.values();
-    let running = all
-        .by_ref()
-        .filter(|one| one.runs() && world.is_replica(one, service));
-    let running = running.count();
+    let mut serving: Vec<u32> = routed
+        .filter_map(|name| name.rsplit('-').next()?.parse().ok())
+        .collect();
+    serving.sort_unstable();
+    let all = world.containers.values();
+    let running = all.filter(|one| one.runs() && world.is_replica(one, service));
     let seconds = load.seconds.max(1e-9);
-    let per_second = Short(load.came / seconds);
-    let mut line = format!(
-        "= {service}: {running} run, nginx sends to [{}]; {per_second}/s, {} in flight",
-        numbers.join(" "),
-        Short(load.in_flight),
-    );
-    if let Some(p95) = load.percentile(0.95) {
-        let _ = write!(line, ", p95 {p95:.0}ms");
+    // By Little's law, as far as they are not kept waiting.
+    let works = f64::from(of_it.profile.concurrency) * serving.len() as f64;
+    State {
+        service: service.to_owned(),
+        running: running.count() as u32,
+        rate: load.came / seconds,
+        in_flight: load.in_flight,
+        busy: (load.in_flight / works.max(1.0) * 100.0).min(100.0),
+        p95: load.percentile(0.95),
+        failed: load.failed(),
+        serving,
     }
-    if load.failed() > 0.0 {
-        let _ = write!(line, ", {:.0} failed", load.failed());
-    }
-    line
 }

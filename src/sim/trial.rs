@@ -261,7 +261,7 @@ impl Trial {
             {
                 over += record.seconds;
             }
-            let needed = (record.rate / self.profile.capacity()).ceil() as u32;
+            let needed = (record.expected / self.profile.capacity()).ceil() as u32;
             shortage = shortage.max(needed.saturating_sub(record.serving));
             most = most.max(record.serving);
             fewest = fewest.min(record.serving);

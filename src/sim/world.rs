@@ -712,9 +712,10 @@ impl World {
                 let running = self.containers.values().filter(of_it).count() as u32;
                 service.totals.add(&step, cores, running);
                 if self.keeps {
-                    service.records.push(Record {
+                    let record = Record {
                         at: end,
                         seconds: step.seconds,
+                        expected: rate,
                         rate: step.came / step.seconds,
                         in_flight: step.in_flight,
                         p95: step.percentile(0.95),
@@ -722,7 +723,12 @@ impl World {
                         cores,
                         running,
                         serving: service.queue.serving() as u32,
-                    });
+                    };
+                    let begun = self.at.as_nanos() % grain != 0;
+                    match service.records.last_mut().filter(|_| begun) {
+                        Some(last) => last.join(&record),
+                        None => service.records.push(record),
+                    }
                 }
                 service.remember(end, step);
             }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const WIDTH: f64 = 960.0;
-const LEFT: f64 = 56.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const HEIGHT: f64 = 170.0;
 const TOP: f64 = 10.0;
@@ -477,6 +477,15 @@ fn clock(begins: Timestamp, seconds: f64, span: Duration) -> String {
     at.strftime(form).to_string()
 }
 
+/// A value beside an axis.
+fn labelled(value: f64, unit: &str) -> String {
+    if unit == "ms" {
+        millis(value)
+    } else {
+        format!("{}{unit}", Short(value))
+    }
+}
+
 /// A round number that is not smaller.
 fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.max(1e-9).log10().floor());
@@ -504,12 +513,11 @@ fn draw(page: &mut String, time: &Axis, hovers: &[String], chart: &Chart<'_>) {
         let _ = write!(
             page,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}{}</text>",
+             <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             WIDTH - RIGHT,
             LEFT - 6.0,
             at + 4.0,
-            Short(top * part),
-            chart.unit
+            labelled(top * part, chart.unit)
         );
     }
     for (part, text) in &time.ticks {
