@@ -12,7 +12,7 @@ use std::{
 
 use compose_scale::{
     policy,
-    sim::{Machine, Profile, Shape, Trial},
+    sim::{Heard, Machine, Profile, Shape, Trial},
 };
 use serde_json::json;
 
@@ -31,6 +31,7 @@ fn day() -> Trial {
         span: Duration::from_secs(86_400),
         profile: Profile::default(),
         replicas: 1,
+        heard: Heard::default(),
         machine: Machine::default(),
         begins: "2026-01-05T00:00:00Z".parse().expect("a time"),
         seed: 1,

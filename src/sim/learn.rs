@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     profile::Profile,
+    shape::Shape,
     trace::{Trace, Unit},
+    world::Heard,
 };
 use crate::{
     decide::Input,
@@ -17,6 +19,8 @@ use crate::{
 pub struct Learnt {
     /// The load of all replicas together.
     pub trace: Trace,
+    /// What was read, to be told again.
+    pub heard: Heard,
     /// The policy that was in force at the end.
     pub policy: Policy,
     /// How often was decided.
@@ -72,18 +76,16 @@ impl Learnt {
         } else {
             (Unit::Cores, cores)
         };
-        let mut points = vec![];
-        let mut missing = 0;
-        // What a decision sees is the load since the one before.
-        let mut since = begins;
-        for input in inputs {
-            match load(input) {
-                Some(load) => points.push((since.since(begins).as_secs_f64(), load)),
-                None => missing += 1,
-            }
-            since = input.now;
-        }
-        points.dedup_by(|later, before| later.0 <= before.0);
+        let points = over_time(inputs, begins, load);
+        let missing = inputs.iter().filter(|input| load(input).is_none()).count();
+        let shape = |value: fn(&Input) -> Option<f64>| {
+            let points = over_time(inputs, begins, value);
+            let points = points.into_iter();
+            let all: Vec<_> = points
+                .map(|(at, value)| (Duration::from_secs_f64(at), value))
+                .collect();
+            (!all.is_empty()).then(|| Shape::trace(all))
+        };
         if points.is_empty() {
             return Err(
                 "no decision in it knows the load; it takes the metric cpu or requests".into(),
@@ -112,6 +114,12 @@ impl Learnt {
                 points,
                 begins: Some(begins.0),
             },
+            heard: Heard {
+                interval,
+                requests: shape(|one| one.service_metrics.get("requests").copied()),
+                in_flight: shape(|one| one.service_metrics.get("in_flight").copied()),
+                cores: shape(cores),
+            },
             policy: last.policy.clone(),
             interval,
             replicas: first.current_count(),
@@ -130,6 +138,24 @@ impl Learnt {
             ..usual
         }
     }
+}
+
+/// A value of each decision that knows it, from the decision before on: that is what it has seen.
+fn over_time(
+    inputs: &[Input],
+    begins: Moment,
+    value: impl Fn(&Input) -> Option<f64>,
+) -> Vec<(f64, f64)> {
+    let mut since = begins;
+    let mut points = Vec::new();
+    for input in inputs {
+        if let Some(value) = value(input) {
+            points.push((since.since(begins).as_secs_f64(), value));
+        }
+        since = input.now;
+    }
+    points.dedup_by(|later, before| later.0 <= before.0);
+    points
 }
 
 /// What the ready replicas used together, as multiples of what one may use.

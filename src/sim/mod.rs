@@ -28,7 +28,7 @@ pub use scenario::{Line, Report, Scenario, ScenarioError, State};
 pub use shape::{Named, Shape};
 pub use trace::{Trace, TraceError, Unit};
 pub use trial::{Change, Found, Goal, Measures, Outcome, Search, Trial};
-pub use world::{App, Fate, Machine, World};
+pub use world::{App, Fate, Heard, Machine, World};
 
 /// The scenario that shows what the tool does.
 pub const DEMO: &str = include_str!("demo.txt");

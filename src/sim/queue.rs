@@ -22,7 +22,7 @@ use rand_pcg::Pcg64;
 use super::profile::Profile;
 
 /// Of one step no more requests than this are played through while the queues are short.
-const ENOUGH: f64 = 250.0;
+const ENOUGH: f64 = 125.0;
 const SECOND: f64 = 1e9;
 
 /// How nginx picks a replica.
@@ -214,6 +214,14 @@ impl Queue {
         self.routed.len()
     }
 
+    /// Their names.
+    pub(super) fn served(&self) -> Vec<String> {
+        let routed = self.routed.iter();
+        routed
+            .map(|place| self.lanes[*place].name.clone())
+            .collect()
+    }
+
     /// Lets time pass, while so many requests come in a second and each takes so many times as long as it
     /// does on an idle machine.
     pub(super) fn pass(
@@ -247,18 +255,21 @@ impl Queue {
             // A queue has begun to grow: that is played in full.
             self.play(whole - part, rate, slower, profile, &mut step);
             step.in_flight /= whole as f64;
-            self.charge(&before, 1.0, slower, profile);
+            self.charge(&before, |worked| worked, slower, profile);
         } else {
+            let expected = rate * part as f64 / SECOND;
             step.in_flight /= part.max(1) as f64;
-            for count in [
-                &mut step.came,
-                &mut step.ended,
-                &mut step.timed_out,
-                &mut step.refused,
-            ] {
-                *count *= times;
-            }
-            self.charge(&before, times, slower, profile);
+            step.came = extended(step.came, expected, times);
+            step.ended = extended(step.ended, expected, times);
+            step.timed_out *= times;
+            step.refused *= times;
+            let work = expected * profile.service_time.as_nanos() as f64 * slower;
+            self.charge(
+                &before,
+                |worked| extended(worked, work, times),
+                slower,
+                profile,
+            );
         }
         step.broken = broken;
         step
@@ -267,7 +278,12 @@ impl Queue {
     /// Whether some worker is free, so that what is played is like what comes after it.
     fn is_steady(&self) -> bool {
         let mut routed = self.routed.iter().map(|place| &self.lanes[*place]);
-        self.routed.is_empty() || routed.any(|lane| lane.free.iter().any(|free| *free <= self.now))
+        let mut others = self.lanes.iter().enumerate();
+        // One that finishes its requests has an end of its own.
+        if others.any(|(place, lane)| !lane.open.is_empty() && !self.routed.contains(&place)) {
+            return false;
+        }
+        routed.any(|lane| lane.free.iter().any(|free| *free <= self.now))
     }
 
     /// What each replica's workers have done, in nanoseconds.
@@ -279,13 +295,25 @@ impl Queue {
         self.lanes.iter().map(done).collect()
     }
 
-    fn charge(&mut self, before: &[u64], times: f64, slower: f64, profile: &Profile) {
+    /// Counts what the workers have done since then as what it stands for.
+    fn charge(
+        &mut self,
+        before: &[u64],
+        stands_for: impl FnOnce(f64) -> f64,
+        slower: f64,
+        profile: &Profile,
+    ) {
         let after = self.work_done();
-        for ((lane, before), after) in self.lanes.iter_mut().zip(before).zip(after) {
-            let worked = after.saturating_sub(*before);
-            // One that is kept waiting for a core does not use it.
-            let share = profile.cores / f64::from(profile.concurrency.max(1)) / slower;
-            lane.cpu += worked as f64 / SECOND * times * share;
+        let worked = |(before, after): (&u64, &u64)| after.saturating_sub(*before) as f64;
+        let all: f64 = before.iter().zip(&after).map(worked).sum();
+        if all <= 0.0 {
+            return;
+        }
+        let factor = stands_for(all) / all;
+        // One that is kept waiting for a core does not use it.
+        let share = profile.cores / f64::from(profile.concurrency.max(1)) / slower;
+        for (lane, one) in self.lanes.iter_mut().zip(before.iter().zip(&after)) {
+            lane.cpu += worked(one) * factor / SECOND * share;
         }
     }
 
@@ -382,6 +410,12 @@ impl Queue {
         lane.open.push(Reverse((now + took, took, gives_up)));
         Some(took)
     }
+}
+
+/// What a sum over a part of a step stands for, of which so much was to be expected: chance adds up to less than
+/// all the rest, with the root of how often it is thrown.
+fn extended(found: f64, expected: f64, times: f64) -> f64 {
+    (expected * times + (found - expected) * times.sqrt()).max(0.0)
 }
 
 impl Lane {
@@ -483,10 +517,14 @@ mod tests {
         let mut queue = Queue::new(3, Pick::LeastConn);
         all_routed(&mut queue, 1, &profile);
         let span = Duration::from_secs(60);
-        let mut came = 0.0;
+        let (mut came, mut squares) = (0.0, 0.0);
         for _ in 0..1000 {
-            came += queue.pass(span, 144.0, 1.0, &profile).came;
+            let of_it = queue.pass(span, 144.0, 1.0, &profile).came;
+            came += of_it;
+            squares += (of_it - 144.0 * 60.0).powi(2) / 1000.0;
         }
+        // As much chance as there is in a Poisson process.
+        near(squares.sqrt(), f64::sqrt(144.0 * 60.0), 0.15);
         near(came, 144.0 * 60.0 * 1000.0, 0.01);
         let (took, _) = mean(&mut queue, 144.0, 1000, span, &profile);
         near(took, erlang(144.0, 0.1, 16) + 0.1, 0.03);

@@ -152,13 +152,19 @@ struct Told(Host);
 
 impl Loads for Told {
     fn of_service(&self, service: &str, window: Duration) -> Option<Load> {
-        let step = self.0.world().load(service, window)?;
+        let mut world = self.0.world();
+        let step = world.load(service, window)?;
+        let (requests, in_flight) = world.heard(service);
         if step.seconds <= 0.0 {
             return None;
         }
         let errors = step.failed() / step.ended.max(1.0);
         Some(Load::counted(
-            (step.ended / step.seconds, step.in_flight, errors.min(1.0)),
+            (
+                requests.unwrap_or(step.ended / step.seconds),
+                in_flight.unwrap_or(step.in_flight),
+                errors.min(1.0),
+            ),
             step.ended as u64,
             step.took.iter().map(|ms| f64::from(*ms)),
         ))

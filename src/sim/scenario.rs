@@ -34,7 +34,7 @@ use super::{
     queue::Pick,
     run::{Setting, Simulation, Watch, in_virtual_time},
     shape::Shape,
-    world::{App, Fate},
+    world::{App, Fate, Heard},
 };
 use crate::{
     compose,
@@ -333,6 +333,7 @@ impl Reader {
             load: Shape::steady(0.0),
             pick: Pick::LeastConn,
             replicas: 1,
+            heard: Heard::default(),
         };
         for (key, value) in pairs(words)? {
             match key {

@@ -26,6 +26,7 @@ fn host(load: f64) -> (Host, SimEngine, SimProxy) {
         load: Shape::steady(load),
         pick: Pick::LeastConn,
         replicas: 2,
+        heard: Heard::default(),
     };
     let mut world = World::new("shop", Machine::default(), vec![app], 1);
     let bounds = Bounds {

@@ -18,7 +18,7 @@ use super::{
     profile::Profile,
     run::{Setting, Simulation, in_virtual_time},
     shape::Shape,
-    world::{App, Machine},
+    world::{App, Heard, Machine},
 };
 use crate::{
     policy::{Aim, Metric, Policy, Settings},
@@ -48,6 +48,8 @@ pub struct Trial {
     pub profile: Profile,
     /// How many replicas there are at the beginning.
     pub replicas: u32,
+    /// What was read of it, where that is to be told again.
+    pub heard: Heard,
     /// The machine.
     pub machine: Machine,
     /// The time of the wall clock at the beginning.
@@ -152,6 +154,7 @@ impl Trial {
             load: self.load.clone(),
             pick: Setting::pick(Some(&self.policy)),
             replicas: self.replicas,
+            heard: self.heard.clone(),
         };
         Setting {
             settings: self.settings.clone(),

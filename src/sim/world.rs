@@ -74,6 +74,22 @@ pub struct App {
     pub pick: Pick,
     /// How many replicas run at the beginning.
     pub replicas: u32,
+    /// What was read of it, where that is to be told again.
+    pub heard: Heard,
+}
+
+/// What was read of a service at another time: it is told again instead of what the requests of the
+/// simulation come to. Each holds until the next decision of that time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Heard {
+    /// How often was decided then.
+    pub interval: Duration,
+    /// Requests per second.
+    pub requests: Option<Shape>,
+    /// Requests under way at once.
+    pub in_flight: Option<Shape>,
+    /// What all replicas used together, as multiples of what one may use.
+    pub cores: Option<Shape>,
 }
 
 /// What goes wrong with replicas of a service from now on.
@@ -151,6 +167,9 @@ pub(super) struct Service {
     reached: bool,
     /// The last steps, each with its end.
     steps: VecDeque<(Duration, Step)>,
+    heard: Heard,
+    /// What each replica used by what was read, in core-seconds.
+    heard_cpu: BTreeMap<String, f64>,
     /// All that has happened.
     pub(super) totals: Totals,
     /// Each step, where that is wanted.
@@ -236,6 +255,7 @@ impl World {
                 load,
                 pick,
                 replicas,
+                heard,
             } = app;
             let names: BTreeMap<_, _> = (1..=replicas)
                 .map(|number| (world.name_of(&service, number), 1))
@@ -250,6 +270,8 @@ impl World {
                 written: names,
                 reached: true,
                 steps: VecDeque::new(),
+                heard,
+                heard_cpu: BTreeMap::new(),
                 totals: Totals::default(),
                 records: Vec::new(),
             };
@@ -706,6 +728,7 @@ impl World {
                     .queue
                     .pass(span, rate, self.slower, &service.profile);
                 let cores = (service.cpu() - before) / span.as_secs_f64();
+                let cores = service.hear_cores(middle, span).unwrap_or(cores);
                 used += cores;
                 wanted += cores * self.slower;
                 let of_it = |one: &&Container| one.service() == name && one.runs();
@@ -753,7 +776,11 @@ impl World {
         let service = self.services.get(container.service())?;
         let alive = self.at.saturating_sub(container.since);
         let booted = alive.min(service.profile.start_time).as_secs_f64();
-        let seconds = service.queue.cpu(&container.name)
+        let heard = service.heard.cores.as_ref();
+        let heard = heard.and_then(|_| service.heard_cpu.get(&container.name));
+        let seconds = heard
+            .copied()
+            .unwrap_or_else(|| service.queue.cpu(&container.name))
             + booted * service.profile.boot_cores
             + alive.as_secs_f64() * IDLE;
         Some(Reading {
@@ -806,6 +833,20 @@ impl World {
         }
         sum.in_flight = area / sum.seconds.max(1e-9);
         Some(sum)
+    }
+
+    /// What was read at another time at this moment: requests per second, and those under way at once.
+    pub(super) fn heard(&mut self, service: &str) -> (Option<f64>, Option<f64>) {
+        self.catch_up();
+        let heard = self.services.get(service).map(|one| &one.heard);
+        // A decision sees what was so until then; nobody decides at quite the same moments as before.
+        let half = heard.map_or(Duration::ZERO, |heard| heard.interval / 2);
+        let at = self.at.saturating_sub(half);
+        let value = |shape: Option<&Shape>| shape.map(|shape| shape.rate(at));
+        (
+            value(heard.and_then(|heard| heard.requests.as_ref())),
+            value(heard.and_then(|heard| heard.in_flight.as_ref())),
+        )
     }
 
     /// Whether compose counts it as a replica of this service.
@@ -884,6 +925,18 @@ impl Service {
 
     fn cpu(&self) -> f64 {
         self.queue.cpu_of_all()
+    }
+
+    /// Spreads what was read of the cores over the replicas that serve now; how much it is.
+    fn hear_cores(&mut self, at: Duration, span: Duration) -> Option<f64> {
+        let all = self.heard.cores.as_ref()?.rate(at) * self.profile.cores;
+        let names = self.queue.served();
+        let each = (all / names.len().max(1) as f64).min(self.profile.cores);
+        let used = each * names.len() as f64;
+        for name in names {
+            *self.heard_cpu.entry(name).or_default() += each * span.as_secs_f64();
+        }
+        Some(used)
     }
 
     /// Keeps what the longest window of a policy may ask for.

@@ -406,7 +406,8 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
         let per_replica = profile.rate_of_cores(profile.cores);
         Load {
             shape: learnt.trace.shape(per_replica),
-            span: learnt.trace.span(),
+            // The last decision is made at the end.
+            span: learnt.trace.span() + learnt.interval / 2,
             begins: learnt.begins.0,
             name: name.unwrap_or_default(),
             learnt: Some(learnt),
@@ -469,6 +470,11 @@ fn trial(
         replicas: at_first.clamp(policy.min.max(1).min(policy.max), policy.max),
         policy,
         settings: settings.clone(),
+        heard: load
+            .learnt
+            .as_ref()
+            .map(|learnt| learnt.heard.clone())
+            .unwrap_or_default(),
         load: load.shape.clone(),
         span: load.span,
         profile: profile.clone(),
