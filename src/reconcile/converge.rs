@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{By, Effect, Machine, Mood, Pending, RESTART_GRACE, What, member::Phase};
+use super::{By, EXPLAINED, Effect, Machine, Mood, Pending, RESTART_GRACE, What, member::Phase};
 use crate::{
     plan::{self, Step},
     project::{ContainerId, State},
@@ -83,6 +83,12 @@ impl Machine {
             // The count of before still stands: what starts may start one after the other.
             self.standstill = None;
             return false;
+        }
+        // Whether it was stopped or has crashed is known in a moment.
+        let explained = |since: Moment| now.since(since) >= EXPLAINED;
+        let ended = self.members.values().filter_map(|m| m.unexplained);
+        if ended.into_iter().any(|since| !explained(since)) {
+            return true;
         }
         if self.standstill.is_none() {
             let (service, up) = (&self.setup.service, &self.setup.up);

@@ -66,6 +66,8 @@ pub(crate) struct Member {
     pub(crate) served: Option<Moment>,
     /// Asked for by this tool at this moment, and never ready since.
     pub(crate) fresh: Option<Moment>,
+    /// A look has found that it ended, then, and no event has told how.
+    pub(crate) unexplained: Option<Moment>,
 }
 
 impl Member {

@@ -62,6 +62,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 const LIVED: Duration = Duration::from_secs(30);
 /// Wait before a failed step (route, removal) is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+/// So long the event of an end that a look has found may take.
+const EXPLAINED: Duration = Duration::from_secs(2);
 /// Until an nginx that has just stopped is asked again.
 const SOON: Duration = Duration::from_secs(1);
 const LONGEST_ROUTE_RETRY: Duration = Duration::from_secs(15);
@@ -491,7 +493,23 @@ impl Machine {
                     return;
                 };
                 member.replica.exit_code = exit_code;
+                let unexplained = member.unexplained.take().is_some();
                 match member.phase {
+                    // A look was faster than the event.
+                    Phase::Idle { .. } if unexplained => {
+                        member.phase = Phase::Idle {
+                            since: now,
+                            on_purpose: false,
+                        };
+                        let what = What::Died {
+                            replica: member.replica.name.clone(),
+                            exit_code,
+                            oom: member.replica.oom_killed,
+                        };
+                        if !asked {
+                            out.push(self.note(what, now));
+                        }
+                    }
                     Phase::Serving => {
                         let replica = member.replica.name.clone();
                         let what = if asked {
@@ -542,6 +560,9 @@ impl Machine {
             Event::Stopped { id } => {
                 // Newer Engines tell it before or after the death, as it happens.
                 self.stopped_by_somebody(&id);
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.unexplained = None;
+                }
                 self.ended(&id, State::Exited, now);
                 self.lose(&id, "was stopped by somebody else", now, out);
             }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ADOPTION, Effect, Gate, Machine, Mood, What,
+    ADOPTION, EXPLAINED, Effect, Gate, Machine, Mood, What,
     member::{Member, Phase},
 };
 use crate::{
@@ -93,6 +93,7 @@ impl Machine {
                     phase,
                     served: None,
                     fresh: None,
+                    unexplained: None,
                 },
             );
             if running && !is_out {
@@ -125,7 +126,12 @@ impl Machine {
                 | Phase::Leaving { .. },
                 _,
             ) => {}
-            (Phase::Serving, _) => self.lose(&id, "stopped", now, out),
+            (Phase::Serving, _) => {
+                // Its event may be on its way.
+                member.unexplained = Some(now);
+                self.lose(&id, "stopped", now, out);
+                out.push(Effect::WakeAt(now + EXPLAINED));
+            }
             // Its end is told by its event, or by the look that it fails.
             (Phase::Probing { .. }, State::Exited) if member.fresh.is_some() => {}
             (Phase::Probing { .. }, _) => {
@@ -191,6 +197,7 @@ impl Machine {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
+        member.unexplained = None;
         member.phase = Phase::Probing {
             since: now,
             looked: false,
@@ -279,6 +286,7 @@ impl Machine {
                 phase: Phase::Starting,
                 served: None,
                 fresh: Some(asked),
+                unexplained: None,
             },
         );
         self.probe(&id, now, out);

@@ -830,6 +830,63 @@ fn replicas_that_are_started_one_after_the_other_are_all_kept() {
     assert_eq!(bench.machine.desired(), Some(3));
 }
 
+/// The only replica, which a look finds to have ended before any event tells of it.
+fn ended_unseen(bench: &mut Bench) -> Vec<Effect> {
+    let mut ended = replica(1);
+    ended.state = State::Exited;
+    bench.now = bench.now + Duration::from_secs(1);
+    bench.seen(vec![ended])
+}
+
+#[test]
+fn a_last_replica_that_a_look_finds_ended_is_made_good_when_the_event_says_that_it_was_lost() {
+    let mut bench = Bench::serving(&[1]);
+    assert!(
+        !told(&ended_unseen(&mut bench))
+            .concat()
+            .contains("is running")
+    );
+    let died = Event::Died {
+        id: id(1),
+        exit_code: Some(137),
+        asked: false,
+    };
+    assert!(
+        told(&bench.hear(died))
+            .concat()
+            .contains("died with exit code 137")
+    );
+    let effects = bench.hear(Event::Gone { id: id(1) });
+    assert!(bench.machine.standstill().is_none());
+    assert_eq!(asked(&effects), ["found 1"]);
+}
+
+#[test]
+fn a_last_replica_that_a_look_finds_ended_is_left_alone_when_it_was_stopped_or_nobody_says() {
+    let mut bench = Bench::serving(&[1]);
+    ended_unseen(&mut bench);
+    let died = Event::Died {
+        id: id(1),
+        exit_code: Some(0),
+        asked: true,
+    };
+    assert_eq!(asked(&bench.hear(died)), NOTHING);
+    let effects = bench.hear(Event::Stopped { id: id(1) });
+    let said = told(&effects).concat();
+    assert!(said.contains("no replica of web is running"), "{said}");
+    assert_eq!(asked(&bench.after(60)), NOTHING);
+
+    let mut bench = Bench::serving(&[1]);
+    ended_unseen(&mut bench);
+    assert_eq!(asked(&bench.after(1)), NOTHING);
+    assert!(bench.machine.standstill().is_none());
+    assert!(
+        told(&bench.after(1))
+            .concat()
+            .contains("no replica of web is running")
+    );
+}
+
 #[test]
 fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_slowly() {
     let mut bench = Bench::serving(&[1]);

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::{Output, workers::Workers};
 
-/// What a shell and a container runtime say when there is no such program.
+/// What a shell and a container runtime say when there is no such program, and of one that was ended by a
+/// signal, as everything is that runs in a container when that stops.
 pub(super) fn could_not_run(output: &Output) -> bool {
-    matches!(output.code, 126 | 127)
+    const SIGNAL: i64 = 128;
+    matches!(output.code, 126 | 127) || (SIGNAL..SIGNAL + 32).contains(&output.code)
 }
 
 /// nginx's first error without its prefix: `unknown directive "x" in /etc/nginx/nginx.conf:3`.
