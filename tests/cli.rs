@@ -667,3 +667,250 @@ fn config_prints_no_value_of_an_environment_variable() {
             .stdout(contains("canary").not());
     }
 }
+
+/// The only service with a policy, and what is simulated of it in a moment.
+fn simulate(directory: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = tool(directory);
+    command.arg("simulate").args(arguments);
+    command
+}
+
+const POLICY: &str = "\
+name: shop
+services:
+  web:
+    image: web
+    expose: [\"80\"]
+    x-autoscale: {min: 1, max: 8, metrics: [{cpu: 60%}]}
+";
+
+#[test]
+fn policies_are_compared_on_the_same_load_and_the_same_seed_gives_the_same_numbers() {
+    let shop = directory(POLICY);
+    write(
+        &shop.path().join("calm.yaml"),
+        "x-autoscale:\n  min: 3\n  max: 8\n  metrics: [{requests: 20}]\n",
+    );
+    let arguments = [
+        "--load",
+        "ramp:5..90",
+        "--for",
+        "30m",
+        "--policy",
+        "calm.yaml",
+        "--goal",
+        "p95=2s",
+        "--html",
+        "report.html",
+        "--format",
+        "json",
+    ];
+    let run = || {
+        let output = simulate(&shop, &arguments).assert().success();
+        String::from_utf8(output.get_output().stdout.clone()).expect("text")
+    };
+    let text = run();
+    assert_eq!(text, run());
+    let document: serde_json::Value = serde_json::from_str(&text).expect("a document");
+    assert_eq!(document["version"], 1);
+    assert_eq!(document["seconds"], 1800.0);
+    let [own, calm] = document["policies"]
+        .as_array()
+        .expect("policies")
+        .as_slice()
+    else {
+        panic!("{document}");
+    };
+    assert_eq!(
+        (&own["name"], &calm["name"]),
+        (&"compose file".into(), &"calm.yaml".into())
+    );
+    let number = |of: &serde_json::Value, key: &str| of[key].as_f64().expect("a number");
+    let came = |of| number(of, "requests");
+    assert!((came(own) / came(calm) - 1.0).abs() < 0.02, "{document}");
+    assert!(number(calm, "replica_hours") > number(own, "replica_hours"));
+    let busy = |of| number(of, "utilisation");
+    assert!(busy(calm) < busy(own), "{document}");
+    let changes = own["changes"].as_array().expect("changes");
+    let first = &changes[0];
+    assert_eq!(
+        (&first["from"], &first["reason"]),
+        (&1.into(), &"above_target".into())
+    );
+    assert!(
+        first["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("of 60% target"))
+    );
+
+    let page = std::fs::read_to_string(shop.path().join("report.html")).expect("the page");
+    for part in ["<svg", "Replicas", "calm.yaml", "of 60% target", "</html>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    // It stands by itself.
+    assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("href="));
+    simulate(&shop, &["--load", "steady:50", "--for", "5m"])
+        .assert()
+        .success()
+        .stdout(contains("load  steady:50 over 5m, 14,").and(contains("compose file")));
+}
+
+#[test]
+fn the_cheapest_policy_that_keeps_to_a_goal_is_found_and_can_be_pasted() {
+    let shop = directory(POLICY);
+    let load = ["--load", "steady:60", "--for", "10m", "--suggest"];
+    let output = simulate(&shop, &load)
+        .args(["--goal", "utilisation=75%", "--format", "json"])
+        .assert()
+        .success();
+    let document: serde_json::Value =
+        serde_json::from_slice(&output.get_output().stdout).expect("a document");
+    let best = &document["suggestion"]["best"];
+    assert_eq!(best["keeps_to_goal"], true, "{best}");
+    // 60 a second are one and a half replicas: at 75% that is two, with room for chance three.
+    let most = best["most"].as_u64().expect("a count");
+    assert!((2..=3).contains(&most), "{best}");
+
+    let output = simulate(&shop, &load)
+        .args(["--goal", "p95=1s"])
+        .assert()
+        .success();
+    let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    let (_, pasted) = text.split_once("into the service:\n\n").expect(&text);
+    write(&shop.path().join("found.yaml"), pasted);
+    simulate(
+        &shop,
+        &["--load", "steady:60", "--for", "5m", "--goal", "p95=1s"],
+    )
+    .args(["--policy", "found.yaml"])
+    .assert()
+    .success()
+    .stdout(contains("found.yaml: keeps to p95=1000ms"));
+
+    // A request alone takes longer.
+    simulate(&shop, &load)
+        .args(["--goal", "p95=10ms"])
+        .assert()
+        .code(1)
+        .stdout(contains(
+            "policies keeps to p95=10ms. A request takes 100ms by itself",
+        ));
+}
+
+#[test]
+fn what_cannot_be_simulated_is_told_with_its_place() {
+    let shop = directory(POLICY);
+    write(
+        &shop.path().join("trace.csv"),
+        "time,requests_per_second\n0,5\n60,many\n",
+    );
+    write(
+        &shop.path().join("bad.yaml"),
+        "min: 1\nmax: 4\ntolerence: 0.2\n",
+    );
+    write(&shop.path().join("whole.yaml"), POLICY);
+    write(&shop.path().join("empty.jsonl"), "");
+    let custom =
+        "min: 1\nmax: 4\nmetrics: [{custom: {name: jobs, command: [jobs], average_target: 5}}]\n";
+    write(&shop.path().join("custom.yaml"), custom);
+    for (arguments, code, expected) in [
+        (
+            vec![],
+            2,
+            "no load: expected --load SHAPE (like daily:5..100)",
+        ),
+        (vec!["--load", "daily"], 2, "expected a shape and its rates"),
+        (
+            vec!["--load", "steady:5", "--trace", "trace.csv"],
+            2,
+            "cannot be used with",
+        ),
+        (
+            vec!["--trace", "trace.csv"],
+            78,
+            "trace.csv:3: found requests_per_second `many`",
+        ),
+        (
+            vec!["--trace", "gone.csv"],
+            1,
+            "cannot read gone.csv: No such file",
+        ),
+        (
+            vec!["--recording", "empty.jsonl"],
+            1,
+            "empty.jsonl: there is no decision in it",
+        ),
+        (
+            vec!["--load", "steady:5", "--policy", "bad.yaml"],
+            78,
+            "bad.yaml:3: tolerence: unknown key; did you mean `tolerance`?",
+        ),
+        (
+            vec!["--load", "steady:5", "--policy", "whole.yaml"],
+            78,
+            "this is a compose file, which --file reads",
+        ),
+        (
+            vec!["--load", "steady:5", "--policy", "custom.yaml"],
+            78,
+            "its only metrics are custom ones, which have no value in a simulation",
+        ),
+        (
+            vec!["--load", "steady:5", "--service", "db"],
+            2,
+            "no such service: db",
+        ),
+        (
+            vec!["--load", "steady:5", "--goal", "fast"],
+            2,
+            "expected a goal like p95=300ms",
+        ),
+        (vec!["--load", "steady:5", "--suggest"], 2, "--goal"),
+        (
+            vec!["--load", "steady:5", "--for", "0s"],
+            2,
+            "more than nothing",
+        ),
+        (
+            vec!["--load", "steady:5", "--service-time", "0s"],
+            2,
+            "--service-time is 0s",
+        ),
+    ] {
+        simulate(&shop, &arguments)
+            .assert()
+            .code(code)
+            .stderr(contains(expected));
+    }
+    let none = tempfile::tempdir().expect("a directory");
+    simulate(&none, &["--load", "steady:5"])
+        .assert()
+        .code(2)
+        .stderr(contains(
+            "without a compose file, name a policy with --policy FILE",
+        ));
+}
+
+#[test]
+fn the_demo_needs_no_docker_and_no_file_and_tells_its_story() {
+    let none = tempfile::tempdir().expect("a directory");
+    tool(&none)
+        .args(["demo", "--speed", "10000"])
+        .assert()
+        .success()
+        .stdout(
+            contains("Somebody shares a link")
+                .and(contains("web  scaling: requests"))
+                .and(contains("shop-web-3 died with exit code 1"))
+                .and(contains("nginx refuses its configuration"))
+                .and(contains("●●"))
+                .and(contains("was stopped by somebody else"))
+                .and(contains("compose-scale check")),
+        );
+    assert!(
+        std::fs::read_dir(none.path())
+            .expect("the directory")
+            .next()
+            .is_none()
+    );
+}

@@ -1,6 +1,6 @@
 //! `compose-scale demo`
 
-use std::{io::Write, time::Duration};
+use std::{fmt::Write as _, io::Write as _, time::Duration};
 
 use clap::Args;
 use owo_colors::OwoColorize;
@@ -43,17 +43,13 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let report = scenario.perform(
         args.speed,
         Box::new(|at, line| {
-            if let Some(line) = shown(at, line) {
-                let mut stdout = anstream::stdout().lock();
-                // A reader who has gone away has seen enough.
-                if stdout
-                    .write_all(line.as_bytes())
-                    .and_then(|()| stdout.flush())
-                    .is_err()
-                {
-                    std::process::exit(0);
-                }
-            }
+            let Some(line) = shown(at, line) else {
+                return true;
+            };
+            let mut stdout = anstream::stdout().lock();
+            // A reader who has gone away has seen enough.
+            let written = stdout.write_all(line.as_bytes());
+            written.and_then(|()| stdout.flush()).is_ok()
         }),
     )?;
     output::text(&end(&report.totals))
@@ -91,10 +87,10 @@ fn bar(state: &State) -> String {
         state.busy
     );
     if let Some(p95) = state.p95 {
-        text.push_str(&format!(", p95 {p95:.0}ms"));
+        let _ = write!(text, ", p95 {p95:.0}ms");
     }
     if state.failed >= 1.0 {
-        text.push_str(&format!(", {:.0} failed", state.failed));
+        let _ = write!(text, ", {:.0} failed", state.failed);
     }
     text
 }
@@ -103,12 +99,13 @@ fn end(totals: &std::collections::BTreeMap<String, Totals>) -> String {
     let mut text = String::from("\nThat was all of it:\n");
     for (service, totals) in totals {
         let p95 = totals.took.percentile(0.95).unwrap_or_default();
-        text.push_str(&format!(
-            "  {service:<4} {:.0} requests, {:.0} failed, 95% within {p95:.0}ms; {} replicas on average\n",
+        let _ = writeln!(
+            text,
+            "  {service:<4} {:.0} requests, {:.0} failed, 95% within {p95:.0}ms; {} replicas on average",
             totals.came,
             totals.failed(),
             Short(totals.replica_seconds / totals.seconds.max(1.0))
-        ));
+        );
     }
     text.push_str(
         "\nFor a project of your own: add `x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}]}` to a service, then\n  \

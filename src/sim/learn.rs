@@ -131,11 +131,11 @@ impl Learnt {
     }
 
     /// What is known of the app, and what is usual for the rest.
-    pub fn profile(&self, usual: Profile) -> Profile {
+    pub fn profile(&self, usual: &Profile) -> Profile {
         Profile {
             start_time: self.start_time.unwrap_or(usual.start_time),
             service_time: self.service_time.unwrap_or(usual.service_time),
-            ..usual
+            ..usual.clone()
         }
     }
 }
@@ -223,9 +223,12 @@ mod tests {
 
     use super::*;
 
+    /// Whether it is ready, its age and its CPU.
+    type Seen = (bool, u64, f64);
+
     /// Decisions five seconds apart; for each, the service's metrics and the replicas: ready or not, age
     /// and CPU.
-    fn inputs(all: &[(serde_json::Value, &[(bool, u64, f64)])]) -> Vec<Input> {
+    fn inputs(all: &[(serde_json::Value, &[Seen])]) -> Vec<Input> {
         let policy = json!({"min": 1, "max": 4, "metrics": [{"cpu": "60%"}]});
         let policy = crate::policy::policy(&policy).unwrap();
         all.iter()

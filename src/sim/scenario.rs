@@ -17,7 +17,10 @@ use std::{
     io,
     path::PathBuf,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -540,14 +543,16 @@ fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Who looks on while it is played.
-type Audience = Box<dyn FnMut(Duration, &Line) + Send>;
+/// Who looks on while it is played, and says whether it stays.
+type Audience = Box<dyn FnMut(Duration, &Line) -> bool + Send>;
 
 /// What was to be seen, and when.
 #[derive(Clone, Default)]
 struct Lines {
     all: Arc<Mutex<Vec<(Duration, Line)>>>,
     audience: Arc<Mutex<Option<Audience>>>,
+    /// Whether nobody looks on any more.
+    over: Arc<AtomicBool>,
 }
 
 impl io::Write for Lines {
@@ -566,7 +571,8 @@ impl io::Write for Lines {
 impl Lines {
     fn say(&self, at: Duration, line: Line) {
         if let Some(audience) = &mut *lock(&self.audience) {
-            audience(at, &line);
+            let stays = audience(at, &line);
+            self.over.fetch_or(!stays, Ordering::Relaxed);
         }
         lock(&self.all).push((at, line));
     }
@@ -628,7 +634,7 @@ impl Scenario {
         let mut deeds = self.deeds.iter().peekable();
         let mut shown = Duration::ZERO;
         let mut at = Duration::ZERO;
-        while at < self.run {
+        while at < self.run && !lines.over.load(Ordering::Relaxed) {
             let next_deed = deeds.peek().map(|(at, ..)| *at);
             let next_show = self.show.map(|show| shown + show);
             let steps = [Some(at + LOOK), next_deed, next_show, Some(self.run)];

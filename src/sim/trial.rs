@@ -439,12 +439,9 @@ impl Search {
 
     /// How many trials it takes at most.
     pub fn trials(&self) -> usize {
-        self.least().len() * WINDOWS.len() * self.steps()
-    }
-
-    fn steps(&self) -> usize {
         // A bisection, and its first look.
-        SHARES.len().ilog2() as usize + 2
+        let steps = SHARES.len().ilog2() as usize + 2;
+        self.least().len() * WINDOWS.len() * steps
     }
 
     /// Searches: for each least count and each window the highest target that keeps to the goal, and of

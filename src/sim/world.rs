@@ -747,7 +747,7 @@ impl World {
                         running,
                         serving: service.queue.serving() as u32,
                     };
-                    let begun = self.at.as_nanos() % grain != 0;
+                    let begun = !self.at.as_nanos().is_multiple_of(grain);
                     match service.records.last_mut().filter(|_| begun) {
                         Some(last) => last.join(&record),
                         None => service.records.push(record),

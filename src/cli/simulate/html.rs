@@ -451,7 +451,10 @@ impl Axis {
         let seconds = span.as_secs().max(1);
         let step = STEPS.into_iter().find(|step| seconds / step <= 9);
         let step = step.unwrap_or(seconds / 8 + 1);
-        let offset = begins.as_second().rem_euclid(step as i64).unsigned_abs();
+        let offset = begins
+            .as_second()
+            .rem_euclid(step.cast_signed())
+            .unsigned_abs();
         let first = (step - offset) % step;
         let ticks = (0..=seconds / step)
             .map(|index| first + index * step)

@@ -374,7 +374,7 @@ fn profile(
         timeout: args.timeout.0,
         ..Profile::default()
     };
-    let mut profile = learnt.map_or_else(|| usual.clone(), |learnt| learnt.profile(usual.clone()));
+    let mut profile = learnt.map_or_else(|| usual.clone(), |learnt| learnt.profile(&usual));
     let of_it = service.and_then(|name| loaded?.project.services.get(name));
     if let Some(limits) = of_it.map(|service| service.limits) {
         profile.cores = limits.cpus.unwrap_or(profile.cores);
