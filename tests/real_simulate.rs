@@ -1,15 +1,18 @@
 //! The simulator and the product are one: what a real run has recorded leads, on the simulated host, to the
 //! same decisions at the same times.
 
-use std::{fs, time::Duration};
+use std::{fs, thread, time::Duration};
 
 use compose_scale::decide::{self, Input};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_distr::Exp1;
+use rand_pcg::Pcg64;
 
 mod support;
 
 use support::{
     ComposeProject, real,
-    stack::{Stack, new_nginx},
+    stack::{Stack, new_nginx, now},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -132,4 +135,83 @@ fn a_real_run_that_is_simulated_takes_the_same_decisions_at_the_same_times() {
     for ((one, ..), (other, ..)) in real.iter().zip(&simulated) {
         assert!((one - other).abs() < INTERVAL, "{real:?}\n{simulated:?}");
     }
+}
+
+/// So long a request takes by itself, on average.
+const SERVICE: f64 = 0.05;
+/// Requests that a replica works on at once.
+const WORKERS: u32 = 2;
+
+/// The mean time of requests that come at random, each with a time of its own, in milliseconds.
+fn measured(stack: &Stack, rate: f64, seconds: f64, seed: u64) -> f64 {
+    let mut rng = Pcg64::seed_from_u64(seed);
+    let begun = now();
+    let took = thread::scope(|scope| {
+        let mut requests = Vec::new();
+        let mut at = 0.0;
+        while at < seconds {
+            at += rng.sample::<f64, _>(Exp1) / rate;
+            let service = rng.sample::<f64, _>(Exp1) * SERVICE * 1000.0;
+            let due = Duration::from_secs_f64(at);
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+            requests.push(scope.spawn(move || {
+                let sent = now();
+                let answer = stack.get(&format!("/slow?ms={service:.0}"));
+                assert_eq!(answer.map(|(status, _)| status), Some(200));
+                sent.elapsed().as_secs_f64() * 1000.0
+            }));
+        }
+        let took = requests
+            .into_iter()
+            .map(|one| one.join().expect("an answer"));
+        took.collect::<Vec<_>>()
+    });
+    took.iter().sum::<f64>() / took.len() as f64
+}
+
+/// The same by the simulator, for long enough that chance does not count.
+fn simulated(stack: &Stack, rate: f64) -> f64 {
+    let service = format!("{}ms", SERVICE * 1000.0);
+    let ran = stack.must(&[
+        "simulate",
+        "--load",
+        &format!("steady:{rate}"),
+        "--for",
+        "1h",
+        "--service-time",
+        &service,
+        "--concurrency",
+        &WORKERS.to_string(),
+        "--format",
+        "json",
+    ]);
+    let document: serde_json::Value = serde_json::from_str(&ran.stdout).expect("a document");
+    document["policies"][0]["mean_ms"].as_f64().expect("a mean")
+}
+
+#[test]
+fn requests_take_as_long_as_the_simulator_says_at_three_levels_of_load() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(
+        &new_nginx(),
+        &format!(
+            "    environment: {{WORKERS: \"{WORKERS}\"}}\n    \
+             x-autoscale: {{min: 2, max: 2, metrics: [], balance: least_conn}}"
+        ),
+    );
+    let watch = stack.watch(&[]);
+    stack.until("two serve", LONG, |s| s.listed().len() == 2);
+    // 80 in a second are possible.
+    for (rate, seconds) in [(24.0, 15.0), (44.0, 15.0), (60.0, 20.0)] {
+        let (real, model) = (measured(&stack, rate, seconds, 7), simulated(&stack, rate));
+        let error = (model / real - 1.0) * 100.0;
+        println!("{rate}/s: measured {real:.1} ms, simulated {model:.1} ms ({error:+.1}%)");
+        assert!(
+            error.abs() < 25.0,
+            "{rate}/s: {real:.1} ms, not {model:.1} ms"
+        );
+    }
+    drop(watch);
 }

@@ -14,6 +14,7 @@ const LEAST: f64 = 0.01;
 pub struct Histogram {
     buckets: Vec<f64>,
     all: f64,
+    sum: f64,
 }
 
 impl Histogram {
@@ -24,6 +25,12 @@ impl Histogram {
         }
         self.buckets[bucket] += weight;
         self.all += weight;
+        self.sum += value * weight;
+    }
+
+    /// Their mean; `None` where there are none.
+    pub fn mean(&self) -> Option<f64> {
+        (self.all > 0.0).then(|| self.sum / self.all)
     }
 
     /// The value that a share of them does not exceed, within two percent; `None` where there are none.

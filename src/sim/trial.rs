@@ -93,6 +93,8 @@ pub struct Measures {
     pub replica_hours: f64,
     /// The share of the time in which a metric was above its target, its tolerance included.
     pub over_target: f64,
+    /// How long a request took on average, in milliseconds.
+    pub mean_ms: Option<f64>,
     /// The time within which half of the requests were answered, in milliseconds.
     pub p50_ms: Option<f64>,
     /// The time within which 95% of the requests were answered, in milliseconds.
@@ -197,6 +199,7 @@ impl Trial {
         };
         let mut measures = self.measures(&records, &changes);
         measures.replica_hours = totals.replica_seconds / 3600.0;
+        measures.mean_ms = totals.took.mean();
         measures.p50_ms = totals.took.percentile(0.5);
         measures.p95_ms = totals.took.percentile(0.95);
         measures.p99_ms = totals.took.percentile(0.99);
@@ -277,6 +280,7 @@ impl Trial {
         Measures {
             replica_hours: 0.0,
             over_target: share(over),
+            mean_ms: None,
             p50_ms: None,
             p95_ms: None,
             p99_ms: None,
