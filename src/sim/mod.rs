@@ -3,6 +3,7 @@
 
 mod books;
 mod clock;
+mod daemon;
 mod engine;
 mod judge;
 mod learn;
@@ -17,6 +18,7 @@ mod trial;
 mod world;
 
 pub use books::{Histogram, Record, Totals};
+pub use daemon::{Daemon, Fault};
 pub use engine::{Host, Pace, SimEngine};
 pub use judge::Broken;
 pub use learn::Learnt;

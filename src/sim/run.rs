@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     clock,
     engine::{Host, Pace, SimEngine},
+    profile::Profile,
     proxy::SimProxy,
     queue::Pick,
-    world::{App, Machine, World},
+    shape::Shape,
+    world::{App, Heard, Machine, World},
 };
 use crate::{
     compose::Loaded,
@@ -64,6 +66,20 @@ impl Default for Setting {
             begins: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
             grain: Duration::from_secs(1),
             seed: 1,
+        }
+    }
+}
+
+impl App {
+    /// One of which nothing is known but its name.
+    pub fn named(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            profile: Profile::default(),
+            load: Shape::steady(0.0),
+            pick: Pick::LeastConn,
+            replicas: 1,
+            heard: Heard::default(),
         }
     }
 }
@@ -174,9 +190,14 @@ impl Loads for Told {
 impl Simulation {
     /// The host at its beginning. Only within [`in_virtual_time`], or where time is real.
     pub fn begin(setting: &Setting) -> Self {
-        clock::begin(setting.begins);
         let apps = setting.apps.iter().map(|(app, _)| app.clone()).collect();
-        let world = World::new(&setting.project, setting.machine, apps, setting.seed);
+        let world = World::begin(
+            &setting.project,
+            setting.machine,
+            apps,
+            setting.seed,
+            setting.begins,
+        );
         let host = Host::new(world.with_grain(setting.grain));
         let mut tasks = JoinSet::new();
         tasks.spawn(host.clone().live());

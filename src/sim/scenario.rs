@@ -34,10 +34,9 @@ use super::{
     engine::Host,
     judge::{Bounds, Broken},
     profile::{Profile, Spread},
-    queue::Pick,
     run::{Setting, Simulation, Watch, in_virtual_time},
     shape::Shape,
-    world::{App, Fate, Heard},
+    world::{App, Fate},
 };
 use crate::{
     compose,
@@ -330,14 +329,7 @@ impl Reader {
 
     fn service(&mut self, mut words: Words<'_>) -> Result<(), String> {
         let name = words.word("a name")?;
-        let mut app = App {
-            service: name.to_owned(),
-            profile: Profile::default(),
-            load: Shape::steady(0.0),
-            pick: Pick::LeastConn,
-            replicas: 1,
-            heard: Heard::default(),
-        };
+        let mut app = App::named(name);
         for (key, value) in pairs(words)? {
             match key {
                 "replicas" => app.replicas = parse(value, "a whole number")?,

@@ -16,7 +16,7 @@ use crate::{
 
 /// Two replicas of `web` under a little load, and who looks on.
 fn host(load: f64) -> (Host, SimEngine, SimProxy) {
-    clock::begin(jiff::Timestamp::from_second(1_767_225_600).unwrap());
+    let at = jiff::Timestamp::from_second(1_767_225_600).unwrap();
     let app = App {
         service: "web".into(),
         profile: Profile {
@@ -28,7 +28,7 @@ fn host(load: f64) -> (Host, SimEngine, SimProxy) {
         replicas: 2,
         heard: Heard::default(),
     };
-    let mut world = World::new("shop", Machine::default(), vec![app], 1);
+    let mut world = World::begin("shop", Machine::default(), vec![app], 1, at);
     let bounds = Bounds {
         min: 1,
         drain: Duration::from_secs(30),

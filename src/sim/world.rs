@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_distr::Exp1;
 use rand_pcg::Pcg64;
@@ -190,6 +191,7 @@ enum Happening {
 pub struct World {
     pub(super) project: String,
     pub(super) machine: Machine,
+    networks: BTreeSet<String>,
     begun: Instant,
     /// Up to here everything has been played.
     at: Duration,
@@ -221,11 +223,20 @@ pub struct World {
 }
 
 impl World {
-    /// A host where the apps run, beside an nginx that sends to them.
-    pub fn new(project: &str, machine: Machine, apps: Vec<App>, seed: u64) -> Self {
+    /// A host where the apps run, beside an nginx that sends to them. It is this time there, on this thread:
+    /// there is one host to a thread.
+    pub fn begin(
+        project: &str,
+        machine: Machine,
+        apps: Vec<App>,
+        seed: u64,
+        at: Timestamp,
+    ) -> Self {
+        clock::begin(at);
         let mut world = Self {
             project: project.to_owned(),
             machine,
+            networks: BTreeSet::from([format!("{project}_{NETWORK}")]),
             begun: Instant::now(),
             at: Duration::ZERO,
             grain: GRAIN,
@@ -282,6 +293,17 @@ impl World {
             }
         }
         world
+    }
+
+    /// Everything is on these networks.
+    #[must_use]
+    pub fn on_networks(mut self, names: &[&str]) -> Self {
+        let names = names.iter().map(|name| format!("{}_{name}", self.project));
+        self.networks = names.collect();
+        for container in self.containers.values_mut() {
+            container.networks.clone_from(&self.networks);
+        }
+        self
     }
 
     /// Steps of this length, where nothing happens in between.
@@ -345,7 +367,7 @@ impl World {
             id: id.clone(),
             name,
             image: image.to_owned(),
-            networks: BTreeSet::from([format!("{}_{NETWORK}", self.project)]),
+            networks: self.networks.clone(),
             address: (10 << 24) + 1 + self.made,
             state: State::Created,
             health: if profile.is_some() {

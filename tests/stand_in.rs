@@ -1,0 +1,305 @@
+//! The whole program on the simulated Engine: nothing but `DOCKER_HOST` tells it from a real one.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use compose_scale::sim::{App, Daemon, Fault, Host, Machine, Shape, World};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const YAML: &str = "\
+name: shop
+x-autoscale:
+  interval: 1s
+  nginx: {service: nginx, upstreams: ./upstreams}
+  host: {reserve_memory: none, reserve_cpu: none}
+services:
+  web:
+    image: app:1
+    expose: [\"80\"]
+    healthcheck: {test: [\"CMD\", \"true\"]}
+    x-autoscale:
+      min: 1
+      max: 3
+      metrics: [{cpu: 60%}]
+      initialization_period: 0s
+      behavior: {scale_up: {policies: []}}
+  nginx:
+    image: nginx:1.30
+    volumes: [\"./upstreams:/etc/nginx/upstreams:ro\"]
+";
+
+/// A project on a simulated Engine that runs in a thread of its own, in real time.
+struct Stand {
+    directory: TempDir,
+    daemon: Daemon,
+    end: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Stand {
+    /// With so many requests per second on `web`.
+    fn with(load: f64) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let upstreams = directory.path().join("upstreams");
+        fs::create_dir(&upstreams).expect("a directory");
+        write(&directory.path().join("compose.yaml"), YAML);
+        let socket = directory.path().join("docker.sock");
+        let (sender, daemon) = mpsc::channel();
+        let end = CancellationToken::new();
+        let until = end.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async move {
+                let mut web = App::named("web");
+                web.profile.start_time = Duration::from_millis(500);
+                web.load = Shape::steady(load);
+                let now = jiff::Timestamp::from_second(1_800_000_000).expect("a time");
+                let world = World::begin("shop", Machine::default(), vec![web], 1, now);
+                let host = Host::new(world.on_networks(&["default", "back"]));
+                let daemon = Daemon::listen(host, &socket, &upstreams).expect("a socket");
+                daemon.judge("web", 1, Duration::from_secs(30));
+                sender.send(daemon).expect("somebody waits");
+                until.cancelled().await;
+            });
+        });
+        Self {
+            daemon: daemon.recv().expect("a daemon"),
+            directory,
+            end,
+            thread: Some(thread),
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("docker.sock")
+    }
+
+    fn tool(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_compose-scale"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env("DOCKER_HOST", format!("unix://{}", self.socket().display()))
+            .env("COMPOSE_SCALE_STATE", self.directory.path().join("state"))
+            .env("NO_COLOR", "1")
+            .env_remove("COMPOSE_FILE")
+            .env_remove("COMPOSE_PROJECT_NAME")
+            .env_remove("COMPOSE_PROFILES");
+        command
+    }
+
+    /// Runs it to its end; its output and its log.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.tool(arguments).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}\n{stdout}\n{stderr}");
+        stdout
+    }
+
+    fn watch(&self) -> Watch {
+        let log = self.directory.path().join("watch.log");
+        let file = fs::File::create(&log).expect("a log");
+        let mut command = self.tool(&["watch"]);
+        command.stdout(Stdio::null()).stderr(file);
+        let watch = Watch {
+            child: command.spawn().expect("it starts"),
+            log,
+        };
+        let control = self.directory.path().join("state/control.sock");
+        self.until("it listens", &watch, |_| control.exists());
+        watch
+    }
+
+    fn until(&self, what: &str, watch: &Watch, mut ask: impl FnMut(&Self) -> bool) {
+        let begun = now();
+        while !ask(self) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "not within 30s: {what}; there are {:?}, served {:?}\n{}",
+                self.daemon.replicas("web"),
+                self.daemon.served("web"),
+                watch.said()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        self.end.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watch {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Watch {
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write(path: &std::path::Path, text: &str) {
+    fs::File::create(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("a file");
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn every_command_works_and_load_is_scaled_for() {
+    // More than two replicas do at their target.
+    let stand = Stand::with(65.0);
+    let checked = stand.must(&["check"]);
+    assert!(checked.contains("web"), "{checked}");
+    let watch = stand.watch();
+    stand.until("three serve", &watch, |s| s.daemon.served("web").len() == 3);
+    // Once those that had to wait are served.
+    stand.until("it is calm", &watch, |stand| {
+        let ps = stand.must(&["ps", "--format", "json"]);
+        let ps: Value = serde_json::from_str(&ps).expect("JSON");
+        let web = &ps["services"][0];
+        let cpu = web["replicas"][0]["cpu"].as_f64();
+        web["serving"] == 3 && cpu.is_some_and(|cpu| (30.0..90.0).contains(&cpu))
+    });
+
+    stand.daemon.crash("shop-web-2");
+    stand.until("it is out", &watch, |s| s.daemon.served("web").len() == 2);
+    stand.until("it is back", &watch, |s| s.daemon.served("web").len() == 3);
+    stand.must(&["scale", "web=2", "--hold", "10m"]);
+    assert_eq!(stand.daemon.served("web").len(), 2);
+    stand.must(&["scale", "web=1", "--hold", "10m"]);
+    assert_eq!(stand.daemon.replicas("web").len(), 1);
+    stand.must(&["pause", "web"]);
+    stand.must(&["resume", "web"]);
+    drop(watch);
+
+    stand.must(&["sync"]);
+    let files = stand.must(&["config", "--nginx"]);
+    assert!(
+        files.contains("upstream web") && files.contains("# shop-web-1"),
+        "{files}"
+    );
+    stand.must(&["watch", "--once"]);
+    assert_eq!(stand.daemon.broken(), [""; 0]);
+}
+
+#[test]
+fn an_engine_of_another_age_is_spoken_to_in_its_own_way() {
+    for (version, api) in [("20.10.24", "1.41"), ("28.5.2", "1.51")] {
+        let stand = Stand::with(0.0);
+        stand.daemon.pretend(version, api);
+        let (seen, calls) = mpsc::channel();
+        stand.daemon.decide(move |kind| {
+            let _ = seen.send(kind.to_owned());
+            Fault::None
+        });
+        stand.must(&["scale", "web=2"]);
+        let calls: Vec<_> = calls.try_iter().collect();
+        assert!(calls.contains(&"POST /containers/create".to_owned()));
+        // A second network is part of what is created since 1.44.
+        let connects = calls.iter().any(|call| call.ends_with("/connect"));
+        assert_eq!(connects, api == "1.41", "{calls:?}");
+        assert_eq!(stand.daemon.served("web"), ["shop-web-1", "shop-web-2"]);
+    }
+    let stand = Stand::with(0.0);
+    stand.daemon.pretend("1.13.1", "1.26");
+    let (code, _, stderr) = stand.run(&["scale", "web=2"]);
+    assert_ne!(code, 0);
+    assert!(stderr.contains("1.26"), "{stderr}");
+}
+
+#[test]
+fn events_out_of_order_and_lies_about_a_state_end_in_the_truth() {
+    let stand = Stand::with(10.0);
+    stand.daemon.disorder(true);
+    let watch = stand.watch();
+    stand.until("one serves", &watch, |s| s.daemon.served("web").len() == 1);
+    stand.must(&["scale", "web=3", "--hold", "10m"]);
+    stand.daemon.crash("shop-web-3");
+    stand.daemon.crash("shop-web-2");
+    stand.until("both are out", &watch, |s| {
+        s.daemon.served("web").len() == 1
+    });
+    stand.until("both are back", &watch, |s| {
+        s.daemon.served("web").len() == 3
+    });
+    stand.must(&["scale", "web=1", "--hold", "10m"]);
+    stand.daemon.disorder(false);
+
+    // While a new replica starts, it is said to have ended.
+    stand.daemon.lie(|kind, body| {
+        if kind == "GET /containers/*/json" && body["State"]["Health"]["Status"] == "starting" {
+            body["State"]["Status"] = "exited".into();
+            body["State"]["ExitCode"] = 3.into();
+        }
+    });
+    stand.run(&["scale", "web=2", "--hold", "10m", "--timeout", "5s"]);
+    stand.daemon.lie(|_, _| {});
+    stand.until("the truth is seen", &watch, |s| {
+        s.daemon.served("web").len() == 2 && s.daemon.replicas("web").len() == 2
+    });
+}
+
+#[test]
+fn paths_have_a_version_or_none_and_what_is_not_there_says_so() {
+    let stand = Stand::with(0.0);
+    let ask = |request: &str| {
+        let mut stream = UnixStream::connect(stand.socket()).expect("a socket");
+        let text = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        stream.write_all(text.as_bytes()).expect("it is sent");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("that was all");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    let plain = ask("GET /version");
+    assert!(plain.contains("\"ApiVersion\":\"1.41\""), "{plain}");
+    assert_eq!(plain, ask("GET /v1.41/version"));
+    assert!(ask("GET /v1.24/containers/nobody/json").starts_with("HTTP/1.1 404"));
+    assert!(ask("GET /vanished").starts_with("HTTP/1.1 404"));
+    stand.daemon.decide(|_| Fault::Answer(503));
+    assert!(ask("GET /version").starts_with("HTTP/1.1 503"));
+    stand.daemon.decide(|_| Fault::Cut);
+    assert!(ask("GET /version").len() < plain.len());
+}
