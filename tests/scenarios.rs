@@ -16,6 +16,7 @@ fn every_scenario_goes_as_it_is_written_down_and_breaks_no_rule() {
         .filter(|path| path.extension().is_some_and(|end| end == "txt"))
         .collect();
     names.sort();
+    assert!(names.len() >= 30, "{} scenarios", names.len());
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("scenarios");
     settings.set_prepend_module_to_snapshot(false);

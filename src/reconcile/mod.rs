@@ -506,8 +506,13 @@ impl Machine {
                             exit_code,
                             oom: member.replica.oom_killed,
                         };
+                        let lived = member.served.map_or(LIVED, |since| now.since(since));
+                        let name = member.replica.name.clone();
                         if !asked {
                             out.push(self.note(what, now));
+                            if lived < LIVED {
+                                self.died_young(&name, now, out);
+                            }
                         }
                     }
                     Phase::Serving => {

@@ -15,6 +15,7 @@ pub struct Histogram {
     buckets: Vec<f64>,
     all: f64,
     sum: f64,
+    most: f64,
 }
 
 impl Histogram {
@@ -26,6 +27,7 @@ impl Histogram {
         self.buckets[bucket] += weight;
         self.all += weight;
         self.sum += value * weight;
+        self.most = self.most.max(value);
     }
 
     /// Their mean; `None` where there are none.
@@ -42,7 +44,7 @@ impl Histogram {
             left > 0.0
         });
         let bucket = bucket.count().min(self.buckets.len().checked_sub(1)?);
-        Some(LEAST * RATIO.powf(bucket as f64 + 0.5))
+        Some((LEAST * RATIO.powf(bucket as f64 + 0.5)).min(self.most))
     }
 
     /// The share of them that is above a value.
@@ -74,6 +76,8 @@ pub struct Totals {
     pub replica_seconds: f64,
     /// Cores that were used, times seconds.
     pub core_seconds: f64,
+    /// Seconds in which the host's cores were not enough.
+    pub starved_seconds: f64,
     /// How long requests took, in milliseconds.
     pub took: Histogram,
 }

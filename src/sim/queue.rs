@@ -24,6 +24,12 @@ use super::profile::Profile;
 /// Of one step no more requests than this are played through while the queues are short.
 const ENOUGH: f64 = 125.0;
 const SECOND: f64 = 1e9;
+/// A part is so many times as long as a request takes, at least: what is under way at its beginning is not all of it.
+const SPAN: f64 = 10.0;
+/// With more work than this share of what the workers can do, queues may grow by themselves.
+const BUSY: f64 = 0.9;
+/// A load that differs by this share from that of the step before has to be got used to.
+const CHANGE: f64 = 0.1;
 
 /// How nginx picks a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +119,8 @@ pub(super) struct Queue {
     broken: f64,
     /// What those that ended had used, in core-seconds.
     ended_cpu: f64,
+    /// The load of the step before, where nothing has changed since then.
+    used_to: Option<f64>,
 }
 
 impl Queue {
@@ -127,6 +135,7 @@ impl Queue {
             now: 0,
             broken: 0.0,
             ended_cpu: 0.0,
+            used_to: None,
         }
     }
 
@@ -171,6 +180,7 @@ impl Queue {
             *routed -= 1;
         }
         let lost = lane.open.len() as u64;
+        self.used_to = None;
         self.broken += lost as f64;
         self.ended_cpu += lane.cpu;
         lost
@@ -178,6 +188,7 @@ impl Queue {
 
     /// nginx sends to these from now on, with these weights.
     pub(super) fn route(&mut self, servers: &BTreeMap<String, u32>) {
+        self.used_to = None;
         self.routed.clear();
         for (place, lane) in self.lanes.iter_mut().enumerate() {
             if let Some(weight) = servers.get(&lane.name) {
@@ -241,11 +252,9 @@ impl Queue {
             return step;
         }
         let whole = span.as_nanos() as u64;
-        let part = if rate * seconds > ENOUGH && self.is_steady() {
-            (ENOUGH / rate * SECOND) as u64
-        } else {
-            whole
-        };
+        let part = self.part(rate, slower, profile);
+        let part = part.map_or(whole, |part| part.min(whole));
+        self.used_to = Some(rate * slower);
         let broken = step.broken;
         step.broken = 0.0;
         let before = self.work_done();
@@ -255,7 +264,7 @@ impl Queue {
             // A queue has begun to grow: that is played in full.
             self.play(whole - part, rate, slower, profile, &mut step);
             step.in_flight /= whole as f64;
-            self.charge(&before, |worked| worked, slower, profile);
+            self.charge(&before, |worked| worked, whole, slower, profile);
         } else {
             let expected = rate * part as f64 / SECOND;
             step.in_flight /= part.max(1) as f64;
@@ -267,12 +276,24 @@ impl Queue {
             self.charge(
                 &before,
                 |worked| extended(worked, work, times),
+                whole,
                 slower,
                 profile,
             );
         }
         step.broken = broken;
         step
+    }
+
+    /// The part of a step that may stand for all of it, in nanoseconds; `None` where it has to be played in full.
+    fn part(&self, rate: f64, slower: f64, profile: &Profile) -> Option<u64> {
+        let mean = profile.service_time.as_secs_f64() * slower;
+        let workers = f64::from(profile.concurrency.max(1)) * self.routed.len() as f64;
+        let used_to = self.used_to?;
+        let same = (rate * slower - used_to).abs() <= used_to * CHANGE;
+        let fits = rate * mean < workers * BUSY;
+        let long = (ENOUGH / rate).max(mean * SPAN) * SECOND;
+        (same && fits && self.is_steady()).then_some(long as u64)
     }
 
     /// Whether some worker is free, so that what is played is like what comes after it.
@@ -290,7 +311,7 @@ impl Queue {
     fn work_done(&self) -> Vec<u64> {
         let done = |lane: &Lane| {
             let ahead = lane.free.iter().map(|free| free.saturating_sub(self.now));
-            lane.given - ahead.sum::<u64>()
+            lane.given.saturating_sub(ahead.sum::<u64>())
         };
         self.lanes.iter().map(done).collect()
     }
@@ -300,6 +321,7 @@ impl Queue {
         &mut self,
         before: &[u64],
         stands_for: impl FnOnce(f64) -> f64,
+        whole: u64,
         slower: f64,
         profile: &Profile,
     ) {
@@ -312,8 +334,10 @@ impl Queue {
         let factor = stands_for(all) / all;
         // One that is kept waiting for a core does not use it.
         let share = profile.cores / f64::from(profile.concurrency.max(1)) / slower;
+        // Nobody works for longer than there is time.
+        let most = f64::from(profile.concurrency.max(1)) * whole as f64;
         for (lane, one) in self.lanes.iter_mut().zip(before.iter().zip(&after)) {
-            lane.cpu += worked(one) * factor / SECOND * share;
+            lane.cpu += (worked(one) * factor).min(most) / SECOND * share;
         }
     }
 
@@ -402,11 +426,11 @@ impl Queue {
         }
         let works = (profile.sample(&mut self.rng) * slower) as u64;
         // nginx closes the connection, but the replica does not notice.
-        *worker = (*worker).max(now) + works;
-        lane.given += works;
+        *worker = (*worker).max(now).saturating_add(works);
+        lane.given = lane.given.saturating_add(works);
         let timeout = profile.timeout.as_nanos() as u64;
-        let gives_up = waits + works > timeout;
-        let took = (waits + works).min(timeout);
+        let gives_up = waits.saturating_add(works) > timeout;
+        let took = waits.saturating_add(works).min(timeout);
         lane.open.push(Reverse((now + took, took, gives_up)));
         Some(took)
     }
@@ -545,6 +569,29 @@ mod tests {
         near(queue.open("web-1") as f64, 1000.0, 0.2);
         queue.pass(Duration::from_secs(15), 300.0, 1.0, &profile);
         assert!(queue.open("web-1") < 10);
+    }
+
+    #[test]
+    fn more_than_all_workers_can_do_is_seen_however_many_they_are() {
+        let profile = Profile {
+            backlog: 511,
+            ..profile(1000, 1000, Spread::Exponential)
+        };
+        let mut queue = Queue::new(5, Pick::LeastConn);
+        all_routed(&mut queue, 1, &profile);
+        let step = Duration::from_secs(5);
+        for _ in 0..20 {
+            queue.pass(step, 100.0, 1.0, &profile);
+        }
+        let before = queue.cpu("web-1");
+        let steps: Vec<_> = (0..20)
+            .map(|_| queue.pass(step, 3000.0, 1.0, &profile))
+            .collect();
+        // A thousand in a second are possible.
+        let refused: f64 = steps.iter().map(|step| step.refused).sum();
+        near(refused, 2000.0 * 100.0, 0.03);
+        let used = (queue.cpu("web-1") - before) / 100.0;
+        assert!((0.95..=1.0).contains(&used), "{used}");
     }
 
     #[test]

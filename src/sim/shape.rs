@@ -4,6 +4,8 @@ use std::{f64::consts::TAU, fmt, str::FromStr, time::Duration};
 
 /// A day.
 const DAY: Duration = Duration::from_secs(86_400);
+/// More requests per second are a mistake.
+pub(super) const MOST: f64 = 100_000.0;
 /// Noise changes from one of these to the next.
 const SLOT: f64 = 10.0;
 
@@ -212,7 +214,7 @@ impl FromStr for Named {
         let wrong = || {
             let names: Vec<_> = Kind::ALL.iter().map(|(_, name)| *name).collect();
             format!(
-                "expected a shape and its rates in requests per second, like steady:50 or daily:5..100; the shapes are {}",
+                "expected a shape and its rates in requests per second (up to {MOST}), like steady:50 or daily:5..100; the shapes are {}",
                 names.join(", ")
             )
         };
@@ -221,7 +223,7 @@ impl FromStr for Named {
         let (kind, _) = kind.ok_or_else(wrong)?;
         let number = |text: &str| {
             let number = text.parse::<f64>().ok();
-            number.filter(|number| number.is_finite() && *number >= 0.0)
+            number.filter(|number| (0.0..=MOST).contains(number))
         };
         let (low, high) = match rates.split_once("..") {
             Some((low, high)) => (number(low), number(high)),

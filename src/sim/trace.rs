@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::shape::Shape;
+use super::shape::{MOST, Shape};
 
 /// What the values of a trace are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ impl Trace {
     /// From comma-separated values with a heading, or from JSON lines; either with `time` and one of
     /// `requests_per_second` and `cpu_cores`. Times are seconds, or stamps like 2026-01-01T12:00:00Z.
     pub fn parse(text: &str) -> Result<Self, TraceError> {
+        // What some programs put in front of a text.
+        let text = text.trim_start_matches('\u{feff}');
         let rows = if text.trim_start().starts_with('{') {
             json(text)?
         } else {
@@ -144,8 +146,8 @@ fn time(text: &str) -> Result<Time, String> {
 
 fn value(text: &str, name: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok();
-    let number = number.filter(|number| number.is_finite() && *number >= 0.0);
-    number.ok_or_else(|| format!("found {name} `{text}`, expected a number that is not negative"))
+    let number = number.filter(|number| (0.0..=MOST).contains(number));
+    number.ok_or_else(|| format!("found {name} `{text}`, expected a number from 0 to {MOST}"))
 }
 
 fn table(text: &str) -> Result<Vec<(u64, Time, Unit, f64)>, TraceError> {
@@ -174,11 +176,16 @@ fn table(text: &str) -> Result<Vec<(u64, Time, Unit, f64)>, TraceError> {
         .iter()
         .find_map(|(unit, name)| Some((*unit, *name, place(name)?)));
     let (Some(at), Some((unit, name, column))) = (place("time"), columns) else {
+        let found = heading.iter().collect::<Vec<_>>().join(",");
+        let hint = if found.contains([';', '\t']) {
+            ", separated by commas"
+        } else {
+            ""
+        };
         return Err(TraceError {
             line: Some(1),
             what: format!(
-                "found the heading `{}`, expected `time` and `requests_per_second` or `cpu_cores`",
-                heading.iter().collect::<Vec<_>>().join(",")
+                "found the heading `{found}`, expected `time` and `requests_per_second` or `cpu_cores`{hint}"
             ),
         });
     };
@@ -239,6 +246,20 @@ mod tests {
     #![expect(clippy::float_cmp, reason = "values that are written down")]
 
     use super::*;
+
+    #[test]
+    fn what_spreadsheets_write_is_read_or_named() {
+        let parse = |text: &str| Trace::parse(text).map_err(|error| error.to_string());
+        assert!(parse("\u{feff}time,cpu_cores\r\n0,1\r\n60,2\r\n").is_ok());
+        assert!(parse("\u{feff}{\"time\":0,\"cpu_cores\":1}").is_ok());
+        let commas = parse("time;cpu_cores\n1;2\n").unwrap_err();
+        assert!(commas.ends_with(", separated by commas"), "{commas}");
+        let large = parse("time,cpu_cores\n1,1e300\n").unwrap_err();
+        assert!(
+            large.contains("`1e300`, expected a number from 0 to"),
+            "{large}"
+        );
+    }
 
     #[test]
     fn tables_and_json_lines_say_the_same() {

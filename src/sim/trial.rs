@@ -121,6 +121,10 @@ pub struct Measures {
     pub flaps: u32,
     /// By how many replicas there were too few to do all that came, at worst.
     pub largest_shortage: u32,
+    /// The most requests per second that the load was made of.
+    pub peak: f64,
+    /// The share of the time in which the host's cores were not enough.
+    pub starved: f64,
     /// The most replicas that served.
     pub most: u32,
     /// The fewest that did.
@@ -204,6 +208,7 @@ impl Trial {
         measures.p95_ms = totals.took.percentile(0.95);
         measures.p99_ms = totals.took.percentile(0.99);
         measures.requests = totals.came.round();
+        measures.starved = totals.starved_seconds / totals.seconds.max(1.0);
         measures.timed_out = totals.timed_out.round();
         measures.refused = totals.refused.round();
         measures.broken = totals.broken.round();
@@ -297,6 +302,8 @@ impl Trial {
             scale_events: changes.len() as u32,
             flaps: turns.count() as u32,
             largest_shortage: shortage,
+            peak: records.iter().map(|one| one.expected).fold(0.0, f64::max),
+            starved: 0.0,
             most,
             fewest: fewest.min(most),
         }
@@ -364,7 +371,8 @@ impl Goal {
             }
             Self::Utilisation(percent) => measures.busier_than(*percent) <= Self::SPARE,
         };
-        kept && measures.failed() <= Self::FAILED
+        // With no request nothing is shown.
+        kept && measures.requests > 0.0 && measures.failed() <= Self::FAILED
     }
 }
 
@@ -431,14 +439,18 @@ const SHARES: [f64; 13] = [
 const WINDOWS: [u64; 4] = [60, 300, 600, 1200];
 
 impl Search {
-    /// Which least counts are worth a trial: what the policy has, and more where the most allows it.
+    /// Which least counts are worth a trial: what the policy has, for there may be a reason for it, and more
+    /// where the most allows it.
     fn least(&self) -> Vec<u32> {
         let policy = &self.like.policy;
-        let mut all: Vec<u32> = [1, 2, 3, policy.min].into();
-        all.retain(|min| *min <= policy.max);
-        all.sort_unstable();
-        all.dedup();
-        all
+        let more = policy.min..=policy.min.saturating_add(2);
+        more.filter(|min| *min <= policy.max).collect()
+    }
+
+    /// Whether there is a target to be searched.
+    fn has_targets(&self) -> bool {
+        let policy = |share| self.policy(share, 1, 60);
+        policy(SHARES[0]) != policy(SHARES[1])
     }
 
     /// How many trials it takes at most.
@@ -513,6 +525,9 @@ impl Search {
         if !self.goal.is_kept(&first.1) {
             return Ok(None);
         }
+        if !self.has_targets() {
+            return Ok(Some(first));
+        }
         let mut best = first;
         let (mut good, mut bad) = (0, SHARES.len());
         while bad - good > 1 {
@@ -542,8 +557,14 @@ impl Search {
         for metric in &mut policy.metrics {
             match metric {
                 Metric::Cpu(aim) => {
-                    if let Some(percent) = crate::units::Percent::new((share * 100.0).round()) {
-                        *aim = Aim::Target(percent);
+                    let percent = |share: f64| crate::units::Percent::new((share * 100.0).round());
+                    match aim {
+                        Aim::Target(target) => *target = percent(share).unwrap_or(*target),
+                        Aim::Thresholds { above, below, .. } => {
+                            let apart = below.get() / above.get().max(1.0);
+                            *above = percent(share).unwrap_or(*above);
+                            *below = percent(share * apart).unwrap_or(*below);
+                        }
                     }
                 }
                 Metric::Requests(traffic) => traffic.target = nice(share * profile.capacity()),

@@ -756,6 +756,9 @@ impl World {
                 let of_it = |one: &&Container| one.service() == name && one.runs();
                 let running = self.containers.values().filter(of_it).count() as u32;
                 service.totals.add(&step, cores, running);
+                if self.slower > 1.0 {
+                    service.totals.starved_seconds += step.seconds;
+                }
                 if self.keeps {
                     let record = Record {
                         at: end,

@@ -95,7 +95,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
         "<h1>{}</h1><p class=\"dim\">{} of load from {}, {} requests, played through in virtual time by compose-scale {}. \
          The app: {}.</p>\
          <p>compose-scale adds replicas of a service when load rises and removes them when it falls. \
-         Each policy below saw the same requests; the table says what it cost, and how requests fared.</p>",
+         Each policy below saw the same load; the table says what it cost, and how requests fared.</p>",
         escaped(&first.trial.service),
         Span(first.trial.span),
         escaped(&results.load),
@@ -119,7 +119,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
             "<tr><td><span class=\"key f{}\"></span>{}<td>{}<td>{}–{}<td>{:.0}%<td>{}<td>{}<td>{}<td>{}<td{bad}>{}<td>{}<td>{}<td>{}",
             index % COLOURS,
             escaped(&tried.name),
-            Short(measures.replica_hours),
+            super::report::hours(measures.replica_hours),
             measures.fewest,
             measures.most,
             measures.utilisation,

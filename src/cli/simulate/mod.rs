@@ -178,6 +178,13 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
     let results = play(args, trials, load.name, describe(&profile))?;
     if let Some(path) = &args.html {
         let page = html::page(&results);
+        // A pipe or a device is not to be replaced.
+        if path.exists() && !path.is_file() {
+            return Err(Failure::Work(vec![format!(
+                "cannot write {}: it is there and no regular file",
+                path.display()
+            )]));
+        }
         files::replace(path, page.as_bytes()).map_err(|error| {
             Failure::Work(vec![format!("cannot write {}: {error}", path.display())])
         })?;
@@ -189,10 +196,14 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
     if let Some(path) = &args.html {
         tracing::info!("the charts are in {}", path.display());
     }
-    let missed = results
-        .found
-        .as_ref()
-        .is_some_and(|(found, _)| found.best.is_none());
+    let first_misses = |goal: Goal| {
+        let first = results.tried.first();
+        first.is_some_and(|one| !goal.is_kept(&one.outcome.measures))
+    };
+    let missed = match &results.found {
+        Some((found, _)) => found.best.is_none(),
+        None => results.goal.is_some_and(first_misses),
+    };
     if missed { Err(Failure::Said) } else { Ok(()) }
 }
 
@@ -442,6 +453,13 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
         ));
     };
     if let Some(span) = args.span {
+        if args.load.is_some() && span.0 < load.span {
+            warn!(
+                "only the first {span} of {} are played, which goes on for {}",
+                load.name,
+                Span(load.span)
+            );
+        }
         load.span = span.0;
     }
     if load.span.is_zero() || load.span > LONGEST {

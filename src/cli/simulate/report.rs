@@ -73,19 +73,18 @@ pub(super) fn text(results: &Results) -> String {
         let goal = results.goal.map_or(String::new(), |goal| goal.to_string());
         match best {
             Some(best) => {
-                let hours = best.outcome.measures.replica_hours;
+                let cost = hours(best.outcome.measures.replica_hours);
                 let _ = write!(
                     text,
                     "\nThe cheapest of {} policies that keeps to {goal}: {} replica-hours",
-                    found.tried,
-                    Short(hours)
+                    found.tried, cost
                 );
                 if let Some(one) = first {
                     let _ = write!(
                         text,
                         ", where {} takes {}",
                         one.name,
-                        Short(one.outcome.measures.replica_hours)
+                        hours(one.outcome.measures.replica_hours)
                     );
                 }
                 let _ = writeln!(
@@ -116,7 +115,7 @@ fn row(tried: &Tried) -> Vec<Cell> {
     };
     [
         tried.name.clone(),
-        Short(measures.replica_hours).to_string(),
+        hours(measures.replica_hours),
         format!("{}-{}", measures.fewest, measures.most),
         format!("{:.0}%", measures.utilisation),
         share(measures.over_target),
@@ -149,6 +148,15 @@ pub(super) fn millis(ms: f64) -> String {
         format!("{}s", Short(ms / 1000.0))
     } else {
         format!("{ms:.0}ms")
+    }
+}
+
+/// With digits enough for a short time, too.
+pub(super) fn hours(hours: f64) -> String {
+    if hours < 10.0 {
+        format!("{hours:.2}")
+    } else {
+        Short(hours).to_string()
     }
 }
 
@@ -189,28 +197,41 @@ pub(super) fn verdict(goal: Goal, measures: &Measures) -> String {
 fn remarks(tried: &Tried) -> Vec<String> {
     let measures = &tried.outcome.measures;
     let mut remarks = Vec::new();
-    if measures.largest_shortage > 0 && measures.most >= tried.trial.policy.max {
+    let most = f64::from(tried.trial.policy.max) * tried.trial.profile.capacity();
+    if measures.peak > most {
         remarks.push(format!(
-            "the load was more than its maximum of {} can do",
+            "the load of up to {}/s was more than its maximum of {} replicas can do",
+            Short(measures.peak),
             tried.trial.policy.max
         ));
+    } else if measures.largest_shortage > 0 {
+        remarks.push(format!(
+            "it was short of {} for a while: load rose faster than it added replicas",
+            measures.largest_shortage
+        ));
     }
-    let count = |part: &str| {
-        tried
-            .outcome
-            .told
-            .iter()
-            .filter(|(_, what)| what.contains(part))
-            .count()
+    if measures.starved >= 0.005 {
+        remarks.push(format!(
+            "the host's cores were not enough for {} of the time, and everything took longer; give the real ones with --host-cores",
+            share(measures.starved)
+        ));
+    }
+    let said = |part: &str| {
+        let mut told = tried.outcome.told.iter();
+        told.any(|(_, what)| what.contains(part))
     };
     for (part, what) in [
-        ("the host has memory", "the host's memory was full"),
-        ("the host's cores are", "the host's cores were full"),
+        (
+            "the host has memory",
+            "the host's memory was full and no more were added; give the real one with --host-memory",
+        ),
+        (
+            "the host's cores are",
+            "the host's cores were full and no more were added; give the real ones with --host-cores",
+        ),
     ] {
-        if count(part) > 0 {
-            remarks.push(format!(
-                "{what}; give --host-memory and --host-cores of the real one, or fewer replicas"
-            ));
+        if said(part) {
+            remarks.push(what.to_owned());
         }
     }
     if measures.broken > 0.0 {
