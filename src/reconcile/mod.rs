@@ -495,27 +495,7 @@ impl Machine {
                 member.replica.exit_code = exit_code;
                 let unexplained = member.unexplained.take().is_some();
                 match member.phase {
-                    // A look was faster than the event.
-                    Phase::Idle { .. } if unexplained => {
-                        member.phase = Phase::Idle {
-                            since: now,
-                            on_purpose: false,
-                        };
-                        let what = What::Died {
-                            replica: member.replica.name.clone(),
-                            exit_code,
-                            oom: member.replica.oom_killed,
-                        };
-                        let lived = member.served.map_or(LIVED, |since| now.since(since));
-                        let name = member.replica.name.clone();
-                        if !asked {
-                            out.push(self.note(what, now));
-                            if lived < LIVED {
-                                self.died_young(&name, now, out);
-                            }
-                        }
-                    }
-                    Phase::Serving => {
+                    Phase::Serving | Phase::Idle { .. } if member.serves() || unexplained => {
                         let replica = member.replica.name.clone();
                         let what = if asked {
                             What::Lost {
@@ -536,7 +516,10 @@ impl Machine {
                         // One that dies right after it became ready has not come up.
                         let lived = member.served.map_or(LIVED, |since| now.since(since));
                         let name = member.replica.name.clone();
-                        out.push(self.note(what, now));
+                        // That it stopped has been said where a look was faster than the event.
+                        if !(asked && unexplained) {
+                            out.push(self.note(what, now));
+                        }
                         if lived < LIVED && !asked {
                             self.died_young(&name, now, out);
                         }
@@ -552,7 +535,10 @@ impl Machine {
                             on_purpose: false,
                         };
                     }
-                    Phase::Idle { .. } | Phase::Draining { .. } | Phase::Leaving { .. } => {}
+                    Phase::Serving
+                    | Phase::Idle { .. }
+                    | Phase::Draining { .. }
+                    | Phase::Leaving { .. } => {}
                 }
                 out.push(Effect::WakeAt(now + RESTART_GRACE));
             }

@@ -7,8 +7,8 @@ use super::{Output, workers::Workers};
 /// What a shell and a container runtime say when there is no such program, and of one that was ended by a
 /// signal, as everything is that runs in a container when that stops.
 pub(super) fn could_not_run(output: &Output) -> bool {
-    const SIGNAL: i64 = 128;
-    matches!(output.code, 126 | 127) || (SIGNAL..SIGNAL + 32).contains(&output.code)
+    // 126 and 127 for the program, 128 and the signal's number.
+    (126..160).contains(&output.code)
 }
 
 /// nginx's first error without its prefix: `unknown directive "x" in /etc/nginx/nginx.conf:3`.
