@@ -1,6 +1,9 @@
 //! `compose-scale explain`
 
-use std::{io::Read, path::PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -72,7 +75,7 @@ fn heading(input: &Input) -> String {
 
 /// The text and the name to call it by.
 fn read(args: &ExplainArgs) -> Result<(String, String), Failure> {
-    let (name, source): (_, Box<dyn Read>) = if args.input.as_os_str() == "-" {
+    if args.input.as_os_str() == "-" {
         use std::io::IsTerminal;
         if std::io::stdin().is_terminal() {
             return Err(Failure::Usage(
@@ -80,13 +83,21 @@ fn read(args: &ExplainArgs) -> Result<(String, String), Failure> {
                     .into(),
             ));
         }
-        ("standard input".to_owned(), Box::new(std::io::stdin()))
+        bounded("standard input".to_owned(), std::io::stdin())
     } else {
-        let name = args.input.display().to_string();
-        let file = std::fs::File::open(&args.input)
-            .map_err(|error| Failure::Work(vec![format!("cannot read {name}: {error}")]))?;
-        (name, Box::new(file))
-    };
+        file(&args.input)
+    }
+}
+
+/// A file as a text, and the name to call it by.
+pub(super) fn file(path: &Path) -> Result<(String, String), Failure> {
+    let name = path.display().to_string();
+    let file = std::fs::File::open(path)
+        .map_err(|error| Failure::Work(vec![format!("cannot read {name}: {error}")]))?;
+    bounded(name, file)
+}
+
+fn bounded(name: String, source: impl Read) -> Result<(String, String), Failure> {
     let mut text = String::new();
     let length = source
         .take(LARGEST + 1)

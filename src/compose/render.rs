@@ -107,7 +107,7 @@ fn decimal(whole: u128, parts: u128, of: u128) -> String {
 
 /// The same document as YAML.
 pub fn to_yaml(loaded: &Loaded) -> String {
-    serde_yaml::to_string(&to_json(loaded)).unwrap_or_default()
+    yaml(&to_json(loaded))
 }
 
 #[cfg(test)]

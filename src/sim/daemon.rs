@@ -506,7 +506,7 @@ fn create(world: &mut World, request: &Request) -> Answer {
     let image = body["Image"].as_str().unwrap_or_default();
     let endpoints = body["NetworkingConfig"]["EndpointsConfig"].as_object();
     let networks = endpoints.map(|all| all.keys().cloned().collect());
-    let id = world.add(name, of_it.collect(), image, body.clone());
+    let id = world.add(name, of_it.collect(), image);
     world.is_made(&id);
     if let (Some(container), Some(networks)) = (world.containers.get_mut(&id), networks) {
         container.networks = networks;

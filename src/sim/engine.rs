@@ -202,8 +202,7 @@ impl Engine for SimEngine {
         let mut of_it: BTreeMap<String, String> =
             serde_json::from_value(template.description.clone()).unwrap_or_default();
         of_it.insert(labels::NUMBER.to_owned(), new.number.to_string());
-        let body = serde_json::Value::Null;
-        let id = world.add(new.name.clone(), of_it, &template.image, body);
+        let id = world.add(new.name.clone(), of_it, &template.image);
         world.is_made(&id);
         Ok(id)
     }

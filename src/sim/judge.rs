@@ -119,8 +119,8 @@ impl Judge {
 }
 
 impl World {
-    /// The tool is about to touch a container in a way that may hurt somebody.
-    pub(super) fn judge_touch(&mut self, id: &ContainerId, doing: &str) {
+    /// Whether the tool may stop it at all.
+    fn judge_whose(&mut self, id: &ContainerId) {
         let at = self.elapsed();
         let Some(container) = self.containers.get(id) else {
             return;
@@ -132,14 +132,14 @@ impl World {
             .is_none_or(|v| v != "False");
         let managed = self.judge.bounds.contains_key(container.service());
         if !ours || one_off || !managed {
-            let what = format!("{doing} {}, which is none of its replicas", container.name);
+            let what = format!("stopped {}, which is none of its replicas", container.name);
             self.judge.breaks(at, what);
         }
     }
 
     /// The tool stops a container, or removes a running one.
     pub(super) fn judge_stop(&mut self, id: &ContainerId) {
-        self.judge_touch(id, "stopped");
+        self.judge_whose(id);
         let at = self.elapsed();
         self.judge.changed = at;
         let Some(container) = self.containers.get(id).filter(|one| one.runs()) else {

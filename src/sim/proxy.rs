@@ -19,8 +19,6 @@ const RELOAD: Duration = Duration::from_millis(120);
 pub struct SimProxy {
     host: Host,
     written: Mutex<Vec<Upstream>>,
-    /// Counts reloads.
-    workers: Mutex<u32>,
 }
 
 impl SimProxy {
@@ -29,7 +27,6 @@ impl SimProxy {
         Self {
             host,
             written: Mutex::new(Vec::new()),
-            workers: Mutex::new(100),
         }
     }
 
@@ -83,13 +80,9 @@ impl Proxy for SimProxy {
             return Err(stopped());
         }
         self.host.world().reload();
-        let mut workers = lock(&self.workers);
-        let old = *workers;
-        *workers += 1;
         Ok(Published {
             changed,
             reloaded: true,
-            old_workers: vec![old],
             ..Published::default()
         })
     }

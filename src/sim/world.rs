@@ -129,8 +129,6 @@ pub(super) struct Container {
     pub(super) limits: Limits,
     /// Whether the tool has made it and it was not ready yet.
     making: bool,
-    /// As it was asked for, where it was asked for over the Engine's API.
-    pub(super) body: serde_json::Value,
 }
 
 impl Container {
@@ -207,8 +205,6 @@ pub struct World {
     slower: f64,
     /// Cores in use.
     pub(super) used: f64,
-    /// Requests that were lost because their replica ended.
-    pub(super) lost: u64,
     /// Why the Engine does not answer.
     pub(super) engine_down: Option<String>,
     /// What `nginx -t` says of the user's own files.
@@ -249,7 +245,6 @@ impl World {
             listeners: Vec::new(),
             slower: 1.0,
             used: 0.0,
-            lost: 0,
             engine_down: None,
             nginx_refuses: None,
             nginx_ran: true,
@@ -345,7 +340,7 @@ impl World {
             .map(|(key, value)| (key.to_owned(), value)),
         );
         let name = self.name_of(service, number);
-        self.add(name, labels, image, serde_json::Value::Null)
+        self.add(name, labels, image)
     }
 
     pub(super) fn add(
@@ -353,7 +348,6 @@ impl World {
         name: String,
         labels: BTreeMap<String, String>,
         image: &str,
-        body: serde_json::Value,
     ) -> ContainerId {
         self.made += 1;
         let id = ContainerId(format!("{:08x}{:056x}", self.made, 0));
@@ -384,7 +378,6 @@ impl World {
             limits,
             making: false,
             labels,
-            body,
         };
         self.containers.insert(id.clone(), container);
         self.tell(&id, Action::Create);
@@ -420,8 +413,8 @@ impl World {
         let like = self.containers.get(like)?;
         let mut labels = like.labels.clone();
         labels.insert(labels::NUMBER.into(), number.to_string());
-        let (image, body) = (like.image.clone(), like.body.clone());
-        let id = self.add(name.to_owned(), labels, &image, body);
+        let image = like.image.clone();
+        let id = self.add(name.to_owned(), labels, &image);
         self.is_made(&id);
         Some(id)
     }
@@ -451,12 +444,7 @@ impl World {
         let labels = labels
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let id = self.add(
-            name.to_owned(),
-            labels.collect(),
-            "app:1",
-            serde_json::Value::Null,
-        );
+        let id = self.add(name.to_owned(), labels.collect(), "app:1");
         if let Some(container) = self.containers.get_mut(&id) {
             container.state = State::Running;
             container.started = Some(clock::now());
@@ -534,7 +522,7 @@ impl World {
         container.oom_killed = oom;
         let name = container.name.clone();
         if let Some(service) = self.services.get_mut(container.service()) {
-            self.lost += service.queue.remove(&name);
+            service.queue.remove(&name);
         }
         self.is_through(id);
         self.mind_nginx();

@@ -1,7 +1,6 @@
 //! `compose-scale simulate`
 
 use std::{
-    fs,
     io::IsTerminal,
     path::{Path, PathBuf},
     sync::{
@@ -36,8 +35,6 @@ use crate::{
 mod html;
 mod report;
 
-/// A table with more than this is a mistaken file.
-const LARGEST: u64 = 256 * 1024 * 1024;
 /// The longest time that is simulated: a year has seasons enough.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// When the load does not say when it begins: on a Monday.
@@ -319,22 +316,8 @@ fn simulated(name: &str, mut policy: Policy) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
-fn read(path: &Path) -> Result<(String, String), Failure> {
-    let name = path.display().to_string();
-    let wrong = |error: std::io::Error| Failure::Work(vec![format!("cannot read {name}: {error}")]);
-    let size = fs::metadata(path).map_err(wrong)?.len();
-    if size > LARGEST {
-        return Err(Failure::Work(vec![format!(
-            "{name} is larger than {} MiB",
-            LARGEST >> 20
-        )]));
-    }
-    let text = fs::read_to_string(path).map_err(wrong)?;
-    Ok((name, text))
-}
-
 fn recorded(path: &Path, service: Option<&str>) -> Result<(String, Vec<Input>), Failure> {
-    let (name, text) = read(path)?;
+    let (name, text) = explain::file(path)?;
     let mut inputs = explain::inputs(&name, &text)?;
     let services: std::collections::BTreeSet<_> = inputs
         .iter()
@@ -424,7 +407,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
             learnt: Some(learnt),
         }
     } else if let Some(path) = &args.trace {
-        let (name, text) = read(path)?;
+        let (name, text) = explain::file(path)?;
         let trace = Trace::parse(&text).map_err(|error| {
             Failure::Config(match error.line {
                 Some(line) => format!("{name}:{line}: {}", error.what),
