@@ -111,7 +111,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { code::USAGE } else { 0 });
         }
     };
-    telemetry::log::start(cli.verbose);
+    // The demonstration tells its story itself.
+    telemetry::log::start(cli.verbose, matches!(cli.verb, Verb::Demo(_)));
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

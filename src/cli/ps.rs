@@ -73,6 +73,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         source: None,
         extra,
         dry_run: false,
+        state: None,
         keeps_state: false,
         locks: Vec::new(),
         calls: None,

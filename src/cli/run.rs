@@ -16,7 +16,7 @@ use crate::{
     host,
     proxy::nginx::{HostNginx, Nginx},
     reconcile::Note,
-    state::{Lock, Recording},
+    state::{Lock, Recording, StateDir},
     telemetry::plain,
     watch::{
         Clock, Driver, Goal, Parts, STARTS_AT_ONCE,
@@ -118,6 +118,8 @@ pub(super) struct Wish {
     pub(super) source: Option<compose::Request>,
     pub(super) extra: Vec<String>,
     pub(super) dry_run: bool,
+    /// Where it is kept what is known; the usual place without.
+    pub(super) state: Option<StateDir>,
     /// Whether memory is kept; `locks` are held then.
     pub(super) keeps_state: bool,
     pub(super) locks: Vec<Lock>,
@@ -142,7 +144,7 @@ pub(super) async fn driver(
         let fleet = NginxFleet::new(Arc::clone(&engine), host, target);
         Nginx::new(fleet, proxy_setup(&wish.loaded))
     });
-    let mut state = state_dir(&wish.loaded);
+    let mut state = wish.state.unwrap_or_else(|| state_dir(&wish.loaded));
     let remembered = state.load(wish.keeps_state);
     for warning in &remembered.warnings {
         tracing::warn!("{}", plain(warning));

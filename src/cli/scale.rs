@@ -133,6 +133,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         source: Some(request),
         extra: names,
         dry_run: false,
+        state: None,
         keeps_state: true,
         locks,
         calls: None,

@@ -66,6 +66,7 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
         source: None,
         extra: Vec::new(),
         dry_run: false,
+        state: None,
         keeps_state: true,
         locks,
         calls: None,

@@ -101,6 +101,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         source: (!args.once).then_some(request),
         extra: Vec::new(),
         dry_run: args.dry_run,
+        state: None,
         keeps_state: !args.dry_run,
         locks,
         calls,

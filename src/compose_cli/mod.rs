@@ -154,6 +154,22 @@ impl ComposeCli {
         Ok(hash::of(&String::from_utf8_lossy(&output.stdout), service))
     }
 
+    /// A command of compose on a project, in a process group of its own.
+    pub fn command(&self, place: &Place, arguments: &[&str]) -> Command {
+        let mut all = self.project_arguments(place);
+        all.extend(arguments.iter().map(OsString::from));
+        self.prepared(place, &all)
+    }
+
+    fn prepared(&self, place: &Place, arguments: &[OsString]) -> Command {
+        let mut command = command(&self.program, arguments);
+        command
+            .current_dir(&place.cwd)
+            .env("DOCKER_HOST", &place.docker_host)
+            .env_remove("DOCKER_CONTEXT");
+        command
+    }
+
     fn project_arguments(&self, place: &Place) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |flag: &str, value: &Path| {
@@ -206,13 +222,10 @@ impl ComposeCli {
         deadline: Duration,
     ) -> Result<Output, CliError> {
         let shown = || self.show(arguments);
-        let mut command = command(&self.program, arguments);
+        let mut command = self.prepared(place, arguments);
         command
-            .current_dir(&place.cwd)
-            .env("DOCKER_HOST", &place.docker_host)
             .env("COMPOSE_PROGRESS", "quiet")
-            .env("COMPOSE_ANSI", "never")
-            .env_remove("DOCKER_CONTEXT");
+            .env("COMPOSE_ANSI", "never");
         match tokio::time::timeout(deadline, command.output()).await {
             Err(_) => Err(CliError::TimedOut {
                 command: shown(),

@@ -25,12 +25,13 @@ impl FormatTime for LocalTime {
     }
 }
 
-/// Starts logging: the filter of [`LEVEL`] where it is set, else `info`, or `debug` when verbose.
-pub fn start(verbose: bool) {
-    let fallback = if verbose {
-        "compose_scale=debug,warn"
-    } else {
-        "compose_scale=info,warn"
+/// Starts logging: the filter of [`LEVEL`] where it is set, else `debug` when verbose, `warn` when quiet,
+/// `info` otherwise.
+pub fn start(verbose: bool, quiet: bool) {
+    let fallback = match (verbose, quiet) {
+        (true, _) => "compose_scale=debug,warn",
+        (false, true) => "warn",
+        (false, false) => "compose_scale=info,warn",
     };
     let filter = EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new(fallback));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

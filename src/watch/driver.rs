@@ -225,6 +225,8 @@ pub struct Driver<E, P> {
     pub(super) sample_next: bool,
     /// Which replica of each service is remembered.
     pub(super) remembered: BTreeMap<String, String>,
+    /// Services of which one is being remembered: one after the other, as there is one file for each.
+    pub(super) remembering: BTreeSet<String>,
     /// Something happened that the next run must know.
     pub(super) dirty: bool,
     /// When `sync` gives up.
@@ -303,6 +305,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             changed: BTreeSet::new(),
             sample_next: false,
             remembered: BTreeMap::new(),
+            remembering: BTreeSet::new(),
             dirty: false,
             sync_by: None,
             goal,

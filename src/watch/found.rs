@@ -124,12 +124,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 replica.limits,
                 replica.addresses.keys()
             );
-            if self.remembered.get(service) != Some(&key) {
+            let other = self.remembered.get(service) != Some(&key);
+            if other && !self.remembering.contains(service) {
                 new.push((service.clone(), replica.id.clone(), key));
             }
         }
         for (service, id, key) in new {
             self.remembered.insert(service.clone(), key);
+            self.remembering.insert(service.clone());
             self.steps += 1;
             let engine = Arc::clone(&self.engine);
             let report = self.report.clone();

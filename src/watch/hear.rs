@@ -133,6 +133,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
             Message::Remembered { service, result } => {
                 self.steps = self.steps.saturating_sub(1);
+                self.remembering.remove(&service);
                 if let Err(error) = result {
                     warn!(
                         service,

@@ -2,25 +2,46 @@
 
 use std::{fmt::Write as _, io::Write as _, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use owo_colors::OwoColorize;
 
-use super::{Failure, output};
+use super::{Failure, output, run::block_on};
 use crate::{
-    reconcile::Level,
+    reconcile::{Level, Note},
     sim::{DEMO, Line, Scenario, State, Totals},
     telemetry::plain,
     units::Short,
 };
 
+mod docker;
+mod visitors;
+
 /// Replicas that are drawn; beyond that a number has to do.
 const DRAWN: usize = 20;
 
+/// What to do next.
+const NEXT: &str = "\nFor a project of your own: add `x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}]}` to a service, then\n  \
+     compose-scale check       says what would keep it from working\n  \
+     compose-scale simulate    tries the policy on a load of your choice\n  \
+     compose-scale watch       does it\n";
+
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// How many times as fast as it would be
+    /// Where to play it: simulated, or on the real Engine, in a project of its own that is gone afterwards
+    #[arg(long, value_enum, default_value_t = Stage::Simulated)]
+    engine: Stage,
+    /// How many times as fast as it would be (simulated)
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
     speed: f64,
+    /// The nginx image to play with (docker)
+    #[arg(long, value_name = "IMAGE", default_value = "nginx:1.30")]
+    image: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    Simulated,
+    Docker,
 }
 
 fn speed(text: &str) -> Result<f64, String> {
@@ -31,6 +52,13 @@ fn speed(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
+    match args.engine {
+        Stage::Simulated => simulated(args),
+        Stage::Docker => block_on(docker::run(&args.image)),
+    }
+}
+
+fn simulated(args: &DemoArgs) -> Result<(), Failure> {
     let scenario: Scenario = DEMO
         .parse()
         .map_err(|error| Failure::Work(vec![format!("the built-in scenario: {error}")]))?;
@@ -46,43 +74,64 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
             let Some(line) = shown(at, line) else {
                 return true;
             };
-            let mut stdout = anstream::stdout().lock();
             // A reader who has gone away has seen enough.
-            let written = stdout.write_all(line.as_bytes());
-            written.and_then(|()| stdout.flush()).is_ok()
+            put(&line).is_ok()
         }),
     )?;
     output::text(&end(&report.totals))
 }
 
+/// Writes text that is coloured on a terminal.
+fn put(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
 /// A line for people; `None` for what only a test wants to see.
 fn shown(at: Duration, line: &Line) -> Option<String> {
-    let clock = format!("{:>2}:{:02}", at.as_secs() / 60, at.as_secs() % 60);
+    let clock = clock(at);
     let text = match line {
         Line::Deed(_) => return None,
-        Line::Said(text) => format!("\n{}\n", plain(text).bold()),
+        Line::Said(text) => said(text),
         Line::Log(text) => format!("{clock}  {}\n", plain(text).yellow()),
-        Line::Note { note, .. } => {
-            let what = note.what.to_string();
-            let what = plain(&what);
-            let what = match note.what.level() {
-                Level::Error => what.red().to_string(),
-                Level::Warn => what.yellow().to_string(),
-                Level::Info | Level::Debug => what.to_string(),
-            };
-            format!("{clock}  {:<4} {what}\n", note.service)
-        }
+        Line::Note { note, .. } => format!("{clock}  {}\n", told(note)),
         Line::State(state) => format!("{clock}  {:<4} {}\n", state.service, bar(state).dimmed()),
     };
     Some(text)
 }
 
+fn clock(at: Duration) -> String {
+    format!("{:>2}:{:02}", at.as_secs() / 60, at.as_secs() % 60)
+}
+
+fn said(text: &str) -> String {
+    format!("\n{}\n", plain(text).bold())
+}
+
+fn told(note: &Note) -> String {
+    let what = note.what.to_string();
+    let what = plain(&what);
+    let what = match note.what.level() {
+        Level::Error => what.red().to_string(),
+        Level::Warn => what.yellow().to_string(),
+        Level::Info | Level::Debug => what.to_string(),
+    };
+    format!("{:<4} {what}", note.service)
+}
+
+/// A dot for each replica: one that serves, or another one.
+fn dots(serving: usize, others: usize) -> String {
+    let drawn = "●".repeat(serving.min(DRAWN)) + &"○".repeat(others.min(DRAWN));
+    format!("{drawn:<9}")
+}
+
 fn bar(state: &State) -> String {
     let serving = state.serving.len();
     let others = (state.running as usize).saturating_sub(serving);
-    let drawn = "●".repeat(serving.min(DRAWN)) + &"○".repeat(others.min(DRAWN));
     let mut text = format!(
-        "{drawn:<9}{:>4}/s, {:.0}% busy",
+        "{}{:>4}/s, {:.0}% busy",
+        dots(serving, others),
         format!("{:.0}", state.rate),
         state.busy
     );
@@ -107,11 +156,6 @@ fn end(totals: &std::collections::BTreeMap<String, Totals>) -> String {
             Short(totals.replica_seconds / totals.seconds.max(1.0))
         );
     }
-    text.push_str(
-        "\nFor a project of your own: add `x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}]}` to a service, then\n  \
-         compose-scale check       says what would keep it from working\n  \
-         compose-scale simulate    tries the policy on a load of your choice\n  \
-         compose-scale watch       does it\n",
-    );
+    text.push_str(NEXT);
     text
 }
