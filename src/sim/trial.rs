@@ -87,8 +87,10 @@ pub struct Outcome {
 }
 
 /// A trial in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Measures {
+    /// How long it was, in hours.
+    pub hours: f64,
     /// Replicas that ran, times hours.
     pub replica_hours: f64,
     /// The share of the time in which a metric was above its target, its tolerance included.
@@ -132,6 +134,11 @@ pub struct Measures {
 }
 
 impl Measures {
+    /// Whether the count goes to and fro more often than anybody likes to see.
+    pub fn is_restless(&self) -> bool {
+        f64::from(self.flaps) > (CALM * self.hours / 24.0).max(1.0)
+    }
+
     /// The share of the requests that got no answer.
     pub fn failed(&self) -> f64 {
         let failed = self.timed_out + self.refused + self.broken;
@@ -283,6 +290,7 @@ impl Trial {
             up(&pair[0]) != up(&pair[1]) && pair[1].at - pair[0].at < FLAP.as_secs_f64()
         });
         Measures {
+            hours: seconds / 3600.0,
             replica_hours: 0.0,
             over_target: share(over),
             mean_ms: None,
@@ -425,18 +433,29 @@ pub struct Search {
 /// What was found.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The cheapest that keeps to the goal; `None` where none does.
+    /// The cheapest that keeps to the goal, of those that are calm if there is one; `None` where none does.
     pub best: Option<(Policy, Measures)>,
     /// How many were tried.
     pub tried: usize,
 }
 
+/// A policy that goes back more often than so many times a day is taken only where no other will do: each
+/// time replicas are made that live for minutes.
+const CALM: f64 = 6.0;
 /// A target that is tried, as a share of what a replica can do.
 const SHARES: [f64; 13] = [
     0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
 ];
 /// Windows that are tried on the way down.
 const WINDOWS: [u64; 4] = [60, 300, 600, 1200];
+
+/// Calm before restless, then cheap before dear; of two that cost the same, the calmer one.
+fn preference(a: &Measures, b: &Measures) -> std::cmp::Ordering {
+    a.is_restless()
+        .cmp(&b.is_restless())
+        .then(a.replica_hours.total_cmp(&b.replica_hours))
+        .then(a.scale_events.cmp(&b.scale_events))
+}
 
 impl Search {
     /// Which least counts are worth a trial: what the policy has, for there may be a reason for it, and more
@@ -461,7 +480,7 @@ impl Search {
     }
 
     /// Searches: for each least count and each window the highest target that keeps to the goal, and of
-    /// those the cheapest. A higher target never costs more.
+    /// those the cheapest calm one. A higher target never costs more.
     pub fn run(&self, done: &Arc<AtomicU64>, tried: &Arc<AtomicU64>) -> std::io::Result<Found> {
         let mut jobs = Vec::new();
         for min in self.least() {
@@ -492,14 +511,9 @@ impl Search {
             }
             std::io::Result::Ok(all)
         })?;
-        let cost = |measures: &Measures| measures.replica_hours;
-        // Of two that cost the same, the calmer one; in the same order whoever was first.
-        let best = found.into_iter().min_by(|(one, a), (other, b)| {
-            cost(a)
-                .total_cmp(&cost(b))
-                .then(a.scale_events.cmp(&b.scale_events))
-                .then(one.min.cmp(&other.min))
-        });
+        let best = found
+            .into_iter()
+            .min_by(|(one, a), (other, b)| preference(a, b).then(one.min.cmp(&other.min)));
         Ok(Found {
             best,
             tried: tried.load(Ordering::Relaxed) as usize,
@@ -575,5 +589,31 @@ impl Search {
             }
         }
         policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restless_policy_comes_last_however_cheap_it_is() {
+        let measures = |replica_hours, flaps| Measures {
+            hours: 24.0,
+            replica_hours,
+            flaps,
+            scale_events: 2 * flaps,
+            ..Measures::default()
+        };
+        let (cheap, calm, calmer) = (measures(50.0, 51), measures(60.0, 6), measures(60.0, 2));
+        let mut all = [&cheap, &calm, &calmer];
+        all.sort_by(|a, b| preference(a, b));
+        assert_eq!(all, [&calmer, &calm, &cheap]);
+        // A short trial has one for free.
+        let short = Measures {
+            hours: 0.5,
+            ..measures(1.0, 1)
+        };
+        assert!(!short.is_restless());
     }
 }
