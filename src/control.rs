@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     reconcile::{Note, Pause, ServiceView},
-    units::{Moment, Span},
+    units::{Bytes, Moment, Span},
 };
 
 /// A request longer than this is not one of ours.
@@ -103,10 +103,40 @@ pub struct Snapshot {
     pub watching: bool,
     /// The nginx that is kept in step.
     pub nginx: Option<String>,
+    /// Whether it has what was decided.
+    #[serde(default)]
+    pub in_step: bool,
+    /// Why the Engine does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_away: Option<String>,
+    /// Time between two decisions.
+    #[serde(default)]
+    pub interval: Span,
+    /// When the loop came round last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticked: Option<Moment>,
+    /// The machine, where it is the Engine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostView>,
     /// What stands in the way right now.
     pub troubles: Vec<String>,
     /// The services.
     pub services: Vec<ServiceView>,
+}
+
+/// The machine as it is right now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostView {
+    /// All of its memory.
+    pub memory: Bytes,
+    /// What programs may have of it.
+    pub available: Bytes,
+    /// What is left free of it; `None` where nothing is.
+    pub reserve_memory: Option<Bytes>,
+    /// Percent of its cores that are at work.
+    pub busy: Option<f64>,
+    /// Percent of them that are left idle; `None` where none are.
+    pub reserve_cpu: Option<f64>,
 }
 
 /// A request and where its replies go.

@@ -128,6 +128,7 @@ pub mod sources;
 pub mod state;
 
 pub mod control;
+pub mod metrics;
 pub mod sim;
 pub mod telemetry;
 pub mod watch;

@@ -42,8 +42,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["units", "decide"]),
     ("control", &["units", "telemetry", "reconcile"]),
     (
+        "metrics",
+        &[
+            "units",
+            "project",
+            "usage",
+            "decide",
+            "reconcile",
+            "engine",
+            "control",
+        ],
+    ),
+    (
         "watch",
         &[
+            "metrics",
             "units",
             "files",
             "project",
@@ -67,6 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
+            "metrics",
             "units",
             "project",
             "policy",
@@ -87,6 +101,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "metrics",
             "sim",
             "units",
             "files",

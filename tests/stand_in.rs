@@ -118,9 +118,14 @@ impl Stand {
     }
 
     fn watch(&self) -> Watch {
+        self.watch_with(&[])
+    }
+
+    fn watch_with(&self, arguments: &[&str]) -> Watch {
         let log = self.directory.path().join("watch.log");
         let file = fs::File::create(&log).expect("a log");
         let mut command = self.tool(&["watch"]);
+        command.args(arguments);
         command.stdout(Stdio::null()).stderr(file);
         let watch = Watch {
             child: command.spawn().expect("it starts"),
@@ -302,4 +307,99 @@ fn paths_have_a_version_or_none_and_what_is_not_there_says_so() {
     assert!(ask("GET /version").starts_with("HTTP/1.1 503"));
     stand.daemon.decide(|_| Fault::Cut);
     assert!(ask("GET /version").len() < plain.len());
+}
+
+/// A port of this machine that nobody listens at.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// What is answered, from the status line on; `None` where nobody listens.
+fn get(port: u16, path: &str) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let ask = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    stream.write_all(ask.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+/// The value of a series; `None` where there is none.
+fn series(page: &str, series: &str) -> Option<f64> {
+    let line = page.lines().find_map(|line| line.strip_prefix(series))?;
+    line.trim().parse().ok()
+}
+
+#[test]
+fn prometheus_is_told_what_happens_and_whether_the_loop_goes_round() {
+    let stand = Stand::with(65.0);
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mut watch = stand.watch_with(&["--metrics", &address]);
+    stand.until("three serve", &watch, |s| s.daemon.served("web").len() == 3);
+    let page = || get(port, "/metrics").unwrap_or_default();
+    let of_web = |more: &str| format!("{{project=\"shop\",service=\"web\"{more}}}");
+    stand.until("it is told of", &watch, |_| {
+        let serving = format!("compose_scale_replicas{}", of_web(",state=\"serving\""));
+        series(&page(), &serving) == Some(3.0)
+    });
+    let text = page();
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    assert!(text.contains("application/openmetrics-text; version=1.0.0"));
+    assert!(text.trim_end().ends_with("# EOF"), "{text}");
+    for (name, labels, at_least) in [
+        ("desired_replicas", "", 3.0),
+        ("max_replicas", "", 3.0),
+        ("scale_events_total", ",direction=\"up\"", 1.0),
+        ("decisions_total", ",reason=\"above_target\"", 1.0),
+        ("scale_duration_seconds_count", ",stage=\"running\"", 2.0),
+        ("scale_duration_seconds_count", ",stage=\"ready\"", 2.0),
+        ("scale_duration_seconds_count", ",stage=\"served\"", 2.0),
+    ] {
+        let name = format!("compose_scale_{name}{}", of_web(labels));
+        stand.until(&name, &watch, |_| {
+            series(&page(), &name).is_some_and(|value| value >= at_least)
+        });
+    }
+    let text = page();
+    let calls = "compose_scale_engine_calls_total{project=\"shop\",call=\"create\",result=\"ok\"}";
+    assert_eq!(series(&text, calls), Some(2.0), "{text}");
+    let reloads = "compose_scale_reloads_total{project=\"shop\",result=\"done\"}";
+    assert!(series(&text, reloads) >= Some(2.0), "{text}");
+    for path in ["/healthz", "/readyz"] {
+        stand.until(path, &watch, |_| {
+            get(port, path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200 OK"))
+        });
+    }
+    let elsewhere = get(port, "/").unwrap_or_default();
+    assert!(elsewhere.starts_with("HTTP/1.1 404"), "{elsewhere}");
+
+    // An Engine that is away is seen, and told of.
+    stand.end.cancel();
+    stand.until("it is not ready", &watch, |_| {
+        get(port, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 503"))
+    });
+    assert_eq!(
+        series(&page(), "compose_scale_engine_up{project=\"shop\"}"),
+        Some(0.0)
+    );
+    assert!(get(port, "/healthz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    watch.child.kill().expect("it is ended");
+}
+
+#[test]
+fn an_address_that_everybody_reaches_is_refused_unless_it_is_wanted() {
+    let stand = Stand::with(5.0);
+    let (code, _, said) = stand.run(&["watch", "--metrics", "0.0.0.0:9917"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--metrics-public"), "{said}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (code, _, said) = stand.run(&["watch", "--metrics", &address]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains(&format!("cannot listen at {address} for --metrics")),
+        "{said}"
+    );
 }

@@ -14,6 +14,7 @@ use crate::{
     compose::{self, LoadError, Loaded, running},
     engine::{Engine, docker::Docker},
     host,
+    metrics::{Metered, Meters},
     proxy::nginx::{HostNginx, Nginx},
     reconcile::Note,
     state::{Lock, Recording, StateDir},
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// The proxy that the driver of the real program has.
-pub(super) type Proxy = Nginx<NginxFleet<Docker>>;
+pub(super) type Proxy = Nginx<NginxFleet<Metered<Docker>>>;
 
 /// What cannot be called off gets this long at the end.
 const LOOKED_UP: std::time::Duration = std::time::Duration::from_secs(1);
@@ -132,8 +133,15 @@ pub(super) struct Wish {
 /// Puts a driver together; its notes come out of the channel.
 pub(super) async fn driver(
     wish: Wish,
-) -> Result<(Driver<Docker, Proxy>, mpsc::UnboundedReceiver<Note>), Failure> {
-    let engine = Arc::new(engine()?);
+) -> Result<
+    (
+        Driver<Metered<Docker>, Proxy>,
+        mpsc::UnboundedReceiver<Note>,
+    ),
+    Failure,
+> {
+    let meters = Arc::new(Meters::new(&wish.loaded.project.name));
+    let engine = Arc::new(Metered::new(engine()?, Arc::clone(&meters)));
     // A watch waits for an Engine that does not answer; everything else needs it now.
     if wish.goal != Goal::Watch {
         engine.reach().await?;
@@ -169,6 +177,7 @@ pub(super) async fn driver(
         reload: wish.reload,
         host: host::Watcher::default(),
         loads: None,
+        meters,
     };
     Ok((Driver::new(parts, wish.goal), told))
 }

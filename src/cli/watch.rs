@@ -1,9 +1,12 @@
 //! `compose-scale watch`
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tracing::{error, info, warn};
 
 use super::{
@@ -12,7 +15,7 @@ use super::{
     state_dir,
 };
 use crate::{
-    control,
+    control, metrics,
     plan::refuse,
     reconcile::What,
     state::Recording,
@@ -33,6 +36,12 @@ pub(super) struct WatchArgs {
     /// Plain log lines, also on a terminal
     #[arg(long)]
     plain: bool,
+    /// Answer at this address what Prometheus asks: /metrics, /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    metrics: Option<SocketAddr>,
+    /// The address of --metrics may be one that others reach
+    #[arg(long, requires = "metrics")]
+    metrics_public: bool,
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Failure> {
@@ -71,18 +80,21 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     } else {
         run::lock(&loaded)?
     };
+    let listener = match args.metrics {
+        Some(address) => Some(listen(address, args.metrics_public).await?),
+        None => None,
+    };
     let recording = args.record.as_deref().map(recording).transpose()?;
     let mut tasks = JoinSet::new();
-    let mut calls = None;
+    let (asks, calls) = mpsc::channel(16);
     if !args.once && !args.dry_run {
-        let (sender, receiver) = mpsc::channel(16);
         let socket = state.socket();
+        let asks = asks.clone();
         tasks.spawn(async move {
-            if let Err(error) = control::serve(&socket, sender).await {
+            if let Err(error) = control::serve(&socket, asks).await {
                 warn!(%error, "no control socket at {}: `scale` cannot reach this watch", socket.display());
             }
         });
-        calls = Some(receiver);
     }
     info!(
         project = loaded.project.name,
@@ -104,12 +116,16 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         state: None,
         keeps_state: !args.dry_run,
         locks,
-        calls,
+        calls: Some(calls),
         recording,
         reload: Some(std::mem::replace(&mut signals.hangups, mpsc::channel(1).1)),
         goal: if args.once { Goal::Once } else { Goal::Watch },
     })
     .await?;
+    if let Some(listener) = listener {
+        let latest = metrics::Latest::new(asks);
+        tasks.spawn(metrics::serve(listener, driver.meters(), latest));
+    }
     tasks.spawn(async move {
         while let Some(note) = notes.recv().await {
             // Of a single evaluation the decisions are said at its end.
@@ -139,6 +155,18 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     }
     drop(driver);
     failure::outcome(outcome)
+}
+
+async fn listen(address: SocketAddr, public: bool) -> Result<TcpListener, Failure> {
+    let bound = metrics::bind(address, public).await;
+    bound.map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied if !public => {
+            Failure::Usage(format!("--metrics {address}: {error}"))
+        }
+        _ => Failure::Work(vec![format!(
+            "cannot listen at {address} for --metrics: {error}"
+        )]),
+    })
 }
 
 fn recording(path: &Path) -> Result<Recording, Failure> {

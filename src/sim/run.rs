@@ -20,6 +20,7 @@ use crate::{
     compose::Loaded,
     control::{Call, Reply, Request, Snapshot},
     host,
+    metrics::Meters,
     policy::{Balance, Place, Policy, Ready, Settings},
     project::{Project, Service, ServiceNetwork},
     reconcile::{Memory, Note},
@@ -247,6 +248,7 @@ impl Simulation {
             reload: None,
             host: host::Watcher::told(Box::new(move |_| Some(host.world().look()))),
             loads: Some(Arc::clone(&self.load) as Arc<dyn Loads>),
+            meters: Arc::new(Meters::new(&self.loaded.project.name)),
         };
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let tokens = (stop.clone(), abort.clone());

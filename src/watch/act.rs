@@ -52,7 +52,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let at_the_end = matches!(effect, Effect::Route { .. });
             match effect {
                 Effect::Note(_) => {}
-                Effect::Decided { input, .. } => self.record(&input),
+                Effect::Decided { input, decision } => {
+                    self.meters.decided(service, decision.reason.label());
+                    self.record(&input);
+                }
                 Effect::WakeAt(moment) => {
                     self.wakes.insert(moment);
                 }
@@ -342,6 +345,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         result: Result<Published, ProxyError>,
     ) {
         let news = self.router.answered(&seqs, result.is_ok());
+        match &result {
+            Ok(published) if !published.refused.is_empty() => self.meters.reloaded(false),
+            Ok(published) if published.reloaded => self.meters.reloaded(true),
+            // Nothing was to be done, or there is nobody to do it.
+            Ok(_) | Err(ProxyError::NotRunning { .. }) => {}
+            Err(_) => self.meters.reloaded(false),
+        }
         match &result {
             Ok(_) => self.nginx_missed = None,
             Err(ProxyError::NotRunning { .. }) => {

@@ -37,6 +37,7 @@ use crate::{
     control::{Call, Snapshot},
     engine::{Engine, EngineError, EngineEvent},
     host,
+    metrics::Meters,
     policy::Policy,
     project::ContainerId,
     proxy::Proxy,
@@ -128,6 +129,8 @@ pub struct Parts<E, P> {
     pub host: host::Watcher,
     /// Who tells the load of services; `None` reads nginx's log.
     pub loads: Option<Arc<dyn Loads>>,
+    /// What is counted of the run.
+    pub meters: Arc<Meters>,
 }
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<EngineEvent, EngineError>> + Send>>;
@@ -190,6 +193,11 @@ pub struct Driver<E, P> {
     /// Readings that wait until all decide together.
     pub(super) gathered: Gathered,
     pub(super) host: host::Watcher,
+    /// The last look at the machine.
+    pub(super) looked: Option<host::Look>,
+    pub(super) meters: Arc<Meters>,
+    /// When the loop came round last.
+    ticked: Option<Moment>,
     pub(super) locality: Locality,
     /// This machine's memory when it was last held against the Engine's.
     pub(super) compared: Option<Bytes>,
@@ -285,6 +293,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             sampled: BTreeMap::new(),
             gathered: Gathered::default(),
             host: parts.host,
+            looked: None,
+            meters: parts.meters,
+            ticked: None,
             locality: Locality::Unknown,
             compared: None,
             cores_since: None,
@@ -528,6 +539,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     fn on_tick(&mut self) {
+        self.ticked = Some(self.clock.now());
         if let Some(jump) = self.clock.mind() {
             self.clock_jumped(jump);
         }
@@ -739,6 +751,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             at: now,
             watching: self.goal == Goal::Watch,
             nginx: self.nginx.borrow().names(),
+            in_step: self.in_step(),
+            engine_away: self.engine_away.clone(),
+            interval: self.loaded.settings.interval,
+            ticked: self.ticked,
+            host: self.host_view(),
             troubles: self
                 .engine_away
                 .iter()
@@ -749,6 +766,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .collect(),
             services: self.machines.values().map(|m| m.view(now)).collect(),
         }
+    }
+
+    /// What is counted of the run.
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
     }
 
     /// Files of the proxy that this run rewrote.

@@ -53,6 +53,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         warn!(service, "{why}");
                     }
                 }
+                if let Event::Made {
+                    result: Ok(made), ..
+                } = &*event
+                {
+                    self.meters.runs(&service, &made.name, self.clock.now());
+                }
                 if let Event::Sampled { .. } = *event {
                     self.sampling.remove(&service);
                     *self.sampled.entry(service.clone()).or_default() += 1;
@@ -156,6 +162,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 let Some(considered) = machine.consider(readings, values, now) else {
                     return;
                 };
+                let reason = considered.decision.reason.label();
+                self.meters.decided(&service, reason);
                 self.record(&considered.input);
                 if self.dry_run && considered.news {
                     let Considered { decision, plan, .. } = considered;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Driver, Goal, Message};
 use crate::{
+    control::HostView,
     decide::{self, Host, HostCpu},
     engine::{Engine, EngineInfo},
     host::Look,
@@ -11,7 +12,7 @@ use crate::{
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Values},
-    units::{Bytes, Moment},
+    units::{Bytes, Moment, Percent},
     usage::Reading,
 };
 
@@ -146,10 +147,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// What the machine has left; `None` where its figures are not to be had, or not wanted.
     fn left(&mut self, now: Moment) -> Option<Left> {
         let reserve = self.loaded.settings.host;
+        let look = self.host.look(now);
+        self.looked = look;
         if reserve.reserve_memory.is_none() && reserve.reserve_cpu.is_none() {
             return None;
         }
-        let look = self.host.look(now)?;
+        let look = look?;
         // An Engine elsewhere, or in a virtual machine of its own, has another memory than this.
         if self.locality != Locality::Memory(look.memory.0) {
             // Memory may be given to a virtual machine while it runs.
@@ -163,6 +166,22 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let promised = self.machines.values().map(Machine::promised);
         let promised = promised.map(|bytes| bytes.0).sum();
         Some(Left::of(&look, reserve, promised))
+    }
+
+    /// The machine as people see it, where it is the Engine's.
+    pub(super) fn host_view(&self) -> Option<HostView> {
+        let look = self.looked?;
+        if self.locality != Locality::Memory(look.memory.0) {
+            return None;
+        }
+        let reserve = self.loaded.settings.host;
+        Some(HostView {
+            memory: look.memory,
+            available: look.available,
+            reserve_memory: reserve.reserve_memory.map(|part| part.of(look.memory)),
+            busy: look.busy,
+            reserve_cpu: reserve.reserve_cpu.map(Percent::get),
+        })
     }
 
     /// Whether the Engine has said which machine it is on, or has been asked in vain. Asks it.
@@ -192,7 +211,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Percent;
 
     #[test]
     fn what_is_left_is_without_the_reserve_and_what_is_promised() {

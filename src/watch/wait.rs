@@ -162,6 +162,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Notes go to people, to `scaling.log`, and to whoever waits for that service.
     pub(super) fn tell(&mut self, note: &Note) {
         self.dirty |= note.what.is_history();
+        self.meters.noted(note);
         if !self.passive()
             && note.what.is_history()
             && let Some(state) = &self.state

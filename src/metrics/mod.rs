@@ -1,0 +1,524 @@
+//! What Prometheus may know: counters that the driver keeps, and what a snapshot tells, as OpenMetrics.
+//!
+//! Every series has the label `project`. Labels have few values: names of services, of their metrics and
+//! of kinds that this program knows, never of containers, errors or addresses.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+
+use crate::{
+    control::Snapshot,
+    decide::Pause,
+    reconcile::{Note, ServiceView, What},
+    units::Moment,
+};
+
+mod engine;
+mod server;
+
+pub use engine::Metered;
+pub use server::{Health, Latest, bind, serve};
+
+/// Where the buckets of durations end, in seconds.
+const BUCKETS: [f64; 12] = [
+    0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0,
+];
+/// A replica that is neither served nor gone by then is not waited for any more.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfService {
+    service: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfMetric {
+    service: String,
+    metric: String,
+}
+
+/// Declares labels of a service and one more.
+macro_rules! with_service {
+    ($($name:ident $label:ident),+) => {$(
+        #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+        struct $name {
+            service: String,
+            $label: &'static str,
+        }
+    )+};
+}
+with_service!(
+    InState state,
+    InDirection direction,
+    WithReason reason,
+    WithStage stage,
+    WithResult result,
+    WithKind kind
+);
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Resulting {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfCall {
+    call: &'static str,
+    result: &'static str,
+}
+
+type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// How long a step took, from when it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Running,
+    Ready,
+    Served,
+}
+
+impl Stage {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Served => "served",
+        }
+    }
+}
+
+/// The meters of one run.
+pub struct Meters {
+    registry: Registry,
+    decisions: Family<WithReason, Counter>,
+    scale_events: Family<InDirection, Counter>,
+    scale_duration: Durations<WithStage>,
+    drain_duration: Durations<OfService>,
+    drains: Family<WithResult, Counter>,
+    replica_failures: Family<WithKind, Counter>,
+    reloads: Family<Resulting, Counter>,
+    engine_calls: Family<OfCall, Counter>,
+    shown: Shown,
+    /// When each replica on its way in was asked for, by name.
+    asked: Mutex<BTreeMap<String, Moment>>,
+    /// One reader at a time.
+    reading: Mutex<()>,
+}
+
+/// What is taken from a snapshot.
+struct Shown {
+    replicas: Family<InState, Gauge>,
+    desired: Family<OfService, Gauge>,
+    min: Family<OfService, Gauge>,
+    max: Family<OfService, Gauge>,
+    value: Family<OfMetric, Value>,
+    target: Family<OfMetric, Value>,
+    held: Family<OfService, Gauge>,
+    paused: Family<InDirection, Gauge>,
+    engine_up: Gauge,
+    nginx_in_step: Gauge,
+    troubles: Gauge,
+    tick_age: Value,
+    interval: Value,
+    memory: Family<OfKind, Value>,
+    cpu: Family<OfKind, Value>,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+fn durations<L>() -> Durations<L>
+where
+    L: Clone + std::hash::Hash + Eq,
+{
+    Family::new_with_constructor(|| Histogram::new(BUCKETS))
+}
+
+impl Meters {
+    /// Meters for a project; nothing has happened yet.
+    pub fn new(project: &str) -> Self {
+        let label = ("project".into(), project.to_owned().into());
+        let mut registry =
+            Registry::with_prefix_and_labels("compose_scale", std::iter::once(label));
+        let all = &mut registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        all.register("build", "The program that runs", version);
+        let decisions = Family::default();
+        all.register(
+            "decisions",
+            "Decisions, those to do nothing included, by their reason",
+            decisions.clone(),
+        );
+        let scale_events = Family::default();
+        all.register(
+            "scale_events",
+            "Changes of the wanted count",
+            scale_events.clone(),
+        );
+        let scale_duration = durations();
+        all.register(
+            "scale_duration_seconds",
+            "Time of a replica from being asked for until it runs, is ready, and gets requests",
+            scale_duration.clone(),
+        );
+        let drain_duration = durations();
+        all.register(
+            "drain_duration_seconds",
+            "Time from telling a replica to leave until it is gone",
+            drain_duration.clone(),
+        );
+        let drains = Family::default();
+        all.register(
+            "drains",
+            "Replicas that left, by whether their requests ended in time",
+            drains.clone(),
+        );
+        let replica_failures = Family::default();
+        all.register(
+            "replica_failures",
+            "Replicas that did not come up, or were lost",
+            replica_failures.clone(),
+        );
+        let reloads: Family<Resulting, Counter> = Family::default();
+        all.register(
+            "reloads",
+            "Attempts to bring a new configuration of nginx into effect",
+            reloads.clone(),
+        );
+        let engine_calls = Family::default();
+        all.register(
+            "engine_calls",
+            "Calls of the Engine, by how they ended",
+            engine_calls.clone(),
+        );
+        // A rate needs a beginning.
+        for result in ["done", "failed"] {
+            let _ = reloads.get_or_create(&Resulting { result });
+        }
+        let shown = Shown::register(all);
+        Self {
+            registry,
+            decisions,
+            scale_events,
+            scale_duration,
+            drain_duration,
+            drains,
+            replica_failures,
+            reloads,
+            engine_calls,
+            shown,
+            asked: Mutex::default(),
+            reading: Mutex::default(),
+        }
+    }
+
+    /// A decision was made.
+    pub fn decided(&self, service: &str, reason: &'static str) {
+        let service = service.to_owned();
+        self.decisions
+            .get_or_create(&WithReason { service, reason })
+            .inc();
+    }
+
+    /// A replica was started, and its process runs.
+    pub fn runs(&self, service: &str, replica: &str, now: Moment) {
+        let asked = self.asked();
+        let Some(since) = asked.get(replica) else {
+            return;
+        };
+        self.took(service, Stage::Running, now.since(*since).as_secs_f64());
+    }
+
+    /// nginx was told, or could not be.
+    pub fn reloaded(&self, done: bool) {
+        let result = if done { "done" } else { "failed" };
+        self.reloads.get_or_create(&Resulting { result }).inc();
+    }
+
+    /// A call of the Engine has ended.
+    pub fn called(&self, call: &'static str, result: &'static str) {
+        self.engine_calls
+            .get_or_create(&OfCall { call, result })
+            .inc();
+    }
+
+    /// Something happened.
+    pub fn noted(&self, note: &Note) {
+        let service = &note.service;
+        match &note.what {
+            What::Scale { from, to, .. } => {
+                let direction = if to > from { "up" } else { "down" };
+                let service = service.clone();
+                self.scale_events
+                    .get_or_create(&InDirection { service, direction })
+                    .inc();
+            }
+            What::Creating { replica } | What::Starting { replica } => {
+                let mut asked = self.asked();
+                asked.retain(|_, since| note.at.since(*since) < FORGOTTEN);
+                asked.insert(replica.clone(), note.at);
+            }
+            What::Ready { seconds, .. } => self.took(service, Stage::Ready, *seconds),
+            What::Routed { servers } => {
+                for server in servers {
+                    let since = self.asked().remove(server);
+                    if let Some(since) = since {
+                        let seconds = note.at.since(since).as_secs_f64();
+                        self.took(service, Stage::Served, seconds);
+                    }
+                }
+            }
+            What::DrainTimedOut { .. } => self.drained(service, "timed_out"),
+            What::Removed { replica, seconds } => {
+                self.asked().remove(replica);
+                let labels = OfService {
+                    service: service.clone(),
+                };
+                self.drain_duration.get_or_create(&labels).observe(*seconds);
+                self.drained(service, "finished");
+            }
+            What::Failed { replica, .. } => {
+                self.asked().remove(replica);
+                self.failed(service, "start");
+            }
+            What::Died { oom: true, .. } => self.failed(service, "oom"),
+            What::Died { .. } => self.failed(service, "died"),
+            What::Lost { .. } => self.failed(service, "lost"),
+            _ => {}
+        }
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Moment>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn took(&self, service: &str, stage: Stage, seconds: f64) {
+        let labels = WithStage {
+            service: service.to_owned(),
+            stage: stage.word(),
+        };
+        self.scale_duration.get_or_create(&labels).observe(seconds);
+    }
+
+    fn drained(&self, service: &str, result: &'static str) {
+        let service = service.to_owned();
+        self.drains
+            .get_or_create(&WithResult { service, result })
+            .inc();
+    }
+
+    fn failed(&self, service: &str, kind: &'static str) {
+        let service = service.to_owned();
+        self.replica_failures
+            .get_or_create(&WithKind { service, kind })
+            .inc();
+    }
+
+    /// All of it as OpenMetrics text. The snapshot is so old by now.
+    pub fn page(&self, snapshot: Option<(&Snapshot, Duration)>) -> String {
+        let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((snapshot, age)) = snapshot {
+            for service in &snapshot.services {
+                self.begin(&service.service);
+            }
+            self.shown.take(snapshot, age);
+        }
+        let mut page = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+
+    /// Counters of a service that is there begin at nothing: the first increase would be missed
+    /// otherwise.
+    fn begin(&self, service: &str) {
+        let service = || service.to_owned();
+        for direction in ["up", "down"] {
+            let _ = self.scale_events.get_or_create(&InDirection {
+                service: service(),
+                direction,
+            });
+        }
+        for result in ["finished", "timed_out"] {
+            let _ = self.drains.get_or_create(&WithResult {
+                service: service(),
+                result,
+            });
+        }
+        for kind in ["start", "died", "oom", "lost"] {
+            let _ = self.replica_failures.get_or_create(&WithKind {
+                service: service(),
+                kind,
+            });
+        }
+    }
+}
+
+impl Shown {
+    fn register(all: &mut Registry) -> Self {
+        /// Registers a metric and keeps it.
+        fn keep<M: prometheus_client::registry::Metric + Clone + Default>(
+            all: &mut Registry,
+            name: &str,
+            help: &str,
+        ) -> M {
+            let metric = M::default();
+            all.register(name, help, metric.clone());
+            metric
+        }
+        Self {
+            replicas: keep(all, "replicas", "Replicas by what they are doing"),
+            desired: keep(all, "desired_replicas", "Replicas wanted"),
+            min: keep(all, "min_replicas", "The lower bound of the moment"),
+            max: keep(all, "max_replicas", "The upper bound of the moment"),
+            value: keep(
+                all,
+                "metric_value",
+                "What load was decided on: percent, milliseconds, or the metric's own unit",
+            ),
+            target: keep(all, "metric_target", "What it is held against"),
+            held: keep(all, "held", "Whether the count is held by hand"),
+            paused: keep(
+                all,
+                "paused",
+                "Whether load may not change the count this way",
+            ),
+            engine_up: keep(all, "engine_up", "Whether the Docker Engine answers"),
+            nginx_in_step: keep(all, "nginx_in_step", "Whether nginx has what was decided"),
+            troubles: keep(all, "troubles", "Things that stand in the way right now"),
+            tick_age: keep(
+                all,
+                "last_tick_age_seconds",
+                "Time since the loop came round last",
+            ),
+            interval: keep(all, "interval_seconds", "Time between two decisions"),
+            memory: keep(
+                all,
+                "host_memory_bytes",
+                "Memory of the machine, and the reserve",
+            ),
+            cpu: keep(
+                all,
+                "host_cpu_ratio",
+                "Share of the machine's cores, from 0 to 1",
+            ),
+        }
+    }
+
+    fn take(&self, snapshot: &Snapshot, age: Duration) {
+        self.replicas.clear();
+        self.desired.clear();
+        self.min.clear();
+        self.max.clear();
+        self.value.clear();
+        self.target.clear();
+        self.held.clear();
+        self.paused.clear();
+        self.memory.clear();
+        self.cpu.clear();
+        for view in &snapshot.services {
+            self.service(view);
+        }
+        self.engine_up
+            .set(i64::from(snapshot.engine_away.is_none()));
+        self.nginx_in_step.set(i64::from(snapshot.in_step));
+        self.troubles.set(snapshot.troubles.len() as i64);
+        self.interval.set(snapshot.interval.0.as_secs_f64());
+        let ticked = snapshot.ticked.unwrap_or(snapshot.at);
+        let since = snapshot.at.since(ticked) + age;
+        self.tick_age.set(since.as_secs_f64());
+        let Some(host) = &snapshot.host else {
+            return;
+        };
+        let memory = |kind, bytes: u64| {
+            self.memory
+                .get_or_create(&OfKind { kind })
+                .set(bytes as f64);
+        };
+        memory("total", host.memory.0);
+        memory("available", host.available.0);
+        if let Some(reserve) = host.reserve_memory {
+            memory("reserve", reserve.0);
+        }
+        let cpu = |kind, percent: f64| {
+            self.cpu
+                .get_or_create(&OfKind { kind })
+                .set(percent / 100.0);
+        };
+        if let Some(busy) = host.busy {
+            cpu("idle", 100.0 - busy);
+        }
+        if let Some(reserve) = host.reserve_cpu {
+            cpu("reserve", reserve);
+        }
+    }
+
+    fn service(&self, view: &ServiceView) {
+        let labels = OfService {
+            service: view.service.clone(),
+        };
+        for state in ["serving", "starting", "draining", "failed"] {
+            let is_in = |word: &str| match word {
+                "serving" | "starting" => word == state,
+                "draining" | "stopping" => state == "draining",
+                _ => state == "failed",
+            };
+            let replicas = view.replicas.iter();
+            let count = replicas.filter(|one| is_in(&one.phase)).count();
+            let service = view.service.clone();
+            self.replicas
+                .get_or_create(&InState { service, state })
+                .set(count as i64);
+        }
+        let set = |of: &Family<OfService, Gauge>, value: Option<u32>| {
+            if let Some(value) = value {
+                of.get_or_create(&labels).set(i64::from(value));
+            }
+        };
+        set(&self.desired, view.desired);
+        set(&self.min, view.min);
+        set(&self.max, view.max);
+        set(&self.held, Some(u32::from(view.hold.is_some())));
+        for direction in ["up", "down"] {
+            let paused = view.paused.is_some_and(|paused| match direction {
+                "up" => paused.directions != Pause::Down,
+                _ => paused.directions != Pause::Up,
+            });
+            let service = view.service.clone();
+            self.paused
+                .get_or_create(&InDirection { service, direction })
+                .set(i64::from(paused));
+        }
+        for metric in &view.metrics {
+            let labels = OfMetric {
+                service: view.service.clone(),
+                metric: metric.metric.clone(),
+            };
+            if let Some(value) = metric.value {
+                self.value.get_or_create(&labels).set(value);
+            }
+            if let Some(target) = metric.target {
+                self.target.get_or_create(&labels).set(target);
+            }
+        }
+    }
+}

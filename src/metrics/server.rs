@@ -1,0 +1,231 @@
+//! `/metrics`, `/healthz` and `/readyz` over HTTP.
+
+use std::{
+    convert::Infallible,
+    fmt::Write as _,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CONTENT_TYPE},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::Meters;
+use crate::control::{self, Call, Reply, Snapshot};
+
+/// What OpenMetrics is called over HTTP.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// A loop that has not answered by then is not waited for: what it said last has to do.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Who has asked for nothing by then is sent away.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More who ask at a time wait for their turn.
+const CLIENTS: usize = 32;
+/// A loop that has not come round for this long, and three intervals, has stopped.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Whether all is as it should be, or why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// What is wrong; nothing where all is well.
+    pub why: Vec<String>,
+}
+
+impl Health {
+    /// Whether the loop goes round.
+    pub fn alive(snapshot: Option<&Snapshot>, age: Duration) -> Self {
+        let Some(snapshot) = snapshot else {
+            return Self {
+                why: vec!["nothing has been heard of the loop".into()],
+            };
+        };
+        let ticked = snapshot.ticked.unwrap_or(snapshot.at);
+        let since = snapshot.at.since(ticked) + age;
+        let stalled = since > snapshot.interval.0 * 3 + STALLED;
+        let why = stalled.then(|| format!("the loop came round {}s ago", since.as_secs()));
+        Self {
+            why: why.into_iter().collect(),
+        }
+    }
+
+    /// Whether it does its work: it is alive, the Engine answers, every service was seen, and nginx
+    /// has what was decided.
+    pub fn ready(snapshot: Option<&Snapshot>, age: Duration) -> Self {
+        let mut health = Self::alive(snapshot, age);
+        let Some(snapshot) = snapshot else {
+            return health;
+        };
+        if let Some(why) = &snapshot.engine_away {
+            let why = format!("the Docker Engine is away: {why}");
+            health.why.push(why);
+        }
+        for service in &snapshot.services {
+            if service.desired.is_none() {
+                let why = format!("{} has not been looked at yet", service.service);
+                health.why.push(why);
+            }
+        }
+        // While replicas come and go it is out of step for a moment, and nothing is wrong.
+        if !snapshot.in_step && !snapshot.troubles.is_empty() {
+            health.why.push("nginx is not in step".into());
+        }
+        health
+    }
+
+    fn response(&self) -> Response<Full<Bytes>> {
+        let mut text = String::new();
+        for why in &self.why {
+            let _ = writeln!(text, "{why}");
+        }
+        if self.why.is_empty() {
+            text.push_str("ok\n");
+            respond(StatusCode::OK, text)
+        } else {
+            respond(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}
+
+/// Asks the loop how things are, and remembers what it said last.
+#[derive(Debug)]
+pub struct Latest {
+    calls: mpsc::Sender<Call>,
+    last: Mutex<Option<(Snapshot, Instant)>>,
+}
+
+impl Latest {
+    /// Asks through this channel.
+    pub fn new(calls: mpsc::Sender<Call>) -> Self {
+        Self {
+            calls,
+            last: Mutex::default(),
+        }
+    }
+
+    /// How things are, else how they were so long ago.
+    pub async fn snapshot(&self) -> Option<(Snapshot, Duration)> {
+        if let Ok(Some(snapshot)) = timeout(ANSWER, self.ask()).await {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((snapshot, Instant::now()));
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref()
+            .map(|(snapshot, heard)| (snapshot.clone(), heard.elapsed()))
+    }
+
+    async fn ask(&self) -> Option<Snapshot> {
+        let (replies, mut answers) = mpsc::channel(1);
+        let request = control::Request::Status;
+        self.calls.send(Call { request, replies }).await.ok()?;
+        match answers.recv().await? {
+            Reply::Status(snapshot) => Some(*snapshot),
+            _ => None,
+        }
+    }
+}
+
+/// Listens at an address; one that others than this machine and its private networks reach only where
+/// that is wanted.
+pub async fn bind(address: SocketAddr, public: bool) -> io::Result<TcpListener> {
+    if !public && !is_private(address.ip()) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "everybody could read there what runs here; use an address like 127.0.0.1:9917, or add --metrics-public",
+        ));
+    }
+    TcpListener::bind(address).await
+}
+
+/// Of this machine, or of a network that is not the internet.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Answers until dropped. Nobody can hold up another one, or the loop.
+pub async fn serve(listener: TcpListener, meters: Arc<Meters>, latest: Latest) {
+    let latest = Arc::new(latest);
+    let mut clients = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+                Ok((stream, _)) => {
+                    clients.spawn(answer(stream, Arc::clone(&meters), Arc::clone(&latest)));
+                }
+                // Out of file descriptors, most likely, and soon again.
+                Err(_) => sleep(PATIENCE / 100).await,
+            },
+            Some(_) = clients.join_next(), if !clients.is_empty() => {}
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, meters: Arc<Meters>, latest: Arc<Latest>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (meters, latest) = (&meters, &latest);
+        async move { Ok::<_, Infallible>(respond_to(&request, meters, latest).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever breaks a connection off knows.
+    let _ = connection.await;
+}
+
+async fn respond_to(
+    request: &Request<Incoming>,
+    meters: &Meters,
+    latest: &Latest,
+) -> Response<Full<Bytes>> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, String::new());
+        let allowed = hyper::header::HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    let path = request.uri().path();
+    if !["/metrics", "/healthz", "/readyz"].contains(&path) {
+        let text = "there are /metrics, /healthz and /readyz\n";
+        return respond(StatusCode::NOT_FOUND, text.to_owned());
+    }
+    let latest = latest.snapshot().await;
+    let (snapshot, age) = match &latest {
+        Some((snapshot, age)) => (Some(snapshot), *age),
+        None => (None, Duration::ZERO),
+    };
+    match path {
+        "/healthz" => Health::alive(snapshot, age).response(),
+        "/readyz" => Health::ready(snapshot, age).response(),
+        _ => {
+            let page = meters.page(snapshot.map(|snapshot| (snapshot, age)));
+            let mut response = respond(StatusCode::OK, page);
+            let kind = hyper::header::HeaderValue::from_static(OPEN_METRICS);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+    }
+}
+
+fn respond(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+}
