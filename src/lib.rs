@@ -129,6 +129,7 @@ pub mod state;
 
 pub mod control;
 pub mod metrics;
+pub mod screen;
 pub mod sim;
 pub mod telemetry;
 pub mod watch;

@@ -209,6 +209,12 @@ impl Moment {
         self.0.strftime("%H:%M:%S UTC").to_string()
     }
 
+    /// The time of day somewhere, to the second.
+    pub fn clock_in(self, zone: &jiff::tz::TimeZone) -> String {
+        let there = self.0.to_zoned_datetime(zone.clone());
+        there.strftime("%H:%M:%S").to_string()
+    }
+
     /// The day and the time of day in UTC, to the second.
     pub fn date_and_clock(self) -> String {
         self.0.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()

@@ -42,6 +42,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["units", "decide"]),
     ("control", &["units", "telemetry", "reconcile"]),
     (
+        "screen",
+        &[
+            "units",
+            "project",
+            "decide",
+            "reconcile",
+            "telemetry",
+            "control",
+        ],
+    ),
+    (
         "metrics",
         &[
             "units",
@@ -102,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "metrics",
+            "screen",
             "sim",
             "units",
             "files",

@@ -1,6 +1,7 @@
 //! `compose-scale watch`
 
 use std::{
+    io::IsTerminal,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -18,6 +19,7 @@ use crate::{
     control, metrics,
     plan::refuse,
     reconcile::What,
+    screen::{self, Screen, Told},
     state::Recording,
     watch::{Goal, Outcome, setup},
 };
@@ -104,7 +106,6 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             .cloned()
             .collect::<Vec<_>>()
             .join(","),
-        plain = args.plain,
         "watching every {}",
         loaded.settings.interval
     );
@@ -123,13 +124,27 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     })
     .await?;
     if let Some(listener) = listener {
-        let latest = metrics::Latest::new(asks);
+        let latest = metrics::Latest::new(asks.clone());
         tasks.spawn(metrics::serve(listener, driver.meters(), latest));
     }
+    let screen = if args.plain || args.once || args.dry_run || !screen::is_possible() {
+        None
+    } else {
+        let (stop, abort) = (signals.stop.clone(), signals.abort.clone());
+        Some(Screen::begin(asks.clone(), stop, abort)?)
+    };
+    // Whoever keeps the log in a file gets it beside the screen.
+    let logged = screen.is_none() || !std::io::stderr().is_terminal();
+    let _divert = screen.as_ref().filter(|_| !logged).map(Screen::divert);
+    let news = screen.as_ref().map(Screen::news);
     tasks.spawn(async move {
         while let Some(note) = notes.recv().await {
             // Of a single evaluation the decisions are said at its end.
-            if !args.once || !matches!(note.what, What::NotScaling { .. }) {
+            let shown = news
+                .as_ref()
+                .is_some_and(|news| news(Told::Note(Box::new(note.clone()))));
+            let wanted = !args.once || !matches!(note.what, What::NotScaling { .. });
+            if wanted && (logged || !shown) {
                 progress::log(&note);
             }
         }
@@ -137,6 +152,10 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let outcome = driver
         .run(signals.stop.clone(), signals.abort.clone())
         .await;
+    if let Some(screen) = screen {
+        drop(screen);
+        info!("ended; replicas keep running");
+    }
     if args.once {
         for service in driver.snapshot().services {
             if let Some(decision) = service.decision {

@@ -1,4 +1,4 @@
-//! What Prometheus may know: counters that the driver keeps, and what a snapshot tells, as OpenMetrics.
+//! What Prometheus may know: counters that the driver keeps, and what a snapshot tells, as `OpenMetrics`.
 //!
 //! Every series has the label `project`. Labels have few values: names of services, of their metrics and
 //! of kinds that this program knows, never of containers, errors or addresses.
@@ -333,7 +333,7 @@ impl Meters {
             .inc();
     }
 
-    /// All of it as OpenMetrics text. The snapshot is so old by now.
+    /// All of it as `OpenMetrics` text. The snapshot is so old by now.
     pub fn page(&self, snapshot: Option<(&Snapshot, Duration)>) -> String {
         let _one = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((snapshot, age)) = snapshot {
@@ -371,6 +371,10 @@ impl Meters {
             });
         }
     }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 impl Shown {
@@ -441,7 +445,7 @@ impl Shown {
         self.engine_up
             .set(i64::from(snapshot.engine_away.is_none()));
         self.nginx_in_step.set(i64::from(snapshot.in_step));
-        self.troubles.set(snapshot.troubles.len() as i64);
+        self.troubles.set(number(snapshot.troubles.len()));
         self.interval.set(snapshot.interval.0.as_secs_f64());
         let ticked = snapshot.ticked.unwrap_or(snapshot.at);
         let since = snapshot.at.since(ticked) + age;
@@ -487,7 +491,7 @@ impl Shown {
             let service = view.service.clone();
             self.replicas
                 .get_or_create(&InState { service, state })
-                .set(count as i64);
+                .set(number(count));
         }
         let set = |of: &Family<OfService, Gauge>, value: Option<u32>| {
             if let Some(value) = value {

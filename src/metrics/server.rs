@@ -28,7 +28,7 @@ use tokio::{
 use super::Meters;
 use crate::control::{self, Call, Reply, Snapshot};
 
-/// What OpenMetrics is called over HTTP.
+/// What `OpenMetrics` is called over HTTP.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A loop that has not answered by then is not waited for: what it said last has to do.
 const ANSWER: Duration = Duration::from_secs(2);

@@ -43,7 +43,7 @@ pub use event::{Effect, Event, Founded, Gate, NotFounded, RouteServer, Setup, Va
 pub use note::{By, Level, Note, What};
 pub use pause::Paused;
 pub use room::Peak;
-pub use view::{Memory, ReplicaView, ServiceView};
+pub use view::{DecisionView, Memory, MetricView, ReplicaView, ServiceView};
 
 use member::{Member, Phase};
 

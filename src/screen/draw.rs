@@ -1,0 +1,382 @@
+//! The frame: what is above and below, and which view is between.
+
+use std::fmt::Write as _;
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Block, Borders, Paragraph, Wrap},
+};
+
+use super::{
+    details,
+    model::{Happened, Model, View},
+    overview,
+};
+use crate::{
+    control::HostView,
+    reconcile::Level,
+    telemetry::plain,
+    units::{Moment, Short, Size},
+};
+
+/// Less than this shows nothing of use.
+const LEAST: (u16, u16) = (40, 8);
+
+/// What each key does.
+const KEYS: &[(&str, &str)] = &[
+    ("↑ ↓, j k", "choose a service"),
+    ("+ -", "one replica more or less, held for 10 minutes"),
+    ("p", "pause or resume scaling by load"),
+    ("enter", "the chosen service in detail, and back"),
+    ("page up, down", "older events, or more of the details"),
+    ("?", "this page"),
+    ("q", "end watch; replicas keep running"),
+    (
+        "ctrl-c",
+        "end it at once; twice: without finishing steps in progress",
+    ),
+];
+
+/// Styles, or none where there is no colour.
+pub(super) struct Paint(pub(super) bool);
+
+impl Paint {
+    pub(super) fn of(&self, colour: Color) -> Style {
+        if self.0 {
+            Style::new().fg(colour)
+        } else {
+            Style::new()
+        }
+    }
+
+    pub(super) fn level(&self, level: Level) -> Style {
+        match level {
+            Level::Error => self.of(Color::Red).add_modifier(Modifier::BOLD),
+            Level::Warn => self.of(Color::Yellow),
+            Level::Info | Level::Debug => Style::new(),
+        }
+    }
+
+    pub(super) fn dim() -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    pub(super) fn bold() -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+}
+
+/// Draws all of it.
+pub fn draw(model: &Model, now: Moment, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        let text = format!("{} x {} is too small", area.width, area.height);
+        frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
+        return;
+    }
+    let [top, middle, bottom] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Min(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    frame.render_widget(Paragraph::new(head(model, now, top.width)), top);
+    match model.view {
+        View::Help => help(frame, middle),
+        View::Details => details::draw(model, frame, middle),
+        View::Overview => {
+            let wanted = overview::height(model, middle.width);
+            // Events have a third at least.
+            let most = middle.height - (middle.height / 3).max(3).min(middle.height);
+            let [services, events] =
+                Layout::vertical([Constraint::Length(wanted.min(most)), Constraint::Min(1)])
+                    .areas(middle);
+            overview::draw(model, frame, services);
+            events_pane(model, frame, events);
+        }
+    }
+    frame.render_widget(Paragraph::new(foot(model, now, bottom.width)), bottom);
+}
+
+fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
+    let paint = Paint(model.colour);
+    let clock = now.clock_in(&model.zone);
+    let Some(snapshot) = &model.snapshot else {
+        return vec![between(
+            vec![Span::styled("compose-scale", Paint::bold())],
+            vec![Span::raw(clock)],
+            width,
+        )];
+    };
+    let sign = |text: &'static str, (sign, colour): (&'static str, Color)| {
+        vec![
+            Span::raw(text),
+            Span::raw(" "),
+            Span::styled(sign, paint.of(colour)),
+            Span::raw("  "),
+        ]
+    };
+    let left = vec![
+        Span::styled("compose-scale", Paint::bold()),
+        Span::raw("  "),
+        Span::styled(plain(&snapshot.project).into_owned(), paint.of(Color::Cyan)),
+        Span::styled(format!("  every {}", snapshot.interval), Paint::dim()),
+    ];
+    let mut right = match &snapshot.nginx {
+        Some(_) if snapshot.in_step => sign("nginx", ("✓", Color::Green)),
+        // It is being told.
+        Some(_) if snapshot.troubles.is_empty() => sign("nginx", ("…", Color::Yellow)),
+        Some(_) => sign("nginx", ("✗", Color::Red)),
+        None => Vec::new(),
+    };
+    right.extend(match snapshot.engine_away {
+        None => sign("Engine", ("✓", Color::Green)),
+        Some(_) => sign("Engine", ("✗", Color::Red)),
+    });
+    right.push(Span::raw(clock));
+    let second = snapshot
+        .host
+        .as_ref()
+        .map_or_else(Line::default, |host| machine(host, &paint));
+    vec![between(left, right, width), second]
+}
+
+/// One part at the left end, the other at the right.
+fn between(mut left: Vec<Span<'static>>, right: Vec<Span<'static>>, width: u16) -> Line<'static> {
+    let length = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let gap = usize::from(width).saturating_sub(length(&left) + length(&right));
+    left.push(Span::raw(" ".repeat(gap.max(1))));
+    left.extend(right);
+    Line::from(left)
+}
+
+fn machine(host: &HostView, paint: &Paint) -> Line<'static> {
+    let mut spans = vec![Span::raw("host  ")];
+    if let Some(busy) = host.busy {
+        let reserve = host.reserve_cpu.unwrap_or(0.0);
+        spans.push(Span::raw("cpu "));
+        spans.extend(gauge(busy / 100.0, reserve / 100.0, paint));
+        spans.push(Span::raw(format!(" {busy:.0}%   ")));
+    }
+    let all = host.memory.0 as f64;
+    let used = host.memory.0.saturating_sub(host.available.0);
+    let reserve = host
+        .reserve_memory
+        .map_or(0.0, |reserve| reserve.0 as f64 / all);
+    spans.push(Span::raw("memory "));
+    spans.extend(gauge(used as f64 / all, reserve, paint));
+    spans.push(Span::raw(format!(
+        " {} of {}",
+        Size(crate::units::Bytes(used)),
+        Size(host.memory)
+    )));
+    if let Some(reserve) = host.reserve_memory {
+        let text = format!(", {} kept free", Size(reserve));
+        spans.push(Span::styled(text, Paint::dim()));
+    }
+    Line::from(spans)
+}
+
+/// Ten characters: what is used, what is free, and what of that is kept.
+fn gauge(used: f64, reserve: f64, paint: &Paint) -> Vec<Span<'static>> {
+    const WIDTH: usize = 10;
+    let part = |share: f64| (share * WIDTH as f64).round().clamp(0.0, WIDTH as f64) as usize;
+    let full = part(used);
+    let kept = part(reserve).min(WIDTH - full);
+    let colour = match used + reserve {
+        over if over >= 1.0 => Color::Red,
+        near if near >= 0.9 => Color::Yellow,
+        _ => Color::Green,
+    };
+    vec![
+        Span::styled("█".repeat(full), paint.of(colour)),
+        Span::styled("░".repeat(WIDTH - full - kept), Paint::dim()),
+        Span::styled("▒".repeat(kept), Paint::dim()),
+    ]
+}
+
+fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
+    let paint = Paint(model.colour);
+    if model.stopping {
+        let text = "stopping: finishing the steps in progress; ctrl-c again ends at once";
+        return Line::styled(text, paint.of(Color::Yellow));
+    }
+    if model.confirming {
+        let text = "end watch? nothing is scaled or mended until it runs again   y / n";
+        return Line::styled(text, paint.of(Color::Yellow).add_modifier(Modifier::BOLD));
+    }
+    if let Some(message) = model.message(now) {
+        return Line::styled(message.to_owned(), paint.of(Color::Cyan));
+    }
+    let mut spans = Vec::new();
+    let keys: &[(&str, &str)] = match model.view {
+        View::Overview => &[
+            ("↑↓", "choose"),
+            ("+/-", "replicas"),
+            ("p", "pause"),
+            ("enter", "details"),
+            ("?", "help"),
+            ("q", "quit"),
+        ],
+        View::Details => &[
+            ("enter", "back"),
+            ("+/-", "replicas"),
+            ("p", "pause"),
+            ("?", "help"),
+            ("q", "quit"),
+        ],
+        View::Help => &[("esc", "back"), ("q", "quit")],
+    };
+    for (key, what) in keys {
+        spans.push(Span::styled(*key, Paint::bold()));
+        spans.push(Span::styled(format!(" {what}  "), Paint::dim()));
+    }
+    let troubles = model.snapshot.as_ref().map_or(0, |s| s.troubles.len());
+    let right = match troubles {
+        0 => Vec::new(),
+        1 => vec![Span::styled("1 trouble", paint.level(Level::Error))],
+        more => vec![Span::styled(
+            format!("{more} troubles"),
+            paint.level(Level::Error),
+        )],
+    };
+    between(spans, right, width)
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect) {
+    let mut lines = vec![Line::default()];
+    for (keys, what) in KEYS {
+        lines.push(Line::from(vec![
+            Span::raw("  "),
+            Span::styled(format!("{keys:<15}"), Paint::bold()),
+            Span::raw(*what),
+        ]));
+    }
+    lines.push(Line::default());
+    for (sign, what) in [
+        ("●", "a replica that gets requests"),
+        ("◐", "one that starts"),
+        ("◌", "one that finishes its requests and leaves"),
+        ("✗", "one that is down"),
+        ("·", "one that is wanted and not there yet"),
+    ] {
+        lines.push(Line::raw(format!("  {sign:<15}{what}")));
+    }
+    frame.render_widget(Paragraph::new(lines).block(titled("help")), area);
+}
+
+/// A block with a title and a line above.
+pub(super) fn titled(title: &str) -> Block<'static> {
+    Block::new()
+        .borders(Borders::TOP)
+        .border_style(Paint::dim())
+        .title(Span::styled(format!(" {title} "), Paint::bold()))
+}
+
+fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
+    let block = titled("events");
+    let inner = block.inner(area);
+    let paint = Paint(model.colour);
+    let several = model
+        .snapshot
+        .as_ref()
+        .is_some_and(|s| s.services.len() > 1);
+    let mut lines = Vec::new();
+    if let Some(snapshot) = &model.snapshot {
+        for trouble in snapshot.troubles.iter().rev() {
+            let line = format!("! {}", plain(trouble));
+            lines.extend(
+                wrapped(&line, inner.width, paint.level(Level::Error))
+                    .into_iter()
+                    .rev(),
+            );
+        }
+    }
+    // From the newest upwards, as many as there is room for.
+    let enough = usize::from(inner.height) + usize::from(model.scrolled);
+    for event in model.events.iter().rev() {
+        if lines.len() >= enough {
+            break;
+        }
+        lines.extend(
+            event_lines(event, model, several, inner.width)
+                .into_iter()
+                .rev(),
+        );
+    }
+    let skipped = usize::from(model.scrolled).min(lines.len().saturating_sub(1));
+    let mut shown: Vec<_> = lines
+        .into_iter()
+        .skip(skipped)
+        .take(usize::from(inner.height))
+        .collect();
+    shown.reverse();
+    frame.render_widget(Paragraph::new(shown).block(block), area);
+}
+
+/// An event: its first line has the time, long ones go on below.
+pub(super) fn event_lines(
+    event: &Happened,
+    model: &Model,
+    several: bool,
+    width: u16,
+) -> Vec<Line<'static>> {
+    let paint = Paint(model.colour);
+    let mut begin = format!("{}  ", event.at.clock_in(&model.zone));
+    if several && let Some(service) = &event.service {
+        let _ = write!(begin, "{}: ", plain(service));
+    }
+    let indent = 10;
+    let style = paint.level(event.level);
+    let mut lines = Vec::new();
+    for (index, line) in event.text.lines().enumerate() {
+        let text = if index == 0 {
+            format!("{begin}{line}")
+        } else {
+            format!("{}{line}", " ".repeat(indent))
+        };
+        lines.extend(wrapped(&text, width, style));
+    }
+    lines
+}
+
+/// A text in lines that fit, those after the first set in.
+pub(super) fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line<'static>> {
+    let width = usize::from(width).max(20);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let long = |line: &str| Span::raw(line).width();
+    for word in text.split_inclusive(' ') {
+        if !line.trim().is_empty() && long(&line) + long(word.trim_end()) > width {
+            lines.push(Line::styled(std::mem::take(&mut line), style));
+            line.push_str(&" ".repeat(10));
+        }
+        let mut word = word;
+        // A word that is longer than a line is cut.
+        while long(&line) + long(word.trim_end()) > width {
+            let room = width.saturating_sub(long(&line)).max(1);
+            let end = word
+                .char_indices()
+                .nth(room)
+                .map_or(word.len(), |(at, _)| at);
+            line.push_str(&word[..end]);
+            word = &word[end..];
+            lines.push(Line::styled(std::mem::take(&mut line), style));
+        }
+        line.push_str(word);
+    }
+    lines.push(Line::styled(line, style));
+    lines
+}
+
+/// A number with its unit.
+pub(super) fn figure(value: f64, unit: crate::decide::Unit) -> String {
+    match unit {
+        crate::decide::Unit::Millis => format!("{value:.0}ms"),
+        crate::decide::Unit::Percent => format!("{}%", Short(value)),
+        _ => Short(value).to_string(),
+    }
+}

@@ -1,0 +1,278 @@
+//! The terminal, in a thread of its own.
+
+use std::{
+    io::{self, IsTerminal},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use ratatui::{
+    DefaultTerminal,
+    crossterm::{
+        cursor,
+        event::{self, Event, KeyEventKind},
+    },
+};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Action, Model, draw};
+use crate::{
+    control::{Call, Reply, Request},
+    reconcile::{Level, Note},
+    telemetry::log,
+    units::Moment,
+};
+
+/// What waits to be drawn; more than that is not shown, because the terminal does not keep up.
+const QUEUE: usize = 1024;
+/// A key is answered within this time, and news are seen.
+const PACE: Duration = Duration::from_millis(50);
+/// How things are is asked for this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// The clock on the screen goes on.
+const REDRAW: Duration = Duration::from_secs(1);
+
+/// What the screen is told.
+#[derive(Debug)]
+pub enum Told {
+    /// Something happened.
+    Note(Box<Note>),
+    /// The program says something besides.
+    Log(Moment, Level, String),
+}
+
+/// What the screen may do: ask the loop, and end it.
+#[derive(Debug)]
+struct Hands {
+    calls: mpsc::Sender<Call>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+/// The screen; it is cleared when it goes.
+#[derive(Debug)]
+pub struct Screen {
+    news: SyncSender<Told>,
+    end: Arc<AtomicBool>,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// Tells when the thread has ended, however that came.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        log::Divert::end();
+    }
+}
+
+/// Whether there is a terminal to draw on, and somebody who can press keys.
+pub fn is_possible() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
+}
+
+impl Screen {
+    /// Takes the terminal over. A panic gives it back before it is told of.
+    pub fn begin(
+        calls: mpsc::Sender<Call>,
+        stop: CancellationToken,
+        abort: CancellationToken,
+    ) -> io::Result<Self> {
+        let terminal = ratatui::try_init()?;
+        show_the_cursor_after_a_panic();
+        let (news, told) = sync_channel(QUEUE);
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&end);
+        let gone = Arc::new(AtomicBool::new(false));
+        let hands = Hands { calls, stop, abort };
+        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let model = Model::new(TimeZone::system(), colour);
+        let thread = thread::Builder::new().name("screen".into()).spawn({
+            let gone = Gone(Arc::clone(&gone));
+            move || {
+                let _gone = gone;
+                go_on(terminal, model, &told, &hands, &ended)
+            }
+        })?;
+        Ok(Self {
+            news,
+            end,
+            gone,
+            thread: Some(thread),
+        })
+    }
+
+    /// Shows what is logged, while the value lives.
+    pub fn divert(&self) -> log::Divert {
+        let news = self.news();
+        log::Divert::to(move |level, text| {
+            let level = match level {
+                tracing::Level::ERROR => Level::Error,
+                tracing::Level::WARN => Level::Warn,
+                tracing::Level::INFO => Level::Info,
+                _ => Level::Debug,
+            };
+            news(Told::Log(now(), level, text.to_owned()));
+        })
+    }
+
+    /// Where it is told what happens; never blocks. Says whether there still is a screen: a terminal may
+    /// be closed under it.
+    pub fn news(&self) -> impl Fn(Told) -> bool + Send + Sync + Clone + 'static {
+        let (news, gone) = (self.news.clone(), Arc::clone(&self.gone));
+        move |told| {
+            let _ = news.try_send(told);
+            !gone.load(Ordering::Relaxed)
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A terminal that takes nothing more is not waited for.
+            let begun = Instant::now();
+            while !thread.is_finished() && begun.elapsed() < REDRAW {
+                thread::sleep(PACE / 5);
+            }
+        }
+        ratatui::restore();
+    }
+}
+
+/// What gives the terminal back after a panic leaves the cursor hidden.
+fn show_the_cursor_after_a_panic() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = ratatui::crossterm::execute!(io::stdout(), cursor::Show);
+        before(panic);
+    }));
+}
+
+fn go_on(
+    mut terminal: DefaultTerminal,
+    mut model: Model,
+    told: &Receiver<Told>,
+    hands: &Hands,
+    end: &AtomicBool,
+) -> io::Result<()> {
+    let mut answers: Vec<mpsc::Receiver<Reply>> = Vec::new();
+    let mut status: Option<mpsc::Receiver<Reply>> = None;
+    let mut looked: Option<Instant> = None;
+    let mut drawn: Option<Instant> = None;
+    let passed = |since: Option<Instant>, long| since.is_none_or(|since| since.elapsed() >= long);
+    while !end.load(Ordering::Relaxed) {
+        let mut news = false;
+        loop {
+            match told.try_recv() {
+                Ok(Told::Note(note)) => model.note(&note),
+                Ok(Told::Log(at, level, text)) => model.say(at, level, &text),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+            news = true;
+        }
+        if let Some(asked) = &mut status {
+            match asked.try_recv() {
+                Ok(Reply::Status(snapshot)) => {
+                    model.show(*snapshot);
+                    news = true;
+                    status = None;
+                }
+                Err(mpsc::error::TryRecvError::Empty) => {}
+                Ok(_) | Err(mpsc::error::TryRecvError::Disconnected) => status = None,
+            }
+        } else if passed(looked, LOOK) {
+            looked = Some(Instant::now());
+            status = ask(hands, Request::Status);
+        }
+        answers.retain_mut(|answer| match answer.try_recv() {
+            Ok(Reply::Done { ok, message }) => {
+                model.answered(now(), ok, &message);
+                news = true;
+                // How things are now is wanted at once.
+                looked = None;
+                false
+            }
+            Ok(_) | Err(mpsc::error::TryRecvError::Empty) => true,
+            Err(mpsc::error::TryRecvError::Disconnected) => false,
+        });
+        if hands.stop.is_cancelled() && !model.stopping {
+            model.stops();
+            news = true;
+        }
+        if event::poll(PACE)? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    match model.press(key, now()) {
+                        None => {}
+                        Some(Action::Ask(request)) => match ask(hands, request) {
+                            Some(answer) => answers.push(answer),
+                            None => model.answered(now(), false, "the loop is busy; try again"),
+                        },
+                        Some(Action::Quit) if hands.stop.is_cancelled() => hands.abort.cancel(),
+                        Some(Action::Quit) => hands.stop.cancel(),
+                    }
+                    news = true;
+                }
+                Event::Resize(..) => news = true,
+                _ => {}
+            }
+        }
+        if news || passed(drawn, REDRAW) {
+            drawn = Some(Instant::now());
+            let moment = now();
+            terminal.draw(|frame| draw(&model, moment, frame))?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock on the screen is the reader's; nothing is decided by it"
+)]
+fn now() -> Moment {
+    Moment(Timestamp::now())
+}
+
+/// Asks the loop, if it takes a question now.
+fn ask(hands: &Hands, request: Request) -> Option<mpsc::Receiver<Reply>> {
+    let (replies, answers) = mpsc::channel(8);
+    hands.calls.try_send(Call { request, replies }).ok()?;
+    Some(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_takes_nothing_holds_up_nobody() {
+        let (news, _kept) = sync_channel(2);
+        let screen = Screen {
+            news,
+            end: Arc::default(),
+            gone: Arc::default(),
+            thread: None,
+        };
+        let tell = screen.news();
+        for number in 0..1000 {
+            let text = format!("line {number}");
+            assert!(tell(Told::Log(Moment::from_unix(0), Level::Info, text)));
+        }
+        screen.gone.store(true, Ordering::Relaxed);
+        let text = "nobody sees it".to_owned();
+        assert!(!tell(Told::Log(Moment::from_unix(0), Level::Info, text)));
+    }
+}

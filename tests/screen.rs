@@ -1,0 +1,275 @@
+//! The live screen in a real terminal: tmux, as over ssh, on the simulated Engine.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use compose_scale::sim::{App, Daemon, Host, Machine, Shape, World};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const YAML: &str = "\
+name: shop
+x-autoscale:
+  interval: 1s
+  nginx: {service: nginx, upstreams: ./upstreams}
+  host: {reserve_memory: none, reserve_cpu: none}
+services:
+  web:
+    image: app:1
+    expose: [\"80\"]
+    healthcheck: {test: [\"CMD\", \"true\"]}
+    x-autoscale:
+      min: 1
+      max: 4
+      metrics: [{cpu: 60%}]
+  nginx:
+    image: nginx:1.30
+    volumes: [\"./upstreams:/etc/nginx/upstreams:ro\"]
+";
+const LONG: Duration = Duration::from_secs(30);
+
+/// The tmux that is used; says so where there is none. In CI there must be one.
+fn tmux() -> Option<String> {
+    let named = std::env::var("COMPOSE_SCALE_TEST_TMUX").ok();
+    let program = named
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "tmux".into());
+    let works = Command::new(&program)
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status();
+    if works.is_ok_and(|status| status.success()) {
+        return Some(program);
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "COMPOSE_SCALE_TEST_TMUX must name tmux in CI"
+    );
+    eprintln!("skipped: needs tmux");
+    None
+}
+
+/// `watch` in a terminal of 80 columns and 24 lines, on a simulated Engine.
+struct Stage {
+    tmux: String,
+    directory: TempDir,
+    daemon: Daemon,
+    end: CancellationToken,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Stage {
+    fn begin(tmux: String) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let upstreams = directory.path().join("upstreams");
+        fs::create_dir(&upstreams).expect("a directory");
+        write(&directory.path().join("compose.yaml"), YAML);
+        let socket = directory.path().join("docker.sock");
+        let (sender, daemon) = mpsc::channel();
+        let end = CancellationToken::new();
+        let until = end.clone();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async move {
+                let mut web = App::named("web");
+                web.profile.start_time = Duration::from_millis(300);
+                web.load = Shape::steady(5.0);
+                let now = jiff::Timestamp::from_second(1_800_000_000).expect("a time");
+                let world = World::begin("shop", Machine::default(), vec![web], 1, now);
+                let host = Host::new(world.on_networks(&["default"]));
+                let daemon = Daemon::listen(host, &socket, &upstreams).expect("a socket");
+                sender.send(daemon).expect("somebody waits");
+                until.cancelled().await;
+            });
+        });
+        let stage = Self {
+            tmux,
+            daemon: daemon.recv().expect("a daemon"),
+            directory,
+            end,
+            thread: Some(thread),
+        };
+        let program = env!("CARGO_BIN_EXE_compose-scale");
+        let here = stage.directory.path().display();
+        let script = format!(
+            "cd '{here}'; export DOCKER_HOST=unix://{here}/docker.sock COMPOSE_SCALE_STATE={here}/state; \
+             unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; \
+             '{program}' watch; echo \"ended with $?\"; stty -a | grep -o '.icanon'; exec cat\n"
+        );
+        write(&stage.directory.path().join("play.sh"), &script);
+        stage.must(&[
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            &format!("sh '{here}/play.sh'"),
+        ]);
+        stage
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.tmux);
+        command
+            .arg("-S")
+            .arg(self.directory.path().join("tmux.sock"))
+            .args(["-f", "/dev/null"])
+            .args(arguments)
+            .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("TMUX");
+        command
+    }
+
+    fn must(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().expect("tmux runs");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        let mut all = vec!["send-keys"];
+        all.extend(keys);
+        self.must(&all);
+    }
+
+    fn seen(&self) -> String {
+        self.must(&["capture-pane", "-p"])
+    }
+
+    /// What is on the screen once it has all of this.
+    fn until(&self, what: &[&str]) -> String {
+        let begun = now();
+        loop {
+            let seen = self.seen();
+            if what.iter().all(|part| seen.contains(part)) {
+                return seen;
+            }
+            assert!(begun.elapsed() < LONG, "no {what:?} within 30s:\n{seen}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn until_two_serve(&self) {
+        let begun = now();
+        while self.daemon.served("web").len() != 2 {
+            assert!(begun.elapsed() < LONG, "{}", self.seen());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// It is out of the alternate screen, with a cursor, and the line is edited by the terminal again.
+    fn is_clean(&self, code: &str) {
+        let seen = self.until(&[&format!("ended with {code}"), " icanon"]);
+        assert!(!seen.contains("host  cpu"), "{seen}");
+        let flags = self.must(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
+        assert_eq!(flags.trim(), "0 1", "{seen}");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.command(&["kill-server"]).output();
+        self.end.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) {
+    fs::File::create(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("a file");
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn it_is_drawn_in_tmux_obeys_keys_resizes_and_leaves_the_terminal_clean() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::begin(tmux);
+    stage.until(&["compose-scale  shop", "1 of 1", "↑↓ choose", "nginx ✓"]);
+    stage.keys(&["+"]);
+    stage.until(&["●●", "2 of 2", "held at 2 until"]);
+    stage.until_two_serve();
+    stage.keys(&["p"]);
+    stage.until(&["scaling is paused"]);
+    stage.keys(&["Enter"]);
+    stage.until(&["REPLICA", "shop-web-2  serving"]);
+    stage.keys(&["?"]);
+    stage.until(&["one replica more or less"]);
+    stage.keys(&["Escape"]);
+    stage.until(&["REPLICA"]);
+    stage.keys(&["Escape"]);
+    stage.until(&["↑↓ choose"]);
+
+    stage.must(&["resize-window", "-x", "60", "-y", "14"]);
+    stage.until(&["2 of 2", "↑↓ choose"]);
+    stage.must(&["resize-window", "-x", "100", "-y", "30"]);
+    stage.until(&["2 of 2", "↑↓ choose"]);
+
+    stage.daemon.crash("shop-web-2");
+    stage.until(&["shop-web-2 died"]);
+    stage.until_two_serve();
+
+    stage.keys(&["q"]);
+    stage.until(&["end watch?"]);
+    stage.keys(&["y"]);
+    stage.is_clean("0");
+    assert_eq!(stage.daemon.served("web").len(), 2);
+}
+
+#[test]
+fn ctrl_c_and_a_signal_leave_it_clean_too() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::begin(tmux.clone());
+    stage.until(&["1 of 1"]);
+    stage.keys(&["C-c"]);
+    stage.is_clean("0");
+    drop(stage);
+
+    let stage = Stage::begin(tmux);
+    stage.until(&["1 of 1"]);
+    let lock = stage.directory.path().join("state/lock");
+    let pid = fs::read_to_string(lock).expect("who is at work");
+    let kill = Command::new("kill").args(["-TERM", pid.trim()]).status();
+    assert!(kill.expect("kill").success());
+    stage.is_clean("0");
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_the_loop_goes_on_or_ends_as_the_build_wants() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::begin(tmux);
+    stage.until(&["1 of 1"]);
+    stage.keys(&["F12"]);
+    stage.until(&["F12 was pressed"]);
+    let flags = stage.must(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
+    assert_eq!(flags.trim(), "0 1");
+    // Where a panic does not end the program, it is the screen's alone.
+    let lock = stage.directory.path().join("state/lock");
+    let pid = fs::read_to_string(lock).expect("who is at work");
+    let kill = Command::new("kill").args(["-TERM", pid.trim()]).status();
+    assert!(kill.expect("kill").success());
+    stage.is_clean("0");
+}
