@@ -150,22 +150,24 @@ const PURE: &[&str] = &[
     "reconcile",
 ];
 
-/// Outside crates that only one place may name.
-const ONLY_IN: &[(&str, &str)] = &[
-    ("bollard", "engine/docker"),
-    ("hyper", "sources"),
-    ("http_body_util", "sources"),
-    ("sketches_ddsketch", "traffic"),
-    ("rand", "sim"),
-    ("rand_distr", "sim"),
-    ("rand_pcg", "sim"),
-    ("serde_yaml", "compose"),
-    ("docker_compose_types", "compose"),
-    ("saphyr_parser", "compose"),
-    ("sd_notify", "watch"),
-    ("comfy_table", "cli"),
-    ("indicatif", "cli"),
-    ("clap", "cli"),
+/// Outside crates that only these places may name.
+const ONLY_IN: &[(&str, &[&str])] = &[
+    ("bollard", &["engine/docker"]),
+    ("hyper", &["sources", "metrics", "cli/demo"]),
+    ("http_body_util", &["sources", "metrics", "cli/demo"]),
+    ("sketches_ddsketch", &["traffic"]),
+    ("rand", &["sim"]),
+    ("rand_distr", &["sim"]),
+    ("rand_pcg", &["sim"]),
+    ("serde_yaml", &["compose"]),
+    ("docker_compose_types", &["compose"]),
+    ("saphyr_parser", &["compose"]),
+    ("sd_notify", &["watch"]),
+    ("prometheus_client", &["metrics"]),
+    ("ratatui", &["screen"]),
+    ("comfy_table", &["cli"]),
+    ("indicatif", &["cli"]),
+    ("clap", &["cli"]),
 ];
 
 struct Source {
@@ -318,13 +320,14 @@ fn pure_modules_have_no_runtime_no_log_and_no_clock() {
 fn outside_crates_stay_where_they_belong() {
     let mut wrong = Vec::new();
     for source in sources() {
-        for (name, home) in ONLY_IN {
+        for (name, homes) in ONLY_IN {
             let named = source.code.contains(&format!("{name}::"))
                 || source.code.contains(&format!("use {name}"));
-            if named && !source.path.starts_with(home) {
+            if named && !homes.iter().any(|home| source.path.starts_with(home)) {
                 wrong.push(format!(
-                    "{} names {name}, which belongs to {home}",
-                    source.path
+                    "{} names {name}, which belongs to {}",
+                    source.path,
+                    homes.join(", ")
                 ));
             }
         }

@@ -229,3 +229,80 @@ fn respond(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{Moment, Span};
+
+    fn snapshot(ticked: i64) -> Snapshot {
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "project": "shop", "at": Moment::from_unix(1000), "watching": true,
+            "nginx": null, "in_step": true, "interval": Span::seconds(5),
+            "ticked": Moment::from_unix(ticked), "troubles": [], "services": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_loop_that_has_stopped_is_seen_by_its_age() {
+        let now = Duration::ZERO;
+        assert_eq!(Health::alive(Some(&snapshot(998)), now).why, [""; 0]);
+        let later = Duration::from_secs(44);
+        let stalled = Health::alive(Some(&snapshot(998)), later);
+        assert_eq!(stalled.why, ["the loop came round 46s ago"]);
+        assert!(!Health::alive(None, now).why.is_empty());
+    }
+
+    #[test]
+    fn readiness_is_the_engine_and_every_service_and_nginx_that_is_in_trouble() {
+        let mut snapshot = snapshot(999);
+        snapshot.in_step = false;
+        let ready = |snapshot: &Snapshot| Health::ready(Some(snapshot), Duration::ZERO).why;
+        assert_eq!(ready(&snapshot), [""; 0], "replicas come and go");
+        snapshot.troubles.push("web: nginx refuses it".into());
+        assert_eq!(ready(&snapshot), ["nginx is not in step"]);
+        snapshot.in_step = true;
+        snapshot.engine_away = Some("no socket".into());
+        assert_eq!(ready(&snapshot), ["the Docker Engine is away: no socket"]);
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_and_of_private_networks_are_private() {
+        for (address, private) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("172.17.0.1", true),
+            ("fd00::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+            ("203.0.113.7", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_private(address.parse().unwrap()), private, "{address}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_does_not_answer_is_told_of_as_it_was() {
+        let (calls, mut asked) = mpsc::channel(1);
+        let latest = Latest::new(calls);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let call: Call = asked.recv().await.unwrap();
+            let reply = Reply::Status(Box::new(snapshot(999)));
+            call.replies.send(reply).await.unwrap();
+            // And then it hangs.
+            let _kept = asked.recv().await;
+            std::future::pending::<()>().await;
+        });
+        let (first, age) = latest.snapshot().await.unwrap();
+        assert_eq!((first.clone(), age), (snapshot(999), Duration::ZERO));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let (again, age) = latest.snapshot().await.unwrap();
+        assert_eq!(again, first);
+        assert_eq!(age, Duration::from_secs(60) + ANSWER);
+        assert!(!Health::alive(Some(&again), age).why.is_empty());
+    }
+}
