@@ -11,4 +11,5 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/tests.sh"
 . "$lib/matrix.sh"
 . "$lib/delivery.sh"
+. "$lib/monitoring.sh"
 unset lib
