@@ -1,0 +1,94 @@
+//! A real Prometheus, with the configuration and the rules of `compose/monitoring`, answers every query of the
+//! dashboard and of the rules: from a page of metrics as `watch` writes it, or from a `watch` that runs
+//! (`COMPOSE_SCALE_TEST_METRICS=127.0.0.1:9917 cargo test --test real_monitoring`).
+
+mod support;
+
+use std::time::Duration;
+
+use support::{
+    deadline,
+    monitoring::{
+        Exporter, Prometheus, Query, dashboard_queries, file, items, names, prometheus_program,
+        rules,
+    },
+};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// The page with its counters grown, so that rates are not zero.
+fn grown(page: &str, times: u32) -> String {
+    let mut counter = false;
+    page.lines()
+        .map(|line| {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                counter = family.ends_with(" counter") || family.ends_with(" histogram");
+            }
+            let sample = line.rsplit_once(' ').filter(|_| !line.starts_with('#'));
+            match sample.and_then(|(series, value)| Some((series, value.parse::<f64>().ok()?))) {
+                Some((series, value)) if counter => {
+                    format!("{series} {}\n", value * f64::from(times + 1))
+                }
+                _ => format!("{line}\n"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_query_finds_something() {
+    let Some(program) = prometheus_program() else {
+        return;
+    };
+    let given = std::env::var("COMPOSE_SCALE_TEST_METRICS").ok();
+    let exporter = given.is_none().then(|| {
+        let page = file("tests/monitoring/watch.txt");
+        Exporter::start(move |times| grown(&page, times))
+    });
+    let target = exporter.as_ref().map(|exporter| exporter.address.clone());
+    let target = target.or(given).expect("one of both");
+    let prometheus = Prometheus::start(&program, &target);
+
+    let mut queries = dashboard_queries();
+    for rule in rules() {
+        // Nothing is wrong there, so an alert finds nothing; its series are there all the same.
+        let exprs = if rule.alert {
+            let selectors = names(&rule.expr).selectors;
+            selectors.iter().map(ToString::to_string).collect()
+        } else {
+            vec![rule.expr.clone(), rule.name.clone()]
+        };
+        queries.extend(exprs.into_iter().map(|expr| Query {
+            origin: format!("rule {}", rule.name),
+            expr,
+        }));
+    }
+
+    let end = deadline(LONG);
+    let mut left = vec!["nothing was asked".to_owned()];
+    while !left.is_empty() {
+        let late = !end.elapsed().is_zero();
+        assert!(!late, "unanswered by {target}:\n{}", left.join("\n"));
+        std::thread::sleep(Duration::from_millis(500));
+        let project = prometheus
+            .ask("compose_scale_build_info")
+            .ok()
+            .and_then(|found| Some(found.first()?["metric"]["project"].as_str()?.to_owned()));
+        left = match project {
+            Some(project) => prometheus.unanswered(&project, &queries),
+            None => vec!["no compose_scale_build_info with a project".to_owned()],
+        };
+    }
+    for rule in rules() {
+        prometheus
+            .ask(&rule.expr)
+            .unwrap_or_else(|error| panic!("{}: {error}", rule.name));
+    }
+    let groups = prometheus.get("/api/v1/rules").expect("its rules");
+    for rule in items(&groups["data"]["groups"])
+        .iter()
+        .flat_map(|g| items(&g["rules"]))
+    {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+}
