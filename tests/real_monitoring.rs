@@ -1,6 +1,8 @@
 //! A real Prometheus, with the configuration and the rules of `compose/monitoring`, answers every query of the
-//! dashboard and of the rules: from a page of metrics as `watch` writes it, or from a `watch` that runs
-//! (`COMPOSE_SCALE_TEST_METRICS=127.0.0.1:9917 cargo test --test real_monitoring`).
+//! dashboard and of the rules, from a page of metrics as `watch` writes it.
+//!
+//! `COMPOSE_SCALE_TEST_METRICS=127.0.0.1:9917 cargo test --test real_monitoring -- --nocapture` asks a `watch` that runs
+//! instead, and says what finds nothing there: some of it only comes with an event, a drain for example.
 
 mod support;
 
@@ -67,8 +69,13 @@ fn every_query_finds_something() {
     let end = deadline(LONG);
     let mut left = vec!["nothing was asked".to_owned()];
     while !left.is_empty() {
-        let late = !end.elapsed().is_zero();
-        assert!(!late, "unanswered by {target}:\n{}", left.join("\n"));
+        if !end.elapsed().is_zero() {
+            let report = format!("unanswered by {target}:\n{}", left.join("\n"));
+            let harmless = exporter.is_none() && left.iter().all(|one| one.contains(": no data: "));
+            assert!(harmless, "{report}");
+            eprintln!("{report}");
+            break;
+        }
         std::thread::sleep(Duration::from_millis(500));
         let project = prometheus
             .ask("compose_scale_build_info")
