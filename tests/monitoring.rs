@@ -366,3 +366,86 @@ fn nothing_is_open_to_the_outside_and_no_secret_is_written_down() {
         "${GRAFANA_ADMIN_PASSWORD:-}"
     );
 }
+
+/// A run in which everything happened that is told of.
+fn everything_told() -> String {
+    use compose_scale::{
+        control::Snapshot,
+        metrics::Meters,
+        reconcile::{By, Note, What},
+        units::Moment,
+    };
+    let note = |at, what| Note {
+        at,
+        service: "web".into(),
+        what,
+    };
+    let meters = Meters::new("shop");
+    let at = Moment::from_unix(1_800_000_000);
+    let replica = || "shop-web-2".to_owned();
+    let servers = vec![replica()];
+    meters.noted(&note(at, What::Creating { replica: replica() }));
+    meters.runs("web", "shop-web-2", at);
+    for what in [
+        What::Ready {
+            replica: replica(),
+            seconds: 1.0,
+        },
+        What::Routed { servers },
+        What::Scale {
+            from: 1,
+            to: 2,
+            reason: "above_target".into(),
+            message: String::new(),
+            metrics: BTreeMap::new(),
+            by: By::Policy,
+            input: None,
+        },
+        What::Removed {
+            replica: replica(),
+            seconds: 2.0,
+        },
+        What::Died {
+            replica: replica(),
+            exit_code: Some(1),
+            oom: false,
+        },
+    ] {
+        meters.noted(&note(at, what));
+    }
+    meters.decided("web", "above_target");
+    meters.reloaded(true);
+    meters.called("list", "ok");
+    meters.notified("webhook", "sent", 1);
+    let snapshot: Snapshot = serde_json::from_value(serde_json::json!({
+        "version": 1, "project": "shop", "at": at, "watching": true, "nginx": "nginx", "in_step": true,
+        "interval": "5s", "ticked": at, "troubles": [],
+        "host": {"memory": "8GiB", "available": "3GiB", "reserve_memory": "819MiB", "busy": 61.0, "reserve_cpu": 5.0},
+        "services": [{
+            "service": "web", "autoscaled": true, "current": 2, "desired": 2, "serving": 2, "min": 1, "max": 8,
+            "hold": null, "paused": null, "decision": null, "standstill": null, "replicas": [],
+            "metrics": [{"metric": "cpu", "value": 90.0, "target": 60.0, "unit": "percent"}],
+        }],
+    }))
+    .unwrap();
+    meters.page(Some((&snapshot, std::time::Duration::ZERO)))
+}
+
+#[test]
+fn the_table_has_what_the_program_tells_and_nothing_else() {
+    let page = everything_told();
+    let mut told: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.split_once('{').unwrap();
+        let (labels, _) = rest.split_once('}').unwrap();
+        let keys = labels
+            .split(',')
+            .map(|one| one.split_once('=').unwrap().0.to_owned());
+        told.entry(name.to_owned()).or_default().extend(keys);
+    }
+    let documented: BTreeMap<_, _> = documented()
+        .into_iter()
+        .map(|(name, row)| (name, row.labels))
+        .collect();
+    assert_eq!(told, documented);
+}

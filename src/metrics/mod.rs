@@ -72,6 +72,12 @@ struct Resulting {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ToTarget {
+    target: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfKind {
     kind: &'static str,
 }
@@ -114,6 +120,7 @@ pub struct Meters {
     replica_failures: Family<WithKind, Counter>,
     reloads: Family<Resulting, Counter>,
     engine_calls: Family<OfCall, Counter>,
+    notifications: Family<ToTarget, Counter>,
     shown: Shown,
     /// When each replica on its way in was asked for, by name.
     asked: Mutex<BTreeMap<String, Moment>>,
@@ -210,6 +217,12 @@ impl Meters {
             "Calls of the Engine, by how they ended",
             engine_calls.clone(),
         );
+        let notifications = Family::default();
+        all.register(
+            "notifications",
+            "Notifications, by what became of them",
+            notifications.clone(),
+        );
         // A rate needs a beginning.
         for result in ["done", "failed"] {
             let _ = reloads.get_or_create(&Resulting { result });
@@ -225,6 +238,7 @@ impl Meters {
             replica_failures,
             reloads,
             engine_calls,
+            notifications,
             shown,
             asked: Mutex::default(),
             reading: Mutex::default(),
@@ -259,6 +273,13 @@ impl Meters {
         self.engine_calls
             .get_or_create(&OfCall { call, result })
             .inc();
+    }
+
+    /// So many notifications have been sent to a kind of target, had to be given up, or found no room.
+    pub fn notified(&self, target: &'static str, result: &'static str, count: u64) {
+        self.notifications
+            .get_or_create(&ToTarget { target, result })
+            .inc_by(count);
     }
 
     /// Something happened.
@@ -498,7 +519,9 @@ impl Shown {
                 of.get_or_create(&labels).set(i64::from(value));
             }
         };
-        set(&self.desired, view.desired);
+        // Of a service that somebody stopped nothing is wanted.
+        let desired = view.desired.filter(|_| view.standstill.is_none());
+        set(&self.desired, desired);
         set(&self.min, view.min);
         set(&self.max, view.max);
         set(&self.held, Some(u32::from(view.hold.is_some())));
