@@ -14,7 +14,10 @@ use std::{
 
 mod support;
 
-use support::{ComposeProject, real, stack::Stack};
+use support::{
+    ComposeProject, real,
+    stack::{Stack, free_port},
+};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -151,12 +154,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A port that nothing listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 #[test]

@@ -14,6 +14,9 @@ use support::{
         Exporter, Prometheus, Query, dashboard_queries, file, items, names, prometheus_program,
         rules,
     },
+    real,
+    stack::{Stack, free_port, new_nginx, remove_container},
+    text,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -37,20 +40,8 @@ fn grown(page: &str, times: u32) -> String {
         .collect()
 }
 
-#[test]
-fn every_query_finds_something() {
-    let Some(program) = prometheus_program() else {
-        return;
-    };
-    let given = std::env::var("COMPOSE_SCALE_TEST_METRICS").ok();
-    let exporter = given.is_none().then(|| {
-        let page = file("tests/monitoring/watch.txt");
-        Exporter::start(move |times| grown(&page, times))
-    });
-    let target = exporter.as_ref().map(|exporter| exporter.address.clone());
-    let target = target.or(given).expect("one of both");
-    let prometheus = Prometheus::start(&program, &target);
-
+/// Those of the dashboard, and what rules are made of.
+fn all_queries() -> Vec<Query> {
     let mut queries = dashboard_queries();
     for rule in rules() {
         // Nothing is wrong there, so an alert finds nothing; its series are there all the same.
@@ -65,7 +56,24 @@ fn every_query_finds_something() {
             expr,
         }));
     }
+    queries
+}
 
+#[test]
+fn every_query_finds_something() {
+    let Some(program) = prometheus_program() else {
+        return;
+    };
+    let given = std::env::var("COMPOSE_SCALE_TEST_METRICS").ok();
+    let exporter = given.is_none().then(|| {
+        let page = file("tests/monitoring/watch.txt");
+        Exporter::start(move |times| grown(&page, times))
+    });
+    let target = exporter.as_ref().map(|exporter| exporter.address.clone());
+    let target = target.or(given).expect("one of both");
+    let prometheus = Prometheus::start(&program, &target);
+
+    let queries = all_queries();
     let end = deadline(LONG);
     let mut left = vec!["nothing was asked".to_owned()];
     while !left.is_empty() {
@@ -97,5 +105,65 @@ fn every_query_finds_something() {
         .flat_map(|g| items(&g["rules"]))
     {
         assert_eq!(rule["health"], "ok", "{rule}");
+    }
+}
+
+#[test]
+fn a_watch_that_scaled_on_a_real_engine_answers_every_query() {
+    let Some(program) = prometheus_program() else {
+        return;
+    };
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(
+        &new_nginx(),
+        "    x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}], ready: {http: /healthz}}\n    \
+         deploy: {resources: {limits: {cpus: \"0.25\"}}}",
+    );
+    let port = free_port();
+    let target = format!("127.0.0.1:{port}");
+    let watch = stack.watch(&["--metrics", &target]);
+    let prometheus = Prometheus::start(&program, &target);
+    let project = stack.project.name.clone();
+    let asked = |expr: &str| {
+        let expr = expr.replace("PROJECT", &format!("project=\"{project}\""));
+        let found = prometheus.ask(&expr).ok()?;
+        text(&found.first()?["value"][1]).parse::<f64>().ok()
+    };
+    // It is scraped before anything happens: an increase needs a beginning.
+    stack.until("it is scraped", LONG, |_| {
+        asked("compose_scale_replicas{PROJECT,state=\"serving\"}") == Some(1.0)
+    });
+    stack.must(&["scale", "web=3", "--hold", "1h"]);
+    // Somebody takes one away by force, while it is looked at: a call fails.
+    let (_, taken) = stack.running().pop().expect("a replica");
+    remove_container(&taken);
+    stack.until("three serve again", LONG, |s| s.listed().len() == 3);
+    stack.must(&["scale", "web=2", "--hold", "1h"]);
+    stack.until("it is told of", LONG, |_| {
+        asked("compose_scale_drains_total{PROJECT,result=\"finished\"}") >= Some(1.0)
+    });
+    assert!(asked("compose_scale_scale_events_total{PROJECT,direction=\"up\"}") >= Some(1.0));
+    assert!(asked("compose_scale_scale_events_total{PROJECT,direction=\"down\"}") >= Some(1.0));
+    let served = "compose_scale_scale_duration_seconds_count{PROJECT,stage=\"served\"}";
+    assert!(asked(served) >= Some(2.0), "{:?}", asked(served));
+    assert_eq!(asked("compose_scale_engine_up{PROJECT}"), Some(1.0));
+
+    let queries = all_queries();
+    let mut left = Vec::new();
+    let end = deadline(LONG);
+    loop {
+        left.clone_from(&prometheus.unanswered(&project, &queries));
+        // No Engine call had to fail, and nobody is notified.
+        left.retain(|one| {
+            !one.contains("compose_scale_notifications") && !one.contains("result!=\"ok\"")
+        });
+        if left.is_empty() {
+            break;
+        }
+        let late = !end.elapsed().is_zero();
+        assert!(!late, "unanswered:\n{}\n{}", left.join("\n"), watch.log());
+        std::thread::sleep(Duration::from_millis(500));
     }
 }

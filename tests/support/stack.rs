@@ -420,6 +420,18 @@ pub(crate) fn died(id: &str) -> Duration {
     Duration::from_nanos(event["timeNano"].as_u64().expect("a time"))
 }
 
+/// Takes a container away by force.
+pub(crate) fn remove_container(id: &str) {
+    let (status, answer) = api::request("DELETE", &format!("/containers/{id}?force=1"), "");
+    assert_eq!(status, 204, "{answer}");
+}
+
+/// A port of this machine that nobody listens at.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Ends a container's process at once, as `kill -9` does.
 pub(crate) fn kill_container(id: &str) {
     let (status, answer) = api::request("POST", &format!("/containers/{id}/kill?signal=KILL"), "");
