@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     control,
+    notify::{self, Notifier},
     plan::refuse,
     reconcile::What,
     state::Recording,
@@ -96,6 +97,10 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         "watching every {}",
         loaded.settings.interval
     );
+    let (name, directory) = (
+        loaded.project.name.clone(),
+        loaded.project.working_dir.clone(),
+    );
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
         source: (!args.once).then_some(request),
@@ -110,12 +115,21 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         goal: if args.once { Goal::Once } else { Goal::Watch },
     })
     .await?;
-    tasks.spawn(async move {
+    let mut notifier = (!args.dry_run).then(|| Notifier::new(&name, directory, driver.notify()));
+    let mut telling = JoinSet::new();
+    telling.spawn(async move {
         while let Some(note) = notes.recv().await {
             // Of a single evaluation the decisions are said at its end.
             if !args.once || !matches!(note.what, What::NotScaling { .. }) {
                 progress::log(&note);
             }
+            if let Some(notifier) = &mut notifier {
+                notifier.send(&note);
+            }
+        }
+        if let Some(notifier) = notifier {
+            let once = args.once.then(|| notifier.longest());
+            notifier.close(once.unwrap_or(notify::PARTING)).await;
         }
     });
     let outcome = driver
@@ -138,6 +152,10 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         let _ = std::fs::remove_file(state.socket());
     }
     drop(driver);
+    tokio::select! {
+        _ = telling.join_next() => {}
+        () = signals.abort.cancelled() => {}
+    }
     failure::outcome(outcome)
 }
 

@@ -37,7 +37,7 @@ use crate::{
     control::{Call, Snapshot},
     engine::{Engine, EngineError, EngineEvent},
     host,
-    policy::Policy,
+    policy::{Notify, Policy},
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Memory, Note},
@@ -162,6 +162,7 @@ pub struct Driver<E, P> {
     /// Containers that somebody else has told to stop and that have not yet.
     pub(super) stopping_elsewhere: BTreeMap<ContainerId, Moment>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) notify: tokio::sync::watch::Sender<Vec<Notify>>,
     pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
     pub(super) crashes: Crashes,
     /// Since when it is certain that no nginx runs, where one did.
@@ -243,6 +244,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             proxy: parts.proxy.map(Arc::new),
             clock: parts.clock,
             around: Surroundings::new(&parts.loaded, Whereabouts::Unknown, &[]),
+            notify: tokio::sync::watch::Sender::new(parts.loaded.settings.notify.clone()),
             loaded: parts.loaded,
             source: parts.source,
             extra: parts.extra,
@@ -749,6 +751,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .collect(),
             services: self.machines.values().map(|m| m.view(now)).collect(),
         }
+    }
+
+    /// Who is to be told of what happens, as the compose file has it at any time.
+    pub fn notify(&self) -> tokio::sync::watch::Receiver<Vec<Notify>> {
+        self.notify.subscribe()
     }
 
     /// Files of the proxy that this run rewrote.
