@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::sources::in_words;
+use crate::{policy::notify::Url, sources::in_words};
 
 /// The head of a proxy's answer may be so long.
 const HEAD: usize = 8 * 1024;
@@ -100,6 +100,16 @@ fn is_local(host: &str) -> bool {
         || host
             .parse()
             .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Whether the host of a URL has an address; with a proxy that is the proxy's business.
+pub async fn is_known(url: &Url) -> bool {
+    let proxied = url
+        .secret()
+        .parse()
+        .is_ok_and(|uri| proxy(&uri, url.host()).is_some());
+    let found = lookup_host((url.host(), url.port())).await;
+    proxied || found.is_ok_and(|mut found| found.next().is_some())
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {

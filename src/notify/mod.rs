@@ -42,6 +42,8 @@ mod retry;
 mod webhook;
 mod worker;
 
+pub use connect::is_known;
+
 /// What is queued when `watch` ends gets this long to go out.
 pub const PARTING: Duration = Duration::from_secs(5);
 
