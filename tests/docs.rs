@@ -195,7 +195,8 @@ fn a_service_cannot_do_without_what_is_called_required() {
 fn every_default_in_the_settings_table_is_the_programs() {
     let mut shown = BTreeSet::new();
     for (key, default) in key_rows("interval") {
-        let has_default = ["interval", "nginx.reload", "nginx.test"].contains(&key.as_str());
+        let has_default =
+            ["interval", "nginx.reload", "nginx.test", "notify"].contains(&key.as_str());
         if has_default || key.starts_with("host.") {
             let entries = nested(&key, only_code(&default).unwrap());
             assert_eq!(
@@ -265,8 +266,9 @@ fn every_metric_that_is_shown_is_read() {
 
 #[test]
 fn every_example_with_a_policy_is_read_without_a_mistake() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
-    let text = readme() + &fs::read_to_string(page).unwrap();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = ["policy.md", "notify.md"].map(|page| fs::read_to_string(docs.join(page)).unwrap());
+    let text = readme() + &pages.concat();
     let mut read = 0;
     for block in text.split("```yaml\n").skip(1) {
         let yaml = block.split("```").next().unwrap();

@@ -131,8 +131,8 @@ const PURE: &[&str] = &[
 /// Outside crates that only these places may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("bollard", &["engine/docker"]),
-    ("hyper", &["sources", "notify"]),
-    ("http_body_util", &["sources", "notify"]),
+    ("hyper", &["sources", "notify", "cli/demo"]),
+    ("http_body_util", &["sources", "notify", "cli/demo"]),
     ("sketches_ddsketch", &["traffic"]),
     ("rand", &["sim"]),
     ("rand_distr", &["sim"]),

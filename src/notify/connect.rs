@@ -104,12 +104,12 @@ fn is_local(host: &str) -> bool {
 
 /// Whether the host of a URL has an address; with a proxy that is the proxy's business.
 pub async fn is_known(url: &Url) -> bool {
-    let proxied = url
-        .secret()
-        .parse()
-        .is_ok_and(|uri| proxy(&uri, url.host()).is_some());
+    let uri = url.secret().parse();
+    if uri.is_ok_and(|uri| proxy(&uri, url.host()).is_some()) {
+        return true;
+    }
     let found = lookup_host((url.host(), url.port())).await;
-    proxied || found.is_ok_and(|mut found| found.next().is_some())
+    found.is_ok_and(|mut found| found.next().is_some())
 }
 
 async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {

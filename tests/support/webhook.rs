@@ -1,10 +1,5 @@
 //! A web server that does with requests what a test wants, and tells what it was sent.
 
-#![expect(
-    dead_code,
-    reason = "every test file is a program of its own and uses its own part"
-)]
-
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},

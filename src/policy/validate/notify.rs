@@ -29,6 +29,9 @@ const OURS: [&str; 5] = [
 ];
 
 pub(super) fn notify(at: &At<'_>) -> Option<Vec<Notify>> {
+    if !at.value().is_array() {
+        return unseen(at, LIST);
+    }
     let all: Vec<_> = at.list(LIST)?.iter().map(one).collect();
     all.into_iter().collect()
 }
@@ -91,7 +94,11 @@ fn command(at: &At<'_>, map: &Entries<'_>) -> Option<Hook> {
             at.problem("is only for a webhook");
         }
     }
-    let argv = argv(at, COMMAND);
+    let argv = if at.value().is_array() {
+        argv(at, COMMAND)
+    } else {
+        unseen(at, COMMAND)
+    };
     let timeout = timeout(map, Hook::TIMEOUT);
     Some(Hook {
         argv: argv?,
@@ -166,29 +173,40 @@ fn url(at: &At<'_>) -> Option<Url> {
 
 fn headers(at: &At<'_>) -> Option<Headers> {
     let expected = r#"a map of headers, like {Authorization: "Bearer …"}"#;
-    let Some(map) = at.value().as_object() else {
-        return at.expected(expected);
+    let Some(names) = at.value().as_object() else {
+        return unseen(at, expected);
     };
+    let names: Vec<_> = names.keys().map(String::as_str).collect();
+    let map = at.map(&Keys::only(&names), expected)?;
     let mut headers = BTreeMap::new();
-    for (name, value) in map {
+    for name in names {
+        let Some(at) = map.get(name) else {
+            continue;
+        };
         let of_a_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
         if name.is_empty() || !name.chars().all(of_a_name) {
-            let shown = name.escape_debug();
-            at.problem(format!("found `{shown}`, expected the name of a header"));
+            at.problem("is not the name of a header, which has no spaces");
         } else if OURS.contains(&name.to_ascii_lowercase().as_str()) {
-            at.problem(format!("`{name}` is set by compose-scale"));
-        } else if let Some(text) = value.as_str()
+            at.problem("is set by compose-scale");
+        } else if let Some(text) = at.value().as_str()
             && text.chars().all(|c| c == ' ' || c.is_ascii_graphic())
         {
-            headers.insert(name.clone(), text.to_owned());
+            headers.insert(name.to_owned(), text.to_owned());
         } else {
             // What was found may be half of a password.
-            at.problem(format!(
-                "the value of `{name}` is not a text of ASCII letters on one line, expected {expected}"
-            ));
+            at.problem("is not what was expected: a text of ASCII letters on one line");
         }
     }
     Some(Headers(headers))
+}
+
+/// Notes that something else was expected, without a text that was found: it may be secret.
+fn unseen<T>(at: &At<'_>, expected: &str) -> Option<T> {
+    if at.value().is_string() {
+        at.problem(format!("found a text, expected {expected}"));
+        return None;
+    }
+    at.expected(expected)
 }
 
 fn events(at: &At<'_>) -> Option<Events> {
