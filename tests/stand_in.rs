@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use self::webhook::{FINE, Server};
+use self::webhook::{FINE, Reply, Server};
 
 #[path = "support/webhook.rs"]
 #[expect(dead_code, reason = "nothing is encrypted here")]
@@ -334,13 +334,18 @@ fn notifying(entries: &str) -> String {
 
 #[test]
 fn what_happens_arrives_at_a_webhook_also_when_the_file_names_another_one() {
-    let (first, second) = (Server::new(|_| FINE), Server::new(|_| FINE));
+    let first = Server::new(|nth| match nth {
+        0 => Reply::Head("503 Service Unavailable\r\nRetry-After: 0"),
+        _ => FINE,
+    });
+    let second = Server::new(|_| FINE);
     let path = "/T0/secret";
     let stand = Stand::with_file(65.0, &notifying(&format!("[\"{}\"]", first.url(path))));
     let watch = stand.watch();
     let request = first.next();
     assert_eq!(request.line(), "POST /T0/secret HTTP/1.1");
-    let body = request.json();
+    let body = first.next().json();
+    assert_eq!(body, request.json(), "again, because it was not taken");
     assert_eq!(
         (&body["project"], &body["service"]),
         (&"shop".into(), &"web".into())
@@ -377,6 +382,15 @@ fn what_happens_arrives_at_a_webhook_also_when_the_file_names_another_one() {
     assert_eq!(first.more(), 0, "{before} before");
     let said = watch.end();
     assert!(!said.contains("secret"), "{said}");
+    let label = first.url("/…");
+    for line in [
+        format!(
+            "webhook {label} does not take notifications: HTTP 503 Service Unavailable: the words; trying again"
+        ),
+        format!("webhook {label} takes notifications again"),
+    ] {
+        assert_eq!(said.matches(&line).count(), 1, "{line}\n{said}");
+    }
 }
 
 #[test]

@@ -72,11 +72,6 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Whether anything waits.
-    pub(super) fn is_left(&self) -> bool {
-        !self.state().waiting.is_empty()
-    }
-
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // Nothing that can panic is done with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

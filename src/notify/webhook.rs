@@ -108,7 +108,9 @@ async fn judge(response: Response<Incoming>) -> Answer {
         return Answer::Refused { why };
     }
     let said = Limited::new(body, BODY).collect().await;
-    let said = said.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let said = said
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
     let said = excerpt(&String::from_utf8_lossy(&said));
     let why = if said.is_empty() {
         format!("HTTP {status}")

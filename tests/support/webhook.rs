@@ -92,10 +92,10 @@ impl Server {
                 let Some(request) = read(&mut stream) else {
                     continue;
                 };
-                let answer = reply(count);
-                count += 1;
                 // The test has heard of it before it is answered.
                 let _ = tell.send(request);
+                let answer = reply(count);
+                count += 1;
                 match answer {
                     Reply::Head(head) => {
                         let text = format!(

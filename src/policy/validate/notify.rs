@@ -134,8 +134,11 @@ fn url(at: &At<'_>) -> Option<Url> {
     let Some(rest) = rest else {
         return wrong("");
     };
-    if !url.chars().all(|c| c.is_ascii_graphic()) || url.contains('#') {
-        return wrong(", without spaces, `#` and letters beyond ASCII (write those as %XX)");
+    let of_a_url = |c: char| c.is_ascii_graphic() && !"#\"<>`^\\".contains(c);
+    if !url.chars().all(of_a_url) {
+        return wrong(
+            ", without spaces, quotes, `#` and letters beyond ASCII (write those as %XX)",
+        );
     }
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     if authority.contains('@') {
