@@ -14,7 +14,10 @@ use compose_scale::{
     cli::code,
     compose::{self, Loaded, Request},
     decide::{Input, Observed, ObservedState, Reason, decide},
-    policy::{Metric, Policy, SERVICE_KEYS, Settings},
+    policy::{
+        Metric, Policy, SERVICE_KEYS, Settings,
+        notify::{EVENTS, GROUPS},
+    },
     units::{Moment, Span},
 };
 use serde_json::Value;
@@ -280,6 +283,18 @@ fn every_example_with_a_policy_is_read_without_a_mistake() {
         }
     }
     assert!(read >= 2, "only {read} examples were found");
+}
+
+#[test]
+fn every_event_that_one_can_be_told_of_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md");
+    let text = fs::read_to_string(page).unwrap();
+    let (_, events) = text.split_once("\n## Events\n").unwrap();
+    let (events, _) = events.split_once("\n## ").unwrap();
+    let shown: BTreeSet<_> = code_in(events).into_iter().collect();
+    for name in EVENTS.iter().chain(&GROUPS) {
+        assert!(shown.contains(name), "{name} is not explained");
+    }
 }
 
 #[test]
