@@ -14,7 +14,10 @@ use compose_scale::{
     cli::code,
     compose::{self, Loaded, Request},
     decide::{Input, Observed, ObservedState, Reason, decide},
-    policy::{Metric, Policy, SERVICE_KEYS, Settings},
+    policy::{
+        Metric, Policy, SERVICE_KEYS, Settings,
+        notify::{EVENTS, GROUPS},
+    },
     units::{Moment, Span},
 };
 use serde_json::Value;
@@ -195,7 +198,8 @@ fn a_service_cannot_do_without_what_is_called_required() {
 fn every_default_in_the_settings_table_is_the_programs() {
     let mut shown = BTreeSet::new();
     for (key, default) in key_rows("interval") {
-        let has_default = ["interval", "nginx.reload", "nginx.test"].contains(&key.as_str());
+        let has_default =
+            ["interval", "nginx.reload", "nginx.test", "notify"].contains(&key.as_str());
         if has_default || key.starts_with("host.") {
             let entries = nested(&key, only_code(&default).unwrap());
             assert_eq!(
@@ -265,8 +269,9 @@ fn every_metric_that_is_shown_is_read() {
 
 #[test]
 fn every_example_with_a_policy_is_read_without_a_mistake() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md");
-    let text = readme() + &fs::read_to_string(page).unwrap();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = ["policy.md", "notify.md"].map(|page| fs::read_to_string(docs.join(page)).unwrap());
+    let text = readme() + &pages.concat();
     let mut read = 0;
     for block in text.split("```yaml\n").skip(1) {
         let yaml = block.split("```").next().unwrap();
@@ -278,6 +283,18 @@ fn every_example_with_a_policy_is_read_without_a_mistake() {
         }
     }
     assert!(read >= 2, "only {read} examples were found");
+}
+
+#[test]
+fn every_event_that_one_can_be_told_of_is_explained() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md");
+    let text = fs::read_to_string(page).unwrap();
+    let (_, events) = text.split_once("\n## Events\n").unwrap();
+    let (events, _) = events.split_once("\n## ").unwrap();
+    let shown: BTreeSet<_> = code_in(events).into_iter().collect();
+    for name in EVENTS.iter().chain(&GROUPS) {
+        assert!(shown.contains(name), "{name} is not explained");
+    }
 }
 
 #[test]

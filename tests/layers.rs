@@ -65,6 +65,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "notify",
+        &["units", "policy", "reconcile", "sources", "telemetry"],
+    ),
+    (
         "watch",
         &[
             "metrics",
@@ -133,6 +137,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "state",
             "telemetry",
             "control",
+            "notify",
             "watch",
         ],
     ),
@@ -153,8 +158,11 @@ const PURE: &[&str] = &[
 /// Outside crates that only these places may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("bollard", &["engine/docker"]),
-    ("hyper", &["sources", "metrics", "cli/demo"]),
-    ("http_body_util", &["sources", "metrics", "cli/demo"]),
+    ("hyper", &["sources", "metrics", "notify", "cli/demo"]),
+    (
+        "http_body_util",
+        &["sources", "metrics", "notify", "cli/demo"],
+    ),
     ("sketches_ddsketch", &["traffic"]),
     ("rand", &["sim"]),
     ("rand_distr", &["sim"]),
@@ -168,6 +176,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli"]),
+    ("rustls", &["notify"]),
+    ("tokio_rustls", &["notify"]),
+    ("webpki_roots", &["notify"]),
+    ("rustls_native_certs", &["notify"]),
 ];
 
 struct Source {
@@ -327,7 +339,7 @@ fn outside_crates_stay_where_they_belong() {
                 wrong.push(format!(
                     "{} names {name}, which belongs to {}",
                     source.path,
-                    homes.join(", ")
+                    homes.join(" and ")
                 ));
             }
         }

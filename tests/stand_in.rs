@@ -16,6 +16,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use self::webhook::{FINE, Reply, Server};
+
+#[path = "support/webhook.rs"]
+#[expect(dead_code, reason = "nothing is encrypted here")]
+mod webhook;
+
 const YAML: &str = "\
 name: shop
 x-autoscale:
@@ -49,10 +55,14 @@ struct Stand {
 impl Stand {
     /// With so many requests per second on `web`.
     fn with(load: f64) -> Self {
+        Self::with_file(load, YAML)
+    }
+
+    fn with_file(load: f64, yaml: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let upstreams = directory.path().join("upstreams");
         fs::create_dir(&upstreams).expect("a directory");
-        write(&directory.path().join("compose.yaml"), YAML);
+        write(&directory.path().join("compose.yaml"), yaml);
         let socket = directory.path().join("docker.sock");
         let (sender, daemon) = mpsc::channel();
         let end = CancellationToken::new();
@@ -168,6 +178,18 @@ struct Watch {
 impl Watch {
     fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Watch {
+    /// Asks it to end, and waits until it has.
+    fn end(mut self) -> String {
+        let pid = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(told.expect("kill").success());
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{}", self.said());
+        self.said()
     }
 }
 
@@ -401,5 +423,88 @@ fn an_address_that_everybody_reaches_is_refused_unless_it_is_wanted() {
     assert!(
         said.contains(&format!("cannot listen at {address} for --metrics")),
         "{said}"
+    );
+}
+
+/// The project with this in its `notify`.
+fn notifying(entries: &str) -> String {
+    let notify = format!("  interval: 1s\n  notify: {entries}\n");
+    YAML.replace("  interval: 1s\n", &notify)
+}
+
+#[test]
+fn what_happens_arrives_at_a_webhook_also_when_the_file_names_another_one() {
+    let first = Server::new(|nth| match nth {
+        0 => Reply::Head("503 Service Unavailable\r\nRetry-After: 0"),
+        _ => FINE,
+    });
+    let second = Server::new(|_| FINE);
+    let path = "/T0/secret";
+    let stand = Stand::with_file(65.0, &notifying(&format!("[\"{}\"]", first.url(path))));
+    let watch = stand.watch();
+    let request = first.next();
+    assert_eq!(request.line(), "POST /T0/secret HTTP/1.1");
+    let body = first.next().json();
+    assert_eq!(body, request.json(), "again, because it was not taken");
+    assert_eq!(
+        (&body["project"], &body["service"]),
+        (&"shop".into(), &"web".into())
+    );
+    assert_eq!(
+        (&body["event"], &body["from"]),
+        (&"scale".into(), &1.into())
+    );
+    assert!(
+        body["metrics"]["cpu"]
+            .as_f64()
+            .is_some_and(|cpu| cpu > 60.0),
+        "{body}"
+    );
+    stand.until("three serve", &watch, |s| s.daemon.served("web").len() == 3);
+
+    // A replica that dies is trouble; of this one only the other webhook hears.
+    let other = format!("[{{webhook: \"{}\", events: [died]}}]", second.url(path));
+    write(
+        &stand.directory.path().join("compose.yaml"),
+        &notifying(&other),
+    );
+    stand.until("the file is read", &watch, |_| {
+        watch.said().contains("its policies hold from now on")
+    });
+    let before = first.more();
+    stand.daemon.crash("shop-web-2");
+    let body = second.next().json();
+    assert_eq!(
+        (&body["event"], &body["replica"]),
+        (&"died".into(), &"shop-web-2".into())
+    );
+    assert_eq!(body["level"], "warn");
+    assert_eq!(first.more(), 0, "{before} before");
+    let said = watch.end();
+    assert!(!said.contains("secret"), "{said}");
+    let label = first.url("/…");
+    for line in [
+        format!(
+            "webhook {label} does not take notifications: HTTP 503 Service Unavailable: the words; trying again"
+        ),
+        format!("webhook {label} takes notifications again"),
+    ] {
+        assert_eq!(said.matches(&line).count(), 1, "{line}\n{said}");
+    }
+}
+
+#[test]
+fn a_single_evaluation_tells_too_and_a_dry_run_does_not() {
+    let server = Server::new(|_| FINE);
+    let yaml = notifying(&format!("[\"{}\"]", server.url("/")));
+    let stand = Stand::with_file(0.0, &yaml.replace("min: 1", "min: 2"));
+    let (_, _, said) = stand.run(&["watch", "--once", "--dry-run"]);
+    assert!(said.contains("1 → 2"), "{said}");
+    assert_eq!(server.more(), 0);
+    stand.must(&["watch", "--once"]);
+    let body = server.next().json();
+    assert_eq!(
+        (&body["to"], &body["reason"]),
+        (&2.into(), &"at_min".into())
     );
 }

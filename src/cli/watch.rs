@@ -16,7 +16,9 @@ use super::{
     state_dir,
 };
 use crate::{
-    control, metrics,
+    control,
+    metrics::{self, Meters},
+    notify::{self, Notifier},
     plan::refuse,
     reconcile::What,
     screen::{self, Screen, Told},
@@ -109,6 +111,10 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         "watching every {}",
         loaded.settings.interval
     );
+    let (name, directory) = (
+        loaded.project.name.clone(),
+        loaded.project.working_dir.clone(),
+    );
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
         source: (!args.once).then_some(request),
@@ -123,10 +129,6 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         goal: if args.once { Goal::Once } else { Goal::Watch },
     })
     .await?;
-    if let Some(listener) = listener {
-        let latest = metrics::Latest::new(asks.clone());
-        tasks.spawn(metrics::serve(listener, driver.meters(), latest));
-    }
     let screen = if args.plain || args.once || args.dry_run || !screen::is_possible() {
         None
     } else {
@@ -137,7 +139,15 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let logged = screen.is_none() || !std::io::stderr().is_terminal();
     let _divert = screen.as_ref().filter(|_| !logged).map(Screen::divert);
     let news = screen.as_ref().map(Screen::news);
-    tasks.spawn(async move {
+    let mut notifier = (!args.dry_run).then(|| Notifier::new(&name, directory, driver.notify()));
+    if let Some(listener) = listener {
+        let latest = metrics::Latest::new(asks);
+        let tally = notifier.as_ref().map(Notifier::tally);
+        let bring_in = move |meters: &Meters| notified(tally.as_ref(), meters);
+        tasks.spawn(metrics::serve(listener, driver.meters(), latest, bring_in));
+    }
+    let mut telling = JoinSet::new();
+    telling.spawn(async move {
         while let Some(note) = notes.recv().await {
             // Of a single evaluation the decisions are said at its end.
             let shown = news
@@ -147,6 +157,13 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             if wanted && (logged || !shown) {
                 progress::log(&note);
             }
+            if let Some(notifier) = &mut notifier {
+                notifier.send(&note);
+            }
+        }
+        if let Some(notifier) = notifier {
+            let once = args.once.then(|| notifier.longest());
+            notifier.close(once.unwrap_or(notify::PARTING)).await;
         }
     });
     let outcome = driver
@@ -173,6 +190,10 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         let _ = std::fs::remove_file(state.socket());
     }
     drop(driver);
+    tokio::select! {
+        _ = telling.join_next() => {}
+        () = signals.abort.cancelled() => {}
+    }
     failure::outcome(outcome)
 }
 
@@ -186,6 +207,19 @@ async fn listen(address: SocketAddr, public: bool) -> Result<TcpListener, Failur
             "cannot listen at {address} for --metrics: {error}"
         )]),
     })
+}
+
+/// What became of notifications, by kind of target.
+fn notified(tally: Option<&notify::Tally>, meters: &Meters) {
+    let counts = tally.map(notify::Tally::counts).unwrap_or_default();
+    for kind in ["webhook", "command"] {
+        let of: Vec<_> = counts.iter().filter(|one| one.kind == kind).collect();
+        if !of.is_empty() {
+            meters.notified(kind, "sent", of.iter().map(|one| one.sent).sum());
+            meters.notified(kind, "failed", of.iter().map(|one| one.failed).sum());
+            meters.notified(kind, "dropped", of.iter().map(|one| one.dropped).sum());
+        }
+    }
 }
 
 fn recording(path: &Path) -> Result<Recording, Failure> {

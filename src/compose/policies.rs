@@ -23,7 +23,14 @@ pub(crate) fn read(root: &Node, mistakes: &mut Mistakes) -> (Settings, IndexMap<
     let mut settings_are_read = true;
     if let Some(node) = project {
         match validate::settings(&node.to_json()) {
-            Ok(read) => settings = read,
+            Ok(read) => {
+                note(
+                    unheard_of(&read, root),
+                    |_| (node, KeyPath::of([KEY])),
+                    mistakes,
+                );
+                settings = read;
+            }
             Err(problems) => {
                 settings_are_read = false;
                 note(problems, |_| (node, KeyPath::of([KEY])), mistakes);
@@ -101,6 +108,30 @@ fn nowhere(policy: &Policy, services: Option<&Map>) -> Vec<Problem> {
                 path: path.map(str::to_owned).to_vec(),
                 message: format!("found `{service}`, expected a service of the project: {all}"),
             }
+        })
+        .collect()
+}
+
+/// Services that somebody is to be told of and that are not in the file.
+fn unheard_of(settings: &Settings, root: &Node) -> Vec<Problem> {
+    let services = root.get("services").and_then(Node::as_map);
+    let all: Vec<_> = services.into_iter().flat_map(Map::keys).cloned().collect();
+    let all = all.join(", ");
+    let known = |name: &str| services.is_some_and(|services| services.contains_key(name));
+    let named = settings.notify.iter().enumerate().flat_map(|(at, one)| {
+        let services = one.services.iter().enumerate();
+        services.map(move |(nth, name)| (at, nth, name))
+    });
+    named
+        .filter(|(.., name)| !known(name))
+        .map(|(at, nth, name)| Problem {
+            path: vec![
+                "notify".into(),
+                at.to_string(),
+                "services".into(),
+                nth.to_string(),
+            ],
+            message: format!("found `{name}`, expected a service of the project: {all}"),
         })
         .collect()
 }

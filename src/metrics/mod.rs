@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use prometheus_client::{
 
 use crate::{
     control::Snapshot,
-    decide::Pause,
+    decide::{Pause, Reason},
     reconcile::{Note, ServiceView, What},
     units::Moment,
 };
@@ -275,11 +275,12 @@ impl Meters {
             .inc();
     }
 
-    /// So many notifications have been sent to a kind of target, had to be given up, or found no room.
-    pub fn notified(&self, target: &'static str, result: &'static str, count: u64) {
-        self.notifications
-            .get_or_create(&ToTarget { target, result })
-            .inc_by(count);
+    /// So many notifications in all have been sent to a kind of target, were given up, or found no room.
+    pub fn notified(&self, target: &'static str, result: &'static str, total: u64) {
+        let counter = self
+            .notifications
+            .get_or_create(&ToTarget { target, result });
+        counter.inner().store(total, Ordering::Relaxed);
     }
 
     /// Something happened.
@@ -373,6 +374,12 @@ impl Meters {
     /// otherwise.
     fn begin(&self, service: &str) {
         let service = || service.to_owned();
+        for reason in Reason::ALL {
+            let _ = self.decisions.get_or_create(&WithReason {
+                service: service(),
+                reason: reason.label(),
+            });
+        }
         for direction in ["up", "down"] {
             let _ = self.scale_events.get_or_create(&InDirection {
                 service: service(),

@@ -159,15 +159,23 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Answers until dropped. Nobody can hold up another one, or the loop.
-pub async fn serve(listener: TcpListener, meters: Arc<Meters>, latest: Latest) {
+/// Answers until dropped. Nobody can hold up another one, or the loop. What others count is brought in
+/// before each page.
+pub async fn serve(
+    listener: TcpListener,
+    meters: Arc<Meters>,
+    latest: Latest,
+    bring_in: impl Fn(&Meters) + Send + Sync + 'static,
+) {
     let latest = Arc::new(latest);
+    let bring_in: Arc<BringIn> = Arc::new(bring_in);
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
                 Ok((stream, _)) => {
-                    clients.spawn(answer(stream, Arc::clone(&meters), Arc::clone(&latest)));
+                    let of = (Arc::clone(&meters), Arc::clone(&latest), Arc::clone(&bring_in));
+                    clients.spawn(answer(stream, of));
                 }
                 // Out of file descriptors, most likely, and soon again.
                 Err(_) => sleep(PATIENCE / 100).await,
@@ -177,10 +185,15 @@ pub async fn serve(listener: TcpListener, meters: Arc<Meters>, latest: Latest) {
     }
 }
 
-async fn answer(stream: TcpStream, meters: Arc<Meters>, latest: Arc<Latest>) {
+type BringIn = dyn Fn(&Meters) + Send + Sync;
+
+async fn answer(stream: TcpStream, of: (Arc<Meters>, Arc<Latest>, Arc<BringIn>)) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (meters, latest) = (&meters, &latest);
-        async move { Ok::<_, Infallible>(respond_to(&request, meters, latest).await) }
+        let (meters, latest, bring_in) = &of;
+        async move {
+            bring_in(meters);
+            Ok::<_, Infallible>(respond_to(&request, meters, latest).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -8,11 +8,13 @@ use serde::{Serialize, Serializer};
 use crate::units::{Bytes, Percent, Span};
 
 mod custom;
+pub mod notify;
 mod schedule;
 mod traffic;
 pub mod validate;
 
 pub use custom::{Command, Custom, CustomTarget, Fallback, Http, Pick, Prometheus, Source};
+pub use notify::Notify;
 pub use schedule::{Bounds, Cron, Schedule, Zone};
 pub use traffic::{Errors, Latency, Logs, Percentile, Traffic};
 pub use validate::{Problem, SERVICE_KEYS, for_compose, policy, settings};
@@ -296,6 +298,9 @@ pub struct Settings {
     pub nginx: Nginx,
     /// What of the machine replicas may not take.
     pub host: Host,
+    /// Who is told of what happens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Notify>,
 }
 
 /// What of the machine replicas may not take. `None` does not look.
@@ -425,6 +430,7 @@ impl Default for Settings {
             interval: Span::seconds(5),
             nginx: Nginx::default(),
             host: Host::default(),
+            notify: Vec::new(),
         }
     }
 }

@@ -1,11 +1,15 @@
 //! A command on this host, and what a command printed anywhere.
 
-use std::{os::unix::process::ExitStatusExt as _, path::Path, process::Stdio};
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::Child,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
     time::timeout,
 };
 
@@ -66,33 +70,7 @@ pub fn judge(command: &Command, printed: &Printed) -> Result<f64, SourceError> {
 /// Runs a command on this host, without a shell, in a process group of its own that ends with the
 /// deadline.
 pub(super) async fn run(command: &Command, directory: &Path) -> Result<Printed, SourceError> {
-    let program = command.argv.first().cloned().unwrap_or_default();
-    // A path is one of the project's directory, as in a compose file.
-    let path = if program.contains('/') {
-        directory.join(&program)
-    } else {
-        program.clone().into()
-    };
-    let started = tokio::process::Command::new(path)
-        .args(command.argv.iter().skip(1))
-        .current_dir(directory)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn();
-    let mut group = Group(started.map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound && directory.is_dir() {
-            SourceError::NotFound {
-                program,
-                inside: None,
-            }
-        } else {
-            let why = in_words(&error);
-            SourceError::NotRun { program, why }
-        }
-    })?);
+    let mut group = start(&command.argv, directory, |_| {})?;
     let (Some(stdout), Some(stderr)) = (group.0.stdout.take(), group.0.stderr.take()) else {
         return Err(SourceError::Broken {
             why: "its output cannot be read".into(),
@@ -126,6 +104,47 @@ pub(super) async fn run(command: &Command, directory: &Path) -> Result<Printed, 
     }
 }
 
+/// Starts a command on this host, without a shell, in a process group of its own that ends with the
+/// value. What it reads is empty unless `more` says otherwise.
+pub fn start(
+    argv: &[String],
+    directory: &Path,
+    more: impl FnOnce(&mut tokio::process::Command),
+) -> Result<Group, SourceError> {
+    let program = argv.first().cloned().unwrap_or_default();
+    let mut command = tokio::process::Command::new(path_of(&program, directory));
+    command
+        .args(argv.iter().skip(1))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    more(&mut command);
+    command.spawn().map(Group).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound && directory.is_dir() {
+            SourceError::NotFound {
+                program,
+                inside: None,
+            }
+        } else {
+            let why = in_words(&error);
+            SourceError::NotRun { program, why }
+        }
+    })
+}
+
+/// Where a program is: a path is one of the project's directory, as in a compose file; a name is
+/// looked up by the system.
+pub fn path_of(program: &str, directory: &Path) -> PathBuf {
+    if program.contains('/') {
+        directory.join(program)
+    } else {
+        program.into()
+    }
+}
+
 /// What comes, unless it is too much: whoever goes on writing is ended.
 async fn whole(stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, SourceError> {
     let mut kept = Vec::new();
@@ -147,7 +166,24 @@ async fn beginning(mut stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, Source
 }
 
 /// A process and its descendants, which end with the value unless the process has ended by itself.
-struct Group(Child);
+#[derive(Debug)]
+pub struct Group(Child);
+
+impl Group {
+    /// Its standard input, output and errors, where they are piped and not taken yet.
+    pub fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
+        (
+            self.0.stdin.take(),
+            self.0.stdout.take(),
+            self.0.stderr.take(),
+        )
+    }
+
+    /// Waits for the process to end.
+    pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        self.0.wait().await
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {

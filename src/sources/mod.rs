@@ -28,7 +28,7 @@ mod tests;
 pub use http::endpoint;
 
 /// What the system says of a failure, without its number.
-fn in_words(error: &std::io::Error) -> String {
+pub fn in_words(error: &std::io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
     words.to_lowercase()
@@ -303,7 +303,7 @@ fn differing(labels: &[String]) -> String {
 }
 
 /// What a person needs to see of a text: its first line with anything in it, not all of a long one.
-fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     const MOST: usize = 120;
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     let line = line.unwrap_or_default();

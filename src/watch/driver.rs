@@ -38,7 +38,7 @@ use crate::{
     engine::{Engine, EngineError, EngineEvent},
     host,
     metrics::Meters,
-    policy::Policy,
+    policy::{Notify, Policy},
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Memory, Note},
@@ -165,6 +165,7 @@ pub struct Driver<E, P> {
     /// Containers that somebody else has told to stop and that have not yet.
     pub(super) stopping_elsewhere: BTreeMap<ContainerId, Moment>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) notify: tokio::sync::watch::Sender<Vec<Notify>>,
     pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
     pub(super) crashes: Crashes,
     /// Since when it is certain that no nginx runs, where one did.
@@ -251,6 +252,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             proxy: parts.proxy.map(Arc::new),
             clock: parts.clock,
             around: Surroundings::new(&parts.loaded, Whereabouts::Unknown, &[]),
+            notify: tokio::sync::watch::Sender::new(parts.loaded.settings.notify.clone()),
             loaded: parts.loaded,
             source: parts.source,
             extra: parts.extra,
@@ -771,6 +773,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// What is counted of the run.
     pub fn meters(&self) -> Arc<Meters> {
         Arc::clone(&self.meters)
+    }
+
+    /// Who is to be told of what happens, as the compose file has it at any time.
+    pub fn notify(&self) -> tokio::sync::watch::Receiver<Vec<Notify>> {
+        self.notify.subscribe()
     }
 
     /// Files of the proxy that this run rewrote.

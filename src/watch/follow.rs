@@ -198,6 +198,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             );
         }
         self.loaded = loaded;
+        self.notify
+            .send_replace(self.loaded.settings.notify.clone());
         self.around.reload(&self.loaded);
         let read = std::mem::take(&mut self.stamps);
         self.stamps = self

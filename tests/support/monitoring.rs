@@ -321,13 +321,43 @@ impl Prometheus {
         serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
     }
 
+    /// What an expression found within the last two minutes.
+    fn ask_over_time(&self, expr: &str) -> Result<Vec<Value>, String> {
+        let now = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_err(|error| error.to_string())?
+            .as_secs();
+        let answer = self.get(&format!(
+            "/api/v1/query_range?query={}&start={}&end={now}&step=1",
+            super::percent_encoded(expr),
+            now - 120,
+        ))?;
+        if answer["status"] != "success" {
+            return Err(answer["error"].to_string());
+        }
+        Ok(items(&answer["data"]["result"]).to_vec())
+    }
+
     /// Which of these queries find nothing in a project, or cannot be asked.
     pub(crate) fn unanswered(&self, project: &str, queries: &[Query]) -> Vec<String> {
+        Self::left(project, queries, |expr| self.ask(expr))
+    }
+
+    /// The same for what happened within the last two minutes: marks are there for a moment only.
+    pub(crate) fn unanswered_over_time(&self, project: &str, queries: &[Query]) -> Vec<String> {
+        Self::left(project, queries, |expr| self.ask_over_time(expr))
+    }
+
+    fn left(
+        project: &str,
+        queries: &[Query],
+        ask: impl Fn(&str) -> Result<Vec<Value>, String>,
+    ) -> Vec<String> {
         queries
             .iter()
             .filter_map(|query| {
                 let expr = query.filled(project);
-                let why = match self.ask(&expr) {
+                let why = match ask(&expr) {
                     Ok(found) if found.is_empty() => "no data".to_owned(),
                     Ok(_) => return None,
                     Err(error) => error,

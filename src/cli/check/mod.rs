@@ -24,12 +24,16 @@ use crate::{
 mod custom;
 mod host;
 mod nginx;
+mod notify;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Send a test to everybody whom `x-autoscale.notify` names
+    #[arg(long)]
+    send_test: bool,
 }
 
 /// How bad it is.
@@ -139,6 +143,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
             "run `compose-scale check` again when the Engine answers",
         ),
     }
+    notify::the_targets(&loaded, args.send_test, &mut report).await;
     the_places(&loaded, &mut report);
     match args.format {
         Format::Text => output::write(report.to_string().as_bytes())?,

@@ -20,6 +20,7 @@ mod at;
 mod behavior;
 mod custom;
 mod metrics;
+mod notify;
 mod project;
 mod schedule;
 mod serving;

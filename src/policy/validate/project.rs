@@ -6,6 +6,7 @@ use super::{
     SERVICE_KEYS,
     at::{At, Keys},
     custom::url,
+    notify::notify,
     value::{argv, span, text},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 pub(super) fn settings(at: &At<'_>) -> Settings {
     let mut settings = Settings::default();
     let defaults = SERVICE_KEYS.iter().copied().filter(|key| *key != "port");
-    let allowed: Vec<&str> = ["interval", "nginx", "host"]
+    let allowed: Vec<&str> = ["interval", "nginx", "host", "notify"]
         .into_iter()
         .chain(defaults)
         .collect();
@@ -30,6 +31,7 @@ pub(super) fn settings(at: &At<'_>) -> Settings {
     map.read("interval", &mut settings.interval, interval);
     map.read("nginx", &mut settings.nginx, nginx);
     map.read("host", &mut settings.host, host);
+    map.read("notify", &mut settings.notify, notify);
     settings
 }
 

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::{SERVICE_KEYS, lines, settings};
 use crate::{
-    policy::{Host, Nginx, Place, Reserve, Settings},
+    policy::{
+        Host, Nginx, Place, Reserve, Settings,
+        notify::{Events, Hook, Target},
+    },
     units::{Bytes, Percent, Span},
 };
 
@@ -37,6 +40,7 @@ fn settings_say_how_often_and_where_nginx_is() {
             ..Nginx::default()
         },
         host: Host::default(),
+        notify: Vec::new(),
     };
     assert_eq!(settings(&value), Ok(expected));
     let named = settings(&json!({"nginx": {"service": "edge"}})).unwrap();
@@ -65,6 +69,43 @@ fn what_is_kept_of_the_machine_is_a_share_a_size_or_nothing() {
 }
 
 #[test]
+fn who_is_told_is_a_url_a_webhook_or_a_command() {
+    let read = settings(&json!({"notify": [
+        "https://hooks.example.com:8443/T0/B1?a=%20",
+        {"webhook": "http://[::1]:8080", "events": "all", "services": ["web"],
+         "headers": {"Authorization": "Bearer x"}, "timeout": "2s", "retry": 0},
+        {"command": ["page-me", ""], "events": ["died", "trouble"], "timeout": "1m"},
+    ]}));
+    let [short, webhook, command] = read.unwrap().notify.try_into().unwrap();
+    assert_eq!(short.events, Events::default());
+    assert!(short.services.is_empty());
+    let Target::Webhook(short) = short.target else {
+        panic!("{short:?}");
+    };
+    assert_eq!(
+        short.url.secret(),
+        "https://hooks.example.com:8443/T0/B1?a=%20"
+    );
+    assert_eq!((short.timeout, short.retry), (Span::seconds(10), 5));
+    assert_eq!(webhook.events, Events::All);
+    assert_eq!(webhook.services, ["web"]);
+    let Target::Webhook(webhook) = webhook.target else {
+        panic!("{webhook:?}");
+    };
+    assert_eq!(webhook.headers.0["Authorization"], "Bearer x");
+    assert_eq!((webhook.timeout, webhook.retry), (Span::seconds(2), 0));
+    assert_eq!(
+        command.events,
+        Events::Some(vec!["died".into(), "trouble".into()])
+    );
+    let hook = Hook {
+        argv: vec!["page-me".into(), String::new()],
+        timeout: Span::seconds(60),
+    };
+    assert_eq!(command.target, Target::Command(hook));
+}
+
+#[test]
 fn every_mistake_of_the_settings_is_named_at_once() {
     let value = json!({
         "intervall": "5s",
@@ -72,7 +113,7 @@ fn every_mistake_of_the_settings_is_named_at_once() {
         "port": 80,
         "nginx": {"service": "a", "container": "b", "upstreams": 1, "image": "nginx"},
     });
-    let allowed = "allowed are interval, nginx, host, min, max, metrics, priority, schedule, \
+    let allowed = "allowed are interval, nginx, host, notify, min, max, metrics, priority, schedule, \
                    tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, slow_start, \
                    drain, balance";
     assert_eq!(

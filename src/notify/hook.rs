@@ -1,0 +1,119 @@
+//! A command that is told on its standard input.
+
+use std::{
+    collections::VecDeque, os::unix::process::ExitStatusExt as _, path::Path, process::Stdio,
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use super::{body::Document, retry::Answer};
+use crate::{policy::notify::Hook, sources::command};
+
+/// So much of what a command prints is kept, from its end.
+const KEPT: usize = 4 * 1024;
+/// So many of its last lines are shown when it fails.
+const LINES: usize = 3;
+
+/// Runs it, once, without a shell, in a process group of its own that ends with the deadline.
+pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> Answer {
+    let refused = |why: String| Answer::Refused { why };
+    let field = |key: &str| {
+        document
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let started = command::start(&hook.argv, directory, |command| {
+        command
+            .stdin(Stdio::piped())
+            .env("COMPOSE_SCALE_EVENT", field("event"))
+            .env("COMPOSE_SCALE_SERVICE", field("service"))
+            .env("COMPOSE_SCALE_PROJECT", field("project"));
+    });
+    let mut group = match started {
+        Ok(group) => group,
+        Err(error) => return refused(error.to_string()),
+    };
+    let (stdin, stdout, stderr) = group.streams();
+    let mut input = Value::Object(document.clone()).to_string();
+    input.push('\n');
+    let work = async {
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // Who does not want to read it need not.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+        };
+        let ((), stdout, stderr) = tokio::join!(write, end_of(stdout), end_of(stderr));
+        (group.wait().await, stdout, stderr)
+    };
+    let Ok((status, stdout, stderr)) = timeout(hook.timeout.0, work).await else {
+        return refused(format!(
+            "it was not done after {}, and was ended with all that it had started",
+            hook.timeout
+        ));
+    };
+    let status = match status {
+        Ok(status) if status.success() => return Answer::Taken,
+        Ok(status) => status,
+        Err(error) => return refused(format!("its end cannot be waited for: {error}")),
+    };
+    let how = match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("ended by signal {signal}"),
+        (None, code) => format!("exit code {}", code.unwrap_or(-1)),
+    };
+    let said = [stderr, stdout].map(|text| last_lines(&text));
+    match said.into_iter().find(|said| !said.is_empty()) {
+        Some(said) => refused(format!("{how}: {said}")),
+        None => refused(how),
+    }
+}
+
+/// The end of what comes.
+async fn end_of(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut kept = VecDeque::new();
+    let mut part = [0; 1024];
+    if let Some(mut stream) = stream {
+        while let Ok(length @ 1..) = stream.read(&mut part).await {
+            kept.extend(&part[..length]);
+            let surplus = kept.len().saturating_sub(KEPT);
+            kept.drain(..surplus);
+        }
+    }
+    String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<_> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_printed_the_last_lines_are_shown() {
+        assert_eq!(
+            last_lines("one\n\n two \nthree\nfour\n"),
+            "two / three / four"
+        );
+        assert_eq!(last_lines("\n"), "");
+    }
+
+    #[tokio::test]
+    async fn of_a_flood_only_the_end_is_kept() {
+        let flood = "x".repeat(100_000) + "the end";
+        let kept = end_of(Some(flood.as_bytes())).await;
+        assert_eq!(kept.len(), KEPT);
+        assert!(kept.ends_with("the end"));
+    }
+}

@@ -1,0 +1,259 @@
+//! Telling others what happens: webhooks and commands that `x-autoscale.notify` names.
+//!
+//! [`Notifier::send`] never waits. Each target has a queue and a worker of its own, so that one that is
+//! slow holds up neither the loop nor another target, and each hears of things in their order. What a
+//! target does not take is tried again a few times, then lost; that is said once, and so is the end of it.
+//!
+//! A webhook's path, query and headers are as good as passwords and are shown nowhere.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use self::{
+    body::{Document, Place},
+    queue::Queue,
+    retry::Answer,
+    worker::Worker,
+};
+use crate::{
+    policy::{Notify, notify::Target},
+    reconcile::Note,
+    units::Moment,
+};
+
+mod body;
+mod connect;
+mod filter;
+mod hook;
+mod queue;
+mod retry;
+mod webhook;
+mod worker;
+
+pub use connect::is_known;
+
+/// What is queued when `watch` ends gets this long to go out.
+pub const PARTING: Duration = Duration::from_secs(5);
+
+/// Tells targets of notes.
+#[derive(Debug)]
+pub struct Notifier {
+    place: Place,
+    directory: PathBuf,
+    settings: watch::Receiver<Vec<Notify>>,
+    lines: Vec<Line>,
+    workers: JoinSet<()>,
+    tally: Tally,
+}
+
+/// A target and what waits for it.
+#[derive(Debug)]
+struct Line {
+    notify: Notify,
+    queue: Arc<Queue<Document>>,
+    counters: Arc<Counters>,
+}
+
+/// What became of the notifications to a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts {
+    /// `webhook` or `command`.
+    pub kind: &'static str,
+    /// Which one, without anything secret; two targets may be called the same.
+    pub label: String,
+    /// Those that arrived.
+    pub sent: u64,
+    /// Those that were refused, or given up after the last attempt.
+    pub failed: u64,
+    /// Those that newer ones pushed out of the queue.
+    pub dropped: u64,
+}
+
+#[derive(Debug)]
+struct Counters {
+    kind: &'static str,
+    label: String,
+    sent: AtomicU64,
+    failed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counters {
+    fn of(target: &Target) -> Self {
+        Self {
+            kind: target.kind(),
+            label: target.to_string(),
+            sent: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            dropped: AtomicU64::default(),
+        }
+    }
+}
+
+/// Counts of all targets, also from elsewhere than where the [`Notifier`] is.
+#[derive(Debug, Clone, Default)]
+pub struct Tally(Arc<Mutex<Vec<Arc<Counters>>>>);
+
+impl Tally {
+    /// What became of the notifications to each target there is at present.
+    pub fn counts(&self) -> Vec<Counts> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = all.iter().map(|one| Counts {
+            kind: one.kind,
+            label: one.label.clone(),
+            sent: one.sent.load(Ordering::Relaxed),
+            failed: one.failed.load(Ordering::Relaxed),
+            dropped: one.dropped.load(Ordering::Relaxed),
+        });
+        counts.collect()
+    }
+}
+
+impl Notifier {
+    /// For a project in this directory, with the targets that `settings` has at any time.
+    pub fn new(
+        project: &str,
+        directory: impl Into<PathBuf>,
+        settings: watch::Receiver<Vec<Notify>>,
+    ) -> Self {
+        let mut notifier = Self {
+            place: Place {
+                project: project.to_owned(),
+                host: host(),
+            },
+            directory: directory.into(),
+            settings,
+            lines: Vec::new(),
+            workers: JoinSet::new(),
+            tally: Tally::default(),
+        };
+        notifier.follow();
+        notifier
+    }
+
+    /// Puts a note into the queue of everybody who wants to hear of it. Never waits.
+    pub fn send(&mut self, note: &Note) {
+        if self.settings.has_changed().unwrap_or(false) {
+            self.follow();
+        }
+        if self.lines.is_empty() {
+            return;
+        }
+        let document = self.place.document(note);
+        let event = document["event"].as_str().unwrap_or_default();
+        for line in &self.lines {
+            if filter::wants(&line.notify, note, event) && line.queue.push(document.clone()) {
+                line.counters.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        // Workers of targets that are no more.
+        while self.workers.try_join_next().is_some() {}
+    }
+
+    /// What became of the notifications to each target.
+    pub fn counts(&self) -> Vec<Counts> {
+        self.tally.counts()
+    }
+
+    /// The same for somebody else to ask.
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
+    }
+
+    /// The longest that one attempt may take.
+    pub fn longest(&self) -> Duration {
+        let all = self.lines.iter().map(|line| line.notify.target.timeout().0);
+        all.max().unwrap_or_default()
+    }
+
+    /// Gives what is queued this long to go out.
+    pub async fn close(mut self, patience: Duration) {
+        for line in &self.lines {
+            line.queue.close();
+        }
+        let all = async { while self.workers.join_next().await.is_some() {} };
+        if timeout(patience, all).await.is_err() {
+            tracing::warn!("not every notification went out before the end");
+        }
+    }
+
+    /// Takes the settings over. Targets that stay keep what waits for them; those that go are still
+    /// told what waits.
+    fn follow(&mut self) {
+        let wanted = self.settings.borrow_and_update().clone();
+        let mut before = std::mem::take(&mut self.lines);
+        for notify in wanted {
+            let same = before.iter().position(|line| line.notify == notify);
+            let line = match same {
+                Some(at) => before.swap_remove(at),
+                None => self.begin(notify),
+            };
+            self.lines.push(line);
+        }
+        for line in before {
+            line.queue.close();
+        }
+        let counters = self.lines.iter().map(|line| Arc::clone(&line.counters));
+        *self.tally.0.lock().unwrap_or_else(PoisonError::into_inner) = counters.collect();
+    }
+
+    fn begin(&mut self, notify: Notify) -> Line {
+        let line = Line {
+            queue: Arc::new(Queue::new()),
+            counters: Arc::new(Counters::of(&notify.target)),
+            notify,
+        };
+        let worker = Worker {
+            target: line.notify.target.clone(),
+            directory: self.directory.clone(),
+            counters: Arc::clone(&line.counters),
+        };
+        self.workers.spawn(worker.run(Arc::clone(&line.queue)));
+        line
+    }
+}
+
+/// Tells a target that the way works, once. `Err` is why it does not.
+pub async fn test(
+    notify: &Notify,
+    project: &str,
+    directory: &std::path::Path,
+    service: &str,
+    now: Moment,
+) -> Result<(), String> {
+    let place = Place {
+        project: project.to_owned(),
+        host: host(),
+    };
+    let document = place.test(now, service);
+    match tell(&notify.target, directory, &document).await {
+        Answer::Taken => Ok(()),
+        Answer::Refused { why } | Answer::Later { why, .. } => Err(why),
+    }
+}
+
+/// One attempt.
+async fn tell(target: &Target, directory: &std::path::Path, document: &Document) -> Answer {
+    match target {
+        Target::Webhook(webhook) => webhook::post(webhook, document).await,
+        Target::Command(hook) => hook::run(hook, directory, document).await,
+    }
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}

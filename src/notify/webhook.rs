@@ -1,0 +1,141 @@
+//! One POST to a webhook: a connection of its own, no redirects, a bounded answer.
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Request, Response, Uri,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+    header::{
+        CONNECTION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION,
+        RETRY_AFTER, USER_AGENT,
+    },
+};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::{
+    body::{self, Document},
+    connect,
+    retry::{self, Answer},
+};
+use crate::{
+    policy::notify::{Webhook, hidden},
+    sources::excerpt,
+};
+
+/// What is read of an answer at most; only its first line is ever shown.
+const BODY: usize = 16 * 1024;
+
+/// Posts a document, once.
+pub(super) async fn post(webhook: &Webhook, document: &Document) -> Answer {
+    let body = body::for_host(document, webhook.url.host());
+    let answer = timeout(webhook.timeout.0, exchange(webhook, body)).await;
+    match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(why)) => Answer::later(why),
+        Err(_) => Answer::later(format!("no answer within {}", webhook.timeout)),
+    }
+}
+
+/// Sends it and judges the answer; `Err` is why there is none.
+async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
+    let uri: Uri = webhook
+        .url
+        .secret()
+        .parse()
+        .map_err(|_| "its URL is none".to_owned())?;
+    let line = connect::to(&uri).await?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let target = if line.is_forwarding {
+        webhook.url.secret()
+    } else {
+        path
+    };
+    let mut request = Request::post(target)
+        .header(HOST, uri.authority().map_or("", |host| host.as_str()))
+        .header(
+            USER_AGENT,
+            concat!("compose-scale/", env!("CARGO_PKG_VERSION")),
+        )
+        .header(CONTENT_TYPE, "application/json")
+        .header(CONNECTION, "close");
+    if let Some(word) = line.proxy_word {
+        request = request.header(PROXY_AUTHORIZATION, word);
+    }
+    for (name, value) in &webhook.headers.0 {
+        // A name of the user's goes before ours.
+        let Ok(name) = name.parse::<HeaderName>() else {
+            continue;
+        };
+        if let (Some(headers), Ok(value)) = (request.headers_mut(), value.parse()) {
+            headers.insert(name, value);
+        }
+    }
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| "its URL is none".to_owned())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(line.stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    let exchange = async {
+        let response = sender.send_request(request).await;
+        Ok(judge(response.map_err(|error| broken(&error))?).await)
+    };
+    // How the connection ends is told through the exchange.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answer = exchange => answer,
+        () = driven => unreachable!("it never ends"),
+    }
+}
+
+async fn judge(response: Response<Incoming>) -> Answer {
+    let (head, body) = response.into_parts();
+    let status = head.status;
+    if status.is_success() {
+        return Answer::Taken;
+    }
+    let text = |name| text_of(&head.headers, name);
+    if status.is_redirection() {
+        let to = text(LOCATION).map(hidden).unwrap_or_default();
+        let why = format!(
+            "HTTP {status}: redirects are not followed (to {})",
+            excerpt(&to)
+        );
+        return Answer::Refused { why };
+    }
+    let said = Limited::new(body, BODY).collect().await;
+    let said = said
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let said = excerpt(&String::from_utf8_lossy(&said));
+    let why = if said.is_empty() {
+        format!("HTTP {status}")
+    } else {
+        format!("HTTP {status}: {said}")
+    };
+    if !retry::is_passing(status.as_u16()) {
+        return Answer::Refused { why };
+    }
+    let after = text(RETRY_AFTER).and_then(|after| retry::asked(after, text(DATE)));
+    Answer::Later { why, after }
+}
+
+fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn broken(error: &hyper::Error) -> String {
+    if error.is_parse() {
+        return "the answer is no HTTP".into();
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return "the connection was closed before the answer was complete".into();
+    }
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    let why = cause.unwrap_or_else(|| error.to_string());
+    format!("the connection broke: {why}")
+}
