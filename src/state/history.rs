@@ -138,6 +138,9 @@ struct Log {
 #[derive(Debug)]
 pub struct History {
     directory: PathBuf,
+    /// Those that were read to their end, the youngest last. They stay open, because the number of a
+    /// file that is gone may be given to the next one.
+    done: VecDeque<Log>,
     current: Option<Log>,
     /// Those that come after it, the oldest first.
     next: VecDeque<Log>,
@@ -154,6 +157,7 @@ impl History {
     fn of(directory: &Path) -> Result<Self, StateError> {
         Ok(Self {
             directory: directory.to_owned(),
+            done: VecDeque::new(),
             current: None,
             next: logs(directory)?,
         })
@@ -191,11 +195,10 @@ impl History {
     fn turn_over(&mut self, each: &mut impl FnMut(Piece)) -> Result<bool, StateError> {
         if self.next.is_empty() {
             let path = scaling_log::path(&self.directory, 0);
-            let there = match fs::metadata(&path) {
-                Ok(there) => there,
+            let there = if_there(fs::metadata(&path)).map_err(|error| io_error(&path, error))?;
+            let Some(there) = there else {
                 // Between the last rename of a rotation and the next line.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                Err(error) => return Err(io_error(&path, error)),
+                return Ok(false);
             };
             if let Some(log) = &mut self.current
                 && log.id == id(&there)
@@ -203,12 +206,14 @@ impl History {
                 return log.mind_emptied(there.len()).map(|()| false);
             }
             let mut next = logs(&self.directory)?;
-            if let Some(log) = &self.current {
-                match next.iter().position(|other| other.id == log.id) {
+            let mut read = self.done.iter().chain(&self.current).peekable();
+            if read.peek().is_some() {
+                let ids: Vec<_> = read.map(|log| log.id).collect();
+                match next.iter().rposition(|log| ids.contains(&log.id)) {
                     Some(at) => drop(next.drain(..=at)),
-                    // It was pushed out, and nobody knows what else was. Where there is room for
-                    // more logs, somebody removed it.
-                    None if next.len() > KEPT as usize => each(Piece::Gap),
+                    // All of them were pushed out, and nobody knows what else was. Where there is
+                    // room for more logs, somebody removed them.
+                    None if next.len() >= KEPT as usize => each(Piece::Gap),
                     None => {}
                 }
             }
@@ -219,25 +224,44 @@ impl History {
         };
         if let Some(mut log) = self.current.replace(next) {
             log.read(each, true)?;
+            self.done.push_back(log);
+            if self.done.len() > KEPT as usize {
+                self.done.pop_front();
+            }
         }
         Ok(true)
     }
 }
 
-/// The logs that are there, the oldest first. They are opened from the youngest on, in the direction in
-/// which they are renamed: a rotation meanwhile shows one of them twice, but hides none.
+/// The logs that are there, the oldest first. Their names say their order only when all of them were
+/// there at one instant: after a rotation meanwhile they are looked for again.
 fn logs(directory: &Path) -> Result<VecDeque<Log>, StateError> {
-    let mut logs: VecDeque<Log> = VecDeque::new();
-    for number in 0..=KEPT {
-        let path = scaling_log::path(directory, number);
-        match Log::open(&path) {
-            Ok(log) if logs.iter().any(|other| other.id == log.id) => {}
-            Ok(log) => logs.push_front(log),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(&path, error)),
+    loop {
+        let mut logs = VecDeque::new();
+        for number in 0..=KEPT {
+            let path = scaling_log::path(directory, number);
+            let log = if_there(Log::open(&path)).map_err(|error| io_error(&path, error))?;
+            logs.push_front(log);
+        }
+        // No log ever comes back to a name that it had: what is the same before and after was so
+        // all the while.
+        let same = (0..=KEPT).rev().zip(&logs).all(|(number, log)| {
+            let there = fs::metadata(scaling_log::path(directory, number));
+            log.as_ref().map(|log| log.id) == there.ok().as_ref().map(id)
+        });
+        if same {
+            return Ok(logs.into_iter().flatten().collect());
         }
     }
-    Ok(logs)
+}
+
+/// `None` is a file that is not there.
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(it) => Ok(Some(it)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn id(metadata: &fs::Metadata) -> (u64, u64) {

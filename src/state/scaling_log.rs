@@ -130,7 +130,10 @@ mod tests {
             .collect()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "makes the state that a crash leaves")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "makes the state that a crash leaves"
+    )]
     fn put(directory: &Path, number: u32, text: &str) {
         fs::write(path(directory, number), text).unwrap();
     }
