@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod explain;
 mod failure;
+mod history;
 mod man;
 mod output;
 mod pause;
@@ -77,6 +78,8 @@ enum Verb {
     Scale(scale::ScaleArgs),
     /// Show services and replicas, their load, and the last decision with its reason
     Ps(ps::PsArgs),
+    /// Show what was changed, when, why and by whom, and what went wrong
+    History(history::HistoryArgs),
     /// Leave services at their count whatever the load, until they are resumed
     Pause(pause::PauseArgs),
     /// Let load decide on services again
@@ -148,6 +151,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Watch(args) => run::block_on(watch::run(&project, args)),
         Verb::Scale(args) => run::block_on(scale::run(&project, args)),
         Verb::Ps(args) => run::block_on(ps::run(&project, args)),
+        Verb::History(args) => run::block_on(history::run(&project, args)),
         Verb::Pause(args) => run::block_on(pause::run(&project, args)),
         Verb::Resume(args) => run::block_on(pause::resume(&project, args)),
         Verb::Sync(args) => run::block_on(sync::run(&project, args)),

@@ -5,6 +5,9 @@ use std::{fmt::Write as _, io::Write as _};
 use super::Failure;
 use crate::telemetry::plain;
 
+/// How much is gathered before it is written.
+const AT_ONCE: usize = 64 * 1024;
+
 /// The forms that a finding or a decision is printed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -32,8 +35,24 @@ pub(super) fn line(line: &str) -> Result<(), Failure> {
 
 /// Writes a value as one line of JSON.
 pub(super) fn json_line<T: serde::Serialize>(value: &T) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(std::io::Error::from)?;
-    write(format!("{}\n", ascii_controls(&text)).as_bytes())
+    json_lines([value])
+}
+
+/// Writes values as lines of JSON, many at a time.
+pub(super) fn json_lines<T: serde::Serialize>(
+    values: impl IntoIterator<Item = T>,
+) -> Result<(), Failure> {
+    let mut text = String::new();
+    for value in values {
+        let line = serde_json::to_string(&value).map_err(std::io::Error::from)?;
+        text.push_str(&ascii_controls(&line));
+        text.push('\n');
+        if text.len() >= AT_ONCE {
+            write(text.as_bytes())?;
+            text.clear();
+        }
+    }
+    write(text.as_bytes())
 }
 
 /// Writes a JSON document.
