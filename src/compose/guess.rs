@@ -23,19 +23,18 @@ pub fn likely_name(request: &Request) -> Option<String> {
 pub fn likely_name_without_files(request: &Request) -> Option<String> {
     let from_environment = request.env.get("COMPOSE_PROJECT_NAME");
     let given = request.project_name.as_ref().or(from_environment);
-    let name = match given.filter(|name| !name.is_empty()) {
-        Some(name) => name.clone(),
-        None => {
-            let directory = request.project_directory.as_deref();
-            let beside = || request.files.first()?.parent();
-            let directory = request
-                .cwd
-                .join(directory.or_else(beside).unwrap_or(Path::new("")));
-            crate::files::clean(&directory)
-                .file_name()?
-                .to_string_lossy()
-                .into_owned()
-        }
+    let name = if let Some(name) = given.filter(|name| !name.is_empty()) {
+        name.clone()
+    } else {
+        let directory = request.project_directory.as_deref();
+        let beside = || request.files.first()?.parent();
+        let directory = request
+            .cwd
+            .join(directory.or_else(beside).unwrap_or(Path::new("")));
+        crate::files::clean(&directory)
+            .file_name()?
+            .to_string_lossy()
+            .into_owned()
     };
     Some(normal_name(&name)).filter(|name| !name.is_empty())
 }

@@ -3,4 +3,4 @@
 pub mod log;
 mod plain;
 
-pub use plain::plain;
+pub use plain::{plain, plain_json};

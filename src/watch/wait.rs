@@ -12,6 +12,7 @@ use crate::{
     engine::Engine,
     proxy::Proxy,
     reconcile::{By, Event, Machine, Note, What},
+    state::StateError,
     units::Moment,
 };
 
@@ -170,6 +171,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 Ok(()) => {
                     if self.complaints.settle(Topic::History) {
                         info!("what happens is recorded again");
+                    }
+                    if self.complaints.settle(Topic::Rotation) {
+                        info!("scaling.log is rotated again");
+                    }
+                }
+                Err(error @ StateError::Unrotated { .. }) => {
+                    let why = error.to_string();
+                    if self.complaints.raise(Topic::Rotation, &why) {
+                        warn!(error = why, "what happens is recorded in a log that grows");
                     }
                 }
                 Err(error) => {

@@ -7,7 +7,6 @@ use owo_colors::OwoColorize;
 
 use super::Filter;
 use crate::{
-    reconcile::Level,
     state::{Entry, Kind},
     telemetry::plain,
     units::{Moment, Short},
@@ -105,13 +104,15 @@ impl Series {
         let columns = width.max(NARROWEST).saturating_sub(label + 3);
         let counts = self.counts(axis, columns);
         let most = counts.iter().copied().max().unwrap_or_default().max(1);
-        let least = counts.iter().copied().min().unwrap_or_default();
+        let fewest = counts.iter().copied().min().unwrap_or_default();
         let now = counts.last().copied().unwrap_or_default();
         let last = self.changes.last().map_or(now, |change| change.to);
-        let mut text = format!(
-            "{}: {least} to {most} replicas, {last} now\n",
-            plain(service).bold()
-        );
+        let range = match (fewest, most) {
+            (1, 1) => "1 replica".to_owned(),
+            (fewest, most) if fewest == most => format!("{most} replicas"),
+            _ => format!("{fewest} to {most} replicas"),
+        };
+        let mut text = format!("{}: {range}, {last} now\n", plain(service).bold());
         let lines = most.min(LINES);
         for line in (1..=lines).rev() {
             // With a line for each replica every one has its number, else the ends and the middle.
@@ -242,6 +243,7 @@ mod tests {
         super::rows::tests::{at, change},
         *,
     };
+    use crate::reconcile::Level;
 
     fn drawn(since: Option<i64>, now: i64, width: usize, entries: &[Entry]) -> String {
         let filter = Filter {
@@ -273,24 +275,56 @@ mod tests {
 
     #[test]
     fn a_line_for_each_replica_and_every_peak_is_seen() {
-        insta::assert_snapshot!(drawn(None, 7200, 60, &story()), @r"");
+        insta::assert_snapshot!(drawn(None, 7200, 60, &story()), @r"
+        web: 1 to 6 replicas, 1 now
+        6 ┤                            █
+        5 ┤                            █
+        4 ┤              ███████████████
+        3 ┤              █████████████████████████████████
+        2 ┤███████████████████████████████████████████████
+        1 ┤████████████████████████████████████████████████████████
+        0 └┬─────────────┬─────────────┬────────────┬─────────────┬
+                             !
+           00:00       00:30         01:00        01:30   02:00 UTC
+        ");
     }
 
     #[test]
     fn what_was_before_the_beginning_is_where_it_begins() {
-        insta::assert_snapshot!(drawn(Some(3605), 90_000, 50, &story()), @r"");
+        insta::assert_snapshot!(drawn(Some(3605), 90_000, 50, &story()), @r"
+        web: 1 to 6 replicas, 1 now
+        6 ┤█
+        5 ┤█
+        4 ┤█
+        3 ┤██
+        2 ┤██
+        1 ┤██████████████████████████████████████████████
+        0 └┬────────────────────────────────────────────┬
+           01-01 01:00                    01-02 01:00 UTC
+        ");
         // Since then nothing was changed.
         let calm = drawn(Some(6500), 7100, 40, &story());
-        assert!(
-            calm.starts_with("web: 1 to 1 replicas, 1 now\n1 ┤███"),
-            "{calm}"
-        );
+        assert!(calm.starts_with("web: 1 replica, 1 now\n1 ┤███"), "{calm}");
     }
 
     #[test]
     fn many_replicas_have_parts_of_lines() {
         let many = [change(0, 1, 40), change(100, 40, 13), change(200, 13, 21)];
-        insta::assert_snapshot!(drawn(None, 300, 40, &many), @r"");
+        insta::assert_snapshot!(drawn(None, 300, 40, &many), @r"
+        web: 13 to 40 replicas, 21 now
+        40 ┤████████████
+           ┤████████████
+           ┤████████████
+           ┤████████████
+           ┤████████████           ▂▂▂▂▂▂▂▂▂▂▂▂
+        20 ┤████████████           ████████████
+           ┤████████████▂▂▂▂▂▂▂▂▂▂▂████████████
+           ┤███████████████████████████████████
+           ┤███████████████████████████████████
+           ┤███████████████████████████████████
+         0 └┬─────────────────────────────────┬
+            00:00:00               00:05:00 UTC
+        ");
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(super) async fn run(project: &ProjectArgs, args: HistoryArgs) -> Result<(), 
     } else if rows.is_empty() && !args.follow {
         printer.nothing(&filter)?;
     } else {
-        printer.print(rows.take(), clock.now())?;
+        printer.print(&rows.take(), clock.now())?;
     }
     match signals {
         Some(signals) => follow(history, signals, clock, &filter, printer).await,
@@ -161,7 +161,7 @@ async fn follow(
         })?;
         faults.report();
         if !rows.is_empty() {
-            printer.print(rows.take(), clock.now())?;
+            printer.print(&rows.take(), clock.now())?;
         }
     }
 }
@@ -327,10 +327,10 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, rows: Vec<Entry>, now: Moment) -> Result<(), Failure> {
+    fn print(&mut self, rows: &[Entry], now: Moment) -> Result<(), Failure> {
         match self.format {
             Format::Json => output::json_lines(rows.iter().map(rows::Document::of)),
-            Format::Table => output::write(self.table.render(&rows, now).as_bytes()),
+            Format::Table => output::write(self.table.render(rows, now).as_bytes()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
 /// Rows in the order of the log.
 #[derive(Debug)]
 pub(super) struct Rows {
-    rows: VecDeque<Entry>,
+    kept: VecDeque<Entry>,
     /// How many there were before those.
     gone: usize,
     /// So many are kept.
@@ -34,7 +34,7 @@ struct Open {
 impl Rows {
     pub(super) fn new(last: Option<usize>) -> Self {
         Self {
-            rows: VecDeque::new(),
+            kept: VecDeque::new(),
             gone: 0,
             last: last.unwrap_or(usize::MAX),
             open: BTreeMap::new(),
@@ -61,7 +61,7 @@ impl Rows {
                     return;
                 };
                 let row = open.row.and_then(|row| row.checked_sub(self.gone));
-                if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+                if let Some(row) = row.and_then(|row| self.kept.get_mut(row)) {
                     row.seconds = entry.seconds;
                 }
                 self.open.remove(&entry.service);
@@ -86,20 +86,20 @@ impl Rows {
         if !is_row || !filter.is_recent(&entry) {
             return None;
         }
-        self.rows.push_back(entry);
-        if self.rows.len() > self.last {
-            self.rows.pop_front();
+        self.kept.push_back(entry);
+        if self.kept.len() > self.last {
+            self.kept.pop_front();
             self.gone += 1;
         }
-        Some(self.gone + self.rows.len().checked_sub(1)?)
+        Some(self.gone + self.kept.len().checked_sub(1)?)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.kept.is_empty()
     }
 
     pub(super) fn take(self) -> Vec<Entry> {
-        self.rows.into()
+        self.kept.into()
     }
 }
 

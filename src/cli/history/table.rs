@@ -190,11 +190,16 @@ mod tests {
         let mut table = Table::new(berlin());
         let text = table.render(&rows(), Moment::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
-        insta::assert_snapshot!(text, @r"");
+        insta::assert_snapshot!(text, @r"
+        TIME (CEST)              SERVICE  EVENT     REASON        BY      METRICS                TOOK  MESSAGE
+        2026-03-29 01:00:00 CET  web      2 → 4     above_target  policy  cpu 99.9, requests 50  1.0s  cpu 99.9% of 60% target: 2 → 4
+        02:00:00                 web      ! failed  -             -       -                      -     shop-web-3 failed: it ended
+        02:00:05                 web      paused    -             hand    -                      -     scaling is \u{1b}[2Jpaused
+        ");
         // What comes later stands below.
         let text = table.render(&rows()[2..], Moment::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
-        insta::assert_snapshot!(text, @r"");
+        insta::assert_snapshot!(text, @r"02:00:05                 web      paused    -             hand    -                      -     scaling is \u{1b}[2Jpaused");
     }
 
     #[test]
