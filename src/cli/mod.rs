@@ -46,7 +46,7 @@ struct Cli {
     /// Say more about what happens inside
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// Form of the lines on standard error; else `COMPOSE_SCALE_LOG_FORMAT`, else text
+    /// Form of the lines on standard error; else what `COMPOSE_SCALE_LOG_FORMAT` says, else text
     #[arg(long, value_name = "FORMAT", value_enum, global = true)]
     log_format: Option<LogFormat>,
     #[command(subcommand)]
@@ -56,9 +56,7 @@ struct Cli {
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
-    /// For people
     Text,
-    /// An object on each line
     Json,
 }
 

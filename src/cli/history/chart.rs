@@ -103,10 +103,11 @@ impl Series {
             .map_or(1, |most| most.to_string().len());
         let columns = width.max(NARROWEST).saturating_sub(label + 3);
         let counts = self.counts(axis, columns);
-        let most = counts.iter().copied().max().unwrap_or_default().max(1);
-        let fewest = counts.iter().copied().min().unwrap_or_default();
-        let now = counts.last().copied().unwrap_or_default();
-        let last = self.changes.last().map_or(now, |change| change.to);
+        let (first, later) = self.since(axis.begin);
+        let all = || later.iter().map(|change| change.to).chain([first]);
+        let fewest = all().min().unwrap_or_default();
+        let most = all().max().unwrap_or_default().max(1);
+        let last = later.last().map_or(first, |change| change.to);
         let range = match (fewest, most) {
             (1, 1) => "1 replica".to_owned(),
             (fewest, most) if fewest == most => format!("{most} replicas"),
@@ -135,13 +136,19 @@ impl Series {
         text
     }
 
+    /// How many there were then, and what was changed since.
+    fn since(&self, begin: Moment) -> (u32, &[Change]) {
+        let before = self.changes.iter().take_while(|change| change.at < begin);
+        let (before, later) = self.changes.split_at(before.count());
+        let count = before.last().map(|change| change.to);
+        let count = count.or(later.first().map(|change| change.from));
+        (count.unwrap_or_default(), later)
+    }
+
     /// The most replicas in each column: a peak is seen however short it was.
     fn counts(&self, axis: &Axis<'_>, columns: usize) -> Vec<u32> {
-        let mut changes = self.changes.iter().peekable();
-        let mut count = changes.peek().map_or(0, |first| first.from);
-        while let Some(change) = changes.next_if(|change| change.at < axis.begin) {
-            count = change.to;
-        }
+        let (mut count, changes) = self.since(axis.begin);
+        let mut changes = changes.iter().peekable();
         let counts = (0..columns).map(|column| {
             let mut most = count;
             while let Some(change) =
@@ -311,7 +318,7 @@ mod tests {
     fn many_replicas_have_parts_of_lines() {
         let many = [change(0, 1, 40), change(100, 40, 13), change(200, 13, 21)];
         insta::assert_snapshot!(drawn(None, 300, 40, &many), @r"
-        web: 13 to 40 replicas, 21 now
+        web: 1 to 40 replicas, 21 now
         40 ┤████████████
            ┤████████████
            ┤████████████

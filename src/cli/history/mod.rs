@@ -35,8 +35,8 @@ pub(super) struct HistoryArgs {
     #[arg(long)]
     changes: bool,
     /// Only the last rows
-    #[arg(long, value_name = "N")]
-    last: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    last: Option<u32>,
     /// Go on with what is appended, until Ctrl-C
     #[arg(long)]
     follow: bool,
@@ -95,7 +95,7 @@ pub(super) async fn run(project: &ProjectArgs, args: HistoryArgs) -> Result<(), 
     };
     let mut faults = Faults::default();
     let mut known = Known::default();
-    let mut rows = Rows::new(args.last);
+    let mut rows = Rows::new(args.last.map(|last| last as usize));
     let mut chart = args.chart.then(Chart::default);
     let each = |piece: Piece| {
         let Some(entry) = faults.sort_out(piece) else {
