@@ -133,6 +133,24 @@ fn a_change_is_a_row_with_its_end_and_trouble_is_one_too() {
 }
 
 #[test]
+fn the_document_is_described_key_by_key() {
+    let shop = Shop::with(LOG);
+    let output = shop
+        .history(&["--format", "json", "--last", "1"])
+        .ok_and_stdout();
+    let row: Value = serde_json::from_str(&output).expect("JSON");
+    let keys: Vec<_> = row.as_object().expect("an object").keys().collect();
+    let page = include_str!("../docs/history.md");
+    let table = page.split("| key | value |").nth(1).expect("a table");
+    let table = table.split("\n\n").next().expect("its end");
+    let described: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(described, keys);
+}
+
+#[test]
 fn rows_are_chosen_by_time_service_and_kind() {
     let shop = Shop::with(LOG);
     let all = ["web scale", "web died", "jobs scale"];
