@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     StateDir, StateError, io_error,
@@ -42,7 +42,7 @@ pub struct Entry {
     /// Who wanted it.
     pub by: Option<String>,
     /// Values of the metrics that were decided on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers")]
     pub metrics: BTreeMap<String, f64>,
     /// How long it took.
     pub seconds: Option<f64>,
@@ -52,6 +52,15 @@ pub struct Entry {
     /// How much attention it wants; not in the log.
     #[serde(skip, default = "info")]
     pub level: Level,
+}
+
+/// One that was no number is written as null, and is no reason to lose the line.
+fn numbers<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(source)?;
+    let numbers = values.into_iter();
+    Ok(numbers
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect())
 }
 
 fn info() -> Level {

@@ -20,6 +20,8 @@ mod table;
 
 /// How often it is looked for what was appended.
 const LOOK: Duration = Duration::from_millis(200);
+/// Rows that are rendered at once.
+const AT_ONCE: usize = 1000;
 /// Damaged lines of a log that are named one by one.
 const NAMED: usize = 10;
 
@@ -186,21 +188,19 @@ impl Place {
             }
             Err(error) => error,
         };
-        let unread = |state| Self {
-            state,
-            services: None,
-        };
-        if error.is_not_found() || !request.files.is_empty() {
-            let gone = compose::likely_name_without_files(&request)
-                .map(|name| StateDir::locate(&environment(), &name));
-            if let Some(state) = gone
-                && !state.history()?.is_empty()
-            {
-                return Ok(unread(state));
-            }
+        let failure = Failure::from(error);
+        let likely = project.state_despite(&failure).or_else(|| {
+            let name = compose::likely_name_without_files(&request)?;
+            Some(StateDir::locate(&environment(), &name))
+        });
+        match likely {
+            // A name that was guessed is right where there is a log.
+            Some(state) if !state.history()?.is_empty() => Ok(Self {
+                state,
+                services: None,
+            }),
+            _ => Err(failure),
         }
-        let failure = error.into();
-        project.state_despite(&failure).map(unread).ok_or(failure)
     }
 
     /// Whether somebody asks for services that nobody has heard of.
@@ -221,9 +221,6 @@ impl Place {
         }
         let there = match &self.services {
             Some(_) => format!("this project and its history have {}", has(&all)),
-            None if all.is_empty() => {
-                "the compose file cannot be used, and nothing is recorded".to_owned()
-            }
             None => format!(
                 "the compose file cannot be used, and what is recorded is of {}",
                 has(&all)
@@ -330,7 +327,15 @@ impl Printer {
     fn print(&mut self, rows: &[Entry], now: Moment) -> Result<(), Failure> {
         match self.format {
             Format::Json => output::json_lines(rows.iter().map(rows::Document::of)),
-            Format::Table => output::write(self.table.render(rows, now).as_bytes()),
+            Format::Table => {
+                self.table.make_room(rows, now);
+                // None is a part too: below the header of a follower there may be nothing yet.
+                let (first, rest) = rows.split_at(rows.len().min(AT_ONCE));
+                for part in [first].into_iter().chain(rest.chunks(AT_ONCE)) {
+                    output::write(self.table.render(part, now).as_bytes())?;
+                }
+                Ok(())
+            }
         }
     }
 

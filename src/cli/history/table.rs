@@ -11,7 +11,8 @@ use crate::{
     units::{Moment, Short, Span},
 };
 
-const HEADER: [&str; 8] = [
+const COLUMNS: usize = 8;
+const HEADER: [&str; COLUMNS] = [
     "TIME", "SERVICE", "EVENT", "REASON", "BY", "METRICS", "TOOK", "MESSAGE",
 ];
 
@@ -19,15 +20,17 @@ const HEADER: [&str; 8] = [
 #[derive(Debug)]
 pub(super) struct Table {
     zone: TimeZone,
-    /// How wide each column was so far; empty before the first row.
-    widths: Vec<usize>,
+    has_header: bool,
+    /// How wide each column is, as far as is known; the last one, which nothing stands behind, is 0.
+    widths: [usize; COLUMNS],
 }
 
 impl Table {
     pub(super) fn new(zone: TimeZone) -> Self {
         Self {
             zone,
-            widths: Vec::new(),
+            has_header: false,
+            widths: [0; COLUMNS],
         }
     }
 
@@ -35,17 +38,32 @@ impl Table {
         &self.zone
     }
 
+    /// Makes the columns as wide as these rows want them. Many rows are rendered in parts after that,
+    /// because all cells of them would take much memory.
+    pub(super) fn make_room(&mut self, rows: &[Entry], now: Moment) {
+        let now = self.local(now);
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(cells(row, &now)) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        self.widths[COLUMNS - 1] = 0;
+    }
+
     /// The rows, with colours; below a header the first time.
     pub(super) fn render(&mut self, rows: &[Entry], now: Moment) -> String {
-        let now = now.0.to_zoned_datetime(self.zone.clone());
+        let now = self.local(now);
         let mut table = comfy_table::Table::new();
         table
             .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled);
-        let is_first = self.widths.is_empty();
-        if is_first {
+        let has_header = std::mem::replace(&mut self.has_header, true);
+        if !has_header {
             let mut header = HEADER.map(ToOwned::to_owned);
             header[0] = format!("TIME ({})", now.strftime("%Z"));
+            for (width, title) in self.widths.iter_mut().zip(&header).take(COLUMNS - 1) {
+                *width = title.chars().count().max(*width);
+            }
             table.set_header(header);
         }
         for row in rows {
@@ -55,15 +73,9 @@ impl Table {
             }
             table.add_row(cells);
         }
-        let widths = table.column_max_content_widths();
-        self.widths = widths.into_iter().map(usize::from).collect();
-        // The message is the last, and nothing stands behind it.
-        if let Some(last) = self.widths.last_mut() {
-            *last = 0;
-        }
         let mut text = String::new();
         let mut lines = table.lines();
-        if is_first {
+        if !has_header {
             text.extend(lines.next().map(|line| line.trim_end().to_owned() + "\n"));
         }
         for (row, line) in rows.iter().zip(lines) {
@@ -71,6 +83,10 @@ impl Table {
             text.push('\n');
         }
         text
+    }
+
+    fn local(&self, now: Moment) -> ZonedDateTime {
+        now.0.to_zoned_datetime(self.zone.clone())
     }
 }
 
@@ -84,7 +100,7 @@ fn coloured(row: &Entry, line: &str) -> String {
     }
 }
 
-fn cells(row: &Entry, now: &ZonedDateTime) -> [String; 8] {
+fn cells(row: &Entry, now: &ZonedDateTime) -> [String; COLUMNS] {
     let word = |word: &Option<String>| word.as_deref().map_or("-".to_owned(), one_line);
     let metrics: Vec<_> = row
         .metrics
@@ -188,6 +204,7 @@ mod tests {
     #[test]
     fn a_row_is_a_line_whatever_is_in_it_and_the_day_is_told_when_it_is_another() {
         let mut table = Table::new(berlin());
+        table.make_room(&rows(), Moment::from_unix(1_774_830_000));
         let text = table.render(&rows(), Moment::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(text, @r"
