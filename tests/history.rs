@@ -48,13 +48,18 @@ impl Shop {
 
     fn without_log() -> Self {
         let shop = Self(tempfile::tempdir().expect("a directory"));
-        let mut file = File::create(shop.file()).expect("a file");
-        file.write_all(FILE.as_bytes()).expect("it is written");
+        shop.has_file(FILE);
         shop
     }
 
     fn file(&self) -> PathBuf {
         self.0.path().join("compose.yaml")
+    }
+
+    fn has_file(&self, text: &str) {
+        let file = File::create(self.file());
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("it is written");
     }
 
     fn log(&self, name: &str) -> PathBuf {
@@ -234,7 +239,7 @@ fn a_project_that_was_never_scaled_has_no_history_and_that_is_no_failure() {
 fn a_compose_file_that_is_broken_or_gone_hides_nothing() {
     let shop = Shop::with(LOG);
     let all = ["web scale", "web died", "jobs scale"];
-    fs::write(shop.file(), "name: shop\nservices: [\n").expect("a file");
+    shop.has_file("name: shop\nservices: [\n");
     assert_eq!(shop.rows(&[]), all);
     fs::remove_file(shop.file()).expect("it goes");
     assert_eq!(shop.rows(&[]), all);
@@ -432,6 +437,21 @@ fn a_line_that_does_not_fit_leaves_nothing_behind() {
     let rows = shop.rows(&[]);
     assert_eq!(rows.last().expect("a row"), "web resumed");
     assert_eq!(rows.len(), times + 1);
+}
+
+#[test]
+fn a_log_that_cannot_be_rotated_grows_and_that_is_said() {
+    let shop = Shop::with(&" ".repeat(10 << 20));
+    for number in 1..=3 {
+        fs::create_dir_all(shop.log(&format!("scaling.log.{number}/in the way")))
+            .expect("it is made");
+    }
+    shop.tool(&["pause", "web"]).assert().success().stderr(
+        contains("what happens is recorded in a log that grows").and(contains("cannot rotate")),
+    );
+    let log = fs::read_to_string(shop.log("scaling.log")).expect("a log");
+    let last = log.lines().last().expect("a line");
+    assert_eq!(short(last), "web paused");
 }
 
 /// Each line of standard error, which is JSON.

@@ -216,7 +216,10 @@ mod tests {
         // What comes later stands below.
         let text = table.render(&rows()[2..], Moment::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
-        insta::assert_snapshot!(text, @r"02:00:05                 web      paused    -             hand    -                      -     scaling is \u{1b}[2Jpaused");
+        assert_eq!(
+            text,
+            " 02:00:05                 web      paused    -             hand    -                      -     scaling is \\u{1b}[2Jpaused\n"
+        );
     }
 
     #[test]
