@@ -299,7 +299,7 @@ impl Faults {
     }
 }
 
-/// `/var/lib/…/scaling.log: 3, 17`.
+/// `/var/lib/…/scaling.log lines 3, 17`.
 fn in_words((file, lines): &(PathBuf, Vec<u64>)) -> String {
     let named: Vec<_> = lines.iter().take(NAMED).map(u64::to_string).collect();
     let more = match lines.len().saturating_sub(NAMED) {
