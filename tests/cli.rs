@@ -297,7 +297,7 @@ fn help_version_completions_and_manual_are_there() {
         .success()
         .stdout(contains("compose-scale "));
     for verb in [
-        "watch", "scale", "ps", "pause", "resume", "sync", "config", "check",
+        "watch", "scale", "ps", "history", "pause", "resume", "sync", "config", "check",
     ] {
         tool(&empty)
             .arg("--help")

@@ -121,6 +121,21 @@ impl Stand {
         (status.code().unwrap_or(-1), text(&stdout), text(&stderr))
     }
 
+    /// Runs it with its log as JSON; the lines.
+    fn logged(&self, arguments: &[&str]) -> Vec<Value> {
+        let arguments = [&["--log-format", "json"], arguments].concat();
+        let (code, stdout, stderr) = self.run(&arguments);
+        assert_eq!(code, 0, "{arguments:?}\n{stdout}\n{stderr}");
+        let lines = stderr.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).expect(line);
+            for name in ["time", "level", "message"] {
+                assert!(line[name].is_string(), "no {name}: {line}");
+            }
+            line
+        });
+        lines.collect()
+    }
+
     fn must(&self, arguments: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(arguments);
         assert_eq!(code, 0, "{arguments:?}\n{stdout}\n{stderr}");
@@ -507,4 +522,44 @@ fn a_single_evaluation_tells_too_and_a_dry_run_does_not() {
         (&body["to"], &body["reason"]),
         (&2.into(), &"at_min".into())
     );
+}
+
+#[test]
+fn what_machines_are_told_is_what_history_has() {
+    let stand = Stand::with(1.0);
+    let said = stand.logged(&["scale", "web=2"]);
+    let of = |event: &str| {
+        let its = said.iter().filter(|line| line["event"] == event);
+        let its: Vec<_> = its.collect();
+        assert_eq!(its.len(), 1, "{event}: {said:?}");
+        its[0].clone()
+    };
+    let (scale, scaled, ready) = (of("scale"), of("scaled"), of("ready"));
+    assert_eq!(
+        [
+            &scale["service"],
+            &scale["level"],
+            &scale["by"],
+            &scale["reason"]
+        ],
+        ["web", "info", "hand", "held"]
+    );
+    assert_eq!((&scale["from"], &scale["to"]), (&1.into(), &2.into()));
+    assert!(ready["replica"].is_string(), "{ready}");
+
+    let rows = stand.must(&["history", "--changes", "--format", "json"]);
+    let rows: Vec<Value> = rows
+        .lines()
+        .map(|row| serde_json::from_str(row).expect(row))
+        .collect();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    for name in ["service", "event", "from", "to", "reason", "by"] {
+        assert_eq!(rows[0][name], scale[name], "{name}");
+    }
+    assert_eq!(rows[0]["seconds"], scaled["seconds"]);
+
+    // A single evaluation is told in the same way.
+    for line in stand.logged(&["watch", "--once"]) {
+        assert_ne!(line["level"], "error", "{line}");
+    }
 }

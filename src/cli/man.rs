@@ -31,6 +31,10 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ),
     ("COMPOSE_SCALE_STATE", "the state directory"),
     ("COMPOSE_SCALE_LOG", "log filter, like debug"),
+    (
+        "COMPOSE_SCALE_LOG_FORMAT",
+        "text, or json: a line of JSON for each on standard error",
+    ),
     ("COMPOSE_SCALE_STARTS", "containers started at once (4)"),
     ("NO_COLOR", "no colour"),
 ];

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
     compose::{self, Loaded},
     control::{Client, Request},
     engine::docker::Docker,
     state::StateDir,
-    telemetry,
+    telemetry::{self, log},
 };
 
 mod check;
@@ -17,6 +17,7 @@ mod config;
 mod demo;
 mod explain;
 mod failure;
+mod history;
 mod man;
 mod output;
 mod pause;
@@ -45,8 +46,27 @@ struct Cli {
     /// Say more about what happens inside
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Form of the lines on standard error; else what `COMPOSE_SCALE_LOG_FORMAT` says, else text
+    #[arg(long, value_name = "FORMAT", value_enum, global = true)]
+    log_format: Option<LogFormat>,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl From<LogFormat> for log::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// Which project, as in `docker compose`.
@@ -77,6 +97,8 @@ enum Verb {
     Scale(scale::ScaleArgs),
     /// Show services and replicas, their load, and the last decision with its reason
     Ps(ps::PsArgs),
+    /// Show what was changed, when, why and by whom, and what went wrong
+    History(history::HistoryArgs),
     /// Leave services at their count whatever the load, until they are resumed
     Pause(pause::PauseArgs),
     /// Let load decide on services again
@@ -106,30 +128,78 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json() => {
+            let text = error.render().to_string();
+            return fail_in_json(text.trim_end(), None, code::USAGE);
+        }
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { code::USAGE } else { 0 });
         }
     };
+    let format = match log_format(cli.log_format) {
+        Ok(format) => format,
+        Err(failure) => return fail(&failure),
+    };
     // The demonstration tells its story itself.
-    telemetry::log::start(cli.verbose, matches!(cli.verb, Verb::Demo(_)));
+    log::start(cli.verbose, matches!(cli.verb, Verb::Demo(_)), format);
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            let code = failure.code();
-            if code != 0 {
-                let text = failure.to_string();
-                let mut stderr = anstream::stderr().lock();
-                for line in text.lines() {
-                    let _ = writeln!(stderr, "compose-scale: {}", telemetry::plain(line));
-                }
-                if let Some(hint) = failure.hint() {
-                    let _ = writeln!(stderr, "compose-scale: {}", telemetry::plain(&hint));
-                }
-            }
-            ExitCode::from(code)
-        }
+        Err(failure) => fail(&failure),
     }
+}
+
+/// Says why, and what to do about it.
+fn fail(failure: &Failure) -> ExitCode {
+    let code = failure.code();
+    if code == 0 || matches!(failure, Failure::Said) {
+        return ExitCode::from(code);
+    }
+    let text = failure.to_string();
+    let hint = failure.hint();
+    if log::is_json() {
+        return fail_in_json(&text, hint, code);
+    }
+    let mut stderr = anstream::stderr().lock();
+    for line in text.lines().chain(hint.as_deref()) {
+        let _ = writeln!(stderr, "compose-scale: {}", telemetry::plain(line));
+    }
+    ExitCode::from(code)
+}
+
+fn fail_in_json(text: &str, hint: Option<String>, code: u8) -> ExitCode {
+    let mut further = vec![("exit_code", code.into())];
+    further.extend(hint.map(|hint| ("hint", hint.into())));
+    let line = log::json_line(tracing::Level::ERROR, text, further);
+    let _ = writeln!(std::io::stderr(), "{line}");
+    ExitCode::from(code)
+}
+
+/// The form that the flag asks for, else the environment.
+fn log_format(flag: Option<LogFormat>) -> Result<log::Format, Failure> {
+    if let Some(format) = flag {
+        return Ok(format.into());
+    }
+    let text = std::env::var(log::FORMAT).unwrap_or_default();
+    match text.as_str() {
+        "" => Ok(log::Format::Text),
+        text => LogFormat::from_str(text, false)
+            .map(Into::into)
+            .map_err(|_| {
+                let name = log::FORMAT;
+                Failure::Usage(format!("{name} is `{text}`, expected text or json"))
+            }),
+    }
+}
+
+/// Whether a command line that makes no sense asks for JSON all the same.
+fn wants_json() -> bool {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let flag = words.iter().any(|word| word == "--log-format=json")
+        || words
+            .windows(2)
+            .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+    flag || matches!(log_format(None), Ok(log::Format::Json))
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
@@ -148,6 +218,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Watch(args) => run::block_on(watch::run(&project, args)),
         Verb::Scale(args) => run::block_on(scale::run(&project, args)),
         Verb::Ps(args) => run::block_on(ps::run(&project, args)),
+        Verb::History(args) => run::block_on(history::run(&project, args)),
         Verb::Pause(args) => run::block_on(pause::run(&project, args)),
         Verb::Resume(args) => run::block_on(pause::resume(&project, args)),
         Verb::Sync(args) => run::block_on(sync::run(&project, args)),

@@ -9,6 +9,7 @@ use crate::{
     compose::Loaded,
     control::{Client, Reply, Request},
     reconcile::{By, Memory, Note, Pause, Paused, What},
+    state::StateError,
     telemetry::plain,
     units::{Moment, Span},
     watch::{Clock, pause},
@@ -171,8 +172,12 @@ fn change(
     }
     state.save(remembered.services)?;
     for note in &history {
-        if let Err(error) = state.record(note) {
-            tracing::warn!(%error, "what happens is not recorded");
+        match state.record(note) {
+            Ok(()) => {}
+            Err(error @ StateError::Unrotated { .. }) => {
+                tracing::warn!(%error, "what happens is recorded in a log that grows");
+            }
+            Err(error) => tracing::warn!(%error, "what happens is not recorded"),
         }
     }
     output::line(&lines.join("\n"))

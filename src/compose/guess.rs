@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{
     Request,
-    discover::{discover, project_name, read},
+    discover::{discover, normal_name, project_name, read},
 };
 
 /// The name that the project most likely has, although its files may be wrong: enough to find a
@@ -16,6 +16,27 @@ pub fn likely_name(request: &Request) -> Option<String> {
         Ok(files.rev().find_map(|file| name_in(&read(file).ok()?)))
     };
     project_name(request, &found, named).ok()
+}
+
+/// The name that the project most likely had when its files were there: the given one, else that of the
+/// directory.
+pub fn likely_name_without_files(request: &Request) -> Option<String> {
+    let from_environment = request.env.get("COMPOSE_PROJECT_NAME");
+    let given = request.project_name.as_ref().or(from_environment);
+    let name = if let Some(name) = given.filter(|name| !name.is_empty()) {
+        name.clone()
+    } else {
+        let directory = request.project_directory.as_deref();
+        let beside = || request.files.first()?.parent();
+        let directory = request
+            .cwd
+            .join(directory.or_else(beside).unwrap_or(Path::new("")));
+        crate::files::clean(&directory)
+            .file_name()?
+            .to_string_lossy()
+            .into_owned()
+    };
+    Some(normal_name(&name)).filter(|name| !name.is_empty())
 }
 
 /// The value of a top-level `name:`, where it is a plain word.
@@ -38,6 +59,22 @@ mod tests {
         );
         assert_eq!(name_in("services:\n  name: web"), None);
         assert_eq!(name_in("name: ${NAME}\n"), None);
+    }
+
+    #[test]
+    fn without_files_the_name_is_the_given_one_or_the_directorys() {
+        let mut request = Request {
+            cwd: "/srv/My.Shop".into(),
+            ..Request::default()
+        };
+        let name = |request: &Request| likely_name_without_files(request).unwrap();
+        assert_eq!(name(&request), "myshop");
+        request.files = vec!["../blog/compose.yaml".into()];
+        assert_eq!(name(&request), "blog");
+        request.project_directory = Some("/srv/wiki".into());
+        assert_eq!(name(&request), "wiki");
+        request.project_name = Some("shop".into());
+        assert_eq!(name(&request), "shop");
     }
 
     #[test]

@@ -51,7 +51,7 @@ mod words;
 mod yaml;
 
 pub use error::{LoadError, Mistake};
-pub use guess::likely_name;
+pub use guess::{likely_name, likely_name_without_files};
 pub use running::RunningError;
 
 /// What to load: the flags and the environment of a command.

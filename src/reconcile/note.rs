@@ -38,6 +38,18 @@ pub enum By {
     Clock,
 }
 
+impl By {
+    /// The word in `scaling.log`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Hand => "hand",
+            Self::Compose => "compose",
+            Self::Clock => "clock",
+        }
+    }
+}
+
 /// How much attention it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -271,6 +283,41 @@ impl From<super::Hold> for What {
 }
 
 impl What {
+    /// The word for it in `scaling.log`.
+    pub fn event(&self) -> &'static str {
+        match self {
+            Self::Scale { .. } => "scale",
+            Self::NotScaling { .. } => "not_scaling",
+            Self::Scaled { .. } => "scaled",
+            Self::Creating { .. } => "creating",
+            Self::Founding => "founding",
+            Self::Founded { .. } => "founded",
+            Self::Starting { .. } => "starting",
+            Self::Ready { .. } => "ready",
+            Self::Routed { .. } => "routed",
+            Self::Draining { .. } => "draining",
+            Self::Kept { .. } => "kept",
+            Self::DrainTimedOut { .. } => "drain_timed_out",
+            Self::Removed { .. } => "removed",
+            Self::Failed { .. } => "failed",
+            Self::Failing { .. } => "failing",
+            Self::Recovered { .. } => "recovered",
+            Self::Died { .. } => "died",
+            Self::Lost { .. } => "lost",
+            Self::NothingServes => "nothing_serves",
+            Self::RouteFailed { .. } => "route_failed",
+            Self::Unread { .. } => "unread",
+            Self::ReadAgain { .. } => "read_again",
+            Self::Held { .. } => "held",
+            Self::Paused { .. } => "paused",
+            Self::Resumed { .. } => "resumed",
+            Self::Unfinished { .. } => "unfinished",
+            Self::Standstill { .. } => "standstill",
+            Self::Refused { .. } => "refused",
+            Self::StepFailed { .. } => "step_failed",
+        }
+    }
+
     /// How much attention it wants.
     pub fn level(&self) -> Level {
         match self {
@@ -451,6 +498,123 @@ impl fmt::Display for What {
                 "{container} is left of a recreate that compose did not finish, and counts for nothing; {fix}"
             ),
             Self::StepFailed { step, why } => write!(f, "{step}: {why}; trying again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_log() {
+        let replica = || "web-1".to_owned();
+        let why = || "so it is".to_owned();
+        let all = [
+            What::Scale {
+                from: 1,
+                to: 2,
+                reason: why(),
+                message: why(),
+                metrics: BTreeMap::new(),
+                by: By::Policy,
+                input: None,
+            },
+            What::NotScaling {
+                reason: Reason::AtMax,
+                message: why(),
+                again: false,
+            },
+            What::Scaled {
+                from: 1,
+                to: 2,
+                seconds: 1.0,
+            },
+            What::Creating { replica: replica() },
+            What::Founding,
+            What::Founded {
+                replica: replica(),
+                how: why(),
+            },
+            What::Starting { replica: replica() },
+            What::Ready {
+                replica: replica(),
+                seconds: 1.0,
+            },
+            What::Routed {
+                servers: Vec::new(),
+            },
+            What::Draining {
+                replica: replica(),
+                because: why(),
+            },
+            What::Kept { replica: replica() },
+            What::DrainTimedOut {
+                replica: replica(),
+                seconds: 1.0,
+            },
+            What::Removed {
+                replica: replica(),
+                seconds: 1.0,
+            },
+            What::Failed {
+                replica: replica(),
+                why: why(),
+                log: Vec::new(),
+                retry_in: 1.0,
+                again: false,
+            },
+            What::Failing {
+                attempts: 2,
+                at_most: 1.0,
+            },
+            What::Recovered { attempts: 2 },
+            What::Died {
+                replica: replica(),
+                exit_code: None,
+                oom: false,
+            },
+            What::Lost {
+                replica: replica(),
+                why: why(),
+            },
+            What::NothingServes,
+            What::RouteFailed { why: why() },
+            What::Unread {
+                metric: why(),
+                why: why(),
+            },
+            What::ReadAgain {
+                metric: why(),
+                failures: 1,
+            },
+            What::Held {
+                replicas: 1,
+                until: None,
+            },
+            What::Paused {
+                directions: Pause::Both,
+                until: None,
+                by: By::Hand,
+            },
+            What::Resumed { by: By::Clock },
+            What::Unfinished {
+                container: why(),
+                fix: why(),
+            },
+            What::Standstill { why: why() },
+            What::Refused { why: why() },
+            What::StepFailed {
+                step: why(),
+                why: why(),
+            },
+        ];
+        for what in all {
+            let written = serde_json::to_value(&what).unwrap();
+            assert_eq!(written["event"], what.event());
+        }
+        for by in [By::Policy, By::Hand, By::Compose, By::Clock] {
+            assert_eq!(serde_json::to_value(by).unwrap(), by.label());
         }
     }
 }

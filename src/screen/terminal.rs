@@ -26,7 +26,7 @@ use super::{Action, Model, draw};
 use crate::{
     control::{Call, Reply, Request},
     reconcile::{Level, Note},
-    telemetry::log,
+    telemetry::{Divert, log},
     units::Moment,
 };
 
@@ -71,14 +71,14 @@ struct Gone(Arc<AtomicBool>);
 impl Drop for Gone {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-        log::Divert::end();
+        Divert::end();
     }
 }
 
 /// Whether there is a terminal to draw on, and somebody who can press keys.
 pub fn is_possible() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb && !log::is_json()
 }
 
 impl Screen {
@@ -113,9 +113,9 @@ impl Screen {
     }
 
     /// Shows what is logged, while the value lives.
-    pub fn divert(&self) -> log::Divert {
+    pub fn divert(&self) -> Divert {
         let news = self.news();
-        log::Divert::to(move |level, text| {
+        Divert::to(move |level, text| {
             let level = match level {
                 tracing::Level::ERROR => Level::Error,
                 tracing::Level::WARN => Level::Warn,

@@ -18,19 +18,20 @@ use crate::{
     reconcile::{Memory, Note},
 };
 
+mod history;
 mod recording;
+mod scaling_log;
 mod template;
 
+use scaling_log::{ScalingLog, Trouble};
+
+pub use history::{Entry, History, Kind, Piece};
 pub use recording::Recording;
 
 /// The version of `state.json` that this program writes.
 const VERSION: u32 = 1;
 /// Decisions, log lines of failed replicas and who is at work are their owner's alone.
 const PRIVATE: u32 = 0o600;
-/// `scaling.log` is rotated at this size.
-const LOG_LIMIT: u64 = 10 * 1024 * 1024;
-/// Older logs that are kept: `scaling.log.1` is the youngest.
-const LOGS_KEPT: u32 = 3;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,15 @@ pub enum StateError {
         /// Which.
         path: PathBuf,
         /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `scaling.log` is too long, and everything is in it all the same.
+    #[error("cannot rotate {}: {source}", path.display())]
+    Unrotated {
+        /// Where it is.
+        path: PathBuf,
+        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -139,7 +149,7 @@ impl StateDir {
 
     /// Where scaling is recorded.
     pub fn log_path(&self) -> PathBuf {
-        self.path.join("scaling.log")
+        scaling_log::path(&self.path, 0)
     }
 
     /// Makes it where it is missing, for its owner alone.
@@ -237,35 +247,16 @@ impl StateDir {
             .map_err(|source| io_error(&path, source))
     }
 
-    /// Appends a line to `scaling.log`.
+    /// Appends a line to `scaling.log`. [`StateError::Unrotated`] is a line that was appended.
     pub fn record(&self, note: &Note) -> Result<(), StateError> {
+        let line = serde_json::to_vec(note).unwrap_or_default();
         let path = self.log_path();
-        let mut line = serde_json::to_vec(note).unwrap_or_default();
-        line.push(b'\n');
-        let attempt = || -> io::Result<()> {
-            if fs::metadata(&path).is_ok_and(|meta| meta.len() >= LOG_LIMIT) {
-                self.rotate()?;
-            }
-            // One write per line, so that a reader never sees two lines mixed.
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(PRIVATE)
-                .open(&path)?
-                .write_all(&line)
-        };
-        attempt().map_err(|source| io_error(&path, source))
-    }
-
-    fn rotate(&self) -> io::Result<()> {
-        let numbered = |n: u32| self.path.join(format!("scaling.log.{n}"));
-        for n in (1..LOGS_KEPT).rev() {
-            match fs::rename(numbered(n), numbered(n + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        fs::rename(self.log_path(), numbered(1))
+        ScalingLog::of(&self.path)
+            .append(line)
+            .map_err(|trouble| match trouble {
+                Trouble::Lost(source) => io_error(&path, source),
+                Trouble::Unrotated(source) => StateError::Unrotated { path, source },
+            })
     }
 }
 
@@ -579,15 +570,10 @@ mod tests {
             .write(true)
             .open(state.log_path())
             .unwrap();
-        file.set_len(LOG_LIMIT).unwrap();
+        file.set_len(10 << 20).unwrap();
         state.record(&note()).unwrap();
-        assert_eq!(
-            fs::read_to_string(state.log_path())
-                .unwrap()
-                .lines()
-                .count(),
-            1
-        );
+        let text = fs::read_to_string(state.log_path()).unwrap();
+        assert_eq!(text.lines().count(), 1);
         assert!(state.path().join("scaling.log.1").exists());
     }
 }

@@ -1,127 +1,62 @@
-//! Log lines on standard error.
+//! Log lines on standard error: a line of text for people, or a line of JSON for machines.
 
 use std::{
     fmt,
-    io::{self, IsTerminal, Write},
-    sync::{Mutex, PoisonError},
+    io::{self, IsTerminal},
+    sync::OnceLock,
 };
 
 use jiff::ZonedDateTime;
-use tracing::Level;
+use serde_json::{Map, Value};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{MakeWriter, format::Writer, time::FormatTime},
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer, time::FormatTime},
+    registry::LookupSpan,
 };
+
+use super::{divert::Outs, plain_json};
 
 /// The environment variable that sets the level, in `tracing`'s filter syntax.
 pub const LEVEL: &str = "COMPOSE_SCALE_LOG";
+/// The environment variable that sets the form, `text` or `json`.
+pub const FORMAT: &str = "COMPOSE_SCALE_LOG_FORMAT";
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// An object on each line, with the names of `scaling.log`.
+    Json,
+}
+
+/// The form of this process.
+static CHOSEN: OnceLock<Format> = OnceLock::new();
 
 /// The time of day where the reader is.
 struct LocalTime;
 
 impl FormatTime for LocalTime {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a log line is stamped with the machine's time; nothing is decided by it"
-        )]
-        let now = ZonedDateTime::now();
-        write!(writer, "{}", now.strftime("%Y-%m-%d %H:%M:%S"))
+        write!(writer, "{}", now().strftime("%Y-%m-%d %H:%M:%S"))
     }
 }
 
-type Diverted = Box<dyn Fn(Level, &str) + Send>;
-
-/// Where lines go instead of standard error.
-static DIVERTED: Mutex<Option<Diverted>> = Mutex::new(None);
-
-/// Sends lines elsewhere while the value lives: a screen would be drawn over by them.
-#[derive(Debug)]
-pub struct Divert;
-
-impl Divert {
-    /// From now on each line goes there, with its level and without its time.
-    pub fn to(elsewhere: impl Fn(Level, &str) + Send + 'static) -> Self {
-        *DIVERTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(elsewhere));
-        Self
-    }
-}
-
-impl Divert {
-    /// From now on lines go to standard error again.
-    pub fn end() {
-        *DIVERTED.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-impl Drop for Divert {
-    fn drop(&mut self) {
-        Self::end();
-    }
-}
-
-/// A line on its way to standard error, or elsewhere.
-struct Out {
-    level: Level,
-    line: Vec<u8>,
-}
-
-struct Outs;
-
-impl<'a> MakeWriter<'a> for Outs {
-    type Writer = Out;
-
-    fn make_writer(&'a self) -> Out {
-        Out {
-            level: Level::INFO,
-            line: Vec::new(),
-        }
-    }
-
-    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Out {
-        Out {
-            level: *meta.level(),
-            line: Vec::new(),
-        }
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Out {
-    fn drop(&mut self) {
-        let diverted = DIVERTED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(elsewhere) = diverted.as_ref() {
-            let text = String::from_utf8_lossy(&self.line);
-            elsewhere(self.level, without_time(&text, self.level).trim_end());
-        } else {
-            let _ = io::stderr().write_all(&self.line);
-        }
-    }
-}
-
-/// The line without its time and its level.
-fn without_time(line: &str, level: Level) -> String {
-    let line = anstream::adapter::strip_str(line).to_string();
-    let word = format!(" {level} ");
-    match line.split_once(word.as_str()) {
-        Some((time, rest)) if time.len() <= 20 => rest.trim_start().to_owned(),
-        _ => line,
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log line is stamped with the machine's time; nothing is decided by it"
+)]
+fn now() -> ZonedDateTime {
+    ZonedDateTime::now()
 }
 
 /// Starts logging: the filter of [`LEVEL`] where it is set, else `debug` when verbose, `warn` when quiet,
 /// `info` otherwise.
-pub fn start(verbose: bool, quiet: bool) {
+pub fn start(verbose: bool, quiet: bool, format: Format) {
     let fallback = match (verbose, quiet) {
         (true, _) => "compose_scale=debug,warn",
         (false, true) => "warn",
@@ -129,14 +64,110 @@ pub fn start(verbose: bool, quiet: bool) {
     };
     let filter = EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new(fallback));
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // A second start (in tests) keeps the first one.
-    let _ = tracing_subscriber::fmt()
+    let _ = CHOSEN.set(format);
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Outs)
-        .with_ansi(colour)
-        .with_target(false)
-        .with_timer(LocalTime)
-        .try_init();
+        .with_writer(Outs);
+    // A second start (in tests) keeps the first one.
+    let _ = match format {
+        Format::Text => log
+            .with_ansi(colour)
+            .with_target(false)
+            .with_timer(LocalTime)
+            .try_init(),
+        Format::Json => log.event_format(Json).try_init(),
+    };
+}
+
+/// Whether standard error is for machines.
+pub fn is_json() -> bool {
+    CHOSEN.get() == Some(&Format::Json)
+}
+
+/// Whether standard error may have pictures that move.
+pub fn may_draw() -> bool {
+    io::stderr().is_terminal() && !is_json()
+}
+
+/// A line of JSON, for what has to be said whatever the filter.
+pub fn json_line(level: Level, message: &str, further: Vec<(&'static str, Value)>) -> String {
+    let mut line = Line::default();
+    line.0.extend(
+        further
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
+    line.0.insert("message".into(), message.into());
+    line.text(level)
+}
+
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Line::default();
+        event.record(&mut line);
+        writeln!(writer, "{}", line.text(*event.metadata().level()))
+    }
+}
+
+/// The fields of a line, the message among them.
+#[derive(Default)]
+struct Line(Map<String, Value>);
+
+impl Line {
+    /// When and how bad first, the sentence last, as a reader looks for them.
+    fn text(mut self, level: Level) -> String {
+        let time = format!("{:.3}", now().timestamp());
+        let level = level.as_str().to_ascii_lowercase();
+        let message = self.0.remove("message").unwrap_or_else(|| "".into());
+        let mut all = Map::from_iter([
+            ("time".to_owned(), time.into()),
+            ("level".to_owned(), level.into()),
+        ]);
+        all.append(&mut self.0);
+        all.insert("message".into(), message);
+        plain_json(&Value::from(all).to_string()).into_owned()
+    }
+
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
 }
 
 #[cfg(test)]
@@ -144,12 +175,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_goes_elsewhere_leaves_its_time_behind() {
-        let line = "\u{1b}[2m2026-01-02 03:04:05\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m no INFO yet why=\"it\"\n";
-        assert_eq!(without_time(line, Level::WARN), "no INFO yet why=\"it\"\n");
-        assert_eq!(
-            without_time("something else", Level::WARN),
-            "something else"
+    fn a_line_of_json_begins_with_its_time_and_ends_with_its_sentence() {
+        let further = vec![("exit_code", 78.into())];
+        let text = json_line(Level::ERROR, "two\nlines \u{9b}2J", further);
+        assert!(!text.contains(['\n', '\u{9b}']), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let names: Vec<_> = value.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["time", "level", "exit_code", "message"]);
+        let time = value["time"].as_str().unwrap();
+        assert!(
+            time.parse::<jiff::Timestamp>().is_ok() && time.ends_with('Z'),
+            "{time}"
         );
+        assert_eq!(value["level"], "error");
+        assert_eq!(value["message"], "two\nlines \u{9b}2J");
     }
 }

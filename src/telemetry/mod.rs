@@ -1,6 +1,8 @@
 //! What the tool says about itself.
 
+mod divert;
 pub mod log;
 mod plain;
 
-pub use plain::plain;
+pub use divert::Divert;
+pub use plain::{plain, plain_json};

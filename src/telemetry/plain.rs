@@ -20,6 +20,23 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same for JSON. It escapes the control characters of ASCII by itself; what else a terminal obeys is
+/// inside of strings, where an escape means the same.
+pub fn plain_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_obeyed) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 8);
+    for char in json.chars() {
+        if is_obeyed(char) {
+            let _ = write!(out, "\\u{:04x}", u32::from(char));
+        } else {
+            out.push(char);
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Control characters, the eight-bit ones too, and those that turn the direction of writing.
 fn is_obeyed(char: char) -> bool {
     (char.is_control() && !matches!(char, '\n' | '\t'))
@@ -37,6 +54,17 @@ mod tests {
             plain(hostile),
             r"a\u{1b}[2Jb\u{7}c\u{d}d\u{9b}31me\u{202e}f\u{7f}"
         );
+    }
+
+    #[test]
+    fn json_has_no_character_that_a_terminal_obeys() {
+        let value = serde_json::json!("a\u{9b}2J\u{7f}\u{202e}é");
+        let text = value.to_string();
+        let text = plain_json(&text);
+        assert_eq!(text, r#""a\u009b2J\u007f\u202eé""#);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, value);
+        assert!(matches!(plain_json("{\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

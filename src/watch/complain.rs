@@ -14,6 +14,8 @@ pub(super) enum Topic {
     Memory,
     /// `scaling.log` cannot be written.
     History,
+    /// `scaling.log` is too long and cannot be rotated.
+    Rotation,
     /// Decisions cannot be recorded.
     Recording,
     /// The lock was removed and cannot be taken again.
@@ -49,6 +51,7 @@ impl Complaints {
             Topic::Listing | Topic::Inspection => why.clone(),
             Topic::Memory => format!("holds and history are not kept: {why}"),
             Topic::History => format!("nothing is recorded: {why}"),
+            Topic::Rotation => format!("scaling.log grows: {why}"),
             Topic::Recording => format!("decisions are not recorded: {why}"),
             Topic::Lock => format!("the project is not locked: {why}"),
             Topic::File => format!("the policy of before holds: {why}"),

@@ -12,6 +12,7 @@ use crate::{
     engine::Engine,
     proxy::Proxy,
     reconcile::{By, Event, Machine, Note, What},
+    state::StateError,
     units::Moment,
 };
 
@@ -159,6 +160,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
+    fn is_recorded(&mut self) {
+        if self.complaints.settle(Topic::History) {
+            info!("what happens is recorded again");
+        }
+    }
+
     /// Notes go to people, to `scaling.log`, and to whoever waits for that service.
     pub(super) fn tell(&mut self, note: &Note) {
         self.dirty |= note.what.is_history();
@@ -169,8 +176,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         {
             match state.record(note) {
                 Ok(()) => {
-                    if self.complaints.settle(Topic::History) {
-                        info!("what happens is recorded again");
+                    self.is_recorded();
+                    if self.complaints.settle(Topic::Rotation) {
+                        info!("scaling.log is rotated again");
+                    }
+                }
+                Err(error @ StateError::Unrotated { .. }) => {
+                    self.is_recorded();
+                    let why = error.to_string();
+                    if self.complaints.raise(Topic::Rotation, &why) {
+                        warn!(error = why, "what happens is recorded in a log that grows");
                     }
                 }
                 Err(error) => {

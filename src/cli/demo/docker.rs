@@ -1,7 +1,7 @@
 //! The demonstration on the real Engine: a project in a directory of its own, brought up by compose,
 //! visited over HTTP, and taken away at the end whatever happens.
 
-use std::{fmt::Write as _, io::IsTerminal, path::Path, process::Stdio, time::Duration};
+use std::{fmt::Write as _, path::Path, process::Stdio, time::Duration};
 
 use hyper::Uri;
 use owo_colors::OwoColorize;
@@ -205,7 +205,7 @@ impl Stage {
     async fn bring_up(&mut self) -> Result<bool, Failure> {
         let mut command = self.cli.command(&self.place, &["up", "-d"]);
         // A pull takes a while, and compose shows how far it is.
-        if std::io::stderr().is_terminal() {
+        if crate::telemetry::log::may_draw() {
             command.stderr(Stdio::inherit());
         } else {
             command.stderr(Stdio::piped());

@@ -1,7 +1,6 @@
 //! `compose-scale simulate`
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -564,7 +563,7 @@ struct Progress {
 
 impl Progress {
     fn begin(total: u64, done: &Arc<AtomicU64>) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if !crate::telemetry::log::may_draw() {
             return Self { bar: None };
         }
         let bar = ProgressBar::new(total);
