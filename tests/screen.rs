@@ -67,6 +67,11 @@ struct Stage {
 
 impl Stage {
     fn begin(tmux: String) -> Self {
+        Self::with(tmux, "watch")
+    }
+
+    /// Another command instead.
+    fn with(tmux: String, command: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let upstreams = directory.path().join("upstreams");
         fs::create_dir(&upstreams).expect("a directory");
@@ -103,7 +108,7 @@ impl Stage {
         let script = format!(
             "cd '{here}'; export DOCKER_HOST=unix://{here}/docker.sock COMPOSE_SCALE_STATE={here}/state; \
              unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; \
-             '{program}' watch; echo \"ended with $?\"; stty -a | grep -o '.icanon'; exec cat\n"
+             '{program}' {command}; echo \"ended with $?\"; stty -a | grep -o '.icanon'; exec cat\n"
         );
         write(&stage.directory.path().join("play.sh"), &script);
         stage.must(&[
@@ -233,6 +238,21 @@ fn it_is_drawn_in_tmux_obeys_keys_resizes_and_leaves_the_terminal_clean() {
     stage.keys(&["y"]);
     stage.is_clean("0");
     assert_eq!(stage.daemon.served("web").len(), 2);
+}
+
+#[test]
+fn the_demo_is_played_on_it_and_may_be_touched() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::with(tmux, "demo --speed 30");
+    stage.until(&["A shop with two services", "▸ web", "↑↓ choose"]);
+    stage.until(&["Somebody shares a link"]);
+    stage.keys(&["Down", "+"]);
+    stage.until(&["▸ api", "held at"]);
+    stage.keys(&["q", "y"]);
+    let seen = stage.until(&["That was all of it", "ended with 0", " icanon"]);
+    assert!(!seen.contains("↑↓ choose"), "{seen}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The frame: what is above and below, and which view is between.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use ratatui::{
     Frame,
@@ -19,11 +19,14 @@ use crate::{
     control::HostView,
     reconcile::Level,
     telemetry::plain,
-    units::{Moment, Short, Size},
+    units::{self, Moment, Short, Size},
 };
 
 /// Less than this shows nothing of use.
 const LEAST: (u16, u16) = (40, 8);
+
+/// A loop that has said nothing for so long is stuck, or away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What each key does.
 const KEYS: &[(&str, &str)] = &[
@@ -103,11 +106,10 @@ pub fn draw(model: &Model, now: Moment, frame: &mut Frame<'_>) {
 
 fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
     let paint = Paint(model.colour);
-    let clock = now.clock_in(&model.zone);
     let Some(snapshot) = &model.snapshot else {
         return vec![between(
             vec![Span::styled("compose-scale", Paint::bold())],
-            vec![Span::raw(clock)],
+            vec![Span::raw(now.clock_in(&model.zone))],
             width,
         )];
     };
@@ -136,7 +138,15 @@ fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
         None => sign("Engine", ("✓", Color::Green)),
         Some(_) => sign("Engine", ("✗", Color::Red)),
     });
-    right.push(Span::raw(clock));
+    // The time there, which in a simulation is another one.
+    let silent = model.heard.map_or(Duration::ZERO, |heard| now.since(heard));
+    if silent < SILENCE {
+        right.push(Span::raw(snapshot.at.clock_in(&model.zone)));
+    } else {
+        let span = units::Span::seconds(silent.as_secs());
+        let text = format!("silent for {span}");
+        right.push(Span::styled(text, paint.level(Level::Error)));
+    }
     let second = snapshot
         .host
         .as_ref()
@@ -170,7 +180,7 @@ fn machine(host: &HostView, paint: &Paint) -> Line<'static> {
     spans.extend(gauge(used as f64 / all, reserve, paint));
     spans.push(Span::raw(format!(
         " {} of {}",
-        Size(crate::units::Bytes(used)),
+        Size(units::Bytes(used)),
         Size(host.memory)
     )));
     if let Some(reserve) = host.reserve_memory {
@@ -330,7 +340,11 @@ pub(super) fn event_lines(
         let _ = write!(begin, "{}: ", plain(service));
     }
     let indent = 10;
-    let style = paint.level(event.level);
+    let style = if event.is_told {
+        paint.of(Color::Cyan).add_modifier(Modifier::BOLD)
+    } else {
+        paint.level(event.level)
+    };
     let mut lines = Vec::new();
     for (index, line) in event.text.lines().enumerate() {
         let text = if index == 0 {

@@ -53,6 +53,8 @@ pub(super) struct Happened {
     pub(super) service: Option<String>,
     pub(super) level: Level,
     pub(super) text: String,
+    /// Whether it is what somebody tells.
+    pub(super) is_told: bool,
 }
 
 /// What is known and chosen.
@@ -61,6 +63,8 @@ pub struct Model {
     pub(super) zone: TimeZone,
     pub(super) colour: bool,
     pub(super) snapshot: Option<Snapshot>,
+    /// When the snapshot came, by the reader's clock.
+    pub(super) heard: Option<Moment>,
     /// By service and metric, the oldest first.
     pub(super) values: BTreeMap<(String, String), Vec<Option<f64>>>,
     /// The decision that each value was of, so that none is taken twice.
@@ -86,6 +90,7 @@ impl Model {
             zone,
             colour,
             snapshot: None,
+            heard: None,
             values: BTreeMap::new(),
             seen: BTreeMap::new(),
             events: VecDeque::new(),
@@ -100,8 +105,9 @@ impl Model {
         }
     }
 
-    /// How things are now.
-    pub fn show(&mut self, snapshot: Snapshot) {
+    /// How things are, heard at this moment.
+    pub fn show(&mut self, snapshot: Snapshot, now: Moment) {
+        self.heard = Some(now);
         for service in &snapshot.services {
             self.asked.remove(&service.service);
             let Some(decision) = &service.decision else {
@@ -147,6 +153,14 @@ impl Model {
         self.happened(at, None, level, text);
     }
 
+    /// Somebody tells what goes on.
+    pub fn narrate(&mut self, at: Moment, text: &str) {
+        self.happened(at, None, Level::Info, text);
+        if let Some(event) = self.events.back_mut() {
+            event.is_told = true;
+        }
+    }
+
     fn happened(&mut self, at: Moment, service: Option<String>, level: Level, text: &str) {
         let text = plain(text.trim_end()).replace('\t', "  ");
         self.events.push_back(Happened {
@@ -154,6 +168,7 @@ impl Model {
             service,
             level,
             text,
+            is_told: false,
         });
         if self.events.len() > EVENTS {
             self.events.pop_front();

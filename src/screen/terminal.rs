@@ -46,6 +46,8 @@ pub enum Told {
     Note(Box<Note>),
     /// The program says something besides.
     Log(Moment, Level, String),
+    /// Somebody tells what goes on.
+    Said(Moment, String),
 }
 
 /// What the screen may do: ask the loop, and end it.
@@ -178,6 +180,7 @@ fn go_on(
             match told.try_recv() {
                 Ok(Told::Note(note)) => model.note(&note),
                 Ok(Told::Log(at, level, text)) => model.say(at, level, &text),
+                Ok(Told::Said(at, text)) => model.narrate(at, &text),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
             news = true;
@@ -185,7 +188,7 @@ fn go_on(
         if let Some(asked) = &mut status {
             match asked.try_recv() {
                 Ok(Reply::Status(snapshot)) => {
-                    model.show(*snapshot);
+                    model.show(*snapshot, now());
                     news = true;
                     status = None;
                 }

@@ -64,9 +64,9 @@ fn model() -> Model {
         let web = &mut past.services[0];
         web.metrics[0].value = Some(cpu);
         web.decision.as_mut().expect("one").at = Moment::from_unix(NOW - 3 - ago);
-        model.show(past.clone());
+        model.show(past.clone(), Moment::from_unix(NOW));
     }
-    model.show(snapshot());
+    model.show(snapshot(), Moment::from_unix(NOW));
     for (ago, service, what) in [
         (
             9,
@@ -151,6 +151,19 @@ fn the_details_of_a_service_name_its_replicas_and_what_befell_it() {
 }
 
 #[test]
+fn a_loop_that_says_nothing_is_seen_to_do_so() {
+    let shown = |after: i64| {
+        let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a terminal");
+        terminal
+            .draw(|frame| draw(&model(), Moment::from_unix(NOW + after), frame))
+            .expect("a picture");
+        terminal.backend().to_string()
+    };
+    assert!(!shown(4).contains("silent"));
+    assert!(shown(90).contains("silent for 1m30s"), "{}", shown(90));
+}
+
+#[test]
 fn help_tells_every_key_and_every_sign() {
     let mut model = model();
     press(&mut model, KeyCode::Char('?'));
@@ -179,7 +192,7 @@ fn nothing_is_known_at_first_and_little_room_is_no_reason_to_fall() {
             let mut model = Model::new(jiff::tz::TimeZone::UTC, true);
             (model.view, model.scrolled) = (view, 7);
             picture(&model, width, height);
-            model.show(snapshot());
+            model.show(snapshot(), Moment::from_unix(NOW));
             picture(&model, width, height);
         }
         picture(&model, width, height);
@@ -195,7 +208,7 @@ fn the_chosen_service_stays_in_sight_among_many() {
         one.service = format!("worker{number}");
         many.services.push(one);
     }
-    model.show(many);
+    model.show(many, Moment::from_unix(NOW));
     for _ in 0..31 {
         press(&mut model, KeyCode::Down);
     }
@@ -225,7 +238,7 @@ fn keys_ask_for_what_they_say() {
         count(press(&mut model, KeyCode::Char('+'))),
         Some(("web".into(), 7))
     );
-    model.show(snapshot());
+    model.show(snapshot(), Moment::from_unix(NOW));
     assert_eq!(
         count(press(&mut model, KeyCode::Char('-'))),
         Some(("web".into(), 4))

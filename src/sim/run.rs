@@ -295,6 +295,11 @@ impl Watch {
         last
     }
 
+    /// Where to ask it.
+    pub fn calls(&self) -> mpsc::Sender<Call> {
+        self.calls.clone()
+    }
+
     /// How things are.
     pub async fn status(&self) -> Option<Snapshot> {
         match self.ask(Request::Status).await? {

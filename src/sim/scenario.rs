@@ -40,11 +40,11 @@ use super::{
 };
 use crate::{
     compose,
-    control::{Reply, Request},
+    control::{Call, Reply, Request},
     decide::Pause,
     project::labels,
     reconcile::{By, Level, Note, What},
-    units::{Short, Span},
+    units::{Moment, Short, Span},
 };
 
 /// The project of every scenario.
@@ -538,11 +538,16 @@ fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
 /// Who looks on while it is played, and says whether it stays.
 type Audience = Box<dyn FnMut(Duration, &Line) -> bool + Send>;
 
+/// Whoever wants to ask what is played, gets the way to do so when it begins.
+type Asks = Box<dyn FnOnce(tokio::sync::mpsc::Sender<Call>) + Send>;
+
 /// What was to be seen, and when.
 #[derive(Clone, Default)]
 struct Lines {
     all: Arc<Mutex<Vec<(Duration, Line)>>>,
     audience: Arc<Mutex<Option<Audience>>>,
+    /// Who wants to ask the `watch` that is played.
+    asks: Arc<Mutex<Option<Asks>>>,
     /// Whether nobody looks on any more.
     over: Arc<AtomicBool>,
 }
@@ -585,10 +590,21 @@ impl Scenario {
         self.before(Lines::default(), None)
     }
 
-    /// Plays it so many times as fast as it would be, before somebody who looks on.
-    pub fn perform(&self, speed: f64, audience: Audience) -> io::Result<Report> {
+    /// The time of the wall clock at the beginning.
+    pub fn begins(&self) -> Moment {
+        Moment(self.setting.begins)
+    }
+
+    /// Plays it so many times as fast as it would be, before somebody who looks on, and may ask.
+    pub fn perform(
+        &self,
+        speed: f64,
+        audience: Audience,
+        asks: Option<Asks>,
+    ) -> io::Result<Report> {
         let lines = Lines::default();
         *lock(&lines.audience) = Some(audience);
+        *lock(&lines.asks) = asks;
         let speed = if speed.is_finite() && speed > 0.0 {
             speed
         } else {
@@ -666,6 +682,9 @@ impl Scenario {
 
     fn start(&self, simulation: &mut Simulation, lines: &Lines) -> Watch {
         let mut watch = simulation.watch();
+        if let Some(asks) = lock(&lines.asks).take() {
+            asks(watch.calls());
+        }
         let mut notes = watch.take_notes();
         let (lines, host) = (lines.clone(), simulation.host.clone());
         let several = self.setting.apps.len() > 1;

@@ -1,14 +1,21 @@
 //! `compose-scale demo`
 
-use std::{fmt::Write as _, io::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use owo_colors::OwoColorize;
+use tokio_util::sync::CancellationToken;
 
-use super::{Failure, output, run::block_on};
+use super::{Failure, run::block_on};
 use crate::{
     reconcile::{Level, Note},
-    sim::{DEMO, Line, Scenario, State, Totals},
+    screen::{self, Screen, Told},
+    sim::{DEMO, Line, Report, Scenario, State, Totals},
     telemetry::plain,
     units::Short,
 };
@@ -30,6 +37,9 @@ pub(super) struct DemoArgs {
     /// Where to play it: simulated, or on the real Engine, in a project of its own that is gone afterwards
     #[arg(long, value_enum, default_value_t = Stage::Simulated)]
     engine: Stage,
+    /// Lines, also on a terminal (simulated)
+    #[arg(long)]
+    plain: bool,
     /// How many times as fast as it would be (simulated)
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
     speed: f64,
@@ -62,23 +72,58 @@ fn simulated(args: &DemoArgs) -> Result<(), Failure> {
     let scenario: Scenario = DEMO
         .parse()
         .map_err(|error| Failure::Work(vec![format!("the built-in scenario: {error}")]))?;
-    output::text(&format!(
-        "This is `compose-scale watch` at work on a simulated server, {} times as fast as time. Nothing of \
-         yours is touched, and no Docker is needed.\nEach ● is a replica that nginx sends requests to, each ○ \
-         one that starts or finishes its requests.\n",
-        Short(args.speed)
-    ))?;
-    let report = scenario.perform(
-        args.speed,
-        Box::new(|at, line| {
+    let report = if args.plain || !screen::is_possible() {
+        put(&format!(
+            "This is `compose-scale watch` at work on a simulated server, {} times as fast as time. Nothing of \
+             yours is touched, and no Docker is needed.\nEach ● is a replica that nginx sends requests to, each ○ \
+             one that starts or finishes its requests.\n",
+            Short(args.speed)
+        ))?;
+        let audience = |at, line: &Line| {
             let Some(line) = shown(at, line) else {
                 return true;
             };
             // A reader who has gone away has seen enough.
             put(&line).is_ok()
-        }),
-    )?;
-    output::text(&end(&report.totals))
+        };
+        scenario.perform(args.speed, Box::new(audience), None)?
+    } else {
+        on_screen(&scenario, args.speed)?
+    };
+    put(&end(&report.totals))
+}
+
+/// The same on the live screen of `watch`.
+fn on_screen(scenario: &Scenario, speed: f64) -> Result<Report, Failure> {
+    let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+    let screen: Arc<Mutex<Option<io::Result<Screen>>>> = Arc::default();
+    let (begun, over) = (Arc::clone(&screen), stop.clone());
+    let asks = move |calls| {
+        *lock(&begun) = Some(Screen::begin(calls, stop, abort));
+    };
+    let (shown, begins) = (Arc::clone(&screen), scenario.begins());
+    let audience = move |at: Duration, line: &Line| {
+        let told = match line {
+            Line::Note { note, .. } => Some(Told::Note(note.clone())),
+            Line::Said(text) => Some(Told::Said(begins + at, text.clone())),
+            Line::Log(text) => Some(Told::Log(begins + at, Level::Warn, text.clone())),
+            Line::Deed(_) | Line::State(_) => None,
+        };
+        if let (Some(Ok(screen)), Some(told)) = (&*lock(&shown), told) {
+            screen.news()(told);
+        }
+        !over.is_cancelled()
+    };
+    let report = scenario.perform(speed, Box::new(audience), Some(Box::new(asks)))?;
+    // Cleared before anything is written.
+    if let Some(begun) = lock(&screen).take() {
+        drop(begun?);
+    }
+    Ok(report)
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes text that is coloured on a terminal.
