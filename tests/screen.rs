@@ -293,3 +293,58 @@ fn a_panic_gives_the_terminal_back_and_the_loop_goes_on_or_ends_as_the_build_wan
     assert!(kill.expect("kill").success());
     stage.is_clean("0");
 }
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_screen_and_not_the_loop() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::begin(tmux);
+    stage.until(&["1 of 1"]);
+    let lock = stage.directory.path().join("state/lock");
+    let pid = fs::read_to_string(lock).expect("who is at work");
+    let pid = pid.trim();
+    stage.must(&["kill-server"]);
+    let has_thread = || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+        tasks.flatten().any(|task| {
+            let name = fs::read_to_string(task.path().join("comm"));
+            name.is_ok_and(|name| name.trim() == "screen")
+        })
+    };
+    let begun = now();
+    while has_thread() {
+        assert!(begun.elapsed() < LONG, "the screen goes on");
+        thread::sleep(Duration::from_millis(50));
+    }
+    stage.daemon.crash("shop-web-1");
+    let begun = now();
+    while stage.daemon.served("web").len() != 1 {
+        assert!(begun.elapsed() < LONG, "it is not mended");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let kill = Command::new("kill").args(["-TERM", pid]).status();
+    assert!(kill.expect("kill").success());
+    let begun = now();
+    while Path::new(&format!("/proc/{pid}/cwd")).exists() {
+        assert!(begun.elapsed() < LONG, "it does not end");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn half_a_key_stops_nothing_and_what_others_wrote_is_drawn_over() {
+    let Some(tmux) = tmux() else {
+        return;
+    };
+    let stage = Stage::begin(tmux);
+    stage.until(&["1 of 1"]);
+    // The beginning of an arrow.
+    stage.must(&["send-keys", "-H", "1b", "5b"]);
+    stage.daemon.crash("shop-web-1");
+    stage.until(&["shop-web-1 died"]);
+    stage.keys(&["?"]);
+    stage.until(&["draw it all anew"]);
+    stage.keys(&["C-l", "Escape"]);
+    stage.until(&["▸ web", "↑↓ choose"]);
+}

@@ -422,6 +422,15 @@ fn prometheus_is_told_what_happens_and_whether_the_loop_goes_round() {
         Some(0.0)
     );
     assert!(get(port, "/healthz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    // That nothing is known of replicas does not mean that there are none.
+    let text = page();
+    for name in [
+        "compose_scale_replicas{",
+        "compose_scale_metric_value{",
+        "compose_scale_nginx_in_step{",
+    ] {
+        assert!(!text.contains(name), "{text}");
+    }
     watch.child.kill().expect("it is ended");
 }
 
@@ -561,5 +570,39 @@ fn what_machines_are_told_is_what_history_has() {
     // A single evaluation is told in the same way.
     for line in stand.logged(&["watch", "--once"]) {
         assert_ne!(line["level"], "error", "{line}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_the_loop_nor_its_end() {
+    let stand = Stand::with(5.0);
+    let mut command = stand.tool(&["watch", "--plain"]);
+    command
+        .env("COMPOSE_SCALE_LOG", "trace")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let unread = child.stderr.take().expect("its log");
+    let size = rustix::pipe::fcntl_setpipe_size(&unread, 4096).expect("a small pipe");
+    let watch = Watch {
+        child,
+        log: stand.directory.path().join("nothing"),
+    };
+    stand.until("the pipe is full", &watch, |_| {
+        rustix::io::ioctl_fionread(&unread).is_ok_and(|bytes| bytes as usize + 300 >= size)
+    });
+    stand.daemon.crash("shop-web-1");
+    stand.until("it is out", &watch, |s| s.daemon.served("web").is_empty());
+    stand.until("it is mended", &watch, |s| {
+        s.daemon.served("web").len() == 1
+    });
+    let mut watch = watch;
+    let pid = watch.child.id().to_string();
+    let kill = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(kill.expect("kill").success());
+    let begun = now();
+    while watch.child.try_wait().expect("it can be asked").is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not end");
+        thread::sleep(Duration::from_millis(50));
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     reconcile::What,
     screen::{self, Screen, Told},
     state::Recording,
+    telemetry::Beside,
     watch::{Goal, Outcome, setup},
 };
 
@@ -129,11 +130,18 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         goal: if args.once { Goal::Once } else { Goal::Watch },
     })
     .await?;
+    // From here on nobody waits for whoever reads the log.
+    let _beside = Beside::begin()?;
     let screen = if args.plain || args.once || args.dry_run || !screen::is_possible() {
         None
     } else {
         let (stop, abort) = (signals.stop.clone(), signals.abort.clone());
-        Some(Screen::begin(asks.clone(), stop, abort)?)
+        let begun = Screen::begin(asks.clone(), stop, abort);
+        begun
+            .inspect_err(|error| {
+                warn!("this terminal cannot be drawn on ({error}): log lines it is")
+            })
+            .ok()
     };
     // Whoever keeps the log in a file gets it beside the screen.
     let logged = screen.is_none() || !std::io::stderr().is_terminal();

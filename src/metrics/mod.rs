@@ -91,6 +91,9 @@ struct OfCall {
 type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// No label but the project's.
+type Of = Vec<(&'static str, &'static str)>;
+
 /// How long a step took, from when it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -139,7 +142,7 @@ struct Shown {
     held: Family<OfService, Gauge>,
     paused: Family<InDirection, Gauge>,
     engine_up: Gauge,
-    nginx_in_step: Gauge,
+    nginx_in_step: Family<Of, Gauge>,
     troubles: Gauge,
     tick_age: Value,
     interval: Value,
@@ -467,12 +470,17 @@ impl Shown {
         self.paused.clear();
         self.memory.clear();
         self.cpu.clear();
+        self.nginx_in_step.clear();
+        let known = snapshot.engine_away.is_none();
         for view in &snapshot.services {
-            self.service(view);
+            self.service(view, known);
+        }
+        if known {
+            let in_step = i64::from(snapshot.in_step);
+            self.nginx_in_step.get_or_create(&Of::new()).set(in_step);
         }
         self.engine_up
             .set(i64::from(snapshot.engine_away.is_none()));
-        self.nginx_in_step.set(i64::from(snapshot.in_step));
         self.troubles.set(number(snapshot.troubles.len()));
         self.interval.set(snapshot.interval.0.as_secs_f64());
         let ticked = snapshot.ticked.unwrap_or(snapshot.at);
@@ -504,11 +512,16 @@ impl Shown {
         }
     }
 
-    fn service(&self, view: &ServiceView) {
+    /// Of replicas and load nothing is told while the Engine is away: that nothing is known of them does
+    /// not mean that there are none.
+    fn service(&self, view: &ServiceView, known: bool) {
         let labels = OfService {
             service: view.service.clone(),
         };
-        for state in ["serving", "starting", "draining", "failed"] {
+        for state in ["serving", "starting", "draining", "failed"]
+            .into_iter()
+            .filter(|_| known)
+        {
             let is_in = |word: &str| match word {
                 "serving" | "starting" => word == state,
                 "draining" | "stopping" => state == "draining",
@@ -547,7 +560,7 @@ impl Shown {
                 service: view.service.clone(),
                 metric: metric.metric.clone(),
             };
-            if let Some(value) = metric.value {
+            if let Some(value) = metric.value.filter(|_| known) {
                 self.value.get_or_create(&labels).set(value);
             }
             if let Some(target) = metric.target {

@@ -32,10 +32,10 @@ use crate::control::{self, Call, Reply, Snapshot};
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A loop that has not answered by then is not waited for: what it said last has to do.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Who has asked for nothing by then is sent away.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Who has not asked, or not taken the answer, by then is sent away: Prometheus waits for ten seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// More who ask at a time wait for their turn.
-const CLIENTS: usize = 32;
+const CLIENTS: usize = 64;
 /// A loop that has not come round for this long, and three intervals, has stopped.
 const STALLED: Duration = Duration::from_secs(30);
 
@@ -198,9 +198,11 @@ async fn answer(stream: TcpStream, of: (Arc<Meters>, Arc<Latest>, Arc<BringIn>))
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
+        // One question each: there is nothing to be gained here by more.
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     // Whoever breaks a connection off knows.
-    let _ = connection.await;
+    let _ = timeout(PATIENCE, connection).await;
 }
 
 async fn respond_to(

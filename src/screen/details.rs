@@ -31,7 +31,10 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let lines = lines(model, view, inner.width);
     let most = lines.len().saturating_sub(usize::from(inner.height));
     // Page down goes on, as one reads.
-    let skipped = usize::from(model.scrolled).min(most);
+    let skipped = usize::from(model.scrolled.get()).min(most);
+    model
+        .scrolled
+        .set(u16::try_from(skipped).unwrap_or(u16::MAX));
     let shown: Vec<_> = lines.into_iter().skip(skipped).collect();
     frame.render_widget(Paragraph::new(shown).block(block), area);
 }
@@ -93,6 +96,16 @@ fn lines(model: &Model, view: &ServiceView, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
+/// The end of a text that fits into so many characters.
+fn tail(text: &str, room: usize) -> String {
+    let long = text.chars().count();
+    if long <= room {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(long - room + 1).collect();
+    format!("…{end}")
+}
+
 /// The replicas, with as many columns as there is room for.
 fn table(replicas: &[ReplicaView], width: u16) -> Vec<Line<'static>> {
     let share = |value: Option<f64>| value.map_or("-".into(), |value| format!("{}%", Short(value)));
@@ -103,7 +116,11 @@ fn table(replicas: &[ReplicaView], width: u16) -> Vec<Line<'static>> {
     let mut rows = vec![header.map(ToOwned::to_owned)];
     for one in replicas {
         rows.push([
-            plain(&one.name).into_owned(),
+            // Its number is at the end.
+            tail(
+                &plain(&one.name),
+                usize::from(width).saturating_sub(45).max(16),
+            ),
             one.phase.clone(),
             match one.health {
                 Health::None => "-",
@@ -133,7 +150,7 @@ fn table(replicas: &[ReplicaView], width: u16) -> Vec<Line<'static>> {
         let long = |row: &[String; 10]| row[column].chars().count();
         let wide = rows.iter().map(long).max().unwrap_or(0);
         if used + wide > usize::from(width) {
-            break;
+            continue;
         }
         used += wide + 2;
         for (line, row) in lines.iter_mut().zip(&rows) {

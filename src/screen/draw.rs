@@ -13,7 +13,7 @@ use ratatui::{
 use super::{
     details,
     model::{Happened, Model, View},
-    overview,
+    overview::{self, cut, fitting},
 };
 use crate::{
     control::HostView,
@@ -35,6 +35,7 @@ const KEYS: &[(&str, &str)] = &[
     ("p", "pause or resume scaling by load"),
     ("enter", "the chosen service in detail, and back"),
     ("page up, down", "older events, or more of the details"),
+    ("ctrl-l", "draw it all anew"),
     ("?", "this page"),
     ("q", "end watch; replicas keep running"),
     (
@@ -155,8 +156,18 @@ fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
 }
 
 /// One part at the left end, the other at the right.
-fn between(mut left: Vec<Span<'static>>, right: Vec<Span<'static>>, width: u16) -> Line<'static> {
+fn between(left: Vec<Span<'static>>, right: Vec<Span<'static>>, width: u16) -> Line<'static> {
     let length = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    // What is at the right end is never pushed out.
+    let mut room = usize::from(width).saturating_sub(length(&right) + 1);
+    let mut left: Vec<_> = left
+        .into_iter()
+        .map(|span| {
+            let text = cut(&span.content, room);
+            room -= Span::raw(&text).width().min(room);
+            Span::styled(text, span.style)
+        })
+        .collect();
     let gap = usize::from(width).saturating_sub(length(&left) + length(&right));
     left.push(Span::raw(" ".repeat(gap.max(1))));
     left.extend(right);
@@ -184,7 +195,7 @@ fn machine(host: &HostView, paint: &Paint) -> Line<'static> {
         Size(host.memory)
     )));
     if let Some(reserve) = host.reserve_memory {
-        let text = format!(", {} kept free", Size(reserve));
+        let text = format!(", {} kept", Size(reserve));
         spans.push(Span::styled(text, Paint::dim()));
     }
     Line::from(spans)
@@ -306,7 +317,7 @@ fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         }
     }
     // From the newest upwards, as many as there is room for.
-    let enough = usize::from(inner.height) + usize::from(model.scrolled);
+    let enough = usize::from(inner.height) + usize::from(model.scrolled.get());
     for event in model.events.iter().rev() {
         if lines.len() >= enough {
             break;
@@ -317,7 +328,11 @@ fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
                 .rev(),
         );
     }
-    let skipped = usize::from(model.scrolled).min(lines.len().saturating_sub(1));
+    let most = lines.len().saturating_sub(usize::from(inner.height));
+    let skipped = usize::from(model.scrolled.get()).min(most);
+    model
+        .scrolled
+        .set(u16::try_from(skipped).unwrap_or(u16::MAX));
     let mut shown: Vec<_> = lines
         .into_iter()
         .skip(skipped)
@@ -371,11 +386,9 @@ pub(super) fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line<'static>
         let mut word = word;
         // A word that is longer than a line is cut.
         while long(&line) + long(word.trim_end()) > width {
-            let room = width.saturating_sub(long(&line)).max(1);
-            let end = word
-                .char_indices()
-                .nth(room)
-                .map_or(word.len(), |(at, _)| at);
+            let room = width.saturating_sub(long(&line));
+            let one = word.chars().next().map_or(1, char::len_utf8);
+            let end = fitting(word, room).max(one);
             line.push_str(&word[..end]);
             word = &word[end..];
             lines.push(Line::styled(std::mem::take(&mut line), style));

@@ -5,6 +5,7 @@
 
 mod details;
 mod draw;
+mod keys;
 mod model;
 mod overview;
 mod spark;

@@ -1,6 +1,7 @@
 //! What is known, what is chosen, and what keys do.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
@@ -74,7 +75,7 @@ pub struct Model {
     pub(super) view: View,
     before_help: View,
     /// Lines that the details, or the events, are moved by.
-    pub(super) scrolled: u16,
+    pub(super) scrolled: Cell<u16>,
     /// What became of the last key, and when.
     message: Option<(Moment, String)>,
     /// The count that was asked for last, until a snapshot shows it.
@@ -97,7 +98,7 @@ impl Model {
             selected: 0,
             view: View::Overview,
             before_help: View::Overview,
-            scrolled: 0,
+            scrolled: Cell::new(0),
             message: None,
             asked: BTreeMap::new(),
             confirming: false,
@@ -190,6 +191,12 @@ impl Model {
         self.confirming = false;
     }
 
+    /// Whether nothing is known of the replicas.
+    pub(super) fn is_away(&self) -> bool {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.is_some_and(|snapshot| snapshot.engine_away.is_some())
+    }
+
     pub(super) fn message(&self, now: Moment) -> Option<&str> {
         let (at, text) = self.message.as_ref()?;
         (now.since(*at) < SHOWN).then_some(text.as_str())
@@ -231,11 +238,12 @@ impl Model {
             KeyCode::PageUp | KeyCode::PageDown => {
                 // Events are read upwards from the newest, details downwards.
                 let on = (key.code == KeyCode::PageUp) == (self.view == View::Overview);
-                self.scrolled = if on {
-                    self.scrolled.saturating_add(5)
+                let scrolled = self.scrolled.get();
+                self.scrolled.set(if on {
+                    scrolled.saturating_add(5)
                 } else {
-                    self.scrolled.saturating_sub(5)
-                };
+                    scrolled.saturating_sub(5)
+                });
             }
             KeyCode::Char('+' | '=') => return self.change(1, now),
             KeyCode::Char('-') => return self.change(-1, now),
@@ -250,7 +258,7 @@ impl Model {
 
     fn go(&mut self, view: View) {
         self.view = view;
-        self.scrolled = 0;
+        self.scrolled.set(0);
     }
 
     fn choose(&mut self, by: isize) {
@@ -259,13 +267,13 @@ impl Model {
             .selected
             .saturating_add_signed(by)
             .min(services.saturating_sub(1));
-        self.scrolled = 0;
+        self.scrolled.set(0);
     }
 
     fn choose_round(&mut self) {
         let services = self.snapshot.as_ref().map_or(0, |s| s.services.len());
         self.selected = (self.selected + 1) % services.max(1);
-        self.scrolled = 0;
+        self.scrolled.set(0);
     }
 
     /// One replica more, or less, held for a while.

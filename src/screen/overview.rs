@@ -49,7 +49,9 @@ pub(super) fn draw(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         .collect();
     // The chosen one is in sight, and as much as can be of those above it.
     let until: usize = blocks.iter().take(model.selected + 1).map(Vec::len).sum();
-    let skipped = until.saturating_sub(room);
+    // Its name before all that is below it.
+    let begin: usize = blocks.iter().take(model.selected).map(Vec::len).sum();
+    let skipped = until.saturating_sub(room).min(begin);
     let lines: Vec<_> = blocks
         .into_iter()
         .flatten()
@@ -65,7 +67,10 @@ fn block(model: &Model, index: usize, view: &ServiceView, width: u16) -> Vec<Lin
     let mut first = vec![
         Span::raw(if chosen { "▸ " } else { "  " }),
         Span::styled(
-            format!("{:<12} ", plain(&view.service)),
+            format!(
+                "{:<12} ",
+                cut(&plain(&view.service), usize::from(width) / 3)
+            ),
             if chosen {
                 Paint::bold().add_modifier(Modifier::REVERSED)
             } else {
@@ -73,8 +78,15 @@ fn block(model: &Model, index: usize, view: &ServiceView, width: u16) -> Vec<Lin
             },
         ),
     ];
-    first.extend(replicas(view, &paint));
-    first.push(Span::raw(format!("  {}", counts(view))));
+    if model.is_away() {
+        first.push(Span::styled(
+            "not known while the Engine is away",
+            paint.of(Color::Red),
+        ));
+    } else {
+        first.extend(replicas(view, &paint));
+        first.push(Span::raw(format!("  {}", counts(view))));
+    }
     let mut lines = vec![Line::from(first)];
     for metric in &view.metrics {
         lines.push(load(model, view, metric, width, &paint));
@@ -195,13 +207,25 @@ fn load(
     ])
 }
 
-/// A text of at most so many characters.
+/// A text of at most so many cells.
 pub(super) fn cut(text: &str, room: usize) -> String {
     let text = text.replace('\n', " ");
-    if text.chars().count() <= room {
+    if Span::raw(&text).width() <= room {
         return text;
     }
-    let mut short: String = text.chars().take(room.saturating_sub(1)).collect();
-    short.push('…');
-    short
+    let end = fitting(&text, room.saturating_sub(1));
+    format!("{}…", &text[..end])
+}
+
+/// How many bytes of a text fit into so many cells.
+pub(super) fn fitting(text: &str, room: usize) -> usize {
+    let mut cells = 0;
+    for (at, char) in text.char_indices() {
+        let mut one = [0; 4];
+        cells += Span::raw(&*char.encode_utf8(&mut one)).width();
+        if cells > room {
+            return at;
+        }
+    }
+    text.len()
 }

@@ -1,7 +1,8 @@
 //! The terminal, in a thread of its own.
 
 use std::{
-    io::{self, IsTerminal},
+    fs::File,
+    io::{self, IsTerminal, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,16 +14,20 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use ratatui::{
-    DefaultTerminal,
+    DefaultTerminal, Terminal,
+    backend::CrosstermBackend,
     crossterm::{
         cursor,
-        event::{self, Event, KeyEventKind},
+        event::{KeyCode, KeyEvent, KeyModifiers},
+        execute,
+        terminal::{self, Clear, ClearType},
     },
 };
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Model, draw};
+use super::{Action, Model, draw, keys::Keys};
 use crate::{
     control::{Call, Reply, Request},
     reconcile::{Level, Note},
@@ -38,6 +43,9 @@ const PACE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(500);
 /// The clock on the screen goes on.
 const REDRAW: Duration = Duration::from_secs(1);
+
+/// Draws all of it anew.
+const REDRAW_KEY: KeyEvent = KeyEvent::new(KeyCode::Char('l'), KeyModifiers::CONTROL);
 
 /// What the screen is told.
 #[derive(Debug)]
@@ -65,6 +73,9 @@ pub struct Screen {
     end: Arc<AtomicBool>,
     gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// The terminal, to be written to without waiting, and how it was.
+    control: File,
+    before: Option<Termios>,
 }
 
 /// Tells when the thread has ended, however that came.
@@ -90,8 +101,13 @@ impl Screen {
         stop: CancellationToken,
         abort: CancellationToken,
     ) -> io::Result<Self> {
-        let terminal = ratatui::try_init()?;
+        let keys = Keys::open()?;
+        let before = tcgetattr(keys.terminal())?;
+        let control = keys.terminal().try_clone()?;
+        ratatui::try_init()?;
         show_the_cursor_after_a_panic();
+        // Whoever was ended by force has left something there.
+        let terminal = anew()?;
         let (news, told) = sync_channel(QUEUE);
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
@@ -103,7 +119,7 @@ impl Screen {
             let gone = Gone(Arc::clone(&gone));
             move || {
                 let _gone = gone;
-                go_on(terminal, model, &told, &hands, &ended)
+                go_on(terminal, keys, model, &told, &hands, &ended)
             }
         })?;
         Ok(Self {
@@ -111,6 +127,8 @@ impl Screen {
             end,
             gone,
             thread: Some(thread),
+            control,
+            before: Some(before),
         })
     }
 
@@ -142,14 +160,35 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            // A terminal that takes nothing more is not waited for.
-            let begun = Instant::now();
-            while !thread.is_finished() && begun.elapsed() < REDRAW {
-                thread::sleep(PACE / 5);
-            }
+        if self.has_ended() {
+            ratatui::restore();
+            return;
         }
-        ratatui::restore();
+        // Nobody reads the terminal, and the thread waits for that: what is on its way there is let go.
+        let _ = tcflush(&self.control, QueueSelector::OFlush);
+        if self.has_ended() {
+            ratatui::restore();
+            return;
+        }
+        // Standard output is the thread's, who will not give it back.
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(&self.control, OptionalActions::Now, before);
+        }
+        let _ = self.control.write_all(b"\x1b[?1049l\x1b[?25h");
+    }
+}
+
+impl Screen {
+    /// Whether the thread has ended, or does so within a short time.
+    fn has_ended(&self) -> bool {
+        let Some(thread) = &self.thread else {
+            return true;
+        };
+        let begun = Instant::now();
+        while !thread.is_finished() && begun.elapsed() < REDRAW / 2 {
+            thread::sleep(PACE / 5);
+        }
+        thread.is_finished()
     }
 }
 
@@ -157,13 +196,21 @@ impl Drop for Screen {
 fn show_the_cursor_after_a_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let _ = ratatui::crossterm::execute!(io::stdout(), cursor::Show);
+        let _ = execute!(io::stdout(), cursor::Show);
         before(panic);
     }));
 }
 
+/// An empty screen, all of which is drawn next. Ratatui's own way to clear one asks the terminal where the
+/// cursor is, and would wait for an answer.
+fn anew() -> io::Result<DefaultTerminal> {
+    execute!(io::stdout(), Clear(ClearType::All))?;
+    Terminal::new(CrosstermBackend::new(io::stdout()))
+}
+
 fn go_on(
     mut terminal: DefaultTerminal,
+    mut keys: Keys,
     mut model: Model,
     told: &Receiver<Told>,
     hands: &Hands,
@@ -173,6 +220,7 @@ fn go_on(
     let mut status: Option<mpsc::Receiver<Reply>> = None;
     let mut looked: Option<Instant> = None;
     let mut drawn: Option<Instant> = None;
+    let mut shape = terminal::size()?;
     let passed = |since: Option<Instant>, long| since.is_none_or(|since| since.elapsed() >= long);
     while !end.load(Ordering::Relaxed) {
         let mut news = false;
@@ -214,24 +262,31 @@ fn go_on(
             model.stops();
             news = true;
         }
-        if event::poll(PACE)? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    match model.press(key, now()) {
-                        None => {}
-                        Some(Action::Ask(request)) => match ask(hands, request) {
-                            Some(answer) => answers.push(answer),
-                            None => model.answered(now(), false, "the loop is busy; try again"),
-                        },
-                        Some(Action::Quit) if hands.stop.is_cancelled() => hands.abort.cancel(),
-                        Some(Action::Quit) => hands.stop.cancel(),
-                    }
-                    news = true;
-                }
-                Event::Resize(..) => news = true,
-                _ => {}
+        let waited = Instant::now();
+        for key in keys.within(PACE)? {
+            news = true;
+            if key == REDRAW_KEY {
+                terminal = anew()?;
+                continue;
+            }
+            match model.press(key, now()) {
+                None => {}
+                Some(Action::Ask(request)) => match ask(hands, request) {
+                    Some(answer) => answers.push(answer),
+                    None => model.answered(now(), false, "the loop is busy; try again"),
+                },
+                Some(Action::Quit) if hands.stop.is_cancelled() => hands.abort.cancel(),
+                Some(Action::Quit) => hands.stop.cancel(),
             }
         }
+        // It was stopped meanwhile (SIGSTOP, SIGTSTP), and others have used the terminal.
+        if waited.elapsed() > REDRAW {
+            terminal::enable_raw_mode()?;
+            terminal = anew()?;
+            news = true;
+        }
+        let size = terminal::size()?;
+        news |= std::mem::replace(&mut shape, size) != size;
         if news || passed(drawn, REDRAW) {
             drawn = Some(Instant::now());
             let moment = now();
@@ -268,6 +323,8 @@ mod tests {
             end: Arc::default(),
             gone: Arc::default(),
             thread: None,
+            control: File::open("/dev/null").unwrap(),
+            before: None,
         };
         let tell = screen.news();
         for number in 0..1000 {

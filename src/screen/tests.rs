@@ -190,7 +190,8 @@ fn nothing_is_known_at_first_and_little_room_is_no_reason_to_fall() {
     ] {
         for view in [View::Overview, View::Details, View::Help] {
             let mut model = Model::new(jiff::tz::TimeZone::UTC, true);
-            (model.view, model.scrolled) = (view, 7);
+            model.view = view;
+            model.scrolled.set(7);
             picture(&model, width, height);
             model.show(snapshot(), Moment::from_unix(NOW));
             picture(&model, width, height);

@@ -2,16 +2,36 @@
 
 use std::{
     io::{self, Write},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
-type Diverted = Box<dyn Fn(Level, &str) + Send>;
+/// Lines that may wait for standard error; more than that are lost, and counted.
+const QUEUE: usize = 1024;
+/// What waits at the end gets this long to go out.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Takes a line with its level and without its time.
+type Elsewhere = Arc<dyn Fn(Level, &str) + Send + Sync>;
 
 /// Where lines go instead of standard error.
-static DIVERTED: Mutex<Option<Diverted>> = Mutex::new(None);
+static DIVERTED: Mutex<Option<Elsewhere>> = Mutex::new(None);
+/// Who writes to standard error, where nobody may wait for that.
+static BESIDE: Mutex<Option<SyncSender<Vec<u8>>>> = Mutex::new(None);
+/// Lines that found no room.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Sends lines elsewhere while the value lives: a screen would be drawn over by them.
 #[derive(Debug)]
@@ -19,22 +39,63 @@ pub struct Divert;
 
 impl Divert {
     /// From now on each line goes there, with its level and without its time.
-    pub fn to(elsewhere: impl Fn(Level, &str) + Send + 'static) -> Self {
-        *DIVERTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(elsewhere));
+    pub fn to(elsewhere: impl Fn(Level, &str) + Send + Sync + 'static) -> Self {
+        *lock(&DIVERTED) = Some(Arc::new(elsewhere));
         Self
     }
-}
 
-impl Divert {
     /// From now on lines go to standard error again.
     pub fn end() {
-        *DIVERTED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&DIVERTED) = None;
     }
 }
 
 impl Drop for Divert {
     fn drop(&mut self) {
         Self::end();
+    }
+}
+
+/// Writes to standard error in a thread of its own while the value lives: a pipe that nobody reads, or a
+/// terminal that is held, stops nobody who has something to say.
+#[derive(Debug)]
+pub struct Beside {
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Beside {
+    /// Begins.
+    pub fn begin() -> io::Result<Self> {
+        let (lines, waiting) = sync_channel::<Vec<u8>>(QUEUE);
+        let thread = thread::Builder::new().name("log".into()).spawn(move || {
+            for line in waiting {
+                let mut stderr = io::stderr().lock();
+                let _ = stderr.write_all(&line);
+                let lost = LOST.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let _ = writeln!(stderr, "{lost} lines of this log were lost: nobody read it");
+                }
+            }
+        })?;
+        *lock(&BESIDE) = Some(lines);
+        Ok(Self {
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        *lock(&BESIDE) = None;
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let mut left = PARTING;
+        while !thread.is_finished() && !left.is_zero() {
+            let step = Duration::from_millis(5);
+            thread::sleep(step);
+            left = left.saturating_sub(step);
+        }
     }
 }
 
@@ -77,13 +138,24 @@ impl Write for Out {
 
 impl Drop for Out {
     fn drop(&mut self) {
-        let diverted = DIVERTED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(elsewhere) = diverted.as_ref() {
+        // No lock is held while a line goes out: that may take as long as it likes.
+        let elsewhere = lock(&DIVERTED).clone();
+        if let Some(elsewhere) = elsewhere {
             let text = String::from_utf8_lossy(&self.line);
             elsewhere(self.level, without_time(&text, self.level).trim_end());
-        } else {
-            let _ = io::stderr().write_all(&self.line);
+            return;
         }
+        let line = std::mem::take(&mut self.line);
+        match &*lock(&BESIDE) {
+            Some(lines) => {
+                if lines.try_send(line).is_err() {
+                    LOST.fetch_add(1, Ordering::Relaxed);
+                }
+                return;
+            }
+            None => self.line = line,
+        }
+        let _ = io::stderr().write_all(&self.line);
     }
 }
 

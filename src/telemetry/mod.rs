@@ -4,5 +4,5 @@ mod divert;
 pub mod log;
 mod plain;
 
-pub use divert::Divert;
+pub use divert::{Beside, Divert};
 pub use plain::{plain, plain_json};
