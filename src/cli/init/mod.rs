@@ -494,8 +494,15 @@ fn shown(change: &Change) -> String {
             .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
     };
     // What else is in `.env` is nobody's business.
-    let context = if change.shown == ".env" { 0 } else { 3 };
-    let (before, after) = (text(&change.before), text(&change.after));
+    let secret = change.shown == ".env";
+    let context = if secret { 0 } else { 3 };
+    let (mut before, after) = (text(&change.before), text(&change.after));
+    if let Some(before) = before.as_mut().filter(|_| secret) {
+        // A last line without its end would count as changed.
+        if !before.is_empty() && !before.ends_with('\n') {
+            before.push('\n');
+        }
+    }
     let diff = diff::unified(&change.shown, before.as_deref(), after.as_deref(), context);
     let mut out = String::new();
     for line in plain(&diff).lines() {
