@@ -19,6 +19,8 @@ pub struct Offer {
     pub verdict: Verdict,
     /// Whether it is taken when nobody says which.
     pub obvious: bool,
+    /// Whether nginx waits for it: then it is no worker.
+    pub behind_nginx: bool,
 }
 
 /// A port of the host.
@@ -115,7 +117,7 @@ fn offer(known: &Known<'_>, door: &Door, service: &Service) -> Offer {
         })
         .collect();
     let verdict = verdict(known, door, service, &fixed);
-    let in_front = match door {
+    let behind_nginx = match door {
         Door::Service(nginx) => {
             let nginx = known.project.services.get(nginx);
             nginx.is_some_and(|nginx| nginx.depends_on.contains_key(&service.name))
@@ -126,8 +128,9 @@ fn offer(known: &Known<'_>, door: &Door, service: &Service) -> Offer {
         service: service.name.clone(),
         port,
         published,
-        obvious: verdict == Verdict::Fit && (!fixed.is_empty() || in_front || port.is_some()),
+        obvious: verdict == Verdict::Fit && (!fixed.is_empty() || behind_nginx || port.is_some()),
         verdict,
+        behind_nginx,
     }
 }
 

@@ -316,6 +316,14 @@ fn choices(
         if asks && before.is_none() && offer.is_some() {
             ask::numbers(&mut choice, offer.and_then(|offer| offer.port))?;
         }
+        if let Some(offer) = offer.filter(|offer| offer.behind_nginx)
+            && choice.port.or(offer.port).is_none()
+            && !asks
+        {
+            return Err(Failure::Usage(format!(
+                "{name}: nginx sends to it, and which port it listens on is not in the file: --port {name}=PORT"
+            )));
+        }
         if choice.min > choice.max {
             return Err(Failure::Usage(format!(
                 "{name}: at least {} and at most {} cannot both be",
@@ -545,16 +553,9 @@ fn write(
         services,
     };
     let recorded = apply::record(&site.places.directory, Some(&record));
-    let loaded = recorded.and_then(|()| {
-        let request = project.request(&[])?;
-        compose::load(&request).map_err(|error| {
-            Failure::Work(vec![format!(
-                "what was written cannot be loaded, so it is taken back:\n{error}"
-            )])
-        })
-    });
+    let loaded = recorded.and_then(|()| read_again(project, site));
     match loaded {
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(failure) => {
             applied.take_back();
             let _ = apply::record(&site.places.directory, old);
@@ -562,6 +563,26 @@ fn write(
             Err(failure)
         }
     }
+}
+
+/// Whether what was written is what the project is made of from now on.
+fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
+    let taken_back = |what: String| {
+        Failure::Work(vec![format!(
+            "what was written cannot be used, so it is taken back: {what}"
+        )])
+    };
+    let mut request = project.request(&[])?;
+    request.files = Vec::new();
+    request.cwd.clone_from(&site.places.directory);
+    let loaded = compose::load(&request).map_err(|error| taken_back(error.to_string()))?;
+    let files = &loaded.project.config_files;
+    if files.contains(&site.path(OVERRIDE)) {
+        return Ok(());
+    }
+    Err(taken_back(format!(
+        "COMPOSE_FILE of .env does not name {OVERRIDE} in the end; write that line by hand, and run `init` again"
+    )))
 }
 
 /// The release of compose here, where it does not know `!reset`.

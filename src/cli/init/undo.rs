@@ -43,7 +43,9 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     }
     drop(held);
     if rest.is_none() {
-        sweep(&root.join(UPSTREAMS));
+        if record.directories.iter().any(|path| path == UPSTREAMS) {
+            sweep(&root.join(UPSTREAMS));
+        }
         apply::remove_empty(&root, &record.directories);
     }
     if changes.iter().any(|change| change.shown.ends_with(".yaml")) {
@@ -131,7 +133,8 @@ fn plan(
         });
     }
     // Upstreams are the program's own, whatever is in them.
-    if record.files.contains_key(&format!("{UPSTREAMS}/.gitkeep")) && rest.files.is_empty() {
+    let made = record.directories.iter().any(|path| path == UPSTREAMS);
+    if made && rest.files.is_empty() {
         for entry in fs::read_dir(root.join(UPSTREAMS))
             .into_iter()
             .flatten()
