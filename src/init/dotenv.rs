@@ -73,11 +73,16 @@ pub fn add(
     Some((new, edit))
 }
 
+/// The line is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the line has been changed since")]
+pub struct Changed;
+
 /// Takes an edit back: the text of before, `None` for no file. An error when the line has changed since.
-pub fn take_back(text: &str, edit: &Edit) -> Result<Option<String>, ()> {
+pub fn take_back(text: &str, edit: &Edit) -> Result<Option<String>, Changed> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is = |line: &&str| line.strip_suffix('\n').unwrap_or(line) == edit.is;
-    let at = lines.iter().rposition(is).ok_or(())?;
+    let at = lines.iter().rposition(is).ok_or(Changed)?;
     let mut old = lines[..at].concat();
     match &edit.was {
         Some(was) => {
@@ -226,7 +231,7 @@ mod tests {
         let (text, edit) = added(Some("A=1"));
         let more = format!("{text}B=2\n");
         assert_eq!(take_back(&more, &edit).unwrap().unwrap(), "A=1\nB=2\n");
-        assert_eq!(take_back("COMPOSE_FILE=else\n", &edit), Err(()));
+        assert_eq!(take_back("COMPOSE_FILE=else\n", &edit), Err(Changed));
         let (text, edit) = added(None);
         let more = format!("{text}B=2\n");
         assert_eq!(take_back(&more, &edit).unwrap().unwrap(), "B=2\n");

@@ -143,6 +143,13 @@ pub fn draft(
                 fix: fix.clone(),
             });
         }
+        if *door == Door::New && choice.port.is_some() && offer.published.is_empty() {
+            refused.push(Refusal {
+                service: offer.service.clone(),
+                what: "it has a port, and publishes none that nginx could take over".into(),
+                fix: "say where its requests come in: --nginx NAME".into(),
+            });
+        }
         chosen.push((choice, offer));
     }
     if !refused.is_empty() {
@@ -156,3 +163,6 @@ pub fn relative(directory: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(directory).unwrap_or(path);
     inside.display().to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,9 +202,9 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
     let unfit = |what: String, fix: String| Some(Verdict::Unfit { what, fix });
     let Some(first) = fixed.first() else {
         return match (door, service.only_port()) {
-            (Door::New, Ok(port)) if service.ports.is_empty() => unfit(
+            (Door::New, Ok(port)) => unfit(
                 format!(
-                    "no port of the host leads to it: others reach {name}:{port} by its name, past any nginx"
+                    "no port of the host is its own, for nginx to take over: {name}:{port} is reached past any nginx"
                 ),
                 "say where its requests come in: --nginx NAME".into(),
             ),

@@ -31,7 +31,7 @@ pub(super) fn draft(
             let service = known.project.services.get(&choice.service)?;
             // One address may have a port that another one has too; inside there is one address.
             let listens = offer.published.iter().map(|published| {
-                let free = (published.port..).find(|port| !taken.contains(port));
+                let free = (published.port..=u16::MAX).find(|port| !taken.contains(port));
                 let inside = free.unwrap_or(published.port);
                 taken.insert(inside);
                 (published, inside)
@@ -145,9 +145,9 @@ fn overlay(
     let mut nginx = String::new();
     if known.nginx.place.is_none() {
         match door {
-            Door::New => nginx += &format!("    service: {}\n", key(&new_name(known))),
-            Door::Service(name) => nginx += &format!("    service: {}\n", key(name)),
-            Door::Host => nginx += "    host: true\n",
+            Door::New => nginx = format!("    service: {}\n", key(&new_name(known))),
+            Door::Service(name) => nginx = format!("    service: {}\n", key(name)),
+            Door::Host => nginx = "    host: true\n".into(),
             Door::Elsewhere => {}
         }
     }
@@ -160,7 +160,7 @@ fn overlay(
     text += "services:\n";
     let mut sections = Vec::new();
     for one in chosen {
-        sections.push(service(one));
+        sections.push(service(one, door));
     }
     match door {
         Door::New if !routed.is_empty() => sections.push(new_nginx(known, image, routed)),
@@ -173,7 +173,7 @@ fn overlay(
     text + &sections.join("\n")
 }
 
-fn service(one: &Chosen<'_>) -> String {
+fn service(one: &Chosen<'_>, door: &Door) -> String {
     let mut text = format!("  {}:\n", key(&one.choice.service));
     if !one.listens.is_empty() {
         let all: Vec<_> = one
@@ -188,9 +188,13 @@ fn service(one: &Chosen<'_>) -> String {
                 )
             })
             .collect();
+        let whose = match door {
+            Door::Host => "it is for your nginx",
+            _ => "nginx has it",
+        };
         let _ = writeln!(
             text,
-            "    # A port of the host can belong to one replica only: nginx has {} now.\n    ports: !reset []",
+            "    # A port of the host can belong to one replica only: {whose} now ({}).\n    ports: !reset []",
             all.join(", ")
         );
     }
@@ -198,7 +202,7 @@ fn service(one: &Chosen<'_>) -> String {
     if one.service.scale.is_none() && *min > 1 {
         let _ = writeln!(
             text,
-            "    # What `docker compose up -d` makes; not less than min.\n    scale: {min}"
+            "    # What `docker compose up -d` makes: not less than min. Without it where your file has a count.\n    scale: {min}"
         );
     }
     let _ = write!(text, "    x-autoscale:\n      min: {min}");

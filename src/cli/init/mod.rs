@@ -8,27 +8,23 @@ use std::{
 };
 
 use clap::Args;
-use owo_colors::OwoColorize as _;
 
 use super::{Failure, ProjectArgs, output};
 use crate::{
     compose::{self, Loaded, Places},
     compose_cli::{ComposeCli, Version},
-    init::{
-        self, Draft, IMAGE, InitError, Known, OVERRIDE, Offer, RECORD, RESET_SINCE, Verdict, diff,
-        dotenv,
-        record::{self, Choice, Door, Record, digest},
-        relative,
-    },
+    init::{self, Draft, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE, record::Record},
     telemetry::plain,
     watch::setup,
 };
 
 mod apply;
 mod ask;
+mod choose;
 mod undo;
+mod work;
 
-use apply::Change;
+use work::Work;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -141,7 +137,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     };
     let offers = init::offers(&known, &door);
     let asks = !args.yes && !args.dry_run && ask::is_terminal();
-    let choices = choices(&site, &args, &offers, asks)?;
+    let choices = choose::choices(&site, &args, &offers, asks)?;
     let kept = site.record.as_ref().map(|record| record.image.as_str());
     let image = args.nginx_image.as_deref().or(kept).unwrap_or(IMAGE);
     let draft = init::draft(&known, &door, image, &choices)?;
@@ -173,7 +169,9 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     }
     let compose = if draft.resets { too_old().await } else { None };
     if args.dry_run {
-        compose.iter().for_each(|what| say(what));
+        if let Some(what) = compose {
+            say(&what);
+        }
         return Ok(());
     }
     if let Some(what) = compose {
@@ -189,7 +187,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
             "nothing was written: add --yes to write this without being asked, or --dry-run to only see it".into(),
         ));
     }
-    write(project, &site, &work, (door, image.to_owned(), choices))?;
+    work::write(project, &site, &work, (door, image.to_owned(), choices))?;
     next(&site, &draft);
     Ok(())
 }
@@ -224,7 +222,7 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
             "{OVERRIDE} is there already and was not made by `init`; give it another name, or add x-autoscale by hand (README, \"The policy\")"
         )));
     }
-    request.files = places.files.clone();
+    request.files.clone_from(&places.files);
     request.files.retain(|file| *file != ours);
     request.project_directory = Some(places.directory.clone());
     let base = compose::load(&request)?;
@@ -255,334 +253,6 @@ fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
             path.display()
         )])
     })
-}
-
-/// The services to scale: as named, as recorded, as answered, or where only one thing can be meant.
-fn choices(
-    site: &Site,
-    args: &InitArgs,
-    offers: &[Offer],
-    asks: bool,
-) -> Result<Vec<Choice>, Failure> {
-    let recorded = site.record.as_ref().map(|record| record.services.clone());
-    let mut choices = recorded.clone().unwrap_or_default();
-    let mut named = args.services.clone();
-    named.extend(args.ports.iter().filter_map(|(service, _)| service.clone()));
-    if named.is_empty() && recorded.is_none() {
-        tell(offers);
-        let obvious: Vec<_> = offers.iter().filter(|offer| offer.obvious).collect();
-        named = obvious.iter().map(|offer| offer.service.clone()).collect();
-        if asks
-            && offers
-                .iter()
-                .any(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }))
-        {
-            named = ask::services(&named)?;
-        }
-        if named.is_empty() {
-            return Err(nothing(offers));
-        }
-    } else if named.is_empty() {
-        named = choices
-            .iter()
-            .map(|choice| choice.service.clone())
-            .collect();
-    }
-    let mut all = named.clone();
-    all.dedup();
-    for name in all {
-        let offer = offers.iter().find(|offer| offer.service == name);
-        let before = choices.iter().position(|choice| choice.service == name);
-        let service = site.base.project.services.get(&name);
-        let scale = service.and_then(|service| service.scale).unwrap_or(1);
-        let mut choice = match before {
-            Some(at) => choices[at].clone(),
-            None => first(&name, scale, args),
-        };
-        choice.min = args.min.unwrap_or(choice.min);
-        choice.max = args.max.unwrap_or(choice.max);
-        choice.cpu = args.cpu.clone().unwrap_or(choice.cpu);
-        for (service, port) in &args.ports {
-            match service {
-                Some(service) if *service != name => {}
-                None if named.len() > 1 => {
-                    return Err(Failure::Usage(format!(
-                        "--port {port}: of which service? --port {name}={port}"
-                    )));
-                }
-                _ => choice.port = Some(*port),
-            }
-        }
-        if asks && before.is_none() && offer.is_some() {
-            ask::numbers(&mut choice, offer.and_then(|offer| offer.port))?;
-        }
-        if let Some(offer) = offer.filter(|offer| offer.behind_nginx)
-            && choice.port.or(offer.port).is_none()
-            && !asks
-        {
-            return Err(Failure::Usage(format!(
-                "{name}: nginx sends to it, and which port it listens on is not in the file: --port {name}=PORT"
-            )));
-        }
-        if choice.min > choice.max {
-            return Err(Failure::Usage(format!(
-                "{name}: at least {} and at most {} cannot both be",
-                choice.min, choice.max
-            )));
-        }
-        match before {
-            Some(at) => choices[at] = choice,
-            None => choices.push(choice),
-        }
-    }
-    Ok(choices)
-}
-
-/// What is proposed for a service: two, so that a crash is not noticed, and room to grow.
-fn first(name: &str, scale: u32, args: &InitArgs) -> Choice {
-    let max = args
-        .max
-        .unwrap_or_else(|| (2 * scale).clamp(4, 1000))
-        .max(args.min.unwrap_or(1));
-    Choice {
-        service: name.to_owned(),
-        min: 2.min(max),
-        max,
-        cpu: "60%".into(),
-        port: None,
-    }
-}
-
-/// Says of each service whether it can be scaled.
-fn tell(offers: &[Offer]) {
-    for offer in offers {
-        let name = &offer.service;
-        match &offer.verdict {
-            Verdict::Fit => say(&format!("{name}: can be scaled")),
-            Verdict::Doubtful(why) => say(&format!("{name}: not taken by itself: {why}")),
-            Verdict::Unfit { what, .. } => say(&format!("{name}: not offered: {what}")),
-        }
-    }
-}
-
-/// No service is named, and none is meant.
-fn nothing(offers: &[Offer]) -> Failure {
-    let could: Vec<_> = offers
-        .iter()
-        .filter(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }))
-        .map(|offer| format!("--service {}", offer.service))
-        .collect();
-    if could.is_empty() {
-        let fixes = offers.iter().filter_map(|offer| match &offer.verdict {
-            Verdict::Unfit { fix, .. } => Some(format!("{}: {fix}", offer.service)),
-            _ => None,
-        });
-        let mut lines = vec![
-            "no service of this project can be scaled as it is; what would change that:".to_owned(),
-        ];
-        lines.extend(fixes);
-        return Failure::Work(lines);
-    }
-    Failure::Usage(format!(
-        "say which service is to be scaled: {}",
-        could.join(" or ")
-    ))
-}
-
-/// What has to be done to the files.
-struct Work {
-    changes: Vec<Change>,
-    /// Files that are not ours, or no longer.
-    in_the_way: Vec<String>,
-    dotenv: Option<dotenv::Edit>,
-    /// What is recorded of files: those of this draft.
-    files: Vec<(String, Vec<u8>)>,
-}
-
-impl Work {
-    fn of(project: &ProjectArgs, site: &Site, draft: &Draft, force: bool) -> Result<Self, Failure> {
-        let mut work = Self {
-            changes: Vec::new(),
-            in_the_way: Vec::new(),
-            dotenv: None,
-            files: Vec::new(),
-        };
-        let record = site.record.as_ref();
-        for file in &draft.files {
-            let shown = file.path.display().to_string();
-            let before = apply::read(&site.path(&file.path))?;
-            let after = file.text.clone().into_bytes();
-            if let Some(before) = before.as_ref().filter(|before| **before != after)
-                && !record.is_some_and(|record| record.is_unchanged(&shown, before))
-                && !force
-            {
-                work.in_the_way.push(shown.clone());
-            }
-            work.files.push((shown.clone(), after.clone()));
-            work.change(site, shown, before, Some(after));
-        }
-        for file in &draft.upstreams {
-            let before = apply::read(&site.path(&file.path))?;
-            if before.is_none() {
-                let after = Some(file.text.clone().into_bytes());
-                work.change(site, file.path.display().to_string(), None, after);
-            }
-        }
-        // What an earlier answer asked for and this one does not.
-        for path in record.into_iter().flat_map(|record| record.files.keys()) {
-            let gone = !work.files.iter().any(|(file, _)| file == path);
-            let before = apply::read(&site.path(path))?;
-            if let Some(before) = before.filter(|_| gone) {
-                if record.is_some_and(|record| record.is_unchanged(path, &before)) || force {
-                    work.change(site, path.clone(), Some(before), None);
-                } else {
-                    work.in_the_way.push(path.clone());
-                }
-            }
-        }
-        work.dotenv(project, site)?;
-        Ok(work)
-    }
-
-    /// `.env` comes last: with it the rest begins to count.
-    fn dotenv(&mut self, project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
-        let places = &site.places;
-        if places.files.contains(&site.path(OVERRIDE)) {
-            return Ok(());
-        }
-        let files: Vec<_> = places
-            .files
-            .iter()
-            .map(|file| relative(&places.directory, file))
-            .collect();
-        let odd = |file: &&String| file.contains(&places.separator) || file.contains('\'');
-        if let Some(file) = files.iter().find(odd) {
-            return Err(Failure::Usage(format!(
-                "the name of {file} cannot be written into COMPOSE_FILE; give the file another one"
-            )));
-        }
-        let before = apply::read(&site.path(".env"))?;
-        let text = before.as_deref().map(String::from_utf8_lossy);
-        let anew = !project.files.is_empty();
-        let added = dotenv::add(text.as_deref(), &files, OVERRIDE, &places.separator, anew);
-        if let Some((after, edit)) = added {
-            self.dotenv = Some(edit);
-            self.change(site, ".env".into(), before, Some(after.into_bytes()));
-        }
-        Ok(())
-    }
-
-    fn change(
-        &mut self,
-        site: &Site,
-        shown: String,
-        before: Option<Vec<u8>>,
-        after: Option<Vec<u8>>,
-    ) {
-        if before != after {
-            self.changes.push(Change {
-                path: site.path(&shown),
-                shown,
-                before,
-                after,
-            });
-        }
-    }
-
-    fn shown(&self) -> String {
-        self.changes.iter().map(shown).collect()
-    }
-}
-
-/// A change as a diff, in colours.
-fn shown(change: &Change) -> String {
-    let text = |bytes: &Option<Vec<u8>>| {
-        bytes
-            .as_ref()
-            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-    };
-    // What else is in `.env` is nobody's business.
-    let secret = change.shown == ".env";
-    let context = if secret { 0 } else { 3 };
-    let (mut before, after) = (text(&change.before), text(&change.after));
-    if let Some(before) = before.as_mut().filter(|_| secret) {
-        // A last line without its end would count as changed.
-        if !before.is_empty() && !before.ends_with('\n') {
-            before.push('\n');
-        }
-    }
-    let diff = diff::unified(&change.shown, before.as_deref(), after.as_deref(), context);
-    let mut out = String::new();
-    for line in plain(&diff).lines() {
-        match line.chars().next() {
-            _ if line.starts_with("+++") || line.starts_with("---") => {
-                out += &line.bold().to_string()
-            }
-            Some('+') => out += &line.green().to_string(),
-            Some('-') => out += &line.red().to_string(),
-            _ => out += line,
-        }
-        out.push('\n');
-    }
-    out
-}
-
-fn write(
-    project: &ProjectArgs,
-    site: &Site,
-    work: &Work,
-    (nginx, image, services): (Door, String, Vec<Choice>),
-) -> Result<(), Failure> {
-    let old = site.record.as_ref();
-    let applied = apply::apply(&site.places.directory, &work.changes)?;
-    let mut directories = old
-        .map(|record| record.directories.clone())
-        .unwrap_or_default();
-    directories.extend(applied.directories());
-    let files = work
-        .files
-        .iter()
-        .map(|(path, bytes)| (path.clone(), digest(bytes)));
-    let record = Record {
-        version: record::VERSION,
-        files: files.collect(),
-        directories,
-        dotenv: work.dotenv.clone().or_else(|| old?.dotenv.clone()),
-        nginx,
-        image,
-        services,
-    };
-    let recorded = apply::record(&site.places.directory, Some(&record));
-    let loaded = recorded.and_then(|()| read_again(project, site));
-    match loaded {
-        Ok(()) => Ok(()),
-        Err(failure) => {
-            applied.take_back();
-            let _ = apply::record(&site.places.directory, old);
-            apply::remove_empty(&site.places.directory, &record.directories);
-            Err(failure)
-        }
-    }
-}
-
-/// Whether what was written is what the project is made of from now on.
-fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
-    let taken_back = |what: String| {
-        Failure::Work(vec![format!(
-            "what was written cannot be used, so it is taken back: {what}"
-        )])
-    };
-    let mut request = project.request(&[])?;
-    request.files = Vec::new();
-    request.cwd.clone_from(&site.places.directory);
-    let loaded = compose::load(&request).map_err(|error| taken_back(error.to_string()))?;
-    let files = &loaded.project.config_files;
-    if files.contains(&site.path(OVERRIDE)) {
-        return Ok(());
-    }
-    Err(taken_back(format!(
-        "COMPOSE_FILE of .env does not name {OVERRIDE} in the end; write that line by hand, and run `init` again"
-    )))
 }
 
 /// The release of compose here, where it does not know `!reset`.

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{InitArgs, apply, apply::Change, read_record, say, shown};
+use super::{InitArgs, apply, apply::Change, read_record, say, work::shown};
 use crate::{
     cli::{Failure, ProjectArgs, output, run},
     compose,
     files::clean,
-    init::{RECORD, UPSTREAMS, dotenv, record::Record},
+    init::{OVERRIDE, RECORD, UPSTREAMS, dotenv, record::Record},
     proxy::render,
     state::StateError,
 };
@@ -28,7 +28,9 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     let text: String = changes.iter().map(shown).collect();
     if args.dry_run {
         output::write(text.as_bytes())?;
-        kept.iter().for_each(|what| say(what));
+        for what in &kept {
+            say(what);
+        }
         return Ok(());
     }
     apply::apply(&root, &changes)?;
@@ -48,7 +50,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         }
         apply::remove_empty(&root, &record.directories);
     }
-    if changes.iter().any(|change| change.shown.ends_with(".yaml")) {
+    if changes.iter().any(|change| change.shown == OVERRIDE) {
         say("\nnext:\n  docker compose up -d --remove-orphans");
     }
     if kept.is_empty() {
@@ -106,7 +108,7 @@ fn plan(
                 before,
                 after: after.map(String::into_bytes),
             }),
-            Some(Err(())) => kept.push(
+            Some(Err(dotenv::Changed)) => kept.push(
                 ".env: its COMPOSE_FILE is not the one that `init` wrote, so it is left as it is; take compose.scale.yaml out of it".into(),
             ),
             None => {}
