@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Component, Path, PathBuf},
 };
 
@@ -27,6 +27,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 /// The same for what only the owner may read.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     replace_with(path, bytes, PRIVATE)
+}
+
+/// The same for a file of the user's own: its mode and its owner stay, and a link to it is followed.
+pub fn replace_content(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let path = match fs::canonicalize(path) {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let before = fs::metadata(&path).ok();
+    let mode = before.as_ref().map_or(MODE, |meta| meta.mode() & 0o7777);
+    let changed = replace_with(&path, bytes, mode)?;
+    if let Some(before) = before.filter(|_| changed) {
+        let now = fs::metadata(&path)?;
+        if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+            // Who may not give files away has one of their own now, with the same text.
+            let _ = chown(&path, Some(before.uid()), Some(before.gid()));
+        }
+    }
+    Ok(changed)
 }
 
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
@@ -130,7 +150,6 @@ mod tests {
 
     #[test]
     fn equal_bytes_leave_the_file_alone() {
-        use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.conf");
         replace(&path, b"one").unwrap();
@@ -159,6 +178,20 @@ mod tests {
         replace_private(&path, b"one").unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_of_the_users_own_keeps_its_mode_and_its_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("secret"), dir.path().join(".env"));
+        replace_private(&file, b"one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(replace_content(&link, b"two").unwrap());
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(fs::read_link(&link).unwrap(), file);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(replace_content(&dir.path().join("new"), b"one").unwrap());
     }
 
     #[test]

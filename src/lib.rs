@@ -9,6 +9,7 @@
 //! ```text
 //! 6 edge       cli                                     one verb per file
 //! 5 shell      sim                                     the driver on a host that is not there
+//!              init                                    what a project lacks to be scaled, as files
 //!              notify                                  webhooks and commands that are told
 //!              watch (the driver)  control  telemetry  the only select!, the only clock
 //! 4 adapters   compose  compose_cli  engine  host          talk to the world, never to each other
@@ -105,6 +106,7 @@
 //! | how is load read from nginx's log? | [`traffic`]; the file: [`proxy::log`]; when: `watch::traffic` |
 //! | what would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::judge` |
 //! | who is told, and what becomes of it? | [`notify`] |
+//! | what does `init` write, and for which services? | [`init`]: pure; `cli::init` writes it |
 //! | what is allowed in `x-autoscale`? | [`policy::validate`] |
 //! | what does a command do? | [`cli`], one file each |
 
@@ -130,6 +132,7 @@ pub mod sources;
 pub mod state;
 
 pub mod control;
+pub mod init;
 pub mod metrics;
 pub mod notify;
 pub mod screen;

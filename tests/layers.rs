@@ -39,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sources", &["units", "policy"]),
     ("state", &["units", "project", "reconcile", "files"]),
     // 5: shell
+    ("init", &["units", "project", "policy", "plan", "proxy"]),
     ("telemetry", &["units", "decide"]),
     ("control", &["units", "telemetry", "reconcile"]),
     (
@@ -116,6 +117,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "init",
             "metrics",
             "screen",
             "sim",
@@ -153,6 +155,7 @@ const PURE: &[&str] = &[
     "decide",
     "plan",
     "reconcile",
+    "init",
 ];
 
 /// Outside crates that only these places may name.
@@ -176,6 +179,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli"]),
+    ("similar", &["init"]),
     ("rustls", &["notify"]),
     ("tokio_rustls", &["notify"]),
     ("webpki_roots", &["notify"]),

@@ -18,6 +18,7 @@ mod demo;
 mod explain;
 mod failure;
 mod history;
+mod init;
 mod man;
 mod output;
 mod pause;
@@ -91,6 +92,8 @@ struct ProjectArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Set a project up for scaling: what it lacks, shown and then written; --undo takes it back
+    Init(init::InitArgs),
     /// Keep every service with a policy at its size, and nginx in step
     Watch(watch::WatchArgs),
     /// Bring services to a count, wait until they serve, drain on the way down
@@ -215,6 +218,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             output::write(&text)
         }
         Verb::Man(args) => man::run(&args),
+        Verb::Init(args) => run::block_on(init::run(&project, args)),
         Verb::Watch(args) => run::block_on(watch::run(&project, args)),
         Verb::Scale(args) => run::block_on(scale::run(&project, args)),
         Verb::Ps(args) => run::block_on(ps::run(&project, args)),

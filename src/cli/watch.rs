@@ -248,7 +248,7 @@ pub(super) fn no_policy(loaded: &crate::compose::Loaded) -> String {
         .next()
         .map_or("web", String::as_str);
     format!(
-        "no service of project {} has an `x-autoscale` section, so there is nothing to watch; add one, for example:\n  services:\n    {example}:\n      x-autoscale: {{min: 1, max: 4, metrics: [{{cpu: 60%}}]}}",
+        "no service of project {} has an `x-autoscale` section, so there is nothing to watch; add one, for example:\n  services:\n    {example}:\n      x-autoscale: {{min: 1, max: 4, metrics: [{{cpu: 60%}}]}}\nor let `compose-scale init` do it",
         loaded.project.name
     )
 }

@@ -229,11 +229,7 @@ impl Found {
         let Some(list) = self.variables.get("COMPOSE_FILE") else {
             return Ok(());
         };
-        let separator = self
-            .variables
-            .get("COMPOSE_PATH_SEPARATOR")
-            .filter(|separator| !separator.is_empty())
-            .map_or(":", String::as_str);
+        let separator = separator(&self.variables);
         refuse_remote(std::iter::once(list.as_str()))?;
         let files: Vec<_> = list
             .split(separator)
@@ -289,6 +285,14 @@ impl Found {
         }
         Some(hits.swap_remove(0))
     }
+}
+
+/// What stands between the files of `COMPOSE_FILE`.
+pub(crate) fn separator(variables: &Variables) -> &str {
+    variables
+        .get("COMPOSE_PATH_SEPARATOR")
+        .filter(|separator| !separator.is_empty())
+        .map_or(":", String::as_str)
 }
 
 fn existing(directory: &Path, names: &[&str]) -> Vec<PathBuf> {

@@ -92,6 +92,27 @@ pub struct Loaded {
     pub watched: Vec<PathBuf>,
 }
 
+/// Where the files of a project are, before any of them is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Absolute, in the order they are merged; `-` is standard input.
+    pub files: Vec<PathBuf>,
+    /// The project's directory, absolute.
+    pub directory: PathBuf,
+    /// What stands between the files in `COMPOSE_FILE`.
+    pub separator: String,
+}
+
+/// Finds the files of a project.
+pub fn places(request: &Request) -> Result<Places, LoadError> {
+    let found = discover::discover(request)?;
+    Ok(Places {
+        separator: discover::separator(&found.variables).to_owned(),
+        files: found.files,
+        directory: found.directory,
+    })
+}
+
 /// Loads a project.
 pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     let mut found = discover::discover(request)?;

@@ -123,6 +123,11 @@ impl ComposeCli {
         Some(Self { program, version })
     }
 
+    /// Its release.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     fn is_v1(&self) -> bool {
         self.version < Version(2, 0, 0)
     }

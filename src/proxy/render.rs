@@ -312,7 +312,8 @@ fn quoted(text: &str) -> Result<String, ProxyError> {
     ))
 }
 
-fn header(project: &str) -> Result<String, ProxyError> {
+/// The first line of each of our files.
+pub fn header(project: &str) -> Result<String, ProxyError> {
     let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if project.is_empty() || !project.bytes().all(word) {
         let what = format!("the project name {project:?}");

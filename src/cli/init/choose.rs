@@ -1,0 +1,139 @@
+//! Which services are scaled, and within what: from the command line, an earlier run, or answers.
+
+use super::{InitArgs, Site, ask, say};
+use crate::{
+    cli::Failure,
+    init::{Offer, Verdict, record::Choice},
+};
+
+/// The services to scale: as named, as recorded, as answered, or where only one thing can be meant.
+pub(super) fn choices(
+    site: &Site,
+    args: &InitArgs,
+    offers: &[Offer],
+    asks: bool,
+) -> Result<Vec<Choice>, Failure> {
+    let recorded = site.record.as_ref().map(|record| record.services.clone());
+    let mut choices = recorded.clone().unwrap_or_default();
+    let mut named = args.services.clone();
+    named.extend(args.ports.iter().filter_map(|(service, _)| service.clone()));
+    if named.is_empty() && recorded.is_none() {
+        tell(offers);
+        let obvious: Vec<_> = offers.iter().filter(|offer| offer.obvious).collect();
+        named = obvious.iter().map(|offer| offer.service.clone()).collect();
+        if asks
+            && offers
+                .iter()
+                .any(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }))
+        {
+            named = ask::services(&named)?;
+        }
+        if named.is_empty() {
+            return Err(nothing(offers));
+        }
+    } else if named.is_empty() {
+        named = choices
+            .iter()
+            .map(|choice| choice.service.clone())
+            .collect();
+    }
+    let mut all = named.clone();
+    all.dedup();
+    for name in all {
+        let offer = offers.iter().find(|offer| offer.service == name);
+        let before = choices.iter().position(|choice| choice.service == name);
+        let service = site.base.project.services.get(&name);
+        let scale = service.and_then(|service| service.scale).unwrap_or(1);
+        let mut choice = match before {
+            Some(at) => choices[at].clone(),
+            None => first(&name, scale, args),
+        };
+        choice.min = args.min.unwrap_or(choice.min);
+        choice.max = args.max.unwrap_or(choice.max);
+        choice.cpu = args.cpu.clone().unwrap_or(choice.cpu);
+        for (service, port) in &args.ports {
+            match service {
+                Some(service) if *service != name => {}
+                None if named.len() > 1 => {
+                    return Err(Failure::Usage(format!(
+                        "--port {port}: of which service? --port {name}={port}"
+                    )));
+                }
+                _ => choice.port = Some(*port),
+            }
+        }
+        if asks && before.is_none() && offer.is_some() {
+            ask::numbers(&mut choice, offer.and_then(|offer| offer.port))?;
+        }
+        if let Some(offer) = offer.filter(|offer| offer.behind_nginx)
+            && choice.port.or(offer.port).is_none()
+            && !asks
+        {
+            return Err(Failure::Usage(format!(
+                "{name}: nginx sends to it, and which port it listens on is not in the file: --port {name}=PORT"
+            )));
+        }
+        if choice.min > choice.max {
+            return Err(Failure::Usage(format!(
+                "{name}: at least {} and at most {} cannot both be",
+                choice.min, choice.max
+            )));
+        }
+        match before {
+            Some(at) => choices[at] = choice,
+            None => choices.push(choice),
+        }
+    }
+    Ok(choices)
+}
+
+/// What is proposed for a service: two, so that a crash is not noticed, and room to grow.
+fn first(name: &str, scale: u32, args: &InitArgs) -> Choice {
+    let max = args
+        .max
+        .unwrap_or_else(|| (2 * scale).clamp(4, 1000))
+        .max(args.min.unwrap_or(1));
+    Choice {
+        service: name.to_owned(),
+        min: 2.min(max),
+        max,
+        cpu: "60%".into(),
+        port: None,
+    }
+}
+
+/// Says of each service whether it can be scaled.
+fn tell(offers: &[Offer]) {
+    for offer in offers {
+        let name = &offer.service;
+        match &offer.verdict {
+            Verdict::Fit => say(&format!("{name}: can be scaled")),
+            Verdict::Doubtful(why) => say(&format!("{name}: not taken by itself: {why}")),
+            Verdict::Unfit { what, .. } => say(&format!("{name}: not offered: {what}")),
+        }
+    }
+}
+
+/// No service is named, and none is meant.
+fn nothing(offers: &[Offer]) -> Failure {
+    let could: Vec<_> = offers
+        .iter()
+        .filter(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }))
+        .map(|offer| format!("--service {}", offer.service))
+        .collect();
+    if could.is_empty() {
+        let fixes = offers.iter().filter_map(|offer| match &offer.verdict {
+            Verdict::Unfit { fix, .. } => Some(format!("{}: {fix}", offer.service)),
+            _ => None,
+        });
+        let mut lines = vec![
+            "no service of this project can be scaled as it is; what would change that:".to_owned(),
+        ];
+        lines.extend(fixes);
+        return Failure::Work(lines);
+    }
+    Failure::Usage(format!(
+        "say which service is to be scaled: {}",
+        could.join(" or ")
+    ))
+}

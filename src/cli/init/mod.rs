@@ -1,0 +1,296 @@
+//! `compose-scale init`: sets a project up for scaling, and takes it back. Nothing is written before it
+//! was shown.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+
+use super::{Failure, ProjectArgs, output};
+use crate::{
+    compose::{self, Loaded, Places},
+    compose_cli::{ComposeCli, Version},
+    init::{self, Draft, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE, record::Record},
+    telemetry::plain,
+    watch::setup,
+};
+
+mod apply;
+mod ask;
+mod choose;
+mod undo;
+mod work;
+
+use work::Work;
+
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// A service to scale; again for another one
+    #[arg(long = "service", value_name = "NAME")]
+    services: Vec<String>,
+    /// The fewest replicas
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    min: Option<u32>,
+    /// The most replicas
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max: Option<u32>,
+    /// The CPU load to hold, like 60%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    cpu: Option<String>,
+    /// The port in the container that requests go to
+    #[arg(long = "port", value_name = "[NAME=]PORT", value_parser = port)]
+    ports: Vec<(Option<String>, u16)>,
+    /// Where requests come in: a service, `host` for nginx on this machine, `new` to add one
+    #[arg(long, value_name = "NAME")]
+    nginx: Option<String>,
+    /// The image of an nginx that is added
+    #[arg(long, value_name = "IMAGE", value_parser = image)]
+    nginx_image: Option<String>,
+    /// Write without asking
+    #[arg(short, long)]
+    yes: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Take back what was written, as far as it is unchanged
+    #[arg(long, conflicts_with_all = ["services", "min", "max", "cpu", "ports", "nginx", "nginx_image"])]
+    undo: bool,
+    /// Replace or remove files that were changed since, too
+    #[arg(long)]
+    force: bool,
+}
+
+fn share(text: &str) -> Result<String, String> {
+    let number = text.trim_end_matches('%');
+    match number.parse::<f64>() {
+        Ok(share) if share.is_finite() && share > 0.0 => Ok(format!("{number}%")),
+        _ => Err("expected a share like 60%".into()),
+    }
+}
+
+fn port(text: &str) -> Result<(Option<String>, u16), String> {
+    let (service, port) = match text.split_once('=') {
+        Some((service, port)) => (Some(service.to_owned()), port),
+        None => (None, text),
+    };
+    match port.parse() {
+        Ok(port) if port > 0 => Ok((service, port)),
+        _ => Err("expected a port from 1 to 65535, or SERVICE=PORT".into()),
+    }
+}
+
+fn image(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the name of an image, like nginx:1.30".into())
+    }
+}
+
+impl From<InitError> for Failure {
+    fn from(error: InitError) -> Self {
+        match error {
+            InitError::Usage(what) => Self::Usage(what),
+            InitError::Refused(refusals) => Self::Refused(refusals),
+        }
+    }
+}
+
+/// A project and what `init` has to do with it.
+struct Site {
+    /// As the user has it, without what was laid over it.
+    base: Loaded,
+    places: Places,
+    record: Option<Record>,
+    candidates: Vec<String>,
+    policies: Vec<String>,
+}
+
+impl Site {
+    fn known(&self) -> Known<'_> {
+        Known {
+            project: &self.base.project,
+            nginx: &self.base.settings.nginx,
+            policies: &self.policies,
+            candidates: &self.candidates,
+        }
+    }
+
+    fn path(&self, file: impl AsRef<Path>) -> PathBuf {
+        self.places.directory.join(file)
+    }
+}
+
+pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Failure> {
+    if args.undo {
+        return undo::run(project, &args);
+    }
+    let site = look(project)?;
+    let known = site.known();
+    let door = match (&args.nginx, &site.record) {
+        (None, Some(record)) => record.nginx.clone(),
+        (asked, _) => init::door(&known, asked.as_deref())?,
+    };
+    let offers = init::offers(&known, &door);
+    let asks = !args.yes && !args.dry_run && ask::is_terminal();
+    let choices = choose::choices(&site, &args, &offers, asks)?;
+    let kept = site.record.as_ref().map(|record| record.image.as_str());
+    let image = args.nginx_image.as_deref().or(kept).unwrap_or(IMAGE);
+    let draft = init::draft(&known, &door, image, &choices)?;
+    let work = Work::of(project, &site, &draft, args.force)?;
+
+    output::write(work.shown().as_bytes())?;
+    for note in &draft.notes {
+        say(note);
+    }
+    if !work.in_the_way.is_empty() {
+        let mut lines: Vec<_> = work
+            .in_the_way
+            .iter()
+            .map(|path| {
+                format!(
+                    "{path} was not written by `init`, or was changed since, so nothing is written"
+                )
+            })
+            .collect();
+        lines.push(
+            "take over by hand what is shown above, move the file away, or add --force".into(),
+        );
+        return Err(Failure::Work(lines));
+    }
+    if work.changes.is_empty() {
+        say("everything is set up already; there is nothing to write");
+        next(&site, &draft);
+        return Ok(());
+    }
+    let compose = if draft.resets { too_old().await } else { None };
+    if args.dry_run {
+        if let Some(what) = compose {
+            say(&what);
+        }
+        return Ok(());
+    }
+    if let Some(what) = compose {
+        return Err(Failure::Work(vec![what]));
+    }
+    if asks {
+        if !ask::yes("Write this?")? {
+            say("nothing was written");
+            return Ok(());
+        }
+    } else if !args.yes {
+        return Err(Failure::Usage(
+            "nothing was written: add --yes to write this without being asked, or --dry-run to only see it".into(),
+        ));
+    }
+    work::write(project, &site, &work, (door, image.to_owned(), choices))?;
+    next(&site, &draft);
+    Ok(())
+}
+
+/// Reads the project as it is without the override, and the record.
+fn look(project: &ProjectArgs) -> Result<Site, Failure> {
+    let mut request = project.request(&[])?;
+    let unread =
+        |what: &str| Failure::Usage(format!("`init` writes COMPOSE_FILE into .env, and {what}"));
+    if request.files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(unread(
+            "a compose file from standard input has no place in it",
+        ));
+    }
+    let set = |name: &str| request.env.get(name).is_some_and(|value| !value.is_empty());
+    if set("COMPOSE_FILE") {
+        return Err(unread(
+            "COMPOSE_FILE of the environment would win over that: unset it, and name the files with -f",
+        ));
+    }
+    if !request.env_files.is_empty() || set("COMPOSE_ENV_FILES") || set("COMPOSE_DISABLE_ENV_FILE")
+    {
+        return Err(unread(
+            "--env-file, COMPOSE_ENV_FILES or COMPOSE_DISABLE_ENV_FILE switch that off: leave them away here",
+        ));
+    }
+    let places = compose::places(&request)?;
+    let ours = places.directory.join(OVERRIDE);
+    let record = read_record(&places.directory)?;
+    if record.is_none() && ours.exists() {
+        return Err(Failure::Config(format!(
+            "{OVERRIDE} is there already and was not made by `init`; give it another name, or add x-autoscale by hand (README, \"The policy\")"
+        )));
+    }
+    request.files.clone_from(&places.files);
+    request.files.retain(|file| *file != ours);
+    request.project_directory = Some(places.directory.clone());
+    let base = compose::load(&request)?;
+    for warning in &base.warnings {
+        tracing::warn!("{}", plain(warning));
+    }
+    let candidates = setup::candidates(&base).into_iter().map(str::to_owned);
+    Ok(Site {
+        candidates: candidates.collect(),
+        policies: base.policies.keys().cloned().collect(),
+        base,
+        places,
+        record,
+    })
+}
+
+/// What an earlier `init` has written here.
+fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
+    let path = directory.join(RECORD);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::Work(vec![format!("{}: {error}", path.display())])),
+    };
+    Record::parse(&text).map(Some).map_err(|what| {
+        Failure::Work(vec![format!(
+            "{} cannot be read, so it is not known what `init` has written: {what}",
+            path.display()
+        )])
+    })
+}
+
+/// The release of compose here, where it does not know `!reset`.
+async fn too_old() -> Option<String> {
+    let (major, minor, patch) = RESET_SINCE;
+    let least = Version(major, minor, patch);
+    let version = ComposeCli::find(false).await.ok()?.version();
+    (version < least).then(|| {
+        let Version(a, b, c) = version;
+        format!(
+            "compose here is {a}.{b}.{c}, and `!reset`, which takes the port of the host away from the service, needs {major}.{minor}.{patch}: update compose, or take that port out of your file and run `init` again"
+        )
+    })
+}
+
+/// What is left to type.
+fn next(site: &Site, draft: &Draft) {
+    if !draft.by_hand.is_empty() {
+        say("\nin nginx's own configuration, which is yours:");
+        for line in &draft.by_hand {
+            say(&format!("  {}", line.replace('\n', "\n  ")));
+        }
+    }
+    let directory = &site.places.directory;
+    let here = std::env::current_dir().is_ok_and(|cwd| cwd == *directory);
+    say("\nnext:");
+    if !here {
+        say(&format!(
+            "  cd {}    # COMPOSE_FILE in .env counts only there",
+            directory.display()
+        ));
+    }
+    say("  docker compose up -d\n  compose-scale check\n  compose-scale watch");
+    say("and to take it all back: compose-scale init --undo");
+}
+
+/// Words for people, beside the data.
+fn say(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    let _ = writeln!(stderr, "{}", plain(text));
+}

@@ -1,0 +1,168 @@
+//! Setting a project up for scaling: which services can be scaled, and the files that make it so.
+//!
+//! Pure: a project and what is wanted come in, the text of files and words for people come out.
+//! Nothing of the user's own is rewritten but one line of `.env`; everything else is laid over it.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    plan::Refusal,
+    policy::{Nginx, Place},
+    project::Project,
+};
+
+pub mod diff;
+pub mod dotenv;
+mod offer;
+pub mod record;
+mod text;
+
+pub use offer::{Offer, Published, Verdict, offers};
+
+use record::{Choice, Door};
+
+/// The override, beside the compose file.
+pub const OVERRIDE: &str = "compose.scale.yaml";
+/// What else is written is below it.
+pub const DIRECTORY: &str = "compose-scale";
+/// nginx's configuration; its directory is mounted, because an editor replaces a file.
+pub const SITE: &str = "compose-scale/conf.d/default.conf";
+/// Where the program writes upstreams.
+pub const UPSTREAMS: &str = "compose-scale/upstreams";
+/// The same inside of nginx's container.
+pub const INSIDE: &str = "/etc/nginx/upstreams";
+/// How `init` knows what it has written.
+pub const RECORD: &str = "compose-scale/init.json";
+/// The image of an nginx that is added.
+pub const IMAGE: &str = "nginx:1.30";
+/// The first release of compose that knows `!reset` in all its forms.
+pub const RESET_SINCE: (u32, u32, u32) = (2, 24, 4);
+
+/// What is known of a project, without what `init` has laid over it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// What it says on nginx.
+    pub nginx: &'a Nginx,
+    /// Services that have a policy already.
+    pub policies: &'a [String],
+    /// Services whose image is nginx.
+    pub candidates: &'a [String],
+}
+
+/// One file to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFile {
+    /// Below the project's directory.
+    pub path: PathBuf,
+    /// All of it.
+    pub text: String,
+}
+
+/// What is to be written, and what is to be said with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The files, the override first.
+    pub files: Vec<NewFile>,
+    /// First upstreams. They belong to `watch` as soon as it runs, so they are made once and never
+    /// compared.
+    pub upstreams: Vec<NewFile>,
+    /// Lines that the user has to write into a configuration of nginx that is theirs.
+    pub by_hand: Vec<String>,
+    /// What else should be known.
+    pub notes: Vec<String>,
+    /// Whether the override has a tag that only newer releases of compose know.
+    pub resets: bool,
+}
+
+/// Why nothing can be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InitError {
+    /// The command line does not say enough, or too much.
+    #[error("{0}")]
+    Usage(String),
+    /// These cannot be scaled.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Refusal>),
+}
+
+/// Where requests come in: as `--nginx` says, else as the project shows.
+pub fn door(known: &Known<'_>, asked: Option<&str>) -> Result<Door, InitError> {
+    let has = |name: &str| known.project.services.contains_key(name);
+    match asked {
+        Some("host") => return Ok(Door::Host),
+        Some("new") => return Ok(Door::New),
+        Some(name) if has(name) => return Ok(Door::Service(name.to_owned())),
+        Some(name) => {
+            let all: Vec<_> = known.project.services.keys().map(String::as_str).collect();
+            return Err(InitError::Usage(format!(
+                "--nginx {name}: no such service; this project has {}. `--nginx host` is the one on this machine, `--nginx new` adds one",
+                all.join(", ")
+            )));
+        }
+        None => {}
+    }
+    match (&known.nginx.place, known.candidates) {
+        (Some(Place::Service(name)), _) => Ok(Door::Service(name.clone())),
+        (Some(Place::Container(_)), _) => Ok(Door::Elsewhere),
+        (Some(Place::Host(_)), _) => Ok(Door::Host),
+        (None, []) => Ok(Door::New),
+        (None, [only]) => Ok(Door::Service(only.clone())),
+        (None, several) => Err(InitError::Usage(format!(
+            "several services run nginx: {}; say which one sends requests to the others: --nginx {}",
+            several.join(", "),
+            several[0]
+        ))),
+    }
+}
+
+/// The files for these choices.
+pub fn draft(
+    known: &Known<'_>,
+    door: &Door,
+    image: &str,
+    choices: &[Choice],
+) -> Result<Draft, InitError> {
+    let offers = offers(known, door);
+    let mut refused = Vec::new();
+    let mut chosen = Vec::new();
+    for choice in choices {
+        let Some(offer) = offers.iter().find(|offer| offer.service == choice.service) else {
+            let all: Vec<_> = known.project.services.keys().map(String::as_str).collect();
+            return Err(InitError::Usage(format!(
+                "no such service: {}; this project has {}",
+                choice.service,
+                all.join(", ")
+            )));
+        };
+        if let Verdict::Unfit { what, fix } = &offer.verdict {
+            refused.push(Refusal {
+                service: offer.service.clone(),
+                what: what.clone(),
+                fix: fix.clone(),
+            });
+        }
+        if *door == Door::New && choice.port.is_some() && offer.published.is_empty() {
+            refused.push(Refusal {
+                service: offer.service.clone(),
+                what: "it has a port, and publishes none that nginx could take over".into(),
+                fix: "say where its requests come in: --nginx NAME".into(),
+            });
+        }
+        chosen.push((choice, offer));
+    }
+    if !refused.is_empty() {
+        return Err(InitError::Refused(refused));
+    }
+    Ok(text::draft(known, door, image, &chosen))
+}
+
+/// A path below the project's directory as a compose file and `COMPOSE_FILE` write it.
+pub fn relative(directory: &Path, path: &Path) -> String {
+    let inside = path.strip_prefix(directory).unwrap_or(path);
+    inside.display().to_string()
+}
+
+#[cfg(test)]
+mod tests;

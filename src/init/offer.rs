@@ -1,0 +1,263 @@
+//! Which services can be scaled, and why the others cannot.
+
+use super::{Known, record::Door};
+use crate::{
+    plan::refuse,
+    project::{Port, PortProblem, Service},
+};
+
+/// A service and what can be said of scaling it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its name.
+    pub service: String,
+    /// The port that requests go to, where the file says so.
+    pub port: Option<u16>,
+    /// Fixed ports of the host that nginx has to take over.
+    pub published: Vec<Published>,
+    /// Whether it can be scaled.
+    pub verdict: Verdict,
+    /// Whether it is taken when nobody says which.
+    pub obvious: bool,
+    /// Whether nginx waits for it: then it is no worker.
+    pub behind_nginx: bool,
+}
+
+/// A port of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The host address, if one is given.
+    pub ip: Option<String>,
+    /// The port on the host.
+    pub port: u16,
+}
+
+/// Whether a service can be scaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can.
+    Fit,
+    /// Only its owner knows: it is taken where it is named.
+    Doubtful(String),
+    /// It cannot.
+    Unfit {
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        fix: String,
+    },
+}
+
+/// Images that hold data which two of them would not share.
+const STORES: [&str; 30] = [
+    "postgres",
+    "postgis",
+    "pgvector",
+    "timescaledb",
+    "mysql",
+    "mariadb",
+    "percona",
+    "mongo",
+    "redis",
+    "valkey",
+    "keydb",
+    "dragonfly",
+    "memcached",
+    "rabbitmq",
+    "nats",
+    "kafka",
+    "zookeeper",
+    "etcd",
+    "consul",
+    "elasticsearch",
+    "opensearch",
+    "cassandra",
+    "scylla",
+    "clickhouse",
+    "clickhouse-server",
+    "influxdb",
+    "minio",
+    "couchdb",
+    "neo4j",
+    "meilisearch",
+];
+
+/// Images that stand in front of others.
+const PROXIES: [&str; 6] = [
+    "traefik",
+    "caddy",
+    "haproxy",
+    "envoy",
+    "httpd",
+    "nginx-proxy",
+];
+
+/// Every service of the project.
+pub fn offers(known: &Known<'_>, door: &Door) -> Vec<Offer> {
+    let services = known.project.services.values();
+    services
+        .map(|service| offer(known, door, service))
+        .collect()
+}
+
+fn offer(known: &Known<'_>, door: &Door, service: &Service) -> Offer {
+    let port = service.only_port().ok();
+    let fixed: Vec<&Port> = service
+        .ports
+        .iter()
+        .filter(|port| port.is_fixed())
+        .collect();
+    let published = fixed
+        .iter()
+        .filter_map(|port| {
+            Some(Published {
+                ip: port.host_ip.clone().filter(|ip| !ip.is_empty()),
+                port: port.published.as_deref()?.parse().ok()?,
+            })
+        })
+        .collect();
+    let verdict = verdict(known, door, service, &fixed);
+    let behind_nginx = match door {
+        Door::Service(nginx) => {
+            let nginx = known.project.services.get(nginx);
+            nginx.is_some_and(|nginx| nginx.depends_on.contains_key(&service.name))
+        }
+        _ => false,
+    };
+    Offer {
+        service: service.name.clone(),
+        port,
+        published,
+        obvious: verdict == Verdict::Fit && (!fixed.is_empty() || behind_nginx || port.is_some()),
+        verdict,
+        behind_nginx,
+    }
+}
+
+fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -> Verdict {
+    let name = &service.name;
+    let unfit = |what: String, fix: &str| Verdict::Unfit {
+        what,
+        fix: fix.to_owned(),
+    };
+    if known.policies.contains(name) {
+        return unfit(
+            "it has an `x-autoscale` section already".into(),
+            "change that one",
+        );
+    }
+    let is_door = matches!(door, Door::Service(nginx) if nginx == name);
+    if is_door || known.candidates.contains(name) {
+        return unfit(
+            "it is nginx, which sends requests to the others".into(),
+            "name one of those",
+        );
+    }
+    let image = service.image.as_deref().map(base_name).unwrap_or_default();
+    if PROXIES.contains(&image) {
+        let what = format!("its image is {image}, which stands in front of others");
+        return unfit(what, "name one of those");
+    }
+    if STORES.contains(&image) {
+        let what = format!("its image is {image}, and two of it would not share their data");
+        return unfit(what, "scale what uses it");
+    }
+    // Fixed ports are what `init` is for.
+    let without_ports = Service {
+        ports: Vec::new(),
+        ..service.clone()
+    };
+    if let Some(refusal) = refuse::refusals(&without_ports, &[]).into_iter().next() {
+        return unfit(refusal.what, &refusal.fix);
+    }
+    let runs_once = known.project.services.values().any(|other| {
+        let needed = other.depends_on.get(name);
+        needed.is_some_and(|needed| needed.condition == "service_completed_successfully")
+    });
+    if runs_once {
+        return unfit(
+            "it runs once: others wait for its end".into(),
+            "scale those",
+        );
+    }
+    if let Some(verdict) = ports(door, service, fixed) {
+        return verdict;
+    }
+    let written = service
+        .volumes
+        .iter()
+        .filter(|volume| volume.kind == "volume" && !volume.read_only)
+        .find_map(|volume| volume.source.as_deref());
+    if let Some(volume) = written {
+        return Verdict::Doubtful(format!(
+            "every replica would write to its volume {volume}; if it can stand that, name it: --service {name}"
+        ));
+    }
+    Verdict::Fit
+}
+
+/// What its ports forbid.
+fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
+    let name = &service.name;
+    let unfit = |what: String, fix: String| Some(Verdict::Unfit { what, fix });
+    let Some(first) = fixed.first() else {
+        return match (door, service.only_port()) {
+            (Door::New, Ok(port)) => unfit(
+                format!(
+                    "no port of the host is its own, for nginx to take over: {name}:{port} is reached past any nginx"
+                ),
+                "say where its requests come in: --nginx NAME".into(),
+            ),
+            (_, Err(problem @ PortProblem::Several(_))) => Some(Verdict::Doubtful(format!(
+                "it {problem}; say which one: --service {name} --port PORT"
+            ))),
+            _ => None,
+        };
+    };
+    let shown = |port: &Port| {
+        let published = port.published.as_deref().unwrap_or_default();
+        let protocol = if port.protocol == "tcp" { "" } else { "/udp" };
+        format!("{published}:{}{protocol}", port.target)
+    };
+    let all: Vec<_> = fixed.iter().map(|port| shown(port)).collect();
+    let all = all.join(", ");
+    let fixed_only = fixed.len() == service.ports.len();
+    if !fixed_only || fixed.iter().any(|port| port.protocol != "tcp") {
+        return unfit(
+            format!("it publishes {all} beside ports that nginx cannot take over"),
+            "leave one TCP port for nginx to take over, and move the others to a service of their own".into(),
+        );
+    }
+    if fixed.iter().any(|port| port.target != first.target) {
+        return unfit(
+            format!("it publishes several ports ({all}), and nginx sends requests to one"),
+            "leave one of them, and move the others to a service of their own".into(),
+        );
+    }
+    if first.target == 443 {
+        return unfit(
+            format!("it publishes {all}, and nginx would need its certificate to take that over"),
+            "serve HTTP inside, and TLS in an nginx of your own".into(),
+        );
+    }
+    match door {
+        Door::Service(nginx) => unfit(
+            format!("it publishes {all} itself, and so it goes past {nginx}"),
+            format!(
+                "publish that port on {nginx} and take `ports` away from {name}; or put a second nginx in front of it: --nginx new"
+            ),
+        ),
+        Door::Elsewhere => unfit(
+            format!("it publishes {all} itself, and so it goes past nginx"),
+            format!("take `ports` away from {name}"),
+        ),
+        Door::New | Door::Host => None,
+    }
+}
+
+/// The last part of an image's name: `docker.io/library/postgres:17` is `postgres`.
+fn base_name(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
+}

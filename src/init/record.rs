@@ -1,0 +1,131 @@
+//! What `init` remembers of what it has written: enough to know its own files again, and to take
+//! the line in `.env` back. No value of `.env` but that of `COMPOSE_FILE` is in it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::dotenv::Edit;
+
+/// The version of the format.
+pub const VERSION: u32 = 1;
+
+/// What was written, and for which answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`VERSION`].
+    pub version: u32,
+    /// SHA-256 of each file by its path below the project's directory.
+    pub files: BTreeMap<String, String>,
+    /// Directories that were made, the outermost first.
+    pub directories: Vec<String>,
+    /// What was done to `.env`.
+    pub dotenv: Option<Edit>,
+    /// Where requests come in.
+    pub nginx: Door,
+    /// The image of an nginx that is added.
+    pub image: String,
+    /// The services.
+    pub services: Vec<Choice>,
+}
+
+/// Where requests come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Door {
+    /// An nginx that is added to the project.
+    New,
+    /// A service of the project.
+    Service(String),
+    /// nginx on this machine.
+    Host,
+    /// A container that the compose file names already.
+    Elsewhere,
+}
+
+/// What is wanted of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choice {
+    /// Its name.
+    pub service: String,
+    /// The fewest replicas.
+    pub min: u32,
+    /// The most.
+    pub max: u32,
+    /// The target for CPU, as it is written in the file: `60%`.
+    pub cpu: String,
+    /// The port, where the command line names it.
+    pub port: Option<u16>,
+}
+
+impl Record {
+    /// Reads one; words for people where it is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let record: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if record.version == VERSION {
+            Ok(record)
+        } else {
+            Err(format!(
+                "it is of version {}, and this program writes {VERSION}",
+                record.version
+            ))
+        }
+    }
+
+    /// As a file.
+    pub fn text(&self) -> String {
+        let text = serde_json::to_string_pretty(self).expect("plain data is JSON");
+        format!("{text}\n")
+    }
+
+    /// Whether a file is as it was written.
+    pub fn is_unchanged(&self, path: &str, bytes: &[u8]) -> bool {
+        self.files
+            .get(path)
+            .is_some_and(|sum| *sum == digest(bytes))
+    }
+}
+
+/// SHA-256 in hex.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_another_version_is_not() {
+        let record = Record {
+            version: VERSION,
+            files: BTreeMap::from([("a".into(), digest(b"text"))]),
+            directories: vec!["compose-scale".into()],
+            dotenv: None,
+            nginx: Door::Service("edge".into()),
+            image: "nginx:1.30".into(),
+            services: vec![Choice {
+                service: "web".into(),
+                min: 2,
+                max: 6,
+                cpu: "60%".into(),
+                port: None,
+            }],
+        };
+        assert_eq!(Record::parse(&record.text()), Ok(record.clone()));
+        assert!(record.is_unchanged("a", b"text"));
+        assert!(!record.is_unchanged("a", b"Text"));
+        assert!(!record.is_unchanged("b", b"text"));
+        let newer = record.text().replace("\"version\": 1", "\"version\": 2");
+        assert!(Record::parse(&newer).unwrap_err().contains("version 2"));
+    }
+}

@@ -1,0 +1,173 @@
+//! From a project to the text of files.
+
+use indexmap::IndexMap;
+
+use super::*;
+use crate::project::{Port, Service, ServiceNetwork, Volume};
+
+fn service(name: &str, ports: &[(&str, &str, u16)]) -> Service {
+    let port = |(ip, published, target): &(&str, &str, u16)| Port {
+        published: Some((*published).to_owned()),
+        host_ip: (!ip.is_empty()).then(|| (*ip).to_owned()),
+        ..Port::tcp(*target)
+    };
+    Service {
+        name: name.to_owned(),
+        image: Some(format!("registry.example.com/{name}:1")),
+        ports: ports.iter().map(port).collect(),
+        ..Service::default()
+    }
+}
+
+fn project(services: Vec<Service>) -> Project {
+    let services = services.into_iter().map(|one| (one.name.clone(), one));
+    Project {
+        name: "shop".into(),
+        working_dir: "/srv/shop".into(),
+        config_files: vec!["/srv/shop/compose.yaml".into()],
+        services: services.collect::<IndexMap<_, _>>(),
+        disabled_services: Vec::new(),
+    }
+}
+
+fn choice(name: &str) -> Choice {
+    Choice {
+        service: name.into(),
+        min: 2,
+        max: 4,
+        cpu: "60%".into(),
+        port: None,
+    }
+}
+
+fn known<'a>(project: &'a Project, nginx: &'a Nginx, candidates: &'a [String]) -> Known<'a> {
+    Known {
+        project,
+        nginx,
+        policies: &[],
+        candidates,
+    }
+}
+
+fn drafted(services: Vec<Service>, door: &Door, names: &[&str]) -> Result<Draft, InitError> {
+    let (project, nginx) = (project(services), Nginx::default());
+    let choices: Vec<_> = names.iter().map(|name| choice(name)).collect();
+    draft(&known(&project, &nginx, &[]), door, IMAGE, &choices)
+}
+
+fn text<'a>(draft: &'a Draft, path: &str) -> &'a str {
+    let file = draft.files.iter().find(|file| file.path == Path::new(path));
+    &file.unwrap().text
+}
+
+fn verdict(service: Service, door: &Door) -> Verdict {
+    let (project, nginx) = (project(vec![service]), Nginx::default());
+    offers(&known(&project, &nginx, &[]), door)
+        .remove(0)
+        .verdict
+}
+
+#[test]
+fn where_requests_come_in_is_seen_and_can_be_said() {
+    let project = project(vec![service("web", &[]), service("edge", &[])]);
+    let nginx = Nginx::default();
+    let found = |candidates: &[&str], asked| {
+        let candidates: Vec<_> = candidates.iter().map(|name| (*name).to_owned()).collect();
+        door(&known(&project, &nginx, &candidates), asked)
+    };
+    assert_eq!(found(&[], None), Ok(Door::New));
+    assert_eq!(found(&["edge"], None), Ok(Door::Service("edge".into())));
+    assert_eq!(found(&["edge"], Some("new")), Ok(Door::New));
+    assert_eq!(found(&[], Some("host")), Ok(Door::Host));
+    assert_eq!(found(&[], Some("edge")), Ok(Door::Service("edge".into())));
+    assert!(matches!(
+        found(&["web", "edge"], None),
+        Err(InitError::Usage(_))
+    ));
+    assert!(matches!(found(&[], Some("wbe")), Err(InitError::Usage(_))));
+}
+
+#[test]
+fn one_port_of_two_addresses_has_two_ports_inside() {
+    let services = vec![
+        service("one", &[("127.0.0.1", "80", 80), ("", "8080", 80)]),
+        service("two", &[("::1", "80", 9000)]),
+    ];
+    let draft = drafted(services, &Door::New, &["one", "two"]).unwrap();
+    let overlay = text(&draft, OVERRIDE);
+    for line in ["\"127.0.0.1:80:80\"", "\"8080:8080\"", "\"[::1]:80:81\""] {
+        assert!(overlay.contains(&format!("      - {line}\n")), "{overlay}");
+    }
+    let site = text(&draft, SITE);
+    assert_eq!(site.matches("server {").count(), 2);
+    assert!(site.contains("listen 80;\n    listen 8080;\n"), "{site}");
+    assert!(site.contains("listen 81;\n"), "{site}");
+    assert_eq!(
+        draft.upstreams.len(),
+        1,
+        "for the one that is not on port 80"
+    );
+}
+
+#[test]
+fn a_new_nginx_takes_no_name_that_is_taken_and_is_where_the_services_are() {
+    let mut web = service("on", &[("", "80", 80)]);
+    web.networks = IndexMap::from([("front".into(), ServiceNetwork::default())]);
+    web.profiles = vec!["live".into()];
+    let services = vec![web, service("nginx", &[])];
+    let draft = drafted(services, &Door::New, &["on"]).unwrap();
+    let overlay = text(&draft, OVERRIDE);
+    for line in [
+        "    service: gateway\n",
+        "  \"on\":\n",
+        "  gateway:\n",
+        "    networks: [front]\n",
+        "    profiles: [live]\n",
+        "    depends_on: [\"on\"]\n",
+    ] {
+        assert!(overlay.contains(line), "{line}{overlay}");
+    }
+}
+
+#[test]
+fn a_worker_needs_no_nginx() {
+    let draft = drafted(vec![service("jobs", &[])], &Door::New, &["jobs"]).unwrap();
+    assert_eq!(draft.files.len(), 1);
+    assert!(!draft.resets);
+    assert!(!text(&draft, OVERRIDE).contains("nginx:"));
+    assert!(draft.notes[0].contains("a worker"), "{:?}", draft.notes);
+}
+
+#[test]
+fn a_volume_is_for_its_owner_to_judge_and_a_range_of_ports_stays() {
+    let mut web = service("web", &[("", "80", 80)]);
+    web.volumes.push(Volume {
+        kind: "volume".into(),
+        source: Some("data".into()),
+        target: "/data".into(),
+        read_only: false,
+    });
+    assert!(matches!(
+        verdict(web.clone(), &Door::New),
+        Verdict::Doubtful(_)
+    ));
+    assert!(drafted(vec![web.clone()], &Door::New, &["web"]).is_ok());
+    web.volumes[0].read_only = true;
+    assert_eq!(verdict(web, &Door::New), Verdict::Fit);
+
+    let random = service("web", &[("", "0", 80)]);
+    assert!(matches!(verdict(random, &Door::New), Verdict::Unfit { .. }));
+    let range = service("web", &[("", "8000-8010", 80)]);
+    let draft = drafted(vec![range], &Door::Host, &["web"]).unwrap();
+    assert!(!draft.resets);
+    assert!(!text(&draft, OVERRIDE).contains("!reset"));
+}
+
+#[test]
+fn what_goes_past_an_nginx_that_is_there_is_refused_with_the_way_out() {
+    let web = service("web", &[("", "8080", 80)]);
+    let Verdict::Unfit { fix, .. } = verdict(web, &Door::Service("edge".into())) else {
+        panic!("it is offered");
+    };
+    assert!(fix.contains("--nginx new"), "{fix}");
+}

@@ -1,0 +1,392 @@
+//! The text of the files.
+
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
+
+use super::{
+    Draft, INSIDE, Known, NewFile, OVERRIDE, Offer, Published, SITE, UPSTREAMS,
+    record::{Choice, Door},
+};
+use crate::{project::Service, proxy::render};
+
+/// A service that is to be scaled.
+struct Chosen<'a> {
+    choice: &'a Choice,
+    offer: &'a Offer,
+    service: &'a Service,
+    port: Option<u16>,
+    /// What is published, and the port inside of nginx that it leads to.
+    listens: Vec<(&'a Published, u16)>,
+}
+
+pub(super) fn draft(
+    known: &Known<'_>,
+    door: &Door,
+    image: &str,
+    chosen: &[(&Choice, &Offer)],
+) -> Draft {
+    let mut taken = BTreeSet::new();
+    let chosen: Vec<_> = chosen
+        .iter()
+        .filter_map(|(choice, offer)| {
+            let service = known.project.services.get(&choice.service)?;
+            // One address may have a port that another one has too; inside there is one address.
+            let listens = offer.published.iter().map(|published| {
+                let free = (published.port..=u16::MAX).find(|port| !taken.contains(port));
+                let inside = free.unwrap_or(published.port);
+                taken.insert(inside);
+                (published, inside)
+            });
+            Some(Chosen {
+                choice,
+                offer,
+                service,
+                port: choice.port.or(offer.port),
+                listens: listens.collect(),
+            })
+        })
+        .collect();
+    let routed: Vec<&Chosen<'_>> = chosen.iter().filter(|one| one.port.is_some()).collect();
+    let mut draft = Draft {
+        files: vec![NewFile {
+            path: OVERRIDE.into(),
+            text: String::new(),
+        }],
+        upstreams: Vec::new(),
+        by_hand: Vec::new(),
+        notes: Vec::new(),
+        resets: chosen.iter().any(|one| !one.listens.is_empty()),
+    };
+    let upstreams = Upstreams::of(known, door, &routed);
+    draft.files[0].text = overlay(known, door, image, &chosen, &routed, &upstreams);
+    if upstreams.ours {
+        draft.files.push(NewFile {
+            path: format!("{UPSTREAMS}/.gitkeep").into(),
+            text: String::new(),
+        });
+        // Until `watch` has run, `http://web` is a name of Docker's DNS and port 80.
+        if matches!(door, Door::New | Door::Service(_)) {
+            draft.upstreams.extend(first_upstreams(known, &routed));
+        }
+    }
+    if matches!(door, Door::New) && !routed.is_empty() {
+        draft.files.push(NewFile {
+            path: SITE.into(),
+            text: site(&routed),
+        });
+    } else if !routed.is_empty() {
+        draft.by_hand = by_hand(&routed, &upstreams.inside);
+    }
+    for one in &chosen {
+        notes(one, door, &mut draft.notes);
+    }
+    draft
+}
+
+/// The directory of upstreams: a new one, or what the project has already.
+struct Upstreams {
+    /// Whether it is made here.
+    ours: bool,
+    /// Whether it has to be mounted.
+    mount: bool,
+    /// As nginx sees it.
+    inside: String,
+}
+
+impl Upstreams {
+    fn of(known: &Known<'_>, door: &Door, routed: &[&Chosen<'_>]) -> Self {
+        let set = known.nginx.upstreams.as_ref();
+        let ours = set.is_none() && !routed.is_empty();
+        let directory = known
+            .project
+            .resolve(set.map_or(UPSTREAMS.as_ref(), PathBuf::as_path));
+        match door {
+            Door::Host => Self {
+                ours,
+                mount: false,
+                inside: directory.display().to_string(),
+            },
+            Door::Elsewhere => Self {
+                ours,
+                mount: false,
+                inside: INSIDE.to_owned(),
+            },
+            Door::New => Self {
+                ours,
+                mount: ours,
+                inside: INSIDE.to_owned(),
+            },
+            Door::Service(name) => {
+                let volumes = known.project.services.get(name).map(|nginx| &nginx.volumes);
+                let mounted = volumes.into_iter().flatten().find(|volume| {
+                    volume.source.as_deref().map(PathBuf::from) == Some(directory.clone())
+                });
+                Self {
+                    ours,
+                    mount: mounted.is_none() && !routed.is_empty(),
+                    inside: mounted.map_or(INSIDE.to_owned(), |volume| volume.target.clone()),
+                }
+            }
+        }
+    }
+}
+
+fn overlay(
+    known: &Known<'_>,
+    door: &Door,
+    image: &str,
+    chosen: &[Chosen<'_>],
+    routed: &[&Chosen<'_>],
+    upstreams: &Upstreams,
+) -> String {
+    let mut text = String::from(
+        "# Made by `compose-scale init`, to be laid over the project's own files: COMPOSE_FILE in .env\n\
+         # names them all. Change it as you like; `compose-scale init --undo` takes back what is unchanged.\n",
+    );
+    let mut nginx = String::new();
+    if known.nginx.place.is_none() {
+        match door {
+            Door::New => nginx = format!("    service: {}\n", key(&new_name(known))),
+            Door::Service(name) => nginx = format!("    service: {}\n", key(name)),
+            Door::Host => nginx = "    host: true\n".into(),
+            Door::Elsewhere => {}
+        }
+    }
+    if upstreams.ours {
+        let _ = writeln!(nginx, "    upstreams: ./{UPSTREAMS}");
+    }
+    if !nginx.is_empty() && !routed.is_empty() {
+        let _ = write!(text, "x-autoscale:\n  nginx:\n{nginx}\n");
+    }
+    text += "services:\n";
+    let mut sections = Vec::new();
+    for one in chosen {
+        sections.push(service(one, door));
+    }
+    match door {
+        Door::New if !routed.is_empty() => sections.push(new_nginx(known, image, routed)),
+        Door::Service(name) if upstreams.mount => sections.push(format!(
+            "  {}:\n    volumes:\n      - ./{UPSTREAMS}:{INSIDE}:ro\n",
+            key(name)
+        )),
+        _ => {}
+    }
+    text + &sections.join("\n")
+}
+
+fn service(one: &Chosen<'_>, door: &Door) -> String {
+    let mut text = format!("  {}:\n", key(&one.choice.service));
+    if !one.listens.is_empty() {
+        let all: Vec<_> = one
+            .service
+            .ports
+            .iter()
+            .map(|port| {
+                format!(
+                    "{}:{}",
+                    port.published.as_deref().unwrap_or_default(),
+                    port.target
+                )
+            })
+            .collect();
+        let whose = match door {
+            Door::Host => "it is for your nginx",
+            _ => "nginx has it",
+        };
+        let _ = writeln!(
+            text,
+            "    # A port of the host can belong to one replica only: {whose} now ({}).\n    ports: !reset []",
+            all.join(", ")
+        );
+    }
+    let Choice { min, max, cpu, .. } = one.choice;
+    if one.service.scale.is_none() && *min > 1 {
+        let _ = writeln!(
+            text,
+            "    # What `docker compose up -d` makes: not less than min. Without it where your file has a count.\n    scale: {min}"
+        );
+    }
+    let _ = write!(text, "    x-autoscale:\n      min: {min}");
+    if *min > 1 {
+        text += "    # 2 or more: a crash must not be noticed";
+    }
+    let _ = writeln!(text, "\n      max: {max}");
+    if let Some(port) = one.port {
+        let _ = writeln!(text, "      port: {port}");
+    }
+    text += "      metrics:\n";
+    match one.service.limits.cpus {
+        Some(cpus) => {
+            let _ = writeln!(
+                text,
+                "        - cpu: {cpu}    # of the limit of {cpus} cores"
+            );
+        }
+        None => {
+            let _ = writeln!(
+                text,
+                "        # Of one core: {name} has no limit. With one it is a share of that, for example\n        \
+                 #   deploy: {{resources: {{limits: {{cpus: \"0.5\"}}}}}}\n        \
+                 - cpu: {cpu}",
+                name = one.choice.service
+            );
+        }
+    }
+    text
+}
+
+fn new_nginx(known: &Known<'_>, image: &str, routed: &[&Chosen<'_>]) -> String {
+    let name = new_name(known);
+    let mut text = format!(
+        "  {}:\n    image: {image}\n    restart: unless-stopped\n    ports:\n",
+        key(&name)
+    );
+    for (published, inside) in routed.iter().flat_map(|one| &one.listens) {
+        let ip = match published.ip.as_deref() {
+            Some(ip) if ip.contains(':') => format!("[{ip}]:"),
+            Some(ip) => format!("{ip}:"),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "      - \"{ip}{}:{inside}\"", published.port);
+    }
+    let _ = write!(
+        text,
+        "    volumes:\n      # Directories, never a file in them: a new file would not be seen.\n      \
+         - ./compose-scale/conf.d:/etc/nginx/conf.d:ro\n      - ./{UPSTREAMS}:{INSIDE}:ro\n"
+    );
+    let mut networks = BTreeSet::new();
+    for one in routed {
+        let keys = &one.service.networks;
+        networks.extend(keys.keys().next().map(String::as_str));
+    }
+    if networks.iter().any(|network| *network != "default") {
+        let _ = writeln!(text, "    networks: {}", list(networks));
+    }
+    let profiles: BTreeSet<_> = routed
+        .iter()
+        .flat_map(|one| one.service.profiles.iter().map(String::as_str))
+        .collect();
+    if !profiles.is_empty() {
+        let _ = writeln!(text, "    profiles: {}", list(profiles));
+    }
+    let services = routed.iter().map(|one| one.choice.service.as_str());
+    let _ = writeln!(text, "    depends_on: {}", list(services));
+    text
+}
+
+/// A name that no service of the project has.
+pub(super) fn new_name(known: &Known<'_>) -> String {
+    let project = known.project;
+    let is_free = |name: &&str| {
+        !project.services.contains_key(*name)
+            && !project.disabled_services.iter().any(|other| other == name)
+    };
+    let names = ["nginx", "gateway", "compose-scale-nginx"];
+    names
+        .into_iter()
+        .find(is_free)
+        .unwrap_or(names[2])
+        .to_owned()
+}
+
+fn site(routed: &[&Chosen<'_>]) -> String {
+    let mut text = format!(
+        "# Made by `compose-scale init`. Change it as you like, then\n\
+         #   docker compose exec nginx nginx -s reload\n\
+         \n\
+         include {INSIDE}/*.conf;\n\
+         \n\
+         map $http_upgrade $connection_upgrade {{\n    default upgrade;\n    '' '';\n}}\n"
+    );
+    for one in routed {
+        text += "\nserver {\n";
+        for (_, inside) in &one.listens {
+            let _ = writeln!(text, "    listen {inside};");
+        }
+        let name = &one.choice.service;
+        let _ = write!(
+            text,
+            "    # As it was without nginx: how large a request may be is {name}'s own business.\n    \
+             client_max_body_size 0;\n\n    \
+             location / {{\n        \
+             proxy_pass http://{name};    # without a port: it is in the upstream\n        \
+             include {INSIDE}/{name}.location*;\n        \
+             proxy_set_header Host $http_host;\n        \
+             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n        \
+             proxy_set_header X-Forwarded-Proto $scheme;\n        \
+             proxy_set_header Upgrade $http_upgrade;\n        \
+             proxy_set_header Connection $connection_upgrade;\n    }}\n}}\n"
+        );
+    }
+    text
+}
+
+fn first_upstreams(known: &Known<'_>, routed: &[&Chosen<'_>]) -> Vec<NewFile> {
+    let mut files = Vec::new();
+    for one in routed {
+        let name = &one.choice.service;
+        let Some(port) = one.port.filter(|port| *port != 80) else {
+            continue;
+        };
+        if let Ok(header) = render::header(&known.project.name) {
+            files.push(NewFile {
+                path: format!("{UPSTREAMS}/{}", render::upstream_name(name)).into(),
+                text: format!("{header}upstream {name} {{\n    server {name}:{port};\n}}\n"),
+            });
+        }
+    }
+    files
+}
+
+fn by_hand(routed: &[&Chosen<'_>], inside: &str) -> Vec<String> {
+    let mut lines = vec![format!(
+        "at http level, outside of any server (a file in conf.d is at http level):\n    include {inside}/*.conf;"
+    )];
+    for one in routed {
+        let name = &one.choice.service;
+        lines.push(format!(
+            "in the location that sends to {name}, without a port in proxy_pass:\n    proxy_pass http://{name};\n    include {inside}/{name}.location*;"
+        ));
+    }
+    lines
+}
+
+fn notes(one: &Chosen<'_>, door: &Door, notes: &mut Vec<String>) {
+    let name = &one.choice.service;
+    let min = one.choice.min;
+    if let Some(scale) = one.service.scale.filter(|scale| *scale < min) {
+        notes.push(format!(
+            "{name}: your file asks for {scale} of it, and the minimum is {min}: `docker compose up -d` goes back to {scale} each time, and `watch` adds what is missing. Better write {min} there"
+        ));
+    }
+    if one.port.is_none() {
+        notes.push(format!(
+            "{name}: no port of it is known, so replicas come and go and nginx is left alone (a worker). If it serves HTTP: --port {name}=PORT"
+        ));
+    }
+    if matches!(door, Door::Host) && !one.offer.published.is_empty() {
+        notes.push(format!(
+            "{name}: its port of the host is free from now on, and your nginx has to listen there or somewhere else"
+        ));
+    }
+}
+
+/// A flow list of names.
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.into_iter().map(key).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// A name as YAML reads it back: one that could be something else is quoted.
+fn key(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    let lower = name.to_ascii_lowercase();
+    let other = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    if plain && !other.contains(&lower.as_str()) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}

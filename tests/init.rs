@@ -1,0 +1,452 @@
+//! `init` without an Engine: what it writes for a handful of projects, what it says where it cannot,
+//! and that all of it can be taken back.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use assert_cmd::Command;
+use compose_scale::{compose, files};
+use predicates::{prelude::PredicateBooleanExt as _, str::contains};
+use tempfile::TempDir;
+
+const ARTICLE: &str = "\
+name: shop
+services:
+  web:
+    image: my-web-app:latest
+    ports:
+      - \"8080:80\"
+    deploy:
+      replicas: 3
+  db:
+    image: postgres:17
+    volumes: [data:/var/lib/postgresql/data]
+volumes: {data: {}}
+";
+
+struct Shop {
+    directory: TempDir,
+    programs: TempDir,
+}
+
+impl Shop {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let shop = Self {
+            directory: tempfile::tempdir().unwrap(),
+            programs: tempfile::tempdir().unwrap(),
+        };
+        for (path, text) in files {
+            shop.write(path, text);
+        }
+        shop.compose("2.40.3")
+    }
+
+    /// The compose that is installed says it is of this release.
+    fn compose(self, version: &str) -> Self {
+        let docker = self.programs.path().join("docker");
+        let text = format!("#!/bin/sh\necho {version}\n");
+        files::replace(&docker, text.as_bytes()).unwrap();
+        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        files::replace(&path, text.as_bytes()).unwrap();
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path().join(path)).unwrap()
+    }
+
+    fn init(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_compose-scale"));
+        command
+            .arg("init")
+            .args(arguments)
+            .current_dir(self.path())
+            .env("PATH", self.programs.path())
+            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+            .env("COMPOSE_SCALE_STATE", self.programs.path().join("state"))
+            .env("NO_COLOR", "1");
+        for name in [
+            "FILE",
+            "PROJECT_NAME",
+            "PROFILES",
+            "ENV_FILES",
+            "PATH_SEPARATOR",
+        ] {
+            command.env_remove(format!("COMPOSE_{name}"));
+        }
+        command
+    }
+
+    /// What it prints and says, and how it ends.
+    fn said(&self, arguments: &[&str]) -> String {
+        let output = self.init(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        format!(
+            "{}---- says, and ends with {}\n{}",
+            text(&output.stdout),
+            output.status.code().unwrap(),
+            text(&output.stderr)
+        )
+        .replace(
+            &fs::canonicalize(self.path()).unwrap().display().to_string(),
+            "DIR",
+        )
+    }
+
+    /// Every file with its bytes and its mode.
+    fn everything(&self) -> BTreeMap<String, (u32, Vec<u8>)> {
+        fn below(directory: &Path, all: &mut BTreeMap<String, (u32, Vec<u8>)>) {
+            for entry in fs::read_dir(directory).unwrap().flatten() {
+                let path = entry.path();
+                let name = path.display().to_string();
+                let mode = entry.metadata().unwrap().permissions().mode();
+                if path.is_dir() {
+                    all.insert(name, (mode, Vec::new()));
+                    below(&path, all);
+                } else {
+                    all.insert(name, (mode, fs::read(&path).unwrap()));
+                }
+            }
+        }
+        let mut all = BTreeMap::new();
+        below(self.path(), &mut all);
+        all
+    }
+
+    fn load(&self) -> compose::Loaded {
+        compose::load(&compose::Request {
+            cwd: self.path().to_owned(),
+            ..compose::Request::default()
+        })
+        .unwrap()
+    }
+}
+
+#[test]
+fn the_articles_file_gets_an_nginx_that_takes_its_port_over() {
+    let shop = Shop::new(&[("compose.yaml", ARTICLE)]);
+    let before = shop.everything();
+    let shown = shop.said(&["--dry-run"]);
+    assert_eq!(shop.everything(), before);
+    assert!(shown.contains("ends with 0"));
+    insta::assert_snapshot!(shop.said(&["--yes"]));
+
+    let loaded = shop.load();
+    assert!(loaded.project.services["web"].ports.is_empty());
+    assert_eq!(loaded.policies["web"].port, Some(80));
+    assert_eq!(
+        loaded.project.services["nginx"].ports[0]
+            .published
+            .as_deref(),
+        Some("8080")
+    );
+    assert_eq!(shop.read("compose.yaml"), ARTICLE);
+
+    shop.init(&["--undo"])
+        .assert()
+        .success()
+        .stdout("")
+        .stderr(contains("docker compose up -d --remove-orphans"));
+    assert_eq!(shop.everything(), before);
+    shop.init(&["--undo"])
+        .assert()
+        .code(78)
+        .stderr(contains("nothing here was set up"));
+}
+
+#[test]
+fn two_services_with_ports_get_two_servers_and_a_dotenv_keeps_its_other_lines_and_its_mode() {
+    let shop = Shop::new(&[
+        (
+            "docker-compose.yml",
+            "name: shop\nservices:\n  web:\n    build: .\n    ports: [\"127.0.0.1:8080:3000\"]\n    networks: [front]\n  \
+             admin:\n    image: admin\n    ports: [\"9090:80\"]\n    networks: [front, back]\n    cpus: 0.5\n  \
+             jobs:\n    image: jobs\nnetworks: {front: {}, back: {}}\n",
+        ),
+        (
+            "docker-compose.override.yml",
+            "services: {admin: {scale: 1}}\n",
+        ),
+        (".env", "# mine\nTOKEN=secret"),
+    ]);
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(shop.path().join(".env"), mode).unwrap();
+    let before = shop.everything();
+    let said = shop.said(&["--yes", "--cpu", "70", "--nginx-image", "nginx:1.29-alpine"]);
+    assert!(!said.contains("secret"), "{said}");
+    insta::assert_snapshot!(said);
+    assert_eq!(
+        shop.read(".env"),
+        "# mine\nTOKEN=secret\nCOMPOSE_FILE=docker-compose.yml:docker-compose.override.yml:compose.scale.yaml\n"
+    );
+    assert_eq!(shop.load().project.services["admin"].scale, Some(1));
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}
+
+const WITH_NGINX: &str = "\
+name: shop
+services:
+  web:
+    image: my-web-app:latest
+    expose: [\"8000\"]
+    deploy: {replicas: 1, resources: {limits: {cpus: \"0.25\"}}}
+  nginx:
+    image: nginx:1.30
+    ports: [\"80:80\"]
+    volumes: [\"./site.conf:/etc/nginx/conf.d/default.conf:ro\"]
+    depends_on: [web]
+";
+
+#[test]
+fn an_nginx_of_the_project_gets_a_volume_and_its_owner_two_lines_to_write() {
+    let shop = Shop::new(&[
+        ("compose.yaml", WITH_NGINX),
+        (".env", "export COMPOSE_FILE=\"compose.yaml\" # all of it\n"),
+    ]);
+    let before = shop.everything();
+    insta::assert_snapshot!(shop.said(&["--yes", "--min", "2", "--max", "8"]));
+    assert_eq!(
+        shop.read(".env"),
+        "export COMPOSE_FILE=\"compose.yaml:compose.scale.yaml\" # all of it\n"
+    );
+    assert_eq!(shop.load().project.services["nginx"].volumes.len(), 2);
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn an_nginx_of_this_machine_is_told_what_to_include() {
+    let shop = Shop::new(&[(
+        "compose.yml",
+        "name: shop\nservices: {web: {image: web, ports: [\"8080:80\"]}}\n",
+    )]);
+    insta::assert_snapshot!(shop.said(&["--yes", "--nginx", "host"]));
+    shop.load();
+}
+
+#[test]
+fn where_nothing_can_be_scaled_each_reason_and_its_fix_is_told() {
+    let shop = Shop::new(&[(
+        "compose.yaml",
+        "services:\n  web: {image: web, container_name: web, ports: [\"80:80\"]}\n  db: {image: \"postgres:17\"}\n  \
+         edge: {image: \"traefik:3\", ports: [\"8443:443\"]}\n  host: {image: x, network_mode: host}\n  \
+         tls: {image: x, ports: [\"443:443\"]}\n  two: {image: x, ports: [\"81:81\", \"82:82\"]}\n  \
+         dns: {image: x, ports: [\"53:53/udp\"]}\n  inner: {image: x, expose: [\"80\"]}\n  \
+         done: {image: x, x-autoscale: {max: 2}}\n  migrate: {image: x}\n  \
+         app: {image: x, network_mode: \"service:web\", depends_on: {migrate: {condition: service_completed_successfully}}}\n",
+    )]);
+    let before = shop.everything();
+    insta::assert_snapshot!(shop.said(&["--yes"]));
+    insta::assert_snapshot!(shop.said(&["--yes", "--service", "web", "--service", "tls"]));
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn a_second_run_adds_to_the_first_and_touches_nothing_that_was_changed_since() {
+    let file = ARTICLE.replace(
+        "  db:\n",
+        "  api: {image: api, ports: [\"9090:9090\"]}\n  db:\n",
+    );
+    let shop = Shop::new(&[("compose.yaml", &file)]);
+    let before = shop.everything();
+    shop.init(&["--yes", "--service", "web"]).assert().success();
+    let first = shop.everything();
+    shop.init(&["--yes"])
+        .assert()
+        .success()
+        .stdout("")
+        .stderr(contains("set up already"));
+    assert_eq!(shop.everything(), first);
+
+    insta::assert_snapshot!(shop.said(&["--yes", "--service", "api", "--max", "3"]));
+    let loaded = shop.load();
+    assert_eq!(loaded.policies["api"].max, 3);
+    assert_eq!(loaded.policies["web"].max, 6);
+
+    let changed = shop.read("compose.scale.yaml").replace("max: 6", "max: 7");
+    shop.write("compose.scale.yaml", &changed);
+    let mine = shop.everything();
+    shop.init(&["--yes", "--service", "api", "--max", "4"])
+        .assert()
+        .code(1)
+        .stdout(contains("+      max: 4"))
+        .stderr(contains(
+            "compose.scale.yaml was not written by `init`, or was changed since",
+        ));
+    assert_eq!(shop.everything(), mine);
+
+    shop.init(&["--undo"])
+        .assert()
+        .code(1)
+        .stderr(contains("compose.scale.yaml: it was changed since").and(contains("--force")));
+    assert_eq!(shop.read("compose.scale.yaml"), changed);
+    assert!(!shop.path().join(".env").exists());
+    assert!(
+        !shop
+            .path()
+            .join("compose-scale/conf.d/default.conf")
+            .exists()
+    );
+    shop.init(&["--undo", "--force"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn without_a_terminal_nothing_is_written_unasked() {
+    let shop = Shop::new(&[("compose.yaml", ARTICLE)]);
+    let before = shop.everything();
+    shop.init(&[])
+        .assert()
+        .code(2)
+        .stdout(contains("+++ b/compose.scale.yaml"))
+        .stderr(contains("nothing was written: add --yes"));
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn what_stands_in_the_way_is_one_clear_message() {
+    let said = |files: &[(&str, &str)], arguments: &[&str], code: i32, words: &str| {
+        let shop = Shop::new(files);
+        let before = shop.everything();
+        shop.init(arguments)
+            .assert()
+            .code(code)
+            .stderr(contains(words));
+        assert_eq!(shop.everything(), before);
+    };
+    let article = ("compose.yaml", ARTICLE);
+    said(&[], &["--yes"], 78, "compose.yaml");
+    said(
+        &[("compose.yaml", "services: {web: {image: 1, prots: []}}")],
+        &["--yes"],
+        78,
+        "compose.yaml:1",
+    );
+    said(
+        &[article],
+        &["--yes", "--service", "wbe"],
+        2,
+        "no such service: wbe; this project has web, db",
+    );
+    said(
+        &[article],
+        &["--yes", "--service", "db"],
+        1,
+        "its image is postgres",
+    );
+    said(
+        &[article],
+        &["--yes", "--nginx", "edge"],
+        2,
+        "no such service",
+    );
+    said(
+        &[article],
+        &["--yes", "--min", "5", "--max", "3"],
+        2,
+        "at least 5 and at most 3",
+    );
+    said(
+        &[article],
+        &["--yes", "--env-file", "x"],
+        2,
+        "switch that off",
+    );
+    said(
+        &[article],
+        &["--yes", "--cpu", "much"],
+        2,
+        "a share like 60%",
+    );
+    said(
+        &[article, ("compose.scale.yaml", "services: {}\n")],
+        &["--yes"],
+        78,
+        "was not made by `init`",
+    );
+    said(
+        &[article, ("compose-scale/conf.d/default.conf", "mine\n")],
+        &["--yes"],
+        1,
+        "compose-scale/conf.d/default.conf was not written by `init`",
+    );
+    said(
+        &[("compose.yaml", "services: {a: {image: a}, b: {image: b}}")],
+        &["--yes"],
+        2,
+        "--service a or --service b",
+    );
+    let unknown_port = WITH_NGINX.replace("    expose: [\"8000\"]\n", "");
+    said(
+        &[("compose.yaml", &unknown_port)],
+        &["--yes"],
+        2,
+        "--port web=PORT",
+    );
+
+    let shop = Shop::new(&[article]);
+    shop.init(&["--yes"])
+        .env("COMPOSE_FILE", "compose.yaml")
+        .assert()
+        .code(2)
+        .stderr(contains("unset it, and name the files with -f"));
+    let shop = Shop::new(&[article]).compose("2.20.1");
+    shop.init(&["--yes"])
+        .assert()
+        .code(1)
+        .stderr(contains("compose here is 2.20.1").and(contains("needs 2.24.4")));
+}
+
+#[test]
+fn what_cannot_be_written_leaves_everything_as_it_was() {
+    // A file where a directory has to be; permissions mean nothing to root.
+    let shop = Shop::new(&[("compose.yaml", ARTICLE), ("compose-scale", "a file\n")]);
+    let before = shop.everything();
+    shop.init(&["--yes"])
+        .assert()
+        .code(1)
+        .stderr(contains("compose-scale"));
+    assert_eq!(shop.everything(), before);
+
+    // A line of .env that does not do what it seems to: the value of another name goes over lines.
+    let shop = Shop::new(&[
+        ("compose.yaml", ARTICLE),
+        (".env", "A='\nCOMPOSE_FILE=x\n'\n"),
+    ]);
+    let before = shop.everything();
+    shop.init(&["--yes"])
+        .assert()
+        .code(1)
+        .stderr(contains("taken back"));
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn files_that_are_named_are_the_list_and_a_project_elsewhere_is_found() {
+    let shop = Shop::new(&[
+        ("base.yml", ARTICLE),
+        ("extra.yml", "services: {web: {environment: {A: b}}}\n"),
+    ]);
+    let before = shop.everything();
+    shop.init(&["--yes", "-f", "base.yml", "-f", "extra.yml"])
+        .assert()
+        .success();
+    assert_eq!(
+        shop.read(".env"),
+        "COMPOSE_FILE=base.yml:extra.yml:compose.scale.yaml\n"
+    );
+    assert!(shop.load().policies.contains_key("web"));
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}
