@@ -66,6 +66,19 @@ impl Machine {
             ));
             self.desired = Some(live);
         }
+        // Stopped ones may be started again; these are gone.
+        let left = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let wanted = self.desired.unwrap_or(0);
+        if (1..wanted).contains(&left) && self.pending.is_empty() && self.removed_elsewhere {
+            self.cut_back = Some((left, wanted));
+        }
+        self.removed_elsewhere = false;
+    }
+
+    /// Whether somebody else has just removed replicas that were wanted: how many are left, and how
+    /// many there should be.
+    pub fn cut_back(&mut self) -> Option<(u32, u32)> {
+        self.cut_back.take()
     }
 
     /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.

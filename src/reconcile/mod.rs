@@ -192,6 +192,10 @@ pub struct Machine {
     /// Containers in the middle of a recreate: since when nobody was seen at work, and whether that
     /// was said.
     recreating: BTreeMap<ContainerId, Recreating>,
+    /// Somebody else has removed a replica since it was quiet last.
+    removed_elsewhere: bool,
+    /// How many were left then, and how many there should be, until it is said.
+    cut_back: Option<(u32, u32)>,
 }
 
 /// A decision that nothing follows from.
@@ -281,6 +285,8 @@ impl Machine {
             decisions: 0,
             busy_since: None,
             recreating: BTreeMap::new(),
+            removed_elsewhere: false,
+            cut_back: None,
         }
     }
 
@@ -573,6 +579,7 @@ impl Machine {
             // What is being retired answers for itself.
             Event::Gone { id } => {
                 if !self.is_leaving(&id) {
+                    self.removed_elsewhere = true;
                     self.gone(&id, now);
                 }
             }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::{
     Clock, Message,
     complain::{Complaints, Topic},
+    count::Kept,
     execute::Starts,
     follow::Stamps,
     hear::SYNC,
@@ -217,6 +218,8 @@ pub struct Driver<E, P> {
     pub(super) dry_run: bool,
     pub(super) stopping: bool,
     pub(super) stamps: Stamps,
+    /// What `compose.scale.yaml` says.
+    pub(super) kept: Kept,
     pub(super) reading: bool,
     /// What nginx refuses at present.
     pub(super) trouble: Option<String>,
@@ -308,6 +311,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             dry_run: parts.dry_run,
             stopping: false,
             stamps: Stamps::new(),
+            kept: Kept::default(),
             reading: false,
             trouble: None,
             failed: None,
@@ -518,6 +522,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.sample();
         }
         self.remember_replicas();
+        self.keep_counts();
+        self.tell_how_to_keep_the_count();
     }
 
     fn on_due(&mut self) {

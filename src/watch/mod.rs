@@ -23,6 +23,7 @@ mod act;
 pub mod address;
 mod clock;
 mod complain;
+pub mod count;
 mod driver;
 mod execute;
 mod follow;
