@@ -53,12 +53,6 @@ pub fn with_count(
 ) -> Result<String, NotWritten> {
     let no_block = || NotWritten::NoBlock(service.to_owned());
     let mut lines = Lines::of(text);
-    let top = Block {
-        at: None,
-        end: lines.0.len(),
-    };
-    let services = lines.block(top, "services").ok_or_else(no_block)?;
-    let block = lines.block(services, service).ok_or_else(no_block)?;
     let mut paths: Vec<&[&str]> = Vec::new();
     if keys.scale || !keys.replicas {
         paths.push(&["scale"]);
@@ -66,9 +60,14 @@ pub fn with_count(
     if keys.replicas {
         paths.push(&["deploy", "replicas"]);
     }
-    // From the last line up, so that places stay right.
-    let step = lines.step(services, block);
-    for path in paths.iter().rev() {
+    for path in &paths {
+        let top = Block {
+            at: None,
+            end: lines.0.len(),
+        };
+        let services = lines.block(top, "services").ok_or_else(no_block)?;
+        let block = lines.block(services, service).ok_or_else(no_block)?;
+        let step = lines.step(services, block);
         lines
             .set(block, path, count, step)
             .ok_or_else(|| NotWritten::NoNumber {

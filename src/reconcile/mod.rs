@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod converge;
+mod drift;
 pub mod event;
 mod failing;
 mod found;
@@ -39,6 +40,7 @@ mod why_not;
 mod tests;
 
 pub use crate::decide::Pause;
+pub use drift::{Current, Drift};
 pub use event::{Effect, Event, Founded, Gate, NotFounded, RouteServer, Setup, Values};
 pub use note::{By, Level, Note, What};
 pub use pause::Paused;
@@ -579,7 +581,6 @@ impl Machine {
             // What is being retired answers for itself.
             Event::Gone { id } => {
                 if !self.is_leaving(&id) {
-                    self.removed_elsewhere = true;
                     self.gone(&id, now);
                 }
             }

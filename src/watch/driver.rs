@@ -21,6 +21,7 @@ use super::{
     Clock, Message,
     complain::{Complaints, Topic},
     count::Kept,
+    drift,
     execute::Starts,
     follow::Stamps,
     hear::SYNC,
@@ -42,7 +43,7 @@ use crate::{
     policy::{Notify, Policy},
     project::ContainerId,
     proxy::Proxy,
-    reconcile::{Event, Machine, Memory, Note},
+    reconcile::{Event, Machine, Memory, Note, ServiceView},
     state::{Lock, Recording, StateDir, StateError},
     units::{Bytes, Moment},
 };
@@ -220,6 +221,8 @@ pub struct Driver<E, P> {
     pub(super) stamps: Stamps,
     /// What `compose.scale.yaml` says.
     pub(super) kept: Kept,
+    /// Who is behind the compose file.
+    pub(super) drift: drift::Known,
     pub(super) reading: bool,
     /// What nginx refuses at present.
     pub(super) trouble: Option<String>,
@@ -312,6 +315,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             stopping: false,
             stamps: Stamps::new(),
             kept: Kept::default(),
+            drift: drift::Known::default(),
             reading: false,
             trouble: None,
             failed: None,
@@ -524,6 +528,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.remember_replicas();
         self.keep_counts();
         self.tell_how_to_keep_the_count();
+        self.mind_drift();
     }
 
     fn on_due(&mut self) {
@@ -772,7 +777,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .chain(self.complaints.all())
                 .chain(self.machines.values().filter_map(|m| m.trouble(now)))
                 .collect(),
-            services: self.machines.values().map(|m| m.view(now)).collect(),
+            services: self
+                .machines
+                .values()
+                .map(|machine| ServiceView {
+                    drift: self.drift.drift(&self.loaded, machine),
+                    ..machine.view(now)
+                })
+                .collect(),
         }
     }
 
