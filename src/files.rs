@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -27,6 +27,21 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 /// The same for what only the owner may read.
 pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     replace_with(path, bytes, PRIVATE)
+}
+
+/// The same for a file that a person has made: it keeps its mode and, as far as that is allowed, its
+/// owner, and a symbolic link goes on leading to it.
+pub fn replace_theirs(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    let meta = fs::metadata(&path)?;
+    let changed = replace_with(&path, bytes, meta.mode() & 0o7777)?;
+    if changed {
+        let now = fs::metadata(&path)?;
+        if (now.uid(), now.gid()) != (meta.uid(), meta.gid()) {
+            let _ = std::os::unix::fs::chown(&path, Some(meta.uid()), Some(meta.gid()));
+        }
+    }
+    Ok(changed)
 }
 
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
@@ -176,5 +191,20 @@ mod tests {
         replace(&path, b"one").unwrap();
         assert!(remove(&path).unwrap());
         assert!(!remove(&path).unwrap());
+    }
+
+    #[test]
+    fn a_file_of_somebody_keeps_its_mode_and_its_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+        File::create(&real).unwrap();
+        fs::set_permissions(&real, Permissions::from_mode(0o660)).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert!(replace_theirs(&link, b"new").unwrap());
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o660);
+        assert!(!replace_theirs(&link, b"new").unwrap());
+        assert!(replace_theirs(&dir.path().join("missing"), b"new").is_err());
     }
 }

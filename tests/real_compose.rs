@@ -202,3 +202,42 @@ fn the_count_survives_compose_where_the_file_has_deploy_replicas() {
     );
     an_up_changes_nothing(&stack, &watch);
 }
+
+#[test]
+fn what_cannot_be_kept_is_said_once_and_scaling_goes_on() {
+    if !real() {
+        return;
+    }
+    let flow = "services:\n  web: {scale: 1}\n";
+    let (stack, path) = kept("    x-autoscale: {min: 2, max: 8, metrics: []}", flow);
+    let text = || fs::read_to_string(&path).expect("the file");
+    stack.must(&["watch", "--once", "--dry-run"]);
+    stack.must(&["ps"]);
+    assert_eq!(text(), flow);
+
+    let watch = stack.watch(&[]);
+    for count in ["web=3", "web=4"] {
+        stack.must(&["scale", count]);
+    }
+    assert_eq!(text(), flow);
+    let said = |what: &str| watch.log().matches(what).count();
+    assert_eq!(said("it has no block `web:`"), 1, "{}", watch.log());
+
+    // What is mended is kept at once, without another count.
+    let block = "services:\n  web:\n    scale: 1\n";
+    stack.project.write("compose.scale.yaml", block);
+    stack.until("it is kept", LONG, |_| text() == block.replace('1', "4"));
+
+    // What is in the way of a write, as a directory that is read-only is.
+    let beside = stack.project.directory().join(".compose.scale.yaml.tmp");
+    fs::create_dir(&beside).expect("a directory");
+    for count in ["web=3", "web=2"] {
+        stack.must(&["scale", count]);
+    }
+    assert_eq!(said("cannot keep the count in"), 1, "{}", watch.log());
+    assert_eq!(text(), block.replace('1', "4"));
+    fs::remove_dir(&beside).expect("it is gone");
+    stack.until("it is kept", LONG, |_| text() == block.replace('1', "2"));
+    assert_eq!(said("is kept again"), 1, "{}", watch.log());
+    assert!(!watch.log().contains("policies hold"), "{}", watch.log());
+}

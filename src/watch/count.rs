@@ -85,7 +85,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
         let result = self.write_counts(&path, &wanted);
         self.stamps.insert(path.clone(), follow::stamp(&path));
-        // What failed is tried again with the next count, or when the file has changed.
+        // What failed is tried again at the next tick.
         self.kept.counts.extend(wanted);
         match result {
             Ok(()) => {
@@ -133,7 +133,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
             }
         }
-        if files::replace(path, text.as_bytes())? {
+        if files::replace_theirs(path, text.as_bytes())? {
             debug!(?wanted, "the counts are kept in {}", path.display());
         }
         Ok(())

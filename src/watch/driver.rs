@@ -582,6 +582,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 self.list();
             }
         }
+        if self.complaints.about(Topic::Counts).is_some() {
+            self.kept.read_again();
+        }
         self.mind_locks();
         self.remember();
     }
