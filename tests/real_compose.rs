@@ -216,6 +216,7 @@ fn what_cannot_be_kept_is_said_once_and_scaling_goes_on() {
     assert_eq!(text(), flow);
 
     let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
     for count in ["web=3", "web=4"] {
         stack.must(&["scale", count]);
     }

@@ -31,7 +31,7 @@ enum Format {
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: PsArgs) -> Result<(), Failure> {
-    let snapshot = snapshot(project).await?;
+    let snapshot = Box::pin(snapshot(project)).await?;
     match args.format {
         Format::Json => output::json(&snapshot),
         Format::Table => output::text(&table(&snapshot)),

@@ -147,27 +147,21 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     fn tell_drift(&mut self) {
         let mut said = std::mem::take(&mut self.drift.said);
         for (name, machine) in &self.machines {
-            match self.drift.drift(&self.loaded, machine) {
-                Some(drift) => {
-                    let what = (drift.configuration, drift.image);
-                    if said.insert(name.clone(), what) != Some(what) {
-                        warn!(
-                            service = %name,
-                            "{drift}; until then new replicas are made like those that are there"
-                        );
-                    }
+            if let Some(drift) = self.drift.drift(&self.loaded, machine) {
+                let what = (drift.configuration, drift.image);
+                if said.insert(name.clone(), what) != Some(what) {
+                    warn!(
+                        service = %name,
+                        "{drift}; until then new replicas are made like those that are there"
+                    );
                 }
-                None => {
-                    let Some((configuration, image)) = said.remove(name) else {
-                        continue;
-                    };
-                    // Not where it only cannot be told any more.
-                    let current = self.drift.current.get(name).cloned().unwrap_or_default();
-                    let told = (!configuration || current.hash.is_some())
-                        && (!image || current.image.is_some());
-                    if told {
-                        info!(service = %name, "its replicas are as the compose file says");
-                    }
+            } else if let Some((configuration, image)) = said.remove(name) {
+                // Not where it only cannot be told any more.
+                let current = self.drift.current.get(name).cloned().unwrap_or_default();
+                let told = (!configuration || current.hash.is_some())
+                    && (!image || current.image.is_some());
+                if told {
+                    info!(service = %name, "its replicas are as the compose file says");
                 }
             }
         }
