@@ -240,5 +240,19 @@ fn what_cannot_be_kept_is_said_once_and_scaling_goes_on() {
     fs::remove_dir(&beside).expect("it is gone");
     stack.until("it is kept", LONG, |_| text() == block.replace('1', "2"));
     assert_eq!(said("is kept again"), 1, "{}", watch.log());
-    assert!(!watch.log().contains("policies hold"), "{}", watch.log());
+
+    // Somebody else's count is no other policy, and does not stay.
+    let before = said("policies hold");
+    stack
+        .project
+        .write("compose.scale.yaml", &block.replace('1', "7"));
+    stack.until("it is ours again", LONG, |_| {
+        text() == block.replace('1', "2")
+    });
+    assert_eq!(said("policies hold"), before, "{}", watch.log());
+    assert_eq!(watch.terminate().code(), Some(0));
+    stack.must(&["scale", "web=3"]);
+    assert_eq!(text(), block.replace('1', "3"));
+    stack.must(&["watch", "--once"]);
+    assert_eq!(text(), block.replace('1', "3"));
 }

@@ -61,7 +61,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Writes the counts that are wanted now, where they are others than before.
     pub(super) fn keep_counts(&mut self) {
         let acts = matches!(self.goal, Goal::Watch | Goal::Once | Goal::Scale { .. });
-        if self.passive() || !acts || self.source.is_none() || self.reading {
+        if self.passive() || !acts || self.reading {
             return;
         }
         let Some(path) = file(&self.loaded).map(Path::to_owned) else {
@@ -79,12 +79,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return;
         }
         // Somebody else has changed it: it is read first, and then it is ours again.
-        let stamp = follow::stamp(&path);
-        if self.stamps.get(&path) != Some(&stamp) {
+        let follows = self.source.is_some();
+        if follows && self.stamps.get(&path) != Some(&follow::stamp(&path)) {
             return;
         }
         let result = self.write_counts(&path, &wanted);
-        self.stamps.insert(path.clone(), follow::stamp(&path));
+        if follows {
+            self.stamps.insert(path.clone(), follow::stamp(&path));
+        }
         // What failed is tried again at the next tick.
         self.kept.counts.extend(wanted);
         match result {

@@ -112,7 +112,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let Some(source) = self.source.clone().filter(|_| self.goal == Goal::Watch) else {
             return;
         };
-        if self.engine_away.is_some() || self.stopping {
+        if !self.asks_compose || self.engine_away.is_some() || self.stopping {
             return;
         }
         let known = &mut self.drift;

@@ -131,6 +131,8 @@ pub struct Parts<E, P> {
     pub host: host::Watcher,
     /// Who tells the load of services; `None` reads nginx's log.
     pub loads: Option<Arc<dyn Loads>>,
+    /// Whether compose's own program is asked what the file says now; it knows nothing of a simulation.
+    pub asks_compose: bool,
     /// What is counted of the run.
     pub meters: Arc<Meters>,
 }
@@ -223,6 +225,7 @@ pub struct Driver<E, P> {
     pub(super) kept: Kept,
     /// Who is behind the compose file.
     pub(super) drift: drift::Known,
+    pub(super) asks_compose: bool,
     pub(super) reading: bool,
     /// What nginx refuses at present.
     pub(super) trouble: Option<String>,
@@ -316,6 +319,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             stamps: Stamps::new(),
             kept: Kept::default(),
             drift: drift::Known::default(),
+            asks_compose: parts.asks_compose,
             reading: false,
             trouble: None,
             failed: None,

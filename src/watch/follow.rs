@@ -175,6 +175,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.kept.read_again();
         self.drift.file_changed();
         if self.complaints.about(Topic::File).is_none()
+            && self.loaded != loaded
             && count::differ_in_counts_only(&self.loaded, &loaded)
         {
             // Nothing but what compose would make: no policy is another one.
