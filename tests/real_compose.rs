@@ -1,12 +1,12 @@
 //! compose at work under a running `watch`.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 mod support;
 
 use support::{
     real,
-    stack::{Stack, new_nginx},
+    stack::{Stack, Watch, new_nginx},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -111,4 +111,148 @@ fn the_count_is_restored_after_a_plain_up_and_none_of_compose_is_made_anew() {
         ids[&format!("/{}", stack.project.container("web", 1))],
         first
     );
+    let log = watch.log();
+    let hint = log.matches("`compose-scale init`").count();
+    assert_eq!(hint, 1, "said once: {log}");
+    assert!(log.contains("1 of 4 replicas are left"), "{log}");
+}
+
+/// A project whose count is kept in a file of its own, and a `watch` on it, as a person would start
+/// both: without naming any file.
+fn kept(web: &str, scale: &str) -> (Stack, PathBuf) {
+    let stack = Stack::up(&new_nginx(), web);
+    let path = stack.project.write("compose.scale.yaml", scale);
+    stack
+        .project
+        .write(".env", "COMPOSE_FILE=compose.yaml:compose.scale.yaml\n");
+    (stack, path)
+}
+
+/// A plain `up -d`, of all and of what depends on the service, leaves five replicas as they are.
+fn an_up_changes_nothing(stack: &Stack, watch: &Watch) {
+    let before = stack.project.ids();
+    assert_eq!(before.len(), 6, "{}", watch.log());
+    let said = watch.log().len();
+    for arguments in [&["up", "-d"][..], &["up", "-d", "nginx"]] {
+        stack.project.compose(arguments);
+        assert_eq!(stack.project.ids(), before, "{}", watch.log());
+    }
+    let log = &watch.log()[said..];
+    for ours in ["creating", "replicas are left", "policies hold from now on"] {
+        assert!(!log.contains(ours), "{ours}: {log}");
+    }
+}
+
+#[test]
+fn the_count_survives_compose_where_it_is_kept_in_a_file() {
+    if !real() {
+        return;
+    }
+    let scale = "# Ours.\nservices:\n  web: # the shop\n    scale: 1   # kept\n";
+    let (stack, path) = kept("    x-autoscale: {min: 1, max: 8, metrics: []}", scale);
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    stack.must(&["scale", "web=5"]);
+    let five = fs::read_to_string(&path).expect("the file");
+    assert_eq!(
+        five,
+        scale.replace("scale: 1", "scale: 5"),
+        "{}",
+        watch.log()
+    );
+    an_up_changes_nothing(&stack, &watch);
+    assert!(!watch.log().contains("policies hold"), "{}", watch.log());
+
+    // A policy that is changed holds, and the file is still kept.
+    stack.rewrite(
+        &new_nginx(),
+        "    x-autoscale: {min: 1, max: 7, metrics: []}",
+    );
+    stack.until("the new policy holds", LONG, |s| {
+        s.ps()["services"][0]["max"] == 7
+    });
+    stack.must(&["scale", "web=2"]);
+    let two = fs::read_to_string(&path).expect("the file");
+    assert_eq!(
+        two,
+        scale.replace("scale: 1", "scale: 2"),
+        "{}",
+        watch.log()
+    );
+}
+
+#[test]
+fn the_count_survives_compose_where_the_file_has_deploy_replicas() {
+    if !real() {
+        return;
+    }
+    let (stack, path) = kept(
+        "    deploy: {replicas: 2, resources: {limits: {memory: 64M}}}
+    x-autoscale: {min: 1, max: 8, metrics: []}",
+        "services:\n  web:\n    # kept\n",
+    );
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    stack.must(&["scale", "web=5"]);
+    assert_eq!(
+        fs::read_to_string(&path).expect("the file"),
+        "services:\n  web:\n    deploy:\n      replicas: 5\n    # kept\n",
+        "{}",
+        watch.log()
+    );
+    an_up_changes_nothing(&stack, &watch);
+}
+
+#[test]
+fn what_cannot_be_kept_is_said_once_and_scaling_goes_on() {
+    if !real() {
+        return;
+    }
+    let flow = "services:\n  web: {scale: 1}\n";
+    let (stack, path) = kept("    x-autoscale: {min: 2, max: 8, metrics: []}", flow);
+    let text = || fs::read_to_string(&path).expect("the file");
+    stack.must(&["watch", "--once", "--dry-run"]);
+    stack.must(&["ps"]);
+    assert_eq!(text(), flow);
+
+    let watch = stack.watch(&[]);
+    stack.until("watch has taken over", LONG, |s| s.ps()["watching"] == true);
+    for count in ["web=3", "web=4"] {
+        stack.must(&["scale", count]);
+    }
+    assert_eq!(text(), flow);
+    let said = |what: &str| watch.log().matches(what).count();
+    assert_eq!(said("it has no block `web:`"), 1, "{}", watch.log());
+
+    // What is mended is kept at once, without another count.
+    let block = "services:\n  web:\n    scale: 1\n";
+    stack.project.write("compose.scale.yaml", block);
+    stack.until("it is kept", LONG, |_| text() == block.replace('1', "4"));
+
+    // What is in the way of a write, as a directory that is read-only is.
+    let beside = stack.project.directory().join(".compose.scale.yaml.tmp");
+    fs::create_dir(&beside).expect("a directory");
+    for count in ["web=3", "web=2"] {
+        stack.must(&["scale", count]);
+    }
+    assert_eq!(said("cannot keep the count in"), 1, "{}", watch.log());
+    assert_eq!(text(), block.replace('1', "4"));
+    fs::remove_dir(&beside).expect("it is gone");
+    stack.until("it is kept", LONG, |_| text() == block.replace('1', "2"));
+    assert_eq!(said("is kept again"), 1, "{}", watch.log());
+
+    // Somebody else's count is no other policy, and does not stay.
+    let before = said("policies hold");
+    stack
+        .project
+        .write("compose.scale.yaml", &block.replace('1', "7"));
+    stack.until("it is ours again", LONG, |_| {
+        text() == block.replace('1', "2")
+    });
+    assert_eq!(said("policies hold"), before, "{}", watch.log());
+    assert_eq!(watch.terminate().code(), Some(0));
+    stack.must(&["scale", "web=3"]);
+    assert_eq!(text(), block.replace('1', "3"));
+    stack.must(&["watch", "--once"]);
+    assert_eq!(text(), block.replace('1', "3"));
 }

@@ -14,7 +14,7 @@ use crate::{
     reconcile::{ReplicaView, ServiceView, What},
     state::StateDir,
     units::Short,
-    watch::Goal,
+    watch::{Goal, drift::currents},
 };
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(super) enum Format {
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: PsArgs) -> Result<(), Failure> {
-    let snapshot = snapshot(project).await?;
+    let snapshot = Box::pin(snapshot(project)).await?;
     match args.format {
         Format::Json => output::json(&snapshot),
         Format::Table => output::text(&table(&snapshot)),
@@ -43,8 +43,8 @@ const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// From the running `watch`, else by looking. A running one answers also while the files are wrong.
 async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
-    let loaded = match project.load(&[]).await {
-        Ok((_, loaded)) => loaded,
+    let (source, loaded) = match project.load(&[]).await {
+        Ok(both) => both,
         Err(failure) => {
             if let Some(state) = project.state_despite(&failure)
                 && let Ok(Some(mut snapshot)) = ask(&state).await
@@ -67,6 +67,11 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         &crate::watch::setup::upstreams(&loaded),
         &loaded.project.name,
     );
+    // Compose is asked beside the look, which takes a second.
+    let engine = super::engine()?;
+    let model = loaded.clone();
+    // Who waits for `ps` does not wait for a compose that does not answer.
+    let currents = tokio::time::timeout(ANSWER, currents(&engine, &source, &model));
     let signals = Signals::listen()?;
     let (mut driver, _notes) = run::driver(Wish {
         loaded,
@@ -82,11 +87,10 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         goal: Goal::Look,
     })
     .await?;
-    failure::outcome(
-        driver
-            .run(signals.stop.clone(), signals.abort.clone())
-            .await,
-    )?;
+    let looked = driver.run(signals.stop.clone(), signals.abort.clone());
+    let (looked, currents) = tokio::join!(looked, currents);
+    failure::outcome(looked)?;
+    driver.compare_with(currents.unwrap_or_default());
     let mut snapshot = driver.snapshot();
     for service in &mut snapshot.services {
         let servers = listed.get(&service.service);
@@ -135,6 +139,7 @@ fn table(snapshot: &Snapshot) -> String {
             let table = replicas(&service.replicas);
             lines.extend(table.lines().map(|line| format!(" {}", line.trim_end())));
         }
+        lines.extend(service.drift.iter().map(|drift| format!("  {drift}")));
         lines.extend(service.outliers.iter().map(|why| format!("  {why}")));
         lines.push(String::new());
     }

@@ -177,6 +177,7 @@ pub(super) async fn driver(
         reload: wish.reload,
         host: host::Watcher::default(),
         loads: None,
+        asks_compose: true,
         meters,
     };
     Ok((Driver::new(parts, wish.goal), told))

@@ -29,6 +29,7 @@ use crate::{
 
 mod attach;
 mod consistency;
+pub mod count;
 mod details;
 mod discover;
 mod dotenv;

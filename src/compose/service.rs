@@ -6,7 +6,7 @@ use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
-    environment,
+    count, environment,
     error::Mistakes,
     interpolate::Variables,
     merge,
@@ -56,6 +56,7 @@ impl Reader<'_> {
             build,
             container_name: self.text(node, &path, "container_name"),
             scale: self.scale(node, &path),
+            count_keys: count::keys(node),
             ports: self.ports(node, &path),
             expose: self.expose(node, &path),
             healthcheck: self.healthcheck(node, &path),

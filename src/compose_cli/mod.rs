@@ -5,6 +5,7 @@
 //! that would take a running container away, and it builds and pulls nothing.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -20,6 +21,8 @@ mod hash;
 const VERSION: Duration = Duration::from_secs(15);
 /// Longest wait for the project's configuration.
 const CONFIG: Duration = Duration::from_secs(30);
+/// The first release whose hash is computed here: before, other keys went into it.
+const FIRST_LIKE_THIS: Version = Version(2, 30, 2);
 /// Longest wait for a replica.
 const UP: Duration = Duration::from_secs(180);
 /// Lines of its complaint that are passed on: the last ones tell what went wrong.
@@ -148,8 +151,7 @@ impl ComposeCli {
     /// The configuration hash that compose would write on a replica now; `None` where this version
     /// of compose computes it in another way, or does not show what goes into it.
     pub async fn hash(&self, place: &Place, service: &str) -> Result<Option<String>, CliError> {
-        // Before that release other keys went into it.
-        if self.version < Version(2, 30, 2) {
+        if self.version < FIRST_LIKE_THIS {
             return Ok(None);
         }
         readable(place)?;
@@ -157,6 +159,24 @@ impl ComposeCli {
         arguments.extend(["config", "--format", "json", service].map(OsString::from));
         let output = self.run(place, &arguments, CONFIG).await?;
         Ok(hash::of(&String::from_utf8_lossy(&output.stdout), service))
+    }
+
+    /// The same of several services, with one call; those that cannot be told are left out.
+    pub async fn hashes(
+        &self,
+        place: &Place,
+        services: &[&str],
+    ) -> Result<BTreeMap<String, String>, CliError> {
+        if self.version < FIRST_LIKE_THIS || services.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        readable(place)?;
+        let mut arguments = self.project_arguments(place);
+        arguments.extend(["config", "--format", "json"].map(OsString::from));
+        let output = self.run(place, &arguments, CONFIG).await?;
+        let document = String::from_utf8_lossy(&output.stdout);
+        let hash = |name: &&str| Some(((*name).to_owned(), hash::of(&document, name)?));
+        Ok(services.iter().filter_map(hash).collect())
     }
 
     /// A command of compose on a project, in a process group of its own.

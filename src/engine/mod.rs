@@ -28,6 +28,12 @@ pub trait Engine: Send + Sync + 'static {
     /// One container by id or name.
     fn inspect(&self, id: &str) -> impl Future<Output = Result<Replica, EngineError>> + Send;
 
+    /// The id of the image that has this name now; nothing where none has it.
+    fn image_id(
+        &self,
+        reference: &str,
+    ) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
+
     /// Makes a container like `source`, as compose would have made it with that name and number,
     /// connected to its networks, with its uploaded files; does not start it. Removes what it made
     /// when a step fails.

@@ -65,6 +65,10 @@ impl<E: Engine> Engine for Metered<E> {
         self.count("inspect", self.inner.inspect(id)).await
     }
 
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        self.count("image", self.inner.image_id(reference)).await
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

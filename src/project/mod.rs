@@ -48,6 +48,9 @@ pub struct Service {
     pub container_name: Option<String>,
     /// `scale` or `deploy.replicas`; `None` when neither is written (compose then makes one).
     pub scale: Option<u32>,
+    /// Which of the two are written.
+    #[serde(skip)]
+    pub count_keys: CountKeys,
     /// Published ports in long form.
     pub ports: Vec<Port>,
     /// Exposed container ports as written, without a protocol when it is tcp.
@@ -88,6 +91,15 @@ pub struct Service {
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.
     pub labels: BTreeMap<String, String>,
+}
+
+/// The keys of the compose file that tell a service's count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CountKeys {
+    /// `scale`.
+    pub scale: bool,
+    /// `deploy.replicas`.
+    pub replicas: bool,
 }
 
 /// A published port in compose's long form.

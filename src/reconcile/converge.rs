@@ -40,6 +40,8 @@ impl Machine {
             self.grow(desired, now, out);
         } else if live > desired && self.pending.is_empty() {
             self.shrink(desired, now, out);
+        } else {
+            self.removed_elsewhere = false;
         }
         self.start_what_was_only_made(now, out);
     }
@@ -66,6 +68,22 @@ impl Machine {
             ));
             self.desired = Some(live);
         }
+    }
+
+    /// Somebody else has removed replicas that are wanted, as compose does to get to the file's count.
+    fn notice_cut_back(&mut self, desired: u32) {
+        // Stopped ones may be started again; those that are missing here are gone.
+        let left = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let removed = std::mem::take(&mut self.removed_elsewhere);
+        if removed && (1..desired).contains(&left) && self.pending.is_empty() {
+            self.cut_back = Some((left, desired));
+        }
+    }
+
+    /// Whether somebody else has just removed replicas that were wanted: how many are left, and how
+    /// many there should be.
+    pub fn cut_back(&mut self) -> Option<(u32, u32)> {
+        self.cut_back.take()
     }
 
     /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.
@@ -129,6 +147,7 @@ impl Machine {
                 return;
             }
         };
+        self.notice_cut_back(desired);
         let mut tries = self.may_try();
         let creates = |step: &Step| matches!(step, Step::Create { .. });
         let barred = plan.steps.iter().any(creates) && self.is_barred(now, out);

@@ -90,6 +90,7 @@ impl Machine {
                 Phase::Draining { .. } | Phase::Leaving { .. } => false,
             });
         let known = self.members.contains_key(id);
+        self.removed_elsewhere |= known;
         self.forget(id, now);
         if known && self.members.is_empty() {
             self.may_found = lost;

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod converge;
+mod drift;
 pub mod event;
 mod failing;
 mod found;
@@ -39,6 +40,7 @@ mod why_not;
 mod tests;
 
 pub use crate::decide::Pause;
+pub use drift::{Current, Drift};
 pub use event::{Effect, Event, Founded, Gate, NotFounded, RouteServer, Setup, Values};
 pub use note::{By, Level, Note, What};
 pub use pause::Paused;
@@ -192,6 +194,10 @@ pub struct Machine {
     /// Containers in the middle of a recreate: since when nobody was seen at work, and whether that
     /// was said.
     recreating: BTreeMap<ContainerId, Recreating>,
+    /// Somebody else has removed a replica since it was quiet last.
+    removed_elsewhere: bool,
+    /// How many were left then, and how many there should be, until it is said.
+    cut_back: Option<(u32, u32)>,
 }
 
 /// A decision that nothing follows from.
@@ -281,6 +287,8 @@ impl Machine {
             decisions: 0,
             busy_since: None,
             recreating: BTreeMap::new(),
+            removed_elsewhere: false,
+            cut_back: None,
         }
     }
 

@@ -526,6 +526,15 @@ fn while_compose_is_at_work_nothing_is_made_and_afterwards_the_count_is_restored
     assert_eq!(asked(&effects), ["route! 1"]);
     assert_eq!(asked(&bench.after(2)), NOTHING);
     assert_eq!(asked(&bench.after(1)), ["create 2", "create 3"]);
+    assert_eq!(bench.machine.cut_back(), Some((1, 3)));
+    assert_eq!(bench.machine.cut_back(), None, "it is said once");
+}
+
+#[test]
+fn a_count_that_is_raised_is_not_taken_for_one_that_was_cut_back() {
+    let mut bench = Bench::serving(&[1]);
+    bench.scale(3);
+    assert_eq!(bench.machine.cut_back(), None);
 }
 
 #[test]

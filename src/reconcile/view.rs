@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, Machine, Paused, Peak, member::Phase, outlier::outliers};
+use super::{Drift, Hold, Machine, Paused, Peak, member::Phase, outlier::outliers};
 use crate::{
     decide::{Decision, History, Unit, Unread},
     policy::Bounds,
@@ -51,6 +51,9 @@ pub struct ServiceView {
     /// Replicas that serve their requests far worse than the others, each in a sentence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outliers: Vec<String>,
+    /// Replicas that are not what compose would make now; nothing also where that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
     /// Its replicas, by number.
     pub replicas: Vec<ReplicaView>,
 }
@@ -237,6 +240,7 @@ impl Machine {
             }),
             standstill: self.standstill().map(ToOwned::to_owned),
             outliers: outliers(&replicas),
+            drift: None,
             replicas,
         }
     }

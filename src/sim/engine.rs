@@ -153,6 +153,10 @@ impl Engine for SimEngine {
         Ok(World::replica(found))
     }
 
+    async fn image_id(&self, _reference: &str) -> Result<Option<String>, EngineError> {
+        self.world().map(|_| None)
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

@@ -248,6 +248,7 @@ impl Simulation {
             reload: None,
             host: host::Watcher::told(Box::new(move |_| Some(host.world().look()))),
             loads: Some(Arc::clone(&self.load) as Arc<dyn Loads>),
+            asks_compose: false,
             meters: Arc::new(Meters::new(&self.loaded.project.name)),
         };
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());

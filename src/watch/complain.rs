@@ -22,6 +22,8 @@ pub(super) enum Topic {
     Lock,
     /// The compose file has mistakes.
     File,
+    /// `compose.scale.yaml` cannot be written.
+    Counts,
 }
 
 /// What is wrong at present.
@@ -54,6 +56,7 @@ impl Complaints {
             Topic::Rotation => format!("scaling.log grows: {why}"),
             Topic::Recording => format!("decisions are not recorded: {why}"),
             Topic::Lock => format!("the project is not locked: {why}"),
+            Topic::Counts => format!("compose would set the count back: {why}"),
             Topic::File => format!("the policy of before holds: {why}"),
         })
     }

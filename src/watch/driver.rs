@@ -20,6 +20,8 @@ use tracing::{info, warn};
 use super::{
     Clock, Message,
     complain::{Complaints, Topic},
+    count::Kept,
+    drift,
     execute::Starts,
     follow::Stamps,
     hear::SYNC,
@@ -41,7 +43,7 @@ use crate::{
     policy::{Notify, Policy},
     project::ContainerId,
     proxy::Proxy,
-    reconcile::{Event, Machine, Memory, Note},
+    reconcile::{Event, Machine, Memory, Note, ServiceView},
     state::{Lock, Recording, StateDir, StateError},
     units::{Bytes, Moment},
 };
@@ -129,6 +131,8 @@ pub struct Parts<E, P> {
     pub host: host::Watcher,
     /// Who tells the load of services; `None` reads nginx's log.
     pub loads: Option<Arc<dyn Loads>>,
+    /// Whether compose's own program is asked what the file says now; it knows nothing of a simulation.
+    pub asks_compose: bool,
     /// What is counted of the run.
     pub meters: Arc<Meters>,
 }
@@ -217,6 +221,11 @@ pub struct Driver<E, P> {
     pub(super) dry_run: bool,
     pub(super) stopping: bool,
     pub(super) stamps: Stamps,
+    /// What `compose.scale.yaml` says.
+    pub(super) kept: Kept,
+    /// Who is behind the compose file.
+    pub(super) drift: drift::Known,
+    pub(super) asks_compose: bool,
     pub(super) reading: bool,
     /// What nginx refuses at present.
     pub(super) trouble: Option<String>,
@@ -308,6 +317,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             dry_run: parts.dry_run,
             stopping: false,
             stamps: Stamps::new(),
+            kept: Kept::default(),
+            drift: drift::Known::default(),
+            asks_compose: parts.asks_compose,
             reading: false,
             trouble: None,
             failed: None,
@@ -518,6 +530,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.sample();
         }
         self.remember_replicas();
+        self.keep_counts();
+        self.tell_how_to_keep_the_count();
+        self.mind_drift();
     }
 
     fn on_due(&mut self) {
@@ -570,6 +585,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             } else {
                 self.list();
             }
+        }
+        if self.complaints.about(Topic::Counts).is_some() {
+            self.kept.read_again();
         }
         self.mind_locks();
         self.remember();
@@ -766,7 +784,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .chain(self.complaints.all())
                 .chain(self.machines.values().filter_map(|m| m.trouble(now)))
                 .collect(),
-            services: self.machines.values().map(|m| m.view(now)).collect(),
+            services: self
+                .machines
+                .values()
+                .map(|machine| ServiceView {
+                    drift: self.drift.drift(&self.loaded, machine),
+                    ..machine.view(now)
+                })
+                .collect(),
         }
     }
 

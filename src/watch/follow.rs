@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,6 +15,7 @@ use super::{
     Driver, Goal, Message,
     clock::Jump,
     complain::Topic,
+    count,
     hear::LATE,
     remote::{Target, Whereabouts},
     setup::{self, NginxPlace},
@@ -40,15 +41,16 @@ const SAVED: Duration = Duration::from_millis(250);
 const LOOKS: usize = 40;
 
 /// What tells one version of a file from another: when it was changed, its length, its inode.
-type Stamp = (SystemTime, u64, u64);
+pub(super) type Stamp = (SystemTime, u64, u64);
 /// The stamps of the compose files; nothing for one that is not there.
 pub(super) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len(), meta.ino()))
+}
+
 fn stamps(paths: &[PathBuf]) -> Stamps {
-    let stamp = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len(), meta.ino()))
-    };
     let stamps = paths.iter().map(|path| (path.clone(), stamp(path)));
     stamps.collect()
 }
@@ -170,6 +172,17 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 return;
             }
         };
+        self.kept.read_again();
+        self.drift.file_changed();
+        if self.complaints.about(Topic::File).is_none()
+            && self.loaded != loaded
+            && count::differ_in_counts_only(&self.loaded, &loaded)
+        {
+            // Nothing but what compose would make: no policy is another one.
+            debug!("the compose file has other counts");
+            self.loaded = loaded;
+            return;
+        }
         for warning in &loaded.warnings {
             warn!("{warning}");
         }

@@ -147,6 +147,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     );
                 }
             }
+            Message::Current(current) => self.drift.answered(current),
             Message::Reloaded { stamps, result } => self.reloaded(stamps, *result),
         }
     }

@@ -23,6 +23,8 @@ mod act;
 pub mod address;
 mod clock;
 mod complain;
+pub mod count;
+pub mod drift;
 mod driver;
 mod execute;
 mod follow;
@@ -91,6 +93,8 @@ enum Message {
         service: String,
         result: Result<(), String>,
     },
+    /// What compose would make of each service now.
+    Current(drift::Currents),
     /// The compose file was read again.
     Reloaded {
         /// The files as they were read.

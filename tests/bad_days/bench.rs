@@ -205,6 +205,7 @@ impl Bench {
             reload: None,
             host: host::Watcher::default(),
             loads: None,
+            asks_compose: false,
             meters: Arc::new(compose_scale::metrics::Meters::new("shop")),
         };
         (Driver::new(parts, goal), told)

@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod custom;
+mod drift;
 mod host;
 mod nginx;
 mod notify;
@@ -122,7 +123,7 @@ impl fmt::Display for Report {
 }
 
 pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Failure> {
-    let (_, loaded) = project.load(&[]).await?;
+    let (source, loaded) = project.load(&[]).await?;
     let mut report = Report {
         version: 1,
         project: loaded.project.name.clone(),
@@ -134,6 +135,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
             let look = host::look(crate::watch::Clock::start().now());
             host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
             the_containers(&loaded, &containers, &mut report);
+            drift::the_file(&loaded, &source, &engine, &containers, &mut report).await;
             custom::the_values(&loaded, &engine, &containers, &mut report).await;
             nginx::the_nginx(&loaded, engine, &containers, &mut report).await;
         }

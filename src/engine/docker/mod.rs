@@ -252,6 +252,10 @@ impl Engine for Docker {
         observe::replica(inspect, self.facts().await?.api)
     }
 
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        Ok(self.image(reference).await?.and_then(|image| image.id))
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

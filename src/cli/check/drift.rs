@@ -1,0 +1,29 @@
+//! Whether the replicas are what compose would make now.
+
+use super::Report;
+use crate::{
+    compose::{Loaded, Request},
+    engine::Engine,
+    project::Replica,
+    reconcile::Drift,
+    watch::drift::{currents, fix},
+};
+
+/// Says which services have replicas that are behind the file.
+pub(super) async fn the_file(
+    loaded: &Loaded,
+    source: &Request,
+    engine: &impl Engine,
+    containers: &[Replica],
+    report: &mut Report,
+) {
+    for (name, current) in currents(engine, source, loaded).await {
+        let replicas = containers
+            .iter()
+            .filter(|c| c.is_replica() && c.service == name && !c.is_being_recreated());
+        let drift = Drift::of(replicas, &current, |count| fix(loaded, &name, count));
+        if let Some(drift) = drift {
+            report.warn(&name, drift.what(), drift.fix.as_str());
+        }
+    }
+}

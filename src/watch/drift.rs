@@ -1,0 +1,170 @@
+//! Which replicas are behind the compose file: what compose would make now is asked at the start, when
+//! the file has changed and when replicas of another kind have come, beside the loop and never on a
+//! tick, because compose takes a moment to answer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tracing::{debug, info, warn};
+
+use super::{Driver, Goal, Message, count, found, setup};
+use crate::{
+    compose::{self, Loaded},
+    compose_cli::ComposeCli,
+    engine::Engine,
+    plan,
+    proxy::Proxy,
+    reconcile::{Current, Drift, Machine},
+};
+
+/// What compose would make of each service now.
+pub type Currents = BTreeMap<String, Current>;
+
+/// What is known of it, and what was said.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    current: Currents,
+    /// It is to be asked (again).
+    due: bool,
+    asking: bool,
+    /// The kinds of replicas that there were, by service.
+    kinds: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// What was said of a service: whether its configuration and its image are old.
+    said: BTreeMap<String, (bool, bool)>,
+}
+
+impl Known {
+    /// The compose file may say something else now.
+    pub(super) fn file_changed(&mut self) {
+        self.due = true;
+    }
+
+    /// Takes what compose has answered.
+    pub(super) fn answered(&mut self, current: Currents) {
+        self.asking = false;
+        self.current = current;
+    }
+
+    /// What there is to say of a service, with the project as it was loaded.
+    pub(super) fn drift(&self, loaded: &Loaded, machine: &Machine) -> Option<Drift> {
+        let current = self.current.get(machine.service())?;
+        machine.drift(current, |count| fix(loaded, machine.service(), count))
+    }
+}
+
+/// What to type so that replicas become as the file says, and stay as many.
+pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
+    if count::file(loaded).is_some() {
+        setup::up(loaded, service)
+    } else {
+        plan::anew(service, count)
+    }
+}
+
+/// Asks compose and the Engine what the services that have a policy would be made of now. What cannot
+/// be told stays open: no compose here, one that is too old, a file that it refuses.
+pub async fn currents<E: Engine>(
+    engine: &E,
+    source: &compose::Request,
+    loaded: &Loaded,
+) -> Currents {
+    let services: Vec<_> = loaded
+        .policies
+        .keys()
+        .filter_map(|name| loaded.project.services.get(name))
+        .collect();
+    let hashable = services.iter().filter(|service| service.hashable);
+    let names: Vec<_> = hashable.map(|service| service.name.as_str()).collect();
+    let hashes = async {
+        let cli = ComposeCli::find(false).await?;
+        cli.hashes(&found::place(source, loaded, None), &names)
+            .await
+    };
+    let mut hashes = hashes.await.unwrap_or_else(|error| {
+        debug!(%error, "what compose would make now is not known");
+        BTreeMap::new()
+    });
+    let mut currents = Currents::new();
+    for service in services {
+        let image = match &service.image {
+            Some(name) => engine.image_id(name).await.unwrap_or_else(|error| {
+                debug!(service = service.name, %error, "its image is not known");
+                None
+            }),
+            None => None,
+        };
+        let hash = hashes.remove(&service.name);
+        currents.insert(service.name.clone(), Current { hash, image });
+    }
+    currents
+}
+
+impl<E: Engine, P: Proxy> Driver<E, P> {
+    /// What compose would make now, for a run that only looks.
+    pub fn compare_with(&mut self, current: Currents) {
+        self.drift.answered(current);
+    }
+
+    /// Asks again where that is due, and says once who is behind and once that it is over.
+    pub(super) fn mind_drift(&mut self) {
+        let Some(source) = self.source.clone().filter(|_| self.goal == Goal::Watch) else {
+            return;
+        };
+        if !self.asks_compose || self.engine_away.is_some() || self.stopping {
+            return;
+        }
+        let known = &mut self.drift;
+        for (name, machine) in &self.machines {
+            let kinds = machine.kinds();
+            let before = known.kinds.get(name);
+            if before != Some(&kinds) {
+                known.due |= before.is_none_or(|before| !kinds.is_subset(before));
+                known.kinds.insert(name.clone(), kinds);
+            }
+        }
+        let asked = self.kinds_are_known();
+        let known = &mut self.drift;
+        if asked && known.due && !known.asking {
+            known.due = false;
+            known.asking = true;
+            let engine = Arc::clone(&self.engine);
+            let loaded = self.loaded.clone();
+            let report = self.report.clone();
+            self.tasks.spawn(async move {
+                let current = currents(&*engine, &source, &loaded).await;
+                let _ = report.send(Message::Current(current)).await;
+            });
+        }
+        self.tell_drift();
+    }
+
+    fn kinds_are_known(&self) -> bool {
+        self.machines.values().any(|m| m.desired().is_some())
+    }
+
+    fn tell_drift(&mut self) {
+        let mut said = std::mem::take(&mut self.drift.said);
+        for (name, machine) in &self.machines {
+            if let Some(drift) = self.drift.drift(&self.loaded, machine) {
+                let what = (drift.configuration, drift.image);
+                if said.insert(name.clone(), what) != Some(what) {
+                    warn!(
+                        service = %name,
+                        "{drift}; until then new replicas are made like those that are there"
+                    );
+                }
+            } else if let Some((configuration, image)) = said.remove(name) {
+                // Not where it only cannot be told any more.
+                let current = self.drift.current.get(name).cloned().unwrap_or_default();
+                let told = (!configuration || current.hash.is_some())
+                    && (!image || current.image.is_some());
+                if told {
+                    info!(service = %name, "its replicas are as the compose file says");
+                }
+            }
+        }
+        self.drift.said = said;
+    }
+}
