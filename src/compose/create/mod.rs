@@ -127,7 +127,7 @@ impl Making<'_, '_> {
         self.set_config("AttachStdout", json!(true));
         self.set_config("AttachStderr", json!(true));
         self.set_host("OomKillDisable", json!(false));
-        self.set_host("PortBindings", json!({}));
+        self.set_host("ExtraHosts", json!([]));
         self.environment();
         self.ports();
         self.networks();

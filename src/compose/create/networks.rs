@@ -14,15 +14,9 @@ impl Making<'_, '_> {
     pub(super) fn ports(&mut self) {
         let mut exposed = Map::new();
         let mut bindings: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+        // As compose sends it: the Engine takes a port without a protocol, and a range.
         for text in &self.service.expose {
-            let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
-                return self.unread("expose");
-            };
-            for port in first..=last {
-                exposed.insert(format!("{port}/{protocol}"), json!({}));
-            }
+            exposed.insert(text.clone(), json!({}));
         }
         for port in &self.service.ports {
             let key = format!("{}/{}", port.target, port.protocol);
