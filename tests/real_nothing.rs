@@ -56,10 +56,10 @@ services:
     volumes:
       - ./bound:/short:ro
       - ./bound:/z:z
-      - ./bound:/shared:rw,rslave
+      - ./bound:/shared:rw,rprivate
       - {type: bind, source: ./bound, target: /long}
       - {type: bind, source: ./bound, target: /strict, bind: {create_host_path: false}}
-      - {type: bind, source: ./bound, target: /slave, bind: {propagation: rslave}}
+      - {type: bind, source: ./bound, target: /slave, bind: {propagation: rprivate}}
       - {type: volume, source: labelled, target: /v}
       - {type: volume, target: /no-options}
       - {type: volume, target: /some-options, volume: {}}
@@ -86,13 +86,14 @@ services:
   hosts: {<<: *base, extra_hosts: {db.test: 10.1.2.3, six.test: "::1", gate: host-gateway}}
   listed-hosts: {<<: *base, extra_hosts: ["db.test:10.1.2.3", "six.test=[::1]"]}
   cgroup-host: {<<: *base, cgroup: host}
-  ruled: {<<: *base, privileged: true, runtime: runc, annotations: {a: b}}
+  ruled: {<<: *base, privileged: false, runtime: runc}
   deployed:
     <<: *base
     deploy:
       resources: {limits: {cpus: "0.25", memory: 64M, pids: 60}, reservations: {memory: 32M, cpus: "0.1"}}
       restart_policy: {condition: on-failure, max_attempts: 3}
       labels: {not: one of the container}
+  dropped: {<<: *base, cap_drop: [CHOWN, all], cap_add: []}
   restarted: {<<: *base, restart: "on-failure:4"}
   networked:
     <<: *rich
@@ -125,7 +126,7 @@ services:
     healthcheck: {test: ["CMD", "true"], interval: 1s, timeout: 2s, retries: 5, start_period: 1s}
     mem_reservation: 32m
     cap_add: [NET_ADMIN, SYS_NICE]
-    cap_drop: [MKNOD]
+    cap_drop: [mknod, SYS_NICE, CAP_CHOWN]
     ulimits: {nofile: {soft: 1024, hard: 2048}, nproc: 512}
     sysctls: {net.core.somaxconn: "1024"}
     init: true
@@ -208,6 +209,16 @@ async fn make(docker: &Docker, service: &Service) {
 fn described(name: &str) -> Value {
     let inspect = api::get(&format!("/containers/{name}/json"));
     let mut seen = describe::normalised(&inspect);
+    // Each network gets the next free addresses.
+    let networks = seen.pointer_mut("/NetworkSettings/Networks");
+    for (_, endpoint) in networks
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten()
+    {
+        endpoint["Gateway"] = json!(!text(&endpoint["Gateway"]).is_empty());
+        endpoint["IPPrefixLen"] = json!(endpoint["IPPrefixLen"] != 0);
+    }
     let labels = seen.pointer_mut("/Config/Labels");
     if let Some(labels) = labels.and_then(Value::as_object_mut) {
         labels.remove("com.docker.compose.version");

@@ -75,8 +75,6 @@ pub struct Shared {
     pub field: &'static str,
     /// The other service.
     pub service: String,
-    /// What follows the container's id: `:ro` of a `volumes_from`.
-    pub suffix: String,
 }
 
 /// A config or secret that has no file of its own.

@@ -47,10 +47,13 @@ impl Making<'_, '_> {
         }
         if let Some(file) = entry.get("file").and_then(Node::as_text) {
             let file = self.reader.resolve(file, entry.spot_of(&["file"]));
-            let mount = json!({
+            let mut mount = json!({
                 "Type": "bind", "Source": file, "Target": target, "ReadOnly": true,
-                "BindOptions": {},
             });
+            // Of the two, compose sends none for a config.
+            if section == "secrets" {
+                mount["BindOptions"] = json!({});
+            }
             return self.push_host("Mounts", mount);
         }
         let variable = entry.get("environment").and_then(Node::as_text);

@@ -4,7 +4,10 @@
 //! out in silence. A service that cannot be translated is no mistake of its file; only a first replica
 //! that nothing else can make needs it.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -30,7 +33,7 @@ mod table;
 #[derive(Debug)]
 pub(super) struct Labelled<'a> {
     /// The project directory.
-    pub(super) directory: &'a std::path::Path,
+    pub(super) directory: &'a Path,
     /// Its files.
     pub(super) files: &'a [PathBuf],
     /// Env files that were asked for.
@@ -86,7 +89,7 @@ fn labels_of(
     project: &str,
     service: &Service,
     labelled: &Labelled<'_>,
-) -> std::collections::BTreeMap<String, String> {
+) -> BTreeMap<String, String> {
     let joined = |paths: &[PathBuf]| {
         let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
         paths.join(",")
@@ -131,6 +134,7 @@ impl Making<'_, '_> {
         self.environment();
         self.ports();
         self.networks();
+        self.capabilities();
         let map = self.node.as_map().cloned().unwrap_or_default();
         for (key, node) in &map {
             self.key(key, node);
@@ -244,6 +248,34 @@ impl Making<'_, '_> {
             .collect();
         if !entries.is_empty() {
             self.set_config("Env", json!(entries));
+        }
+    }
+
+    /// In the Engine's spelling and in order.
+    fn capabilities(&mut self) {
+        let sets = ["cap_add", "cap_drop"].map(|key| {
+            let texts = self.node.get(key).and_then(read::texts);
+            let all = texts.unwrap_or_default().into_iter().map(|text| {
+                let name = text.trim().to_ascii_uppercase();
+                if name == "ALL" || name == "RESET" || name.starts_with("CAP_") {
+                    name
+                } else {
+                    format!("CAP_{name}")
+                }
+            });
+            all.collect::<BTreeSet<String>>()
+        });
+        let [added, dropped] = sets;
+        for (key, field, names) in [
+            ("cap_add", "CapAdd", added),
+            ("cap_drop", "CapDrop", dropped),
+        ] {
+            if names.contains("RESET") {
+                self.refuse(key, "RESET is a word of the command line");
+            }
+            if !names.is_empty() {
+                self.set_host(field, json!(names));
+            }
         }
     }
 
@@ -395,7 +427,6 @@ impl Making<'_, '_> {
             Some(service) => self.recipe.shared.push(Shared {
                 field,
                 service: service.to_owned(),
-                suffix: String::new(),
             }),
             None if mode.is_empty() => {}
             None => self.set_host(field, json!(mode)),
@@ -403,20 +434,18 @@ impl Making<'_, '_> {
     }
 
     fn volumes_from(&mut self, node: &Node) {
+        // Compose passes over what follows the name, `:ro` too.
         for text in read::texts(node).unwrap_or_default() {
-            if let Some(container) = text.strip_prefix("container:") {
-                self.push_host("VolumesFrom", json!(container));
-                continue;
+            let mut parts = text.split(':').map(ToOwned::to_owned);
+            match (parts.next().unwrap_or_default(), parts.next()) {
+                (kind, Some(container)) if kind == "container" => {
+                    self.push_host("VolumesFrom", json!(container));
+                }
+                (service, _) => self.recipe.shared.push(Shared {
+                    field: "VolumesFrom",
+                    service,
+                }),
             }
-            let (service, suffix) = match text.split_once(':') {
-                Some((service, mode)) => (service.to_owned(), format!(":{mode}")),
-                None => (text.clone(), String::new()),
-            };
-            self.recipe.shared.push(Shared {
-                field: "VolumesFrom",
-                service,
-                suffix,
-            });
         }
     }
 

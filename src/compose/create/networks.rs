@@ -15,8 +15,9 @@ impl Making<'_, '_> {
         let mut exposed = Map::new();
         let mut bindings: BTreeMap<String, Vec<Json>> = BTreeMap::new();
         // As compose sends it: the Engine takes a port without a protocol, and a range.
-        for text in &self.service.expose {
-            exposed.insert(text.clone(), json!({}));
+        let written = self.node.get("expose").and_then(read::texts);
+        for text in written.unwrap_or_default() {
+            exposed.insert(text, json!({}));
         }
         for port in &self.service.ports {
             let key = format!("{}/{}", port.target, port.protocol);

@@ -39,8 +39,6 @@ impl As {
 
 /// Keys with one field of their own: key, part, field, kind.
 pub(super) const PLAIN: &[(&str, Part, &str, As)] = &[
-    ("cap_add", Part::Host, "CapAdd", As::Texts),
-    ("cap_drop", Part::Host, "CapDrop", As::Texts),
     ("cgroup", Part::Host, "CgroupnsMode", As::Text),
     ("cgroup_parent", Part::Host, "CgroupParent", As::Text),
     ("cpu_count", Part::Host, "CpuCount", As::Whole),
@@ -107,6 +105,8 @@ pub(super) const MEANINGLESS: &[&str] = &[
 /// Keys that are read before the others, or by somebody else.
 pub(super) const ELSEWHERE: &[&str] = &[
     "build",
+    "cap_add",
+    "cap_drop",
     "container_name",
     "depends_on",
     "deploy",

@@ -171,7 +171,7 @@ fn blueprint(
         if other.field == "VolumesFrom" {
             let list = host.entry(other.field).or_insert_with(|| json!([]));
             if let Value::Array(list) = list {
-                list.push(json!(format!("{id}{}", other.suffix)));
+                list.push(json!(id));
             }
         } else {
             host.insert(other.field.into(), json!(format!("container:{id}")));
