@@ -216,7 +216,11 @@ fn assemble(
             for (label, value) in reader.file_labels(node, &path) {
                 service.labels.entry(label).or_insert(value);
             }
-            service.recipe = Some(create::recipe(&mut reader, &service, node, &labelled));
+            // What is wrong is told once, by the readers above.
+            if reader.mistakes.is_empty() {
+                let recipe = create::recipe(&mut reader, &service, node, &labelled);
+                service.recipe = Some(recipe);
+            }
             services.insert(key.clone(), service);
         } else {
             disabled.push(key.clone());

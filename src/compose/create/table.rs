@@ -144,3 +144,30 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
         "compose copies credentials into the container; mount the socket instead",
     ),
 ];
+
+/// Keys with a translation of their own.
+#[cfg(test)]
+pub(super) const OWN: &[&str] = &[
+    "annotations",
+    "blkio_config",
+    "command",
+    "configs",
+    "devices",
+    "entrypoint",
+    "extra_hosts",
+    "gpus",
+    "healthcheck",
+    "ipc",
+    "logging",
+    "network_mode",
+    "pid",
+    "platform",
+    "restart",
+    "secrets",
+    "security_opt",
+    "stop_grace_period",
+    "tmpfs",
+    "ulimits",
+    "volumes",
+    "volumes_from",
+];
