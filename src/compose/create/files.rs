@@ -57,16 +57,12 @@ impl Making<'_, '_> {
             return self.push_host("Mounts", mount);
         }
         let variable = entry.get("environment").and_then(Node::as_text);
-        let content = match (entry.get("content").and_then(Node::scalar), variable) {
-            (Some(content), _) => content,
-            (None, Some(name)) => match self.reader.variables.get(name) {
-                Some(content) => content.clone(),
-                None => {
-                    let why = format!("{source} is the variable {name}, which is not set here");
-                    return self.refuse(section, &why);
-                }
-            },
-            (None, None) => return self.unread(section),
+        let written = entry.get("content").and_then(Node::scalar);
+        let content = written.or_else(|| self.reader.variables.get(variable?).cloned());
+        let Some(content) = content else {
+            let name = variable.unwrap_or_default();
+            let why = format!("{source} is the variable {name}, which is not set here");
+            return self.refuse(section, &why);
         };
         let read_only = self.node.get("read_only").and_then(read::flag);
         if read_only == Some(true) {

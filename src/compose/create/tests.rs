@@ -13,13 +13,13 @@ use crate::{
 
 /// What becomes of a service with these lines.
 fn made(lines: &str, rest: &str) -> Result<Recipe, Vec<String>> {
-    let lines: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = lines.replace('\n', "\n    ");
     let request = Request {
         files: vec![PathBuf::from("-")],
         project_name: Some("shop".into()),
         cwd: PathBuf::from("/srv/shop"),
         stdin: Some(format!(
-            "services:\n  web:\n    image: app:1\n{lines}  db: {{image: db}}\n{rest}"
+            "services:\n  web:\n    image: app:1\n    {lines}\n  db: {{image: db}}\n{rest}"
         )),
         ..Request::default()
     };

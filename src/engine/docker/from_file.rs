@@ -149,7 +149,7 @@ fn request<T: Serialize + DeserializeOwned>(
 ) -> Result<T, EngineError> {
     let name = &resource.name;
     match &resource.make {
-        Some(make) => typed(make.clone(), &format!("making the {kind} {name}")),
+        Some(make) => typed(make, &format!("making the {kind} {name}")),
         None => Err(EngineError::Missing {
             what: format!("the external {kind} {name} is not here"),
             fix: format!("make it with `docker {kind} create {name}`"),
@@ -185,7 +185,7 @@ fn blueprint(
     body.insert("Labels".into(), json!(labels));
     body.insert("HostConfig".into(), Value::Object(host));
     let doing = format!("making {}", new.name);
-    let mut body: ContainerCreateBody = typed(Value::Object(body), &doing)?;
+    let mut body: ContainerCreateBody = typed(&Value::Object(body), &doing)?;
 
     let mut create = BTreeMap::new();
     let mut connect = BTreeMap::new();
@@ -194,7 +194,7 @@ fn blueprint(
         let own = [new.name.clone(), recipe.service.clone()];
         let aliases: Vec<_> = own.iter().chain(&endpoint.aliases).collect();
         settings.insert("Aliases".into(), json!(aliases));
-        let settings: EndpointSettings = typed(Value::Object(settings), &doing)?;
+        let settings: EndpointSettings = typed(&Value::Object(settings), &doing)?;
         let list = if at == 0 || api >= Api::MULTIPLE_NETWORKS {
             &mut create
         } else {
@@ -209,7 +209,7 @@ fn blueprint(
 }
 
 /// A request in its types. What they have no place for is an error: it would be dropped in silence.
-fn typed<T: Serialize + DeserializeOwned>(value: Value, doing: &str) -> Result<T, EngineError> {
+fn typed<T: Serialize + DeserializeOwned>(value: &Value, doing: &str) -> Result<T, EngineError> {
     let nonsense = |why: String| EngineError::Nonsense {
         doing: doing.to_owned(),
         why,
@@ -217,7 +217,7 @@ fn typed<T: Serialize + DeserializeOwned>(value: Value, doing: &str) -> Result<T
     let typed: T = serde_json::from_value(value.clone())
         .map_err(|error| nonsense(format!("a value of the compose file does not fit: {error}")))?;
     let again = serde_json::to_value(&typed).map_err(|error| nonsense(error.to_string()))?;
-    match lost("", &value, &again) {
+    match lost("", value, &again) {
         Some(path) => Err(nonsense(format!("{path} cannot be sent from here"))),
         None => Ok(typed),
     }
