@@ -323,6 +323,25 @@ fn lose_the_last_one(stack: &Stack, service: &str) {
     assert!(format!("{made:?}").contains("remembered"), "{made:?}");
 }
 
+/// A service of which there is nothing, where there is no compose: with its network and its volume.
+fn made_of_its_file(proxy: &Allowed) {
+    let stack = Stack::of(ComposeProject::new(
+        "services:\n  web:\n    image: BUSYBOX\n    command: [sleep, \"1000\"]\n    stop_signal: SIGKILL\n    \
+         volumes: [\"data:/data\"]\n    x-autoscale: {max: 4, metrics: [], ready: running}\n\
+         volumes: {data: {}}\n",
+    ));
+    let nowhere = tempfile::tempdir().unwrap();
+    let output = stack
+        .command(&["scale", "web=1"])
+        .env("PATH", nowhere.path())
+        .env("DOCKER_HOST", proxy.host())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("from the compose file"), "{said}");
+    assert!(output.status.success(), "{said}");
+}
+
 /// What the control socket answers.
 fn asked(socket: &Path) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
@@ -485,6 +504,7 @@ fn every_call_is_in_the_page_modes_hold_with_a_lax_umask_and_no_secret_comes_out
     let proxy = Allowed::only(names);
     let stack = project();
     let said = everything(&stack, &proxy, "000");
+    made_of_its_file(&proxy);
 
     let seen = proxy.seen();
     assert_eq!(seen.refused, BTreeSet::new(), "not in docs/security.md");

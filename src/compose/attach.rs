@@ -135,7 +135,7 @@ impl Reader<'_> {
         all
     }
 
-    fn volume(&mut self, node: &Node, path: &KeyPath) -> Option<Volume> {
+    pub(super) fn volume(&mut self, node: &Node, path: &KeyPath) -> Option<Volume> {
         let mut volume = if let Some(text) = node.as_text() {
             short_volume(text).or_else(|| {
                 self.wrong(node, path, "a mount like ./data:/data or data:/data:ro");
@@ -263,7 +263,7 @@ impl Reader<'_> {
     }
 
     /// The name that a network or volume has in the Engine.
-    fn real_name(&self, section: &str, key: &str) -> String {
+    pub(super) fn real_name(&self, section: &str, key: &str) -> String {
         let entry = self.root.get(section).and_then(|all| all.get(key));
         let text = |node: Option<&Node>| node.and_then(Node::as_text).map(ToOwned::to_owned);
         let external = entry.and_then(|entry| entry.get("external"));

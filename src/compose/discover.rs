@@ -146,19 +146,26 @@ fn refuse_remote<'p>(mut paths: impl Iterator<Item = &'p str>) -> Result<(), Loa
     }
 }
 
+/// The env files that are asked for, absolute; none leaves it to `.env`.
+pub(super) fn asked_env_files(request: &Request, variables: &Variables) -> Vec<PathBuf> {
+    let listed = variables.get("COMPOSE_ENV_FILES");
+    let listed = listed.map_or_else(Vec::new, |list| {
+        list.split(',')
+            .filter(|file| !file.is_empty())
+            .map(PathBuf::from)
+            .collect()
+    });
+    let asked = if request.env_files.is_empty() {
+        &listed
+    } else {
+        &request.env_files
+    };
+    asked.iter().map(|file| absolute(request, file)).collect()
+}
+
 impl Found {
     fn read_env_files(&mut self, request: &Request) -> Result<(), LoadError> {
-        let asked: Vec<PathBuf> = if request.env_files.is_empty() {
-            let listed = self.variables.get("COMPOSE_ENV_FILES");
-            listed.map_or_else(Vec::new, |list| {
-                list.split(',')
-                    .filter(|file| !file.is_empty())
-                    .map(PathBuf::from)
-                    .collect()
-            })
-        } else {
-            request.env_files.clone()
-        };
+        let asked = asked_env_files(request, &self.variables);
         let mut values = Variables::new();
         if asked.is_empty() {
             if is_disabled(request)? {
@@ -170,8 +177,7 @@ impl Found {
                 values = self.read_env_file(request, &path, &values)?;
             }
         }
-        for file in asked {
-            let path = absolute(request, &file);
+        for path in asked {
             self.watch(&path);
             let more = self.read_env_file(request, &path, &values)?;
             values.extend(more);

@@ -259,7 +259,7 @@ pub(crate) fn into_entries(node: Node) -> Vec<Node> {
 }
 
 /// The same for hosts, whose map may hold several addresses for a name.
-fn into_hosts(node: Node) -> Vec<Node> {
+pub(crate) fn into_hosts(node: Node) -> Vec<Node> {
     let Value::Map(map) = node.value else {
         return into_entries(node);
     };

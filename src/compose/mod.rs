@@ -4,7 +4,8 @@
 //! The way of a value: `discover` finds the files and the variables, `yaml` makes trees whose values
 //! know their line, `files` interpolates them and lays them over each other (`merge`), `schema`
 //! refuses unknown keys, `service` and `attach` read what this tool needs, `consistency` checks what
-//! refers to what, `policies` reads `x-autoscale`. All mistakes are reported at once.
+//! refers to what, `create` tells how a container is made from nothing, `policies` reads `x-autoscale`.
+//! All mistakes are reported at once.
 //!
 //! A valid compose file is never refused for a key that is not read here. Nothing is written, no
 //! daemon is asked, and the process environment is not looked at: all that comes in is in [`Request`].
@@ -30,6 +31,7 @@ use crate::{
 mod attach;
 mod consistency;
 pub mod count;
+mod create;
 mod details;
 mod discover;
 mod dotenv;
@@ -197,6 +199,12 @@ fn assemble(
         found.warn(warning);
     }
     let profiles = profiles(request, &found);
+    let env_files = discover::asked_env_files(request, &found.variables);
+    let labelled = create::Labelled {
+        directory: &found.directory,
+        files: &found.files,
+        env_files: &env_files,
+    };
     let mut services = IndexMap::new();
     let mut disabled = Vec::new();
     let mut reader = Reader {
@@ -230,12 +238,17 @@ fn assemble(
             for (label, value) in reader.file_labels(node, &path) {
                 service.labels.entry(label).or_insert(value);
             }
+            // What is wrong is told once, by the readers above.
+            if reader.mistakes.is_empty() {
+                let recipe = create::recipe(&mut reader, &service, node, &labelled);
+                service.recipe = Some(recipe);
+            }
             services.insert(key.clone(), service);
         } else {
             disabled.push(key.clone());
         }
     }
-    let env_files = std::mem::take(&mut reader.read);
+    let read = std::mem::take(&mut reader.read);
     consistency::check(root, &services, &mut mistakes);
     let (settings, mut policies) = policies::read(root, &mut mistakes);
     if !mistakes.is_empty() {
@@ -244,8 +257,8 @@ fn assemble(
     policies.retain(|name, _| services.contains_key(name));
 
     let mut all = Vec::new();
-    let read = sources.0.into_iter().map(|source| source.path);
-    for path in read.chain(found.watched).chain(watched).chain(env_files) {
+    let sources = sources.0.into_iter().map(|source| source.path);
+    for path in sources.chain(found.watched).chain(watched).chain(read) {
         if path != Path::new("-") && !all.contains(&path) {
             all.push(path);
         }

@@ -285,6 +285,12 @@ fn listed(words: &[&str]) -> String {
     }
 }
 
+/// The keys of a service.
+#[cfg(test)]
+pub(super) fn service_keys() -> impl Iterator<Item = &'static str> {
+    spec::SERVICE.keys.iter().map(|(key, _)| *key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

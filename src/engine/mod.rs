@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 use futures_util::Stream;
 
 use crate::{
-    project::{ContainerId, Health, Replica, template::Template},
+    project::{ContainerId, Health, Replica, recipe::Recipe, template::Template},
     units::Moment,
     usage::Reading,
 };
@@ -59,6 +59,14 @@ pub trait Engine: Send + Sync + 'static {
         template: &Template,
         new: &NewReplica,
         environment: &BTreeMap<String, Option<String>>,
+    ) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
+
+    /// Makes a container as the compose file describes it, and the networks and volumes of the project
+    /// that are not there yet; does not start it. Removes the container when a step fails.
+    fn make_from_file(
+        &self,
+        recipe: &Recipe,
+        new: &NewReplica,
     ) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
 
     /// Starts a container; starting a running one is no error.
@@ -293,6 +301,14 @@ pub enum EngineError {
     Outdated {
         /// What has changed.
         why: String,
+    },
+    /// Something that a container is made of is not there.
+    #[error("{what}; {fix}")]
+    Missing {
+        /// What there is not.
+        what: String,
+        /// What to do about it.
+        fix: String,
     },
     /// A resource of the machine has run out.
     #[error("{what}; {fix}")]

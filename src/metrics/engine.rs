@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use super::Meters;
 use crate::{
     engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{ContainerId, Replica, template::Template},
+    project::{ContainerId, Replica, recipe::Recipe, template::Template},
     usage::Reading,
 };
 
@@ -94,6 +94,15 @@ impl<E: Engine> Engine for Metered<E> {
         environment: &BTreeMap<String, Option<String>>,
     ) -> Result<ContainerId, EngineError> {
         let made = self.inner.make_remembered(template, new, environment);
+        self.count("create", made).await
+    }
+
+    async fn make_from_file(
+        &self,
+        recipe: &Recipe,
+        new: &NewReplica,
+    ) -> Result<ContainerId, EngineError> {
+        let made = self.inner.make_from_file(recipe, new);
         self.count("create", made).await
     }
 

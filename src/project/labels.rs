@@ -22,3 +22,9 @@ pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
 pub const ENVIRONMENT_FILE: &str = "com.docker.compose.project.environment_file";
 /// The version of compose that made the container.
 pub const VERSION: &str = "com.docker.compose.version";
+/// What has to be there first: `SERVICE:CONDITION:RESTART`, joined by commas.
+pub const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+/// On a network: its key in the compose file.
+pub const NETWORK: &str = "com.docker.compose.network";
+/// On a volume: its key in the compose file.
+pub const VOLUME: &str = "com.docker.compose.volume";

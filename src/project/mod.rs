@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub mod labels;
+pub mod recipe;
 pub mod template;
 
 /// A compose project as its files describe it, resolved for the active profiles.
@@ -87,6 +88,10 @@ pub struct Service {
     /// Whether compose shows everything that goes into the configuration hash.
     #[serde(skip)]
     pub hashable: bool,
+    /// How its first container is made where there is nothing to make it like, or what of the service
+    /// stands in the way; `None` where nobody has asked the compose file.
+    #[serde(skip)]
+    pub recipe: Option<Result<recipe::Recipe, Vec<String>>>,
     /// Whether a `mac_address` is set.
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.

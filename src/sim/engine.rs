@@ -14,6 +14,7 @@ use crate::{
     engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
     project::{
         ContainerId, Replica, labels,
+        recipe::Recipe,
         template::{Sealed, Template},
     },
     usage::Reading,
@@ -207,6 +208,21 @@ impl Engine for SimEngine {
             serde_json::from_value(template.description.clone()).unwrap_or_default();
         of_it.insert(labels::NUMBER.to_owned(), new.number.to_string());
         let id = world.add(new.name.clone(), of_it, &template.image);
+        world.is_made(&id);
+        Ok(id)
+    }
+
+    async fn make_from_file(
+        &self,
+        recipe: &Recipe,
+        new: &NewReplica,
+    ) -> Result<ContainerId, EngineError> {
+        drop(self.world()?);
+        sleep(self.pace.create).await;
+        let mut world = self.world()?;
+        let mut of_it = recipe.labels.clone();
+        of_it.insert(labels::NUMBER.to_owned(), new.number.to_string());
+        let id = world.add(new.name.clone(), of_it, &recipe.image);
         world.is_made(&id);
         Ok(id)
     }

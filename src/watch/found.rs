@@ -1,5 +1,5 @@
 //! The first replica of a service that has none: of what is remembered of its replicas, else by
-//! compose itself.
+//! compose itself, else of what the compose file says.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     compose_cli::{CliError, ComposeCli, Place},
     engine::{Engine, EngineError, NewReplica},
     plan,
-    project::{Hook, Replica, Service, labels, template::Template},
+    project::{ContainerId, Hook, Replica, Service, labels, recipe::Recipe, template::Template},
     proxy::Proxy,
     reconcile::{Event, Founded, Machine, NotFounded},
     state::StateDir,
@@ -23,6 +23,9 @@ use crate::{
 
 /// The engine's address when the environment names none.
 const SOCKET: &str = "unix:///var/run/docker.sock";
+
+/// What becomes of a container that is made from the file.
+const AGAIN: &str = "made from the compose file, without the configuration hash that only compose can compute; the next `docker compose up -d` makes it and its siblings anew";
 
 /// What making a first replica takes.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Founding {
     environment: Option<BTreeMap<String, Option<String>>>,
     uploads: Vec<String>,
     post_start: Vec<Hook>,
+    /// What the compose file says, or what of it stands in the way.
+    recipe: Option<Result<Recipe, Vec<String>>>,
     /// Whether compose shows all that goes into the service's hash.
     hashable: bool,
     /// How compose is to be called; `None` where that is not known.
@@ -99,6 +104,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             environment: model.and_then(|s| s.environment.clone()),
             uploads: model.map(|s| s.uploads.clone()).unwrap_or_default(),
             post_start: model.map(|s| s.post_start.clone()).unwrap_or_default(),
+            recipe: model.and_then(|s| s.recipe.clone()),
             hashable: model.is_some_and(|s| s.hashable),
             place: self
                 .source
@@ -148,7 +154,7 @@ async fn remember<E: Engine>(
     engine: &E,
     state: &StateDir,
     service: &str,
-    id: &crate::project::ContainerId,
+    id: &ContainerId,
 ) -> Result<(), String> {
     let before = state.template(service).unwrap_or_default();
     match engine.remember(id, before.as_ref()).await {
@@ -224,11 +230,11 @@ async fn first<E: Engine>(
         (Ok(cli), Some(place)) => (cli, place),
         (Err(error), _) => {
             closed.push(error.to_string());
-            return Err(NotFounded::NoWay(closed.join("; ")));
+            return from_file(engine, starts, founding, closed).await;
         }
-        (Ok(_), None) => return Err(NotFounded::NoWay(closed.join("; "))),
+        (Ok(_), None) => return from_file(engine, starts, founding, closed).await,
     };
-    by_compose(engine, founding, &cli, place, closed).await
+    by_compose(engine, starts, founding, &cli, place, closed).await
 }
 
 async fn as_remembered<E: Engine>(
@@ -259,18 +265,32 @@ async fn as_remembered<E: Engine>(
         number: founding.number,
         uploads: founding.uploads.clone(),
     };
+    made(
+        engine,
+        starts,
+        founding,
+        engine.make_remembered(template, &new, environment),
+    )
+    .await
+}
+
+/// Waits for a container to be made, and starts it.
+async fn made<E: Engine>(
+    engine: &E,
+    starts: &Starts,
+    founding: &Founding,
+    making: impl Future<Output = Result<ContainerId, EngineError>>,
+) -> Result<Replica, Way> {
     let _permit = starts
         .permits
         .acquire()
         .await
         .map_err(|_| Way::Failed("shutting down".into()))?;
-    let id = engine
-        .make_remembered(template, &new, environment)
-        .await
-        .map_err(|error| match error {
-            EngineError::Outdated { why } => Way::Closed(why),
-            error => Way::Failed(error.to_string()),
-        })?;
+    let id = making.await.map_err(|error| match error {
+        EngineError::Outdated { why } => Way::Closed(why),
+        error @ EngineError::Missing { .. } => Way::Closed(error.to_string()),
+        error => Way::Failed(error.to_string()),
+    })?;
     match execute::start(engine, &id, &founding.post_start).await {
         Ok(replica) => Ok(replica),
         Err(why) => {
@@ -280,9 +300,53 @@ async fn as_remembered<E: Engine>(
     }
 }
 
+/// The last way: what compose would do, done here.
+async fn from_file<E: Engine>(
+    engine: &E,
+    starts: &Starts,
+    founding: &Founding,
+    mut closed: Vec<String>,
+) -> Result<Founded, NotFounded> {
+    let recipe = match &founding.recipe {
+        Some(Ok(recipe)) => recipe,
+        Some(Err(refused)) => {
+            closed.push(untranslated(refused));
+            return Err(NotFounded::NoWay(closed.join("; ")));
+        }
+        None => return Err(NotFounded::NoWay(closed.join("; "))),
+    };
+    let new = NewReplica {
+        name: recipe.name(founding.number),
+        number: founding.number,
+        uploads: founding.uploads.clone(),
+    };
+    let making = engine.make_from_file(recipe, &new);
+    match made(engine, starts, founding, making).await {
+        Ok(replica) => Ok(Founded {
+            troubles: vec![format!("{}: {AGAIN}", replica.name)],
+            replica: Box::new(replica),
+            how: format!("from the compose file, because {}", closed.join("; ")),
+        }),
+        Err(Way::Closed(why)) => {
+            closed.push(format!("it cannot be made from the compose file: {why}"));
+            Err(NotFounded::NoWay(closed.join("; ")))
+        }
+        Err(Way::Failed(why)) => Err(NotFounded::Failed(why)),
+    }
+}
+
+/// What stands in the way of making it from the file.
+fn untranslated(refused: &[String]) -> String {
+    format!(
+        "it cannot be made from the compose file, of which some is not translated here: {}",
+        refused.join(", ")
+    )
+}
+
 /// Compose makes one and starts it; what it made is looked at before it is believed.
 async fn by_compose<E: Engine>(
     engine: &E,
+    starts: &Starts,
     founding: &Founding,
     cli: &ComposeCli,
     place: &Place,
@@ -293,7 +357,7 @@ async fn by_compose<E: Engine>(
         Ok(()) => {}
         Err(error @ (CliError::NotInstalled | CliError::StandardInput)) => {
             closed.push(error.to_string());
-            return Err(NotFounded::NoWay(closed.join("; ")));
+            return from_file(engine, starts, founding, closed).await;
         }
         Err(error) => {
             closed.push(error.to_string());
@@ -371,7 +435,13 @@ pub async fn preview(
     let place = place(source, loaded, template.as_ref());
     let compose = match ComposeCli::find(is_of_v1(template.as_ref())).await {
         Ok(cli) => format!("run `{}`", cli.shown(&place, &service.name)),
-        Err(error) => format!("fail: {error}"),
+        Err(error) => match &service.recipe {
+            Some(Ok(_)) => format!(
+                "make one from the compose file, because {error}; the next `docker compose up -d` makes it and its siblings anew"
+            ),
+            Some(Err(refused)) => format!("fail: {error}; {}", untranslated(refused)),
+            None => format!("fail: {error}"),
+        },
     };
     match template {
         Some(template) => format!(

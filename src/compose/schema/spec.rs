@@ -179,7 +179,7 @@ pub(super) const TOP: Fields = fields(&[
     ),
 ]);
 
-const SERVICE: Fields = fields(&[
+pub(super) const SERVICE: Fields = fields(&[
     ("annotations", PAIRS),
     ("attach", Is(Flag)),
     ("blkio_config", Map(&BLKIO)),

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::{
     engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{ContainerId, Replica, labels, template::Template},
+    project::{ContainerId, Replica, labels, recipe::Recipe, template::Template},
     units::Moment,
     usage::Reading,
 };
@@ -39,6 +39,7 @@ mod counters;
 mod error;
 mod events;
 mod facts;
+mod from_file;
 mod host;
 mod inside;
 mod observe;
@@ -279,6 +280,14 @@ impl Engine for Docker {
         environment: &BTreeMap<String, Option<String>>,
     ) -> Result<ContainerId, EngineError> {
         Box::pin(self.make_from_template(template, new, environment)).await
+    }
+
+    async fn make_from_file(
+        &self,
+        recipe: &Recipe,
+        new: &NewReplica,
+    ) -> Result<ContainerId, EngineError> {
+        Box::pin(self.make_from_recipe(recipe, new)).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {

@@ -13,7 +13,7 @@ use crate::{
         EngineError,
         docker::{Docker, READ},
     },
-    project::ContainerId,
+    project::{ContainerId, recipe::File},
 };
 
 /// A tar archive is made of blocks of this size and ends with two empty ones.
@@ -66,6 +66,24 @@ impl Docker {
         }
     }
 
+    /// Writes a file; the Engine makes the directories above it, as it does for compose.
+    pub(super) async fn write_file(
+        &self,
+        target: &ContainerId,
+        target_name: &str,
+        file: &File,
+    ) -> Result<(), EngineError> {
+        let path = file.path.trim_start_matches('/');
+        let owner = (file.mode, file.uid, file.gid);
+        let archive = archive(path, b'0', owner, file.content.as_bytes()).ok_or_else(|| {
+            EngineError::Nonsense {
+                doing: format!("writing {} into {target_name}", file.path),
+                why: "its path or its owner is too long".into(),
+            }
+        })?;
+        self.unpack(target, target_name, "/", archive).await
+    }
+
     async fn unpack(
         &self,
         target: &ContainerId,
@@ -94,25 +112,36 @@ impl Docker {
 /// above it. `None` when the path is too long for a plain header.
 fn directory_archive(path: &str) -> Option<Vec<u8>> {
     let name = format!("{}/", path.trim_matches('/'));
-    if name.len() > 100 {
+    archive(&name, b'5', (0o755, 0, 0), &[])
+}
+
+/// A tar archive with one entry. `None` when something of it does not fit into a plain header.
+fn archive(
+    name: &str,
+    kind: u8,
+    (mode, uid, gid): (u32, u32, u32),
+    content: &[u8],
+) -> Option<Vec<u8>> {
+    if name.len() > 100 || mode.max(uid).max(gid) > 0o7_777_777 {
         return None;
     }
     let mut header = [0_u8; BLOCK];
     let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
     put(0, name.as_bytes());
-    put(100, b"0000755\0");
-    put(108, b"0000000\0");
-    put(116, b"0000000\0");
-    put(124, b"00000000000\0");
+    put(100, format!("{mode:07o}\0").as_bytes());
+    put(108, format!("{uid:07o}\0").as_bytes());
+    put(116, format!("{gid:07o}\0").as_bytes());
+    put(124, format!("{:011o}\0", content.len()).as_bytes());
     put(136, b"00000000000\0");
     // The checksum is that of a header with spaces in its place.
     put(148, b"        ");
-    put(156, b"5");
+    put(156, &[kind]);
     put(257, b"ustar\x0000");
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let mut archive = header.to_vec();
-    archive.resize(3 * BLOCK, 0);
+    archive.extend(content);
+    archive.resize((3 + content.len().div_ceil(BLOCK)) * BLOCK, 0);
     Some(archive)
 }
 
