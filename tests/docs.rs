@@ -11,7 +11,7 @@ use std::{
 };
 
 use compose_scale::{
-    cli::code,
+    cli::{CODES, code},
     compose::{self, Loaded, Request},
     decide::{Input, Observed, ObservedState, Reason, decide},
     policy::{
@@ -295,6 +295,24 @@ fn every_event_that_one_can_be_told_of_is_explained() {
     for name in EVENTS.iter().chain(&GROUPS) {
         assert!(shown.contains(name), "{name} is not explained");
     }
+}
+
+#[test]
+fn every_code_of_a_finding_is_explained_and_every_one_explained_is_a_code() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check.md");
+    let text = fs::read_to_string(page).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let mut shown = Vec::new();
+    for row in rows {
+        let cells = cells(row);
+        assert_eq!(cells.len(), 4, "{row}");
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "{row}");
+        shown.push(only_code(&cells[0]).unwrap().to_owned());
+    }
+    shown.sort();
+    let mut all = owned(CODES);
+    all.sort();
+    assert_eq!(shown, all);
 }
 
 #[test]

@@ -446,7 +446,7 @@ fn check_knows_what_cannot_work() {
         "warning  notify: webhook http://HOST/…: its path and headers, and all that is told, go there in clear text",
         "warning  notify: webhook http://HOST/…: its host has no address on this machine",
         "error    notify: command no-such-program: there is no such program",
-        "error    notify: command ./compose.yaml: it cannot be run\n         → chmod +x ",
+        "error    notify: command ./compose.yaml: it cannot be run [notify-program]\n         → chmod +x ",
         "error    notify: webhook http://HOST/… did not take the test: the host `HOST` has no address",
     ] {
         let line = line.replace("HOST", &host);

@@ -153,6 +153,7 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
             .next()
             .expect("its fix")
             .trim_start_matches([' ', '→']);
+        let (what, _code) = what.rsplit_once(" [").expect("its code");
         let sentence = format!("{what}; {fix}");
         let before = stack.project.untouched();
         let ran = stack.run(&["scale", "web=2", "--hold", "1s"]);
@@ -231,7 +232,7 @@ fn what_runs_is_looked_at_and_not_only_what_is_written() {
     let (_, said) = findings(&stack);
     assert!(
         said.contains(
-            "nginx: it is not running\n         → docker compose up -d --no-deps nginx\n"
+            "nginx: it is not running [nginx-not-running]\n         → docker compose up -d --no-deps nginx\n"
         ),
         "{said}"
     );

@@ -88,6 +88,9 @@ pub struct Loaded {
     pub policies: IndexMap<String, Policy>,
     /// What should be told and stops nothing.
     pub warnings: Vec<String>,
+    /// Where each enabled service and each of its keys is written: file and line, by service and key;
+    /// the key is empty for the service itself.
+    pub places: BTreeMap<(String, String), (PathBuf, usize)>,
     /// Files whose change, appearance or end calls for loading again.
     pub watched: Vec<PathBuf>,
 }
@@ -176,6 +179,7 @@ fn assemble(
     }
     let profiles = profiles(request, &found);
     let mut services = IndexMap::new();
+    let mut spots = Vec::new();
     let mut disabled = Vec::new();
     let mut reader = Reader {
         root,
@@ -208,6 +212,10 @@ fn assemble(
             for (label, value) in reader.file_labels(node, &path) {
                 service.labels.entry(label).or_insert(value);
             }
+            spots.push((key.clone(), String::new(), node.at));
+            for (inner, value) in node.as_map().into_iter().flatten() {
+                spots.push((key.clone(), inner.clone(), value.at));
+            }
             services.insert(key.clone(), service);
         } else {
             disabled.push(key.clone());
@@ -221,6 +229,11 @@ fn assemble(
     }
     policies.retain(|name, _| services.contains_key(name));
 
+    let path = |at: Spot| Some((sources.0.get(at.file)?.path.clone(), at.line));
+    let places = spots
+        .into_iter()
+        .filter_map(|(service, key, at)| Some(((service, key), path(at)?)))
+        .collect();
     let mut all = Vec::new();
     let read = sources.0.into_iter().map(|source| source.path);
     for path in read.chain(found.watched).chain(watched).chain(env_files) {
@@ -239,6 +252,7 @@ fn assemble(
         settings,
         policies,
         warnings: found.warnings,
+        places,
         watched: all,
     })
 }

@@ -2,12 +2,13 @@
 //! counters lie. Two questions: every call needs the answer to the first, and few that to the second,
 //! for which older Engines start programs of their own and walk through all their containers.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use bollard::models::{SystemInfo, SystemVersion};
 
 use crate::{
     engine::{EngineError, EngineInfo, docker::host::Host},
+    units::Moment,
     usage::cgroup::Layout,
 };
 
@@ -90,6 +91,9 @@ pub(super) struct Machine {
     pub(super) cgroups: Option<Layout>,
     cpus: u32,
     memory: u64,
+    cgroup_version: String,
+    time: Option<Moment>,
+    root: Option<PathBuf>,
 }
 
 impl Machine {
@@ -109,8 +113,14 @@ impl Machine {
                     .iter()
                     .all(|file| file.ancestors().nth(2).is_some_and(&is_directory))
             });
+        let version = info.cgroup_version.map(|version| version.to_string());
+        let time = info.system_time.as_ref();
+        let root = info.docker_root_dir.as_ref().map(PathBuf::from);
         Ok(Self {
             cgroups,
+            cgroup_version: version.unwrap_or_default(),
+            time: time.and_then(|time| time.parse().ok()).map(Moment),
+            root: root.filter(|_| host.is_local()),
             cpus: info
                 .ncpu
                 .and_then(|cpus| u32::try_from(cpus).ok())
@@ -130,6 +140,9 @@ impl Machine {
             cpus: self.cpus,
             memory: self.memory,
             cgroup_files: self.cgroups.is_some(),
+            cgroup_version: self.cgroup_version.clone(),
+            time: self.time,
+            root: self.root.clone(),
         }
     }
 }
