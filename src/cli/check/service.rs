@@ -302,7 +302,7 @@ mod tests {
         let yaml = format!("services:\n  web:\n{FINE}    x-autoscale: {{max: 3}}\n{others}");
         let found = report(&yaml);
         let lines: Vec<_> = found.findings.iter().map(|one| one.line).collect();
-        assert_eq!(lines, [Some(10), Some(11)]);
+        assert_eq!(lines, [Some(11), Some(12)]);
     }
 
     #[test]
