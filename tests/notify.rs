@@ -421,7 +421,8 @@ fn check_sends_a_test_to_everybody_and_says_what_came_of_it() {
         ),
         format!("ok       notify: webhook {shown} took the test\n"),
         "ok       notify: command cat took the test\n".into(),
-        "error    notify: command sh did not take the test: exit code 3 [notify-test-failed]\n".into(),
+        "error    notify: command sh did not take the test: exit code 3 [notify-test-failed]\n"
+            .into(),
     ] {
         assert!(said.contains(&line), "{line}{said}");
     }

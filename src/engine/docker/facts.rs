@@ -187,6 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn its_clock_and_its_directory_are_what_it_says_and_a_directory_elsewhere_is_none() {
+        let info: SystemInfo = serde_json::from_value(serde_json::json!({
+            "NCPU": 2, "MemTotal": 1, "SystemTime": "2026-01-01T12:00:00.123456789Z",
+            "DockerRootDir": "/var/lib/docker", "CgroupVersion": "2"
+        }))
+        .unwrap();
+        let of = |host: &Host| {
+            let machine = Machine::new(host, &info, |_| true).unwrap();
+            machine.of(&facts("1.41").unwrap())
+        };
+        let here = of(&Host::parse(None).unwrap());
+        assert_eq!(
+            here.time.map(|time| time.0.as_second()),
+            Some(1_767_268_800)
+        );
+        assert_eq!(here.root, Some(PathBuf::from("/var/lib/docker")));
+        assert_eq!(here.cgroup_version, "2");
+        assert_eq!(of(&Host::Tcp("10.0.0.5:2375".into())).root, None);
+    }
+
+    #[test]
     fn versions_compare_by_number_not_by_text() {
         assert!("1.9".parse::<Api>().unwrap() < Api::OLDEST);
         assert!("1.100".parse::<Api>().unwrap() > Api::MULTIPLE_NETWORKS);
