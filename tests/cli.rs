@@ -69,6 +69,52 @@ fn a_check_makes_the_state_directory_for_its_owner_alone_and_leaves_nothing_in_i
 }
 
 #[test]
+fn what_a_check_finds_is_one_document_with_codes_and_places() {
+    let shop = directory(
+        "services:
+  web:
+    image: web
+    container_name: site
+    x-autoscale: {max: 3, port: 80}
+",
+    );
+    let output = tool(&shop)
+        .args(["check", "--format", "json"])
+        .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+        .assert()
+        .code(1);
+    let json: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(json["version"], 1);
+    let findings = json["findings"].as_array().unwrap();
+    let one = |code: &str| {
+        let found = findings.iter().find(|one| one["code"] == code);
+        found.unwrap_or_else(|| panic!("{code} is not in {json:#}"))
+    };
+    let name = one("container-name");
+    assert_eq!(name["severity"], "error");
+    assert_eq!(name["service"], "web");
+    assert!(
+        name["fix"]
+            .as_str()
+            .unwrap()
+            .contains("remove `container_name`")
+    );
+    assert!(name["file"].as_str().unwrap().ends_with("/compose.yaml"));
+    assert_eq!(name["line"], 4);
+    assert_eq!(one("no-restart")["line"], 2);
+    assert_eq!(one("engine-away")["line"], serde_json::Value::Null);
+    assert!(!json["passed"].as_array().unwrap().is_empty());
+    let text = tool(&shop)
+        .arg("check")
+        .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+        .assert()
+        .code(1);
+    text.stdout(contains(
+        " can belong to one container only [container-name]\n",
+    ));
+}
+
+#[test]
 fn config_prints_the_project_with_its_policies_filled_in() {
     let shop = directory(FILE);
     let output = tool(&shop)

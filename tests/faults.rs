@@ -216,7 +216,7 @@ fn empty(request: &str, listing: Option<&'static str>) -> Verdict {
     Verdict::Answer(200, body)
 }
 
-const BEGINS: &str = "INFO watching every 5s project=\"shop\" services=\"web\" plain=true";
+const BEGINS: &str = "INFO watching every 5s project=\"shop\" services=\"web\"";
 /// The last of what is said of a project that has no container.
 const NOTHING_THERE: [&str; 2] = [
     "WARN web has no container; run `docker compose up -d web` service=\"web\"",

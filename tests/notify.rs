@@ -421,7 +421,8 @@ fn check_sends_a_test_to_everybody_and_says_what_came_of_it() {
         ),
         format!("ok       notify: webhook {shown} took the test\n"),
         "ok       notify: command cat took the test\n".into(),
-        "error    notify: command sh did not take the test: exit code 3\n".into(),
+        "error    notify: command sh did not take the test: exit code 3 [notify-test-failed]\n"
+            .into(),
     ] {
         assert!(said.contains(&line), "{line}{said}");
     }
@@ -446,7 +447,7 @@ fn check_knows_what_cannot_work() {
         "warning  notify: webhook http://HOST/…: its path and headers, and all that is told, go there in clear text",
         "warning  notify: webhook http://HOST/…: its host has no address on this machine",
         "error    notify: command no-such-program: there is no such program",
-        "error    notify: command ./compose.yaml: it cannot be run\n         → chmod +x ",
+        "error    notify: command ./compose.yaml: it cannot be run [notify-program]\n         → chmod +x ",
         "error    notify: webhook http://HOST/… did not take the test: the host `HOST` has no address",
     ] {
         let line = line.replace("HOST", &host);

@@ -64,6 +64,93 @@ fn a_project_that_is_right_has_no_error() {
 }
 
 #[test]
+fn what_will_bite_later_is_found_with_its_code_and_its_place() {
+    if !real() {
+        return;
+    }
+    let stack = project(
+        "    expose: [\"80\"]
+    volumes: [\"./shared:/var/lib/app\"]
+    x-autoscale: {max: 3}",
+        DIRECTORY,
+        "include /etc/nginx/upstreams/*.conf;
+         resolver 127.0.0.11;
+         upstream site { server web:80; }
+         server {
+             location / { proxy_pass http://web; include /etc/nginx/upstreams/web.location*; proxy_read_timeout 5m; }
+             location /site { proxy_pass http://site; }
+             location /by-name { set $to http://web:80; proxy_pass $to; }
+         }\n",
+    );
+    let json = stack.must(&["check", "--format", "json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let findings = json["findings"].as_array().expect("a list");
+    let found: Vec<_> = findings
+        .iter()
+        .map(|one| {
+            let file = one["file"]
+                .as_str()
+                .and_then(|file| file.rsplit('/').next());
+            format!(
+                "{} {} {}:{}",
+                one["severity"].as_str().expect("a severity"),
+                one["code"].as_str().expect("a code"),
+                file.unwrap_or_default(),
+                one["line"]
+            )
+        })
+        .collect();
+    for wanted in [
+        "warning single-writer compose.yaml:6",
+        "hint no-restart compose.yaml:3",
+        "hint no-healthcheck compose.yaml:3",
+        "warning no-cpu-limit compose.yaml:3",
+        "warning nginx-bypass default.conf:3",
+        "warning nginx-bypass default.conf:7",
+        "warning nginx-resolver default.conf:2",
+        "warning drain-short default.conf:5",
+    ] {
+        assert!(
+            found.iter().any(|one| one == wanted),
+            "{wanted}: {found:#?}"
+        );
+    }
+    assert!(
+        !found.iter().any(|one| one.starts_with("error")),
+        "{found:#?}"
+    );
+    // What is wrong with this machine depends on the machine; its clock is the Engine's.
+    assert!(
+        !found.iter().any(|one| one.contains("clock-apart")),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_second_state_directory_is_no_place_for_a_second_watcher() {
+    if !real() {
+        return;
+    }
+    let stack = project(WEB, DIRECTORY, GOOD);
+    let watch = stack.watch(&[]);
+    let long = Duration::from_secs(30);
+    stack.until("it acts", long, |s| {
+        s.run(&["check"]).stdout.contains("acts on it now")
+    });
+    let elsewhere = stack.project.directory().join("elsewhere");
+    let output = stack
+        .command(&["check"])
+        .env("COMPOSE_SCALE_STATE", &elsewhere)
+        .output()
+        .expect("the tool runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("[watched-elsewhere]"), "{said}");
+    // Looking takes nothing from the one that acts.
+    assert!(watch.terminate().success());
+}
+
+#[test]
 fn config_for_nginx_prints_what_sync_then_writes_and_writes_nothing() {
     if !real() {
         return;
@@ -153,6 +240,7 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
             .next()
             .expect("its fix")
             .trim_start_matches([' ', '→']);
+        let (what, _code) = what.rsplit_once(" [").expect("its code");
         let sentence = format!("{what}; {fix}");
         let before = stack.project.untouched();
         let ran = stack.run(&["scale", "web=2", "--hold", "1s"]);
@@ -231,7 +319,7 @@ fn what_runs_is_looked_at_and_not_only_what_is_written() {
     let (_, said) = findings(&stack);
     assert!(
         said.contains(
-            "nginx: it is not running\n         → docker compose up -d --no-deps nginx\n"
+            "nginx: it is not running [nginx-not-running]\n         → docker compose up -d --no-deps nginx\n"
         ),
         "{said}"
     );

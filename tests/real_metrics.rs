@@ -523,8 +523,8 @@ fn a_program_that_is_not_there_is_told_with_what_to_do() {
     );
     let check = stack.run(&["check"]).stdout;
     for line in [
-        "error    web: jobs cannot be read (redis-cli in web): `redis-cli` was not found in web\n         → the image of web has no redis-cli: ",
-        "error    other: calls cannot be read (no-such-program-here): `no-such-program-here` was not found on this host\n         → install no-such-program-here on this machine, or ",
+        "error    web: jobs cannot be read (redis-cli in web): `redis-cli` was not found in web [metric-unreadable]\n         → the image of web has no redis-cli: ",
+        "error    other: calls cannot be read (no-such-program-here): `no-such-program-here` was not found on this host [metric-unreadable]\n         → install no-such-program-here on this machine, or ",
     ] {
         assert!(check.contains(line), "{line} is not in\n{check}");
     }

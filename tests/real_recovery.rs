@@ -277,7 +277,7 @@ fn an_nginx_that_crashes_at_every_start_is_said_once_and_nothing_is_stopped() {
     stack.until("it has crashed again and again", LONG, |_| restarts() >= 6);
     stack.until("check tells it too", LONG, |s| {
         s.run(&["check"]).stdout.contains(&format!(
-            "nginx: nginx keeps crashing ({nginx} is restarting, exit code 1)\n         → look at `docker logs --tail 20 {nginx}`\n"
+            "nginx: nginx keeps crashing ({nginx} is restarting, exit code 1) [nginx-crashing]\n         → look at `docker logs --tail 20 {nginx}`\n"
         ))
     });
     assert_eq!(watch.log().matches(&why).count(), 1, "{}", watch.log());

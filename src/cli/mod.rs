@@ -30,6 +30,7 @@ mod simulate;
 mod sync;
 mod watch;
 
+pub use check::CODES;
 pub use failure::{Failure, code};
 
 /// Autoscaling for plain `docker compose` on one server, with nginx kept in step.

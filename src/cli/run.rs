@@ -1,6 +1,10 @@
 //! What the verbs that act have in common: the runtime, the signals, and putting a driver together.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -189,10 +193,14 @@ pub(super) fn lock(loaded: &Loaded) -> Result<Vec<Lock>, Failure> {
     let mut locks = vec![state_dir(loaded).lock()?];
     let directory = setup::upstreams(loaded);
     if setup::nginx_place(loaded).is_some() && directory.is_dir() {
-        let name = format!(".compose-scale-{}.lock", loaded.project.name);
-        locks.push(Lock::take(&directory.join(name))?);
+        locks.push(Lock::take(&writers_lock(loaded, &directory))?);
     }
     Ok(locks)
+}
+
+/// The lock beside nginx's files.
+pub(super) fn writers_lock(loaded: &Loaded, directory: &Path) -> PathBuf {
+    directory.join(format!(".compose-scale-{}.lock", loaded.project.name))
 }
 
 /// `COMPOSE_SCALE_STARTS`, else what measured fastest.

@@ -362,6 +362,34 @@ fn clean_target(target: &str) -> String {
     }
 }
 
+/// What is to happen when the process ends; `deploy` counts before `restart`.
+pub(super) fn restart(node: &Node) -> Option<String> {
+    let policy = node
+        .get("deploy")
+        .and_then(|node| node.get("restart_policy"));
+    if let Some(policy) = policy.filter(|node| !node.is_null()) {
+        let condition = policy.get("condition").and_then(Node::scalar);
+        return Some(match condition.as_deref() {
+            None | Some("" | "any") => "always".to_owned(),
+            Some("none") => "no".to_owned(),
+            Some(other) => other.to_owned(),
+        });
+    }
+    match node.get("restart")?.scalar()?.as_str() {
+        // `no` without quotes may be a boolean.
+        "" | "false" => Some("no".to_owned()),
+        other => Some(other.to_owned()),
+    }
+}
+
+/// The services that are linked, without their aliases.
+pub(super) fn links(node: &Node) -> Vec<String> {
+    let items = node.get("links").and_then(Node::as_list).unwrap_or(&[]);
+    let names = items.iter().filter_map(Node::as_text);
+    let names = names.map(|link| link.split(':').next().unwrap_or(link));
+    names.map(ToOwned::to_owned).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

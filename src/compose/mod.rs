@@ -91,6 +91,9 @@ pub struct Loaded {
     pub policies: IndexMap<String, Policy>,
     /// What should be told and stops nothing.
     pub warnings: Vec<String>,
+    /// Where each enabled service and each of its keys is written: file and line, by service and key;
+    /// the key is empty for the service itself.
+    pub places: BTreeMap<(String, String), (PathBuf, usize)>,
     /// Files whose change, appearance or end calls for loading again.
     pub watched: Vec<PathBuf>,
 }
@@ -206,6 +209,7 @@ fn assemble(
         env_files: &env_files,
     };
     let mut services = IndexMap::new();
+    let mut spots = Vec::new();
     let mut disabled = Vec::new();
     let mut reader = Reader {
         root,
@@ -243,6 +247,10 @@ fn assemble(
                 let recipe = create::recipe(&mut reader, &service, node, &labelled);
                 service.recipe = Some(recipe);
             }
+            spots.push((key.clone(), String::new(), node.at));
+            for (inner, value) in node.as_map().into_iter().flatten() {
+                spots.push((key.clone(), inner.clone(), value.at));
+            }
             services.insert(key.clone(), service);
         } else {
             disabled.push(key.clone());
@@ -256,6 +264,11 @@ fn assemble(
     }
     policies.retain(|name, _| services.contains_key(name));
 
+    let path = |at: Spot| Some((sources.0.get(at.file)?.path.clone(), at.line));
+    let places = spots
+        .into_iter()
+        .filter_map(|(service, key, at)| Some(((service, key), path(at)?)))
+        .collect();
     let mut all = Vec::new();
     let sources = sources.0.into_iter().map(|source| source.path);
     for path in sources.chain(found.watched).chain(watched).chain(read) {
@@ -274,6 +287,7 @@ fn assemble(
         settings,
         policies,
         warnings: found.warnings,
+        places,
         watched: all,
     })
 }

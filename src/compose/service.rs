@@ -6,7 +6,7 @@ use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
-    count, environment,
+    attach, count, environment,
     error::Mistakes,
     interpolate::Variables,
     merge,
@@ -74,6 +74,8 @@ impl Reader<'_> {
             mac_address: node.get("mac_address").is_some(),
             labels: self.labels(node, &path),
             environment: self.environment(node),
+            restart: attach::restart(node),
+            links: attach::links(node),
             hashable: environment::is_hashable(node),
             ..Service::default()
         };

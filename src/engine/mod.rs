@@ -136,6 +136,12 @@ pub struct EngineInfo {
     pub memory: u64,
     /// Whether counters come from cgroup files.
     pub cgroup_files: bool,
+    /// Version of the machine's control groups, as the Engine names it; empty where it does not.
+    pub cgroup_version: String,
+    /// What its clock said.
+    pub time: Option<Moment>,
+    /// Where it keeps images and containers, when it is on this machine.
+    pub root: Option<std::path::PathBuf>,
 }
 
 /// What distinguishes a new replica from the one it is cloned from.

@@ -6,7 +6,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    plan::Refusal,
     policy::{Nginx, Place},
     project::Project,
 };
@@ -83,8 +82,8 @@ pub enum InitError {
     #[error("{0}")]
     Usage(String),
     /// These cannot be scaled.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Refused(Vec<Refusal>),
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
 }
 
 /// Where requests come in: as `--nginx` says, else as the project shows.
@@ -137,18 +136,13 @@ pub fn draft(
             )));
         };
         if let Verdict::Unfit { what, fix } = &offer.verdict {
-            refused.push(Refusal {
-                service: offer.service.clone(),
-                what: what.clone(),
-                fix: fix.clone(),
-            });
+            refused.push(format!("{}: {what}; {fix}", offer.service));
         }
         if *door == Door::New && choice.port.is_some() && offer.published.is_empty() {
-            refused.push(Refusal {
-                service: offer.service.clone(),
-                what: "it has a port, and publishes none that nginx could take over".into(),
-                fix: "say where its requests come in: --nginx NAME".into(),
-            });
+            refused.push(format!(
+                "{}: it has a port, and publishes none that nginx could take over; say where its requests come in: --nginx NAME",
+                offer.service
+            ));
         }
         chosen.push((choice, offer));
     }

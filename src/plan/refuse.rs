@@ -6,9 +6,33 @@ use serde::Serialize;
 
 use crate::project::{Replica, Service};
 
+/// What kind of thing stands in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A name that one container can have.
+    ContainerName,
+    /// A port of the host that one container can bind.
+    HostPort,
+    /// Too few ports of the host.
+    PortRange,
+    /// An address that one container can have.
+    StaticAddress,
+    /// A hardware address that one container can have.
+    MacAddress,
+    /// A network that is another one's.
+    NetworkMode,
+    /// Nothing to run.
+    NoImage,
+    /// A memory target without a limit.
+    MemoryTarget,
+}
+
 /// Why a service cannot have more than one replica.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
+    /// What kind of thing it is.
+    #[serde(skip)]
+    pub kind: Kind,
     /// The service.
     pub service: String,
     /// What stands in the way.
@@ -26,7 +50,7 @@ impl fmt::Display for Refusal {
 /// Everything about a service, in its file and on its containers, that forbids a second replica.
 /// The file may be newer than the containers; both must allow it.
 pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
-    let mut found: Vec<(String, String)> = Vec::new();
+    let mut found: Vec<(Kind, String, String)> = Vec::new();
     let name = &service.name;
 
     let named = service.container_name.clone().or_else(|| {
@@ -37,6 +61,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
     });
     if let Some(container) = named {
         found.push((
+            Kind::ContainerName,
             format!("container_name `{container}` can belong to one container only"),
             format!(
                 "remove `container_name` from {name} and run `docker compose up -d --no-deps {name}`; other services still reach it as `{name}`"
@@ -64,6 +89,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
     if !ports.is_empty() {
         let target = service.ports.first().map_or(80, |p| p.target);
         found.push((
+            Kind::HostPort,
             format!("host port {} can be bound by one replica only", ports.join(", ")),
             format!(
                 "publish that port on the nginx service and give {name} `expose: [\"{target}\"]` instead of `ports`"
@@ -88,6 +114,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
     }
     if !addresses.is_empty() {
         found.push((
+            Kind::StaticAddress,
             format!(
                 "its static address on network {} can belong to one replica only",
                 addresses.join(", ")
@@ -98,6 +125,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
 
     if service.mac_address || replicas.iter().any(|r| r.fixed.mac_address) {
         found.push((
+            Kind::MacAddress,
             "its `mac_address` can belong to one replica only".into(),
             "remove `mac_address`".into(),
         ));
@@ -115,6 +143,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
         .unwrap_or_default();
     if mode == "host" || mode.starts_with("container:") || mode.starts_with("service:") {
         found.push((
+            Kind::NetworkMode,
             format!("with `network_mode: {mode}` all replicas would listen on the same port"),
             "remove `network_mode` so that each replica has an address of its own".into(),
         ));
@@ -122,6 +151,7 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
 
     if service.image.is_none() && !service.build && replicas.is_empty() {
         found.push((
+            Kind::NoImage,
             "it has neither `image` nor `build`".into(),
             "give it an image".into(),
         ));
@@ -129,7 +159,8 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
 
     found
         .into_iter()
-        .map(|(what, fix)| Refusal {
+        .map(|(kind, what, fix)| Refusal {
+            kind,
             service: name.clone(),
             what,
             fix,
@@ -172,6 +203,7 @@ pub fn too_many(service: &Service, count: u32) -> Option<Refusal> {
         .collect();
     let name = &service.name;
     Some(Refusal {
+        kind: Kind::PortRange,
         service: name.clone(),
         what: format!(
             "its host ports {} are enough for {room} replicas, not for {count}",

@@ -85,6 +85,13 @@ pub struct Service {
     /// named and set nowhere. `None` as a whole where a file of it cannot be read.
     #[serde(skip)]
     pub environment: Option<BTreeMap<String, Option<String>>>,
+    /// What is to happen when its process ends, as compose understands it (`no`, `always`, …); `None`
+    /// when nothing is written.
+    #[serde(skip)]
+    pub restart: Option<String>,
+    /// The services that `links` names.
+    #[serde(skip)]
+    pub links: Vec<String>,
     /// Whether compose shows everything that goes into the configuration hash.
     #[serde(skip)]
     pub hashable: bool,

@@ -706,6 +706,7 @@ fn the_last_replica_that_serves_is_not_taken_away() {
 fn what_cannot_have_a_second_replica_is_refused_before_anything_is_touched() {
     let mut setup = setup();
     setup.refusals.push(plan::Refusal {
+        kind: plan::refuse::Kind::ContainerName,
         service: "web".into(),
         what: "host port 8080:80 can be bound by one replica only".into(),
         fix: "publish it on nginx".into(),

@@ -133,6 +133,9 @@ impl Engine for SimEngine {
             cpus: machine.cores,
             memory: machine.memory.0,
             cgroup_files: true,
+            cgroup_version: "2".into(),
+            time: None,
+            root: None,
         })
     }
 

@@ -136,6 +136,7 @@ impl Setting {
             settings,
             policies: policies.collect(),
             warnings: Vec::new(),
+            places: BTreeMap::default(),
             watched: Vec::new(),
         }
     }

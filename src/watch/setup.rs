@@ -141,6 +141,7 @@ pub fn unmeasured(service: &Service, policy: &Policy) -> Option<Refusal> {
     let of_memory = |metric: &Metric| matches!(metric, Metric::Memory(_));
     let missing = policy.metrics.iter().any(of_memory) && service.limits.memory.is_none();
     missing.then(|| Refusal {
+        kind: plan::refuse::Kind::MemoryTarget,
         service: name.clone(),
         what: "a memory target needs a memory limit to be a share of".into(),
         fix: format!(

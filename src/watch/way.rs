@@ -31,9 +31,34 @@ use crate::{
 /// A look may take this long; what is not known by then stands in nobody's way.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The directory is not mounted.
+    NotMounted,
+    /// A file of it is mounted by itself.
+    SingleFile,
+    /// The upstream is not included.
+    NotIncluded,
+    /// It is included on the wrong level.
+    Misplaced,
+    /// It is included twice.
+    IncludedTwice,
+    /// Another upstream has its name.
+    SameName,
+    /// A port stands behind its name.
+    PortInPass,
+    /// Requests are not logged.
+    Unlogged,
+}
+
 /// What is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// Where, in nginx's configuration.
+    pub place: Option<inspect::Place>,
     /// What is wrong.
     pub what: String,
     /// What to do about it.
@@ -63,6 +88,11 @@ pub fn mounted(
     let wrong = inspect::mount_problems(&resolved, &mounts)
         .into_iter()
         .map(|problem| Wrong {
+            kind: match problem {
+                MountProblem::NotMounted { .. } => Kind::NotMounted,
+                MountProblem::SingleFile { .. } => Kind::SingleFile,
+            },
+            place: None,
             what: problem.to_string(),
             fix: match problem {
                 MountProblem::NotMounted { .. } => format!(
@@ -112,9 +142,19 @@ pub fn as_written(path: &Path, base: &Path, place: &NginxPlace) -> String {
 pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<Wrong> {
     let include = format!("include {directory}/*.conf;");
     let mut wrong = Vec::new();
-    let mut say = |what: String, fix: String| wrong.push(Wrong { what, fix });
+    let mut say = |kind: Kind, place: Option<&inspect::Place>, what: String, fix: String| {
+        let place = place.cloned();
+        wrong.push(Wrong {
+            kind,
+            place,
+            what,
+            fix,
+        });
+    };
     for misplaced in &findings.misplaced {
         say(
+            Kind::Misplaced,
+            Some(&misplaced.place),
             format!(
                 "{} includes its upstream inside `{}`, where nginx refuses it",
                 misplaced.place, misplaced.block
@@ -124,12 +164,16 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
     }
     match findings.included.as_slice() {
         [] if findings.misplaced.is_empty() => say(
+            Kind::NotIncluded,
+            None,
             format!("nginx does not include {directory}/{service}.conf"),
             format!(
                 "add `{include}` at http level (a file in conf.d is at http level), outside of any server"
             ),
         ),
         [first, second, ..] => say(
+            Kind::IncludedTwice,
+            Some(second),
             format!("its upstream is included twice, at {first} and {second}"),
             "remove one of the two".into(),
         ),
@@ -137,6 +181,8 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
     }
     for place in &findings.foreign {
         say(
+            Kind::SameName,
+            Some(place),
             format!("{place} has an upstream of the same name, and nginx refuses two"),
             format!("remove that `upstream {service}`; compose-scale writes it"),
         );
@@ -144,6 +190,8 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
     for pass in &findings.passes {
         if let Some(port) = &pass.port {
             say(
+                Kind::PortInPass,
+                Some(&pass.place),
                 format!(
                     "{}: `{}` names port {port}, which nginx refuses beside an upstream of that name",
                     pass.place, pass.target
@@ -170,7 +218,12 @@ pub fn not_logged(unlogged: &inspect::Unlogged, project: &str, log: &str) -> Wro
             format!("write `{line}` beside it"),
         )
     };
-    Wrong { what, fix }
+    Wrong {
+        kind: Kind::Unlogged,
+        place: Some(by.clone()),
+        what,
+        fix,
+    }
 }
 
 /// What a look has found.

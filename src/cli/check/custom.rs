@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::Report;
+use super::{Code, Report};
 use crate::{
     compose::Loaded,
     engine::docker::Docker,
@@ -65,7 +65,12 @@ pub(super) async fn the_values(
             Err(error) => {
                 let why = plain(&error.to_string()).into_owned();
                 let what = format!("{name}{whose} cannot be read ({from}): {why}");
-                report.error(service, what, fix(service, source, &error));
+                report.error(
+                    Code::MetricUnreadable,
+                    service,
+                    what,
+                    fix(service, source, &error),
+                );
             }
         }
     }

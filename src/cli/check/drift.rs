@@ -1,6 +1,6 @@
 //! Whether the replicas are what compose would make now.
 
-use super::Report;
+use super::{Code, Report};
 use crate::{
     compose::{Loaded, Request},
     engine::Engine,
@@ -23,7 +23,7 @@ pub(super) async fn the_file(
             .filter(|c| c.is_replica() && c.service == name && !c.is_being_recreated());
         let drift = Drift::of(replicas, &current, |count| fix(loaded, &name, count));
         if let Some(drift) = drift {
-            report.warn(&name, drift.what(), drift.fix.as_str());
+            report.warn(Code::BehindFile, &name, drift.what(), drift.fix.as_str());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the machine holds.
 
-use super::Report;
+use super::{Code, Report};
 use crate::{
     compose::Loaded,
     engine::EngineInfo,
@@ -54,6 +54,7 @@ pub(super) fn the_machine(
                 some => format!("{some}"),
             };
             report.warn(
+                Code::NoRoom,
                 name,
                 format!("the machine has memory for {fit} of the {more} more that it may have"),
                 format!("lower its memory limit ({}) or `max`", Size(limit)),

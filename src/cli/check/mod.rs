@@ -1,10 +1,8 @@
 //! `compose-scale check`: everything that would stop scaling from working, each with its fix.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use clap::Args;
-use owo_colors::{AnsiColors, OwoColorize};
-use serde::Serialize;
 
 use super::{
     Failure, ProjectArgs, engine,
@@ -13,19 +11,29 @@ use super::{
 };
 use crate::{
     compose::Loaded,
-    engine::{Engine, EngineInfo, docker::Docker},
+    engine::{Engine, EngineError, EngineInfo, docker::Docker},
     plan::{self, refuse},
-    policy::{Metric, Policy, Ready},
+    policy::{Policy, Ready},
     project::{Health, Replica, Service, State},
-    telemetry::plain,
-    watch::setup,
+    units::Moment,
+    watch::{Clock, setup},
 };
 
+mod code;
 mod custom;
+mod data;
 mod drift;
 mod host;
+mod machine;
 mod nginx;
 mod notify;
+mod report;
+mod service;
+mod watchers;
+
+pub use code::CODES;
+use code::Code;
+use report::{Report, Severity};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -37,121 +45,38 @@ pub(super) struct CheckArgs {
     send_test: bool,
 }
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Grade {
-    Ok,
-    Warning,
-    Error,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    grade: Grade,
-    /// What it is about: a service, `nginx`, `engine`, `project`.
-    about: String,
-    what: String,
-    /// What to type; empty when nothing is to be done.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    fix: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    version: u32,
-    project: String,
-    findings: Vec<Finding>,
-}
-
-impl Report {
-    fn ok(&mut self, about: &str, what: impl Into<String>) {
-        self.add(Grade::Ok, about, what, "");
-    }
-
-    fn warn(&mut self, about: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.add(Grade::Warning, about, what, fix);
-    }
-
-    fn error(&mut self, about: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.add(Grade::Error, about, what, fix);
-    }
-
-    fn add(&mut self, grade: Grade, about: &str, what: impl Into<String>, fix: impl Into<String>) {
-        self.findings.push(Finding {
-            grade,
-            about: about.to_owned(),
-            what: what.into(),
-            fix: fix.into(),
-        });
-    }
-
-    fn count(&self, grade: Grade) -> usize {
-        self.findings.iter().filter(|f| f.grade == grade).count()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for finding in &self.findings {
-            let (word, colour) = match finding.grade {
-                Grade::Ok => ("ok", AnsiColors::Green),
-                Grade::Warning => ("warning", AnsiColors::Yellow),
-                Grade::Error => ("error", AnsiColors::Red),
-            };
-            writeln!(
-                f,
-                "{:<7}  {}: {}",
-                word.color(colour),
-                plain(&finding.about),
-                // Further lines stay below the first one.
-                plain(finding.what.trim_end()).replace('\n', "\n         ")
-            )?;
-            for line in finding.fix.lines() {
-                writeln!(f, "         → {}", plain(line))?;
-            }
-        }
-        let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-        writeln!(
-            f,
-            "\n{}, {}",
-            plural(self.count(Grade::Error), "error"),
-            plural(self.count(Grade::Warning), "warning")
-        )
-    }
-}
-
 pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Failure> {
     let (source, loaded) = project.load(&[]).await?;
-    let mut report = Report {
-        version: 1,
-        project: loaded.project.name.clone(),
-        findings: Vec::new(),
-    };
+    let mut report = Report::new(&loaded.project.name);
     the_file(&loaded, &mut report);
-    match the_engine(&mut report).await {
-        Some((engine, info, containers)) => {
-            let look = host::look(crate::watch::Clock::start().now());
-            host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
-            the_containers(&loaded, &containers, &mut report);
-            drift::the_file(&loaded, &source, &engine, &containers, &mut report).await;
-            custom::the_values(&loaded, &engine, &containers, &mut report).await;
-            nginx::the_nginx(&loaded, engine, &containers, &mut report).await;
-        }
-        None => report.warn(
+    let mut known = None;
+    if let Some((engine, info, containers)) = the_engine(&mut report).await {
+        let look = host::look(Clock::start().now());
+        host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
+        service::the_services(&loaded, &containers, &mut report);
+        the_containers(&loaded, &containers, &mut report);
+        drift::the_file(&loaded, &source, &engine, &containers, &mut report).await;
+        custom::the_values(&loaded, &engine, &containers, &mut report).await;
+        nginx::the_nginx(&loaded, engine, &containers, &mut report).await;
+        known = Some(info);
+    } else {
+        report.warn(
+            Code::NotLookedAt,
             "engine",
             "containers and nginx could not be looked at",
             "run `compose-scale check` again when the Engine answers",
-        ),
+        );
+        service::the_services(&loaded, &[], &mut report);
     }
     notify::the_targets(&loaded, args.send_test, &mut report).await;
-    the_places(&loaded, &mut report);
+    the_places(&loaded, known.as_ref(), &mut report);
+    report.find_places(&loaded);
+    report.group();
     match args.format {
         Format::Text => output::write(report.to_string().as_bytes())?,
-        Format::Json => output::json(&report)?,
+        Format::Json => output::json(&report.document())?,
     }
-    if report.count(Grade::Error) > 0 {
+    if report.count(Severity::Error) > 0 {
         return Err(Failure::Said);
     }
     Ok(())
@@ -173,7 +98,7 @@ fn the_file(loaded: &Loaded, report: &mut Report) {
     if loaded.policies.is_empty() {
         let text = super::watch::no_policy(loaded);
         let (what, fix) = text.split_once("; add one").unwrap_or((&text, ""));
-        report.error("project", what, format!("add one{fix}"));
+        report.error(Code::NoPolicy, "project", what, format!("add one{fix}"));
     }
     for (name, policy) in &loaded.policies {
         if let Some(service) = loaded.project.services.get(name) {
@@ -184,13 +109,13 @@ fn the_file(loaded: &Loaded, report: &mut Report) {
 
 fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
     let name = &service.name;
-    let before = report.count(Grade::Error);
+    let before = report.count(Severity::Error);
     if policy.max > 1 {
         for refusal in refuse::refusals(service, &[]) {
-            report.error(name, refusal.what, refusal.fix);
+            report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
         }
         if let Some(refusal) = refuse::too_many(service, policy.max) {
-            report.warn(name, refusal.what, refusal.fix);
+            report.warn(refusal.kind.into(), name, refusal.what, refusal.fix);
         }
     }
     let port = setup::port_of(service, policy);
@@ -199,6 +124,7 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
             .only_port()
             .map_or_else(|problem| problem.to_string(), |_| String::new());
         report.warn(
+            Code::NoPort,
             name,
             format!("nginx sends no traffic to it: {what}"),
             "fine for a worker; else set `x-autoscale.port`",
@@ -206,26 +132,16 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
     }
     if matches!(policy.ready, Ready::Http(_)) && port.is_none() {
         report.error(
+            Code::ReadyNeedsPort,
             name,
             "`ready: {http: …}` needs a port",
             "set `x-autoscale.port`",
         );
     }
     if let Some(refusal) = setup::unmeasured(service, policy) {
-        report.error(name, refusal.what, refusal.fix);
+        report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
     }
-    let uses_cpu = policy
-        .metrics
-        .iter()
-        .any(|metric| matches!(metric, Metric::Cpu(_)));
-    if uses_cpu && service.limits.cpus.is_none() {
-        report.warn(
-            name,
-            "it has no CPU limit, so its CPU share is one of a whole core",
-            "set `deploy.resources.limits.cpus` if a replica may use less than that, or more",
-        );
-    }
-    if report.count(Grade::Error) == before {
+    if report.count(Severity::Error) == before {
         report.ok(
             name,
             format!("may have {} to {} replicas", policy.min, policy.max),
@@ -235,35 +151,43 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
 
 // ---- the engine and its containers -------------------------------------------------------------
 
+/// The Engine, what it says of itself, and between which moments it said so.
+async fn ask(project: &str) -> Result<(Docker, EngineInfo, Vec<Replica>, Moment, Moment), Failure> {
+    let engine = engine()?;
+    let clock = Clock::start();
+    let asked = clock.now();
+    let info = engine.info().await?;
+    let answered = clock.now();
+    let containers = engine.list(project).await?;
+    Ok((engine, info, containers, asked, answered))
+}
+
 async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Replica>)> {
-    let answer = match engine() {
-        Ok(engine) => match engine.info().await {
-            Ok(info) => match engine.list(&report.project).await {
-                Ok(containers) => Ok((engine, info, containers)),
-                Err(error) => Err(Failure::Engine(error)),
-            },
-            Err(error) => Err(Failure::Engine(error)),
-        },
-        Err(failure) => Err(failure),
-    };
-    match answer {
-        Ok((engine, info, containers)) => {
+    match ask(&report.project).await {
+        Ok((engine, info, containers, asked, answered)) => {
             let counters = if info.cgroup_files {
-                "CPU and memory are read from cgroup files"
+                "; CPU and memory are read from cgroup files"
             } else {
-                "CPU and memory are asked of the Engine, which takes it about a second"
+                ""
             };
             report.ok(
                 "engine",
                 format!(
-                    "Docker {} (API {}); {counters}",
+                    "Docker {} (API {}){counters}",
                     info.version, info.api_version
                 ),
             );
+            machine::the_engine(&info, report);
+            machine::the_clock(&info, asked, answered, report);
             Some((engine, info, containers))
         }
         Err(failure) => {
+            let code = match &failure {
+                Failure::Engine(EngineError::Forbidden { .. }) => Code::SocketRights,
+                _ => Code::EngineAway,
+            };
             report.error(
+                code,
                 "engine",
                 failure.to_string(),
                 failure.hint().unwrap_or_default(),
@@ -288,6 +212,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             .collect();
         if running.is_empty() {
             report.error(
+                Code::NothingRuns,
                 name,
                 "no replica is running, so there is none to make another one like",
                 format!(
@@ -305,6 +230,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
         let anew = plan::anew(name, numbers.len() as u32);
         for left in replicas.iter().filter(|r| r.is_being_recreated()) {
             report.warn(
+                Code::HalfRecreated,
                 name,
                 format!(
                     "{} is one half of a recreate: compose is at work, or was interrupted",
@@ -320,6 +246,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
         if policy.max > 1 && refuse::refusals(service, &[]).is_empty() {
             for refusal in refuse::refusals(service, &replicas) {
                 report.error(
+                    Code::ContainersOlder,
                     name,
                     format!("its containers are older than the file: {}", refusal.what),
                     anew.as_str(),
@@ -331,7 +258,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             .map(|r| (&r.config_hash, &r.image_id))
             .collect();
         if configurations.len() > 1 {
-            report.warn(
+            report.warn(Code::MixedReplicas,
                 name,
                 "its replicas are of different configurations or images; new ones follow the one made last",
                 anew,
@@ -339,6 +266,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
         }
         if policy.ready == Ready::Healthcheck && running.iter().any(|r| r.health == Health::None) {
             report.error(
+                Code::HealthcheckNeeded,
                 name,
                 "`ready: healthcheck`, but its containers have none",
                 format!("give {name} a `healthcheck`, or use `ready: auto`"),
@@ -349,7 +277,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
 
 // ---- where files go ----------------------------------------------------------------------------
 
-fn the_places(loaded: &Loaded, report: &mut Report) {
+fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
     let state = state_dir(loaded);
     let written = state.make().map_err(|error| error.to_string());
     let written = written.and_then(|()| {
@@ -362,22 +290,25 @@ fn the_places(loaded: &Loaded, report: &mut Report) {
             format!("history and state are kept in {}", state.path().display()),
         ),
         Err(what) => report.error(
+            Code::StateNotWritable,
             "project",
             what,
             "set COMPOSE_SCALE_STATE to a directory of your own",
         ),
     }
-    if setup::nginx_place(loaded).is_some() {
-        let directory = setup::upstreams(loaded);
-        if directory.exists()
-            && let Err(error) = try_out(&directory)
-        {
-            report.error(
-                "nginx",
-                format!("cannot write to {}: {error}", directory.display()),
-                format!("sudo chown $USER {}", directory.display()),
-            );
-        }
+    watchers::the_watchers(loaded, &state, report);
+    let upstreams = setup::nginx_place(loaded).map(|_| setup::upstreams(loaded));
+    let needs = machine::directories(state.path(), upstreams.clone(), info);
+    machine::the_room(&needs, machine::room, report);
+    if let Some(directory) = upstreams.filter(|directory| directory.exists())
+        && let Err(error) = try_out(&directory)
+    {
+        report.error(
+            Code::UpstreamsNotWritable,
+            "nginx",
+            format!("cannot write to {}: {error}", directory.display()),
+            format!("sudo chown $USER {}", directory.display()),
+        );
     }
 }
 

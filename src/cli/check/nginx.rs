@@ -1,31 +1,30 @@
 //! What `check` looks at in and around nginx.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::Report;
+use super::{Code, Report};
 use crate::{
     cli::run,
     compose::Loaded,
     engine::{Engine, docker::Docker},
-    policy::{Policy, Ready},
+    policy::Ready,
     project::{Replica, State},
     proxy::{
         Features, ProxyError,
         inspect::{Configuration, Findings},
-        log::{LIMIT, Log},
         nginx::{self, Control},
         render,
     },
-    traffic::Traffic,
-    units::{Bytes, Size, Span},
     watch::{
-        Clock,
         address::{self, Addresses},
         remote::{self, AnyNginx, Target, Whereabouts},
         setup::{self, NginxPlace},
-        traffic, way,
+        way,
     },
 };
+
+mod log;
+mod past;
 
 pub(super) async fn the_nginx(
     loaded: &Loaded,
@@ -73,7 +72,7 @@ pub(super) async fn the_nginx(
 
 fn no_place(loaded: &Loaded, report: &mut Report) {
     match setup::candidates(loaded).as_slice() {
-        [first, _, ..] => report.error(
+        [first, _, ..] => report.error(Code::NginxUnknown,
             "nginx",
             format!(
                 "several services of the project run nginx: {}",
@@ -83,7 +82,7 @@ fn no_place(loaded: &Loaded, report: &mut Report) {
                 "say which one sends requests to the others: `x-autoscale: {{nginx: {{service: {first}}}}}` at the top level of the compose file"
             ),
         ),
-        _ => report.error(
+        _ => report.error(Code::NginxUnknown,
             "nginx",
             "no service of the project runs an image named nginx",
             "say where it is, at the top level of the compose file: `x-autoscale: {nginx: {service: NAME}}`; or `{container: NAME}` where it belongs to another project, or `{host: true}`",
@@ -107,15 +106,20 @@ impl Look<'_> {
         if let (true, Some(nginx)) = (running.is_empty(), crashing) {
             let text = remote::crash(&nginx.name, nginx.exit_code);
             let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
-            report.error("nginx", what, fix);
+            report.error(Code::NginxCrashing, "nginx", what, fix);
             return;
         }
         if running.is_empty() {
-            report.error("nginx", "it is not running", self.place.start());
+            report.error(
+                Code::NginxNotRunning,
+                "nginx",
+                "it is not running",
+                self.place.start(),
+            );
             return;
         }
         for paused in found.iter().filter(|c| c.state == State::Paused) {
-            report.error(
+            report.error(Code::NginxPaused,
                 "nginx",
                 format!(
                     "{} is paused: it will go on with the files of before, so nothing is stopped until it has read the new ones",
@@ -162,6 +166,7 @@ impl Look<'_> {
             Ok(_) => {}
             Err(nginx::ControlError::NotRunning) => {
                 report.error(
+                    Code::NginxNotRunning,
                     "nginx",
                     "it is not running on this host",
                     self.place.start(),
@@ -171,7 +176,7 @@ impl Look<'_> {
             Err(error) => {
                 let text = error.to_string();
                 let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
-                report.error("nginx", what, fix);
+                report.error(Code::NginxUnanswered, "nginx", what, fix);
                 return;
             }
         }
@@ -184,6 +189,7 @@ impl Look<'_> {
         let directory = setup::upstreams(self.loaded);
         if !open {
             report.warn(
+                Code::NginxUnread,
                 "nginx",
                 "this user may not read its configuration, so what it includes was not looked at",
                 "sudo compose-scale check",
@@ -241,14 +247,14 @@ impl Look<'_> {
                         self.on_one_network(replica),
                     ),
                 };
-                report.error(service, what, fix);
+                report.error(Code::NginxNoWay, service, what, fix);
                 continue;
             }
             let Some(way) = running.find_map(way) else {
                 continue;
             };
             if way.published && matches!(policy.ready, Ready::Tcp(_) | Ready::Auto) {
-                report.warn(
+                report.warn(Code::NginxPublishedPort,
                     service,
                     "it is reached by a published port, which accepts connections before the app does: it counts as ready when GET / is answered with a status below 500",
                     "say what to ask instead: `ready: {http: /PATH}`, or give it a healthcheck",
@@ -286,7 +292,7 @@ impl Look<'_> {
         let then = self.place.with_other_volumes(&nginx.service);
         let mounted = way::mounted(&directory, base, self.place, &then, &nginx.mounts);
         for wrong in mounted.wrong {
-            report.error("nginx", wrong.what, wrong.fix);
+            report.error(wrong.kind.into(), "nginx", wrong.what, wrong.fix);
         }
         let inside = mounted.inside?;
         report.ok(
@@ -306,6 +312,7 @@ impl Look<'_> {
                     NginxPlace::Host => "sudo nginx -t".to_owned(),
                 };
                 report.error(
+                    Code::NginxInvalid,
                     "nginx",
                     format!("its configuration is not valid: {message}"),
                     format!("mend it, and see with `{look}`"),
@@ -313,7 +320,7 @@ impl Look<'_> {
                 return;
             }
             Err(error) => {
-                report.error("nginx", error.to_string(), "");
+                report.error(Code::NginxUnanswered, "nginx", error.to_string(), "");
                 return;
             }
         };
@@ -325,153 +332,18 @@ impl Look<'_> {
             }
             one_include(service, directory, &findings, report);
             self.the_lines(service, &configuration, report);
-        }
-    }
-
-    /// The directory of the log that load is read from, here and as nginx sees it.
-    fn the_log_directory(&self, nginx: Option<&Replica>, report: &mut Report) {
-        let (Some(logs), Some((path, _))) =
-            (&self.loaded.settings.nginx.logs, setup::log(self.loaded))
-        else {
-            return;
-        };
-        let directory = self.loaded.project.resolve(&logs.dir);
-        let shown = directory.display();
-        if !directory.is_dir() {
-            report.error(
-                "nginx",
-                format!("the directory for its log, {shown}, is not there"),
-                format!("mkdir -p {shown}"),
-            );
-            return;
-        }
-        if let (Some(nginx), Some(inside)) = (nginx, &logs.inside) {
-            let seen = way::seen_at(&directory, &nginx.mounts);
-            if seen.as_ref() != Some(inside) {
-                let base = &self.loaded.project.working_dir;
-                let written = way::as_written(&directory, base, self.place);
-                let then = self.place.with_other_volumes(&nginx.service);
-                report.error(
-                    "nginx",
-                    match seen {
-                        None => format!(
-                            "{shown} is not mounted into {}, so its log cannot be read",
-                            nginx.name
-                        ),
-                        Some(seen) => format!(
-                            "{shown} is mounted into {} at {}, and not at {}",
-                            nginx.name,
-                            seen.display(),
-                            inside.display()
-                        ),
-                    },
-                    format!(
-                        "give nginx `volumes: [\"{written}:{}\"]`, then {then}",
-                        inside.display()
-                    ),
-                );
-                return;
+            if let Some(policy) = self.loaded.policies.get(*service) {
+                let containers = self.containers.iter();
+                let replicas: Vec<_> = containers
+                    .filter(|one| one.is_replica() && one.service == *service)
+                    .collect();
+                let aliases = self.loaded.project.services.get(*service);
+                let others = past::others(&replicas, aliases);
+                past::the_detours(service, &others, directory, &configuration, report);
+                past::the_times(service, policy, &configuration, report);
             }
         }
-        match std::fs::metadata(&path) {
-            Ok(there) => {
-                let size = Size(Bytes(there.len()));
-                let what = format!("its log is {} ({size})", path.display());
-                // A running `watch` begins it anew long before.
-                if there.len() > 2 * LIMIT {
-                    report.warn("nginx", what, "let `compose-scale watch` run, which begins it anew at 16 MiB; without it the log grows");
-                } else {
-                    report.ok("nginx", what);
-                }
-                self.the_arrivals(&path, report);
-            }
-            Err(_) => report.warn(
-                "nginx",
-                format!("its log {} is not there yet", path.display()),
-                "`compose-scale sync`, which makes nginx write it",
-            ),
-        }
-    }
-
-    /// Whether requests of the services whose load is read from the log are in it.
-    fn the_arrivals(&self, path: &Path, report: &mut Report) {
-        let read = self.routed.iter().copied().filter(|service| {
-            let policy = self.loaded.policies.get(*service);
-            policy.is_some_and(Policy::reads_the_log)
-        });
-        let read: Vec<_> = read.collect();
-        let now = Clock::start().wall_millis();
-        let mut heard = Traffic::new(Duration::ZERO);
-        heard.route(read.iter().copied(), &[], u64::MAX);
-        let begun = tokio::time::Instant::now().into_std();
-        if let Err(error) = Log::new(path).read(begun, |line| heard.hear(line)) {
-            let fix = "let this user read the directory, and give it room";
-            report.error("nginx", error.to_string(), fix);
-            return;
-        }
-        for service in read {
-            match heard.last(service) {
-                Some(last) => {
-                    let ago = Duration::from_millis(now.saturating_sub(last)).as_secs();
-                    report.ok(
-                        service,
-                        format!("its last request in nginx's log ended {} ago", Span::seconds(ago)),
-                    );
-                }
-                None => report.warn(
-                    service,
-                    "no request of it is in nginx's log so far",
-                    format!(
-                        "ask nginx for a page of it and check again; what counts is sent by `proxy_pass http://{service};`"
-                    ),
-                ),
-            }
-        }
-    }
-
-    /// What nginx counts by itself, where the user offers that.
-    async fn the_status(&self, report: &mut Report) {
-        let logs = self.loaded.settings.nginx.logs.as_ref();
-        let Some(url) = logs.and_then(|logs| logs.stub_status.as_ref()) else {
-            return;
-        };
-        let behind = self.routed.len();
-        match traffic::ask_status(url).await {
-            Ok(_) if behind > 1 => report.warn(
-                "nginx",
-                format!(
-                    "stub_status counts for nginx as a whole, and {behind} services are behind it: it is not used"
-                ),
-                "remove `nginx.logs.stub_status`; requests that have ended are told apart by the log",
-            ),
-            Ok(status) => {
-                let under_way = status.writing.saturating_sub(1);
-                report.ok("nginx", format!("stub_status: {under_way} under way"));
-            }
-            Err(error) => report.warn(
-                "nginx",
-                format!("stub_status cannot be read at {url}: {error}"),
-                "give nginx `location = /nginx_status { stub_status; }` where this host reaches it, and nobody else",
-            ),
-        }
-    }
-
-    /// Whether requests to a service get into the log.
-    fn the_lines(&self, service: &str, configuration: &Configuration, report: &mut Report) {
-        let Some((_, log)) = setup::log(self.loaded) else {
-            return;
-        };
-        let unlogged = configuration.unlogged(service, &log);
-        let policy = self.loaded.policies.get(service);
-        let read = policy.is_some_and(Policy::reads_the_log);
-        for one in &unlogged {
-            let wrong = way::not_logged(one, &self.loaded.project.name, &log);
-            if read {
-                report.error(service, wrong.what, wrong.fix);
-            } else {
-                report.warn(service, wrong.what, wrong.fix);
-            }
-        }
+        past::the_resolvers(self.routed, &configuration, report);
     }
 
     /// A directory that was deleted and made again is another one than nginx has mounted: it goes
@@ -482,7 +354,7 @@ impl Look<'_> {
             return;
         };
         if !dump.contains(written.trim()) {
-            report.error(
+            report.error(Code::NginxStale,
                 "nginx",
                 format!(
                     "it does not see {} as it is on this host: the directory was replaced after nginx started",
@@ -500,6 +372,7 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
         Ok(features) => features,
         Err(error) => {
             report.error(
+                Code::NginxVersion,
                 "nginx",
                 format!("{}: {error}", control.name()),
                 "use an image whose `nginx` is on the PATH",
@@ -516,7 +389,7 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
         Features {
             version: Some(version),
             ..
-        } => report.warn(
+        } => report.warn(Code::NginxOld,
             "nginx",
             format!(
                 "{version} closes idle keep-alive connections at a reload, and a request that is on its way on one is lost"
@@ -524,7 +397,7 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
             "use nginx 1.27.4 or newer, which has `keepalive_min_timeout`",
         ),
         Features { version: None, .. } => {
-            report.warn("nginx", "its version is not understood", "");
+            report.warn(Code::NginxVersion, "nginx", "its version is not understood", "");
         }
     }
     true
@@ -532,7 +405,10 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
 
 fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut Report) {
     for wrong in way::not_included(service, directory, findings) {
-        report.error(service, wrong.what, wrong.fix);
+        report.error(wrong.kind.into(), service, wrong.what, wrong.fix);
+        if let Some(place) = &wrong.place {
+            report.at(&place.file, place.line);
+        }
     }
     if let [place] = findings.included.as_slice() {
         report.ok(service, format!("its upstream is included at {place}"));
@@ -544,6 +420,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
             " (a target with variables may)".to_owned()
         };
         report.warn(
+            Code::NginxNoPass,
             service,
             format!("no proxy_pass of nginx goes to it{doubt}"),
             format!("in its location: `proxy_pass http://{service};`"),
@@ -552,6 +429,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
     for pass in &findings.passes {
         if !pass.settings {
             report.warn(
+                Code::NginxNoSettings,
                 service,
                 format!(
                     "{}: no settings for retries, timeouts and keep-alive beside this proxy_pass",
@@ -559,13 +437,15 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
                 ),
                 format!("add `include {directory}/{service}.location*;` to the location"),
             );
+            report.at(&pass.place.file, pass.place.line);
         }
         if let Some(place) = &pass.hides_headers_of {
-            report.warn(
+            report.warn(Code::NginxHeadersHidden,
                 service,
                 format!("{}: the headers set at {place} do not reach it, because this location sets its own", pass.place),
                 "repeat those proxy_set_header lines in the location",
             );
+            report.at(&pass.place.file, pass.place.line);
         }
     }
 }

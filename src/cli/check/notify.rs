@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::Report;
+use super::{Code, Report};
 use crate::{
     compose::Loaded,
     notify,
@@ -45,7 +45,7 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
         return;
     }
     if all.is_empty() {
-        report.warn(
+        report.warn(Code::NotifyNobody,
             ABOUT,
             "nobody is to be told, so no test was sent",
             "add `x-autoscale: {notify: [{webhook: \"https://…\"}]}` at the top level of the compose file",
@@ -65,6 +65,7 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
         match answer {
             Ok(()) => report.ok(ABOUT, format!("{} took the test", name(one))),
             Err(why) => report.error(
+                Code::NotifyTestFailed,
                 ABOUT,
                 format!("{} did not take the test: {}", name(one), plain(&why)),
                 match one.target {
@@ -101,6 +102,7 @@ fn the_program(program: &str, directory: &Path, report: &mut Report) {
     };
     let Some(path) = found else {
         report.error(
+            Code::NotifyProgram,
             ABOUT,
             format!("command {program}: there is no such program"),
             format!("install {program} on this machine, or mend `command`"),
@@ -109,6 +111,7 @@ fn the_program(program: &str, directory: &Path, report: &mut Report) {
     };
     if !is_program(&path) {
         report.error(
+            Code::NotifyProgram,
             ABOUT,
             format!("command {program}: it cannot be run"),
             format!("chmod +x {}", path.display()),
@@ -131,6 +134,7 @@ fn is_program(path: &Path) -> bool {
 async fn the_url(url: &Url, report: &mut Report) {
     if !url.is_encrypted() && !is_near(url.host()) {
         report.warn(
+            Code::NotifyClearText,
             ABOUT,
             format!(
                 "webhook {url}: its path and headers, and all that is told, go there in clear text"
@@ -141,6 +145,7 @@ async fn the_url(url: &Url, report: &mut Report) {
     let found = tokio::time::timeout(PATIENCE, notify::is_known(url)).await;
     if !found.unwrap_or(false) {
         report.warn(
+            Code::NotifyUnknownHost,
             ABOUT,
             format!("webhook {url}: its host has no address on this machine"),
             "mend `webhook`, or the machine's DNS",

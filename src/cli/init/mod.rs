@@ -95,7 +95,7 @@ impl From<InitError> for Failure {
     fn from(error: InitError) -> Self {
         match error {
             InitError::Usage(what) => Self::Usage(what),
-            InitError::Refused(refusals) => Self::Refused(refusals),
+            InitError::Refused(refusals) => Self::Work(refusals),
         }
     }
 }

@@ -2,12 +2,13 @@
 //! counters lie. Two questions: every call needs the answer to the first, and few that to the second,
 //! for which older Engines start programs of their own and walk through all their containers.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use bollard::models::{SystemInfo, SystemVersion};
 
 use crate::{
     engine::{EngineError, EngineInfo, docker::host::Host},
+    units::Moment,
     usage::cgroup::Layout,
 };
 
@@ -90,6 +91,9 @@ pub(super) struct Machine {
     pub(super) cgroups: Option<Layout>,
     cpus: u32,
     memory: u64,
+    cgroup_version: String,
+    time: Option<Moment>,
+    root: Option<PathBuf>,
 }
 
 impl Machine {
@@ -109,8 +113,14 @@ impl Machine {
                     .iter()
                     .all(|file| file.ancestors().nth(2).is_some_and(&is_directory))
             });
+        let version = info.cgroup_version.map(|version| version.to_string());
+        let time = info.system_time.as_ref();
+        let root = info.docker_root_dir.as_ref().map(PathBuf::from);
         Ok(Self {
             cgroups,
+            cgroup_version: version.unwrap_or_default(),
+            time: time.and_then(|time| time.parse().ok()).map(Moment),
+            root: root.filter(|_| host.is_local()),
             cpus: info
                 .ncpu
                 .and_then(|cpus| u32::try_from(cpus).ok())
@@ -130,6 +140,9 @@ impl Machine {
             cpus: self.cpus,
             memory: self.memory,
             cgroup_files: self.cgroups.is_some(),
+            cgroup_version: self.cgroup_version.clone(),
+            time: self.time,
+            root: self.root.clone(),
         }
     }
 }
@@ -171,6 +184,27 @@ mod tests {
             groups
         });
         machine.unwrap().of(&facts("1.41").unwrap()).cgroup_files
+    }
+
+    #[test]
+    fn its_clock_and_its_directory_are_what_it_says_and_a_directory_elsewhere_is_none() {
+        let info: SystemInfo = serde_json::from_value(serde_json::json!({
+            "NCPU": 2, "MemTotal": 1, "SystemTime": "2026-01-01T12:00:00.123456789Z",
+            "DockerRootDir": "/var/lib/docker", "CgroupVersion": "2"
+        }))
+        .unwrap();
+        let of = |host: &Host| {
+            let machine = Machine::new(host, &info, |_| true).unwrap();
+            machine.of(&facts("1.41").unwrap())
+        };
+        let here = of(&Host::parse(None).unwrap());
+        assert_eq!(
+            here.time.map(|time| time.0.as_second()),
+            Some(1_767_268_800)
+        );
+        assert_eq!(here.root, Some(PathBuf::from("/var/lib/docker")));
+        assert_eq!(here.cgroup_version, "2");
+        assert_eq!(of(&Host::Tcp("10.0.0.5:2375".into())).root, None);
     }
 
     #[test]

@@ -13,10 +13,12 @@ use super::render;
 mod configuration;
 mod glob;
 mod mounts;
+mod past;
 mod syntax;
 
 pub use configuration::{Configuration, fingerprint};
 pub use mounts::{Mount, MountProblem, inside, mount_problems};
+pub use past::{By, Bypass, Resolver, by_place};
 
 use configuration::{Block, Statement};
 #[cfg(test)]

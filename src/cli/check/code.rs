@@ -1,0 +1,166 @@
+//! The codes of what `check` finds: stable words for scripts, each explained on its page.
+
+use crate::{plan::refuse, watch::way};
+
+macro_rules! codes {
+    ($($name:ident = $text:literal $(in $key:literal)?),+ $(,)?) => {
+        /// What kind of thing was found.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Code {
+            $($name),+
+        }
+
+        /// Every code that `check` may print.
+        pub const CODES: &[&str] = &[$($text),+];
+
+        impl Code {
+            /// The word for it.
+            pub(super) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text),+
+                }
+            }
+
+            /// The key of the service that it is about, where it is about the compose file; empty for
+            /// the service as a whole.
+            pub(super) fn key(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$name => first(&[$($key)?])),+
+                }
+            }
+        }
+    };
+}
+
+fn first(keys: &[&'static str]) -> Option<&'static str> {
+    keys.first().copied()
+}
+
+codes! {
+    // The compose file.
+    NoPolicy = "no-policy",
+    ContainerName = "container-name" in "container_name",
+    HostPort = "host-port" in "ports",
+    PortRange = "port-range" in "ports",
+    StaticAddress = "static-address" in "networks",
+    MacAddress = "mac-address" in "mac_address",
+    NetworkMode = "network-mode" in "network_mode",
+    NoImage = "no-image" in "",
+    NoPort = "no-port" in "x-autoscale",
+    ReadyNeedsPort = "ready-needs-port" in "x-autoscale",
+    MemoryTarget = "memory-target" in "x-autoscale",
+    NoCpuLimit = "no-cpu-limit" in "deploy",
+    NoMemoryLimit = "no-memory-limit" in "deploy",
+    NoHealthcheck = "no-healthcheck" in "",
+    NoRestart = "no-restart" in "restart",
+    SingleWriter = "single-writer" in "volumes",
+    Database = "database" in "image",
+    SharedVolume = "shared-volume" in "volumes",
+    Links = "links" in "links",
+    WaitsForHealth = "waits-for-health" in "depends_on",
+    BehindFile = "behind-file" in "",
+    GraceShort = "grace-short" in "stop_grace_period",
+    // The Engine and what runs.
+    EngineAway = "engine-away",
+    SocketRights = "socket-rights",
+    EngineIssue = "engine-issue",
+    NotLookedAt = "not-looked-at",
+    SlowCounters = "slow-counters",
+    NothingRuns = "nothing-runs" in "",
+    HalfRecreated = "half-recreated" in "",
+    ContainersOlder = "containers-older" in "",
+    MixedReplicas = "mixed-replicas" in "",
+    HealthcheckNeeded = "healthcheck-needed" in "x-autoscale",
+    // The machine.
+    NoRoom = "no-room" in "deploy",
+    ClockApart = "clock-apart",
+    DiskLow = "disk-low",
+    StateNotWritable = "state-not-writable",
+    UpstreamsNotWritable = "upstreams-not-writable",
+    WatchedElsewhere = "watched-elsewhere",
+    StateElsewhere = "state-elsewhere",
+    // Metrics and notifications.
+    MetricUnreadable = "metric-unreadable" in "x-autoscale",
+    NotifyProgram = "notify-program",
+    NotifyClearText = "notify-clear-text",
+    NotifyUnknownHost = "notify-unknown-host",
+    NotifyNobody = "notify-nobody",
+    NotifyTestFailed = "notify-test-failed",
+    // nginx.
+    NginxUnknown = "nginx-unknown",
+    NginxNotRunning = "nginx-not-running",
+    NginxCrashing = "nginx-crashing",
+    NginxPaused = "nginx-paused",
+    NginxUnanswered = "nginx-unanswered",
+    NginxUnread = "nginx-unread",
+    NginxInvalid = "nginx-invalid",
+    NginxOld = "nginx-old",
+    NginxVersion = "nginx-version",
+    NginxNoWay = "nginx-no-way" in "networks",
+    NginxPublishedPort = "nginx-published-port" in "ports",
+    NginxNotMounted = "nginx-not-mounted",
+    NginxSingleFile = "nginx-single-file",
+    NginxStale = "nginx-stale",
+    NginxNotIncluded = "nginx-not-included",
+    NginxMisplaced = "nginx-misplaced",
+    NginxIncludedTwice = "nginx-included-twice",
+    NginxSameName = "nginx-same-name",
+    NginxPortInPass = "nginx-port-in-pass",
+    NginxNoPass = "nginx-no-pass",
+    NginxNoSettings = "nginx-no-settings",
+    NginxHeadersHidden = "nginx-headers-hidden",
+    NginxBypass = "nginx-bypass",
+    NginxResolver = "nginx-resolver",
+    NginxShutdownTimeout = "nginx-shutdown-timeout",
+    DrainShort = "drain-short" in "x-autoscale",
+    NginxLogDirectory = "nginx-log-directory",
+    NginxLogGrows = "nginx-log-grows",
+    NginxLogMissing = "nginx-log-missing",
+    NginxLogUnreadable = "nginx-log-unreadable",
+    NginxNoLines = "nginx-no-lines",
+    NginxUnlogged = "nginx-unlogged",
+    NginxStatus = "nginx-status",
+}
+
+impl From<refuse::Kind> for Code {
+    fn from(kind: refuse::Kind) -> Self {
+        match kind {
+            refuse::Kind::ContainerName => Self::ContainerName,
+            refuse::Kind::HostPort => Self::HostPort,
+            refuse::Kind::PortRange => Self::PortRange,
+            refuse::Kind::StaticAddress => Self::StaticAddress,
+            refuse::Kind::MacAddress => Self::MacAddress,
+            refuse::Kind::NetworkMode => Self::NetworkMode,
+            refuse::Kind::NoImage => Self::NoImage,
+            refuse::Kind::MemoryTarget => Self::MemoryTarget,
+        }
+    }
+}
+
+impl From<way::Kind> for Code {
+    fn from(kind: way::Kind) -> Self {
+        match kind {
+            way::Kind::NotMounted => Self::NginxNotMounted,
+            way::Kind::SingleFile => Self::NginxSingleFile,
+            way::Kind::NotIncluded => Self::NginxNotIncluded,
+            way::Kind::Misplaced => Self::NginxMisplaced,
+            way::Kind::IncludedTwice => Self::NginxIncludedTwice,
+            way::Kind::SameName => Self::NginxSameName,
+            way::Kind::PortInPass => Self::NginxPortInPass,
+            way::Kind::Unlogged => Self::NginxUnlogged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_findings_have_one_code() {
+        let mut codes = CODES.to_vec();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), CODES.len());
+    }
+}

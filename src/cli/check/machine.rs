@@ -1,0 +1,264 @@
+//! The Engine's version, its clock, and the room on disks.
+
+use std::path::{Path, PathBuf};
+
+use super::{Code, Report};
+use crate::{
+    engine::EngineInfo,
+    units::{Bytes, Moment, Size, Span},
+};
+
+/// As far as this the clocks may be apart: a question and its answer take a moment.
+const APART: u64 = 2;
+/// With less than this nothing can be written soon.
+const FULL: u64 = 16 * MIB;
+const MIB: u64 = 1024 * 1024;
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// For files.
+    pub(super) free: u64,
+    /// For further files; `None` where the file system does not count them.
+    pub(super) files: Option<u64>,
+}
+
+/// The room where a directory is, or would be made.
+pub(super) fn room(directory: &Path) -> Option<Room> {
+    let there = directory.ancestors().find(|one| one.exists())?;
+    let found = rustix::fs::statvfs(there).ok()?;
+    Some(Room {
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        files: (found.f_files > 0).then_some(found.f_favail),
+    })
+}
+
+/// A directory that needs room: what is in it, where it is, and how much is little.
+pub(super) struct Needs {
+    pub(super) what: &'static str,
+    pub(super) path: PathBuf,
+    pub(super) little: u64,
+    pub(super) fix: &'static str,
+}
+
+/// The directories that this tool and the Engine write to.
+pub(super) fn directories(
+    state: &Path,
+    upstreams: Option<PathBuf>,
+    info: Option<&EngineInfo>,
+) -> Vec<Needs> {
+    let mut all = vec![Needs {
+        what: "history and state are kept",
+        path: state.to_owned(),
+        little: 64 * MIB,
+        fix: "make room there, or set COMPOSE_SCALE_STATE to another place",
+    }];
+    if let Some(path) = upstreams {
+        all.push(Needs {
+            what: "nginx's upstreams are written",
+            path,
+            little: 64 * MIB,
+            fix: "make room there: a full disk keeps nginx on the replicas of before",
+        });
+    }
+    // Whoever may not look there cannot tell.
+    if let Some(path) = info
+        .and_then(|info| info.root.clone())
+        .filter(|path| path.is_dir())
+    {
+        all.push(Needs {
+            what: "the Engine keeps containers, images and their logs",
+            path,
+            little: 1024 * MIB,
+            fix: "docker system df, then docker system prune; and bound the logs: `logging: {options: {max-size: 10m, max-file: \"3\"}}`",
+        });
+    }
+    all
+}
+
+/// Tells which of them have little room.
+pub(super) fn the_room(needs: &[Needs], room: impl Fn(&Path) -> Option<Room>, report: &mut Report) {
+    for Needs {
+        what,
+        path,
+        little,
+        fix,
+    } in needs
+    {
+        let Some(room) = room(path) else {
+            continue;
+        };
+        let left = match room {
+            Room {
+                files: Some(files), ..
+            } if files < 100 => format!("{files} further files"),
+            Room { free, .. } if free < *little => Size(Bytes(free)).to_string(),
+            _ => continue,
+        };
+        let text = format!(
+            "there is room for {left} at {}, where {what}",
+            path.display()
+        );
+        if room.free < FULL || room.files.is_some_and(|files| files == 0) {
+            report.error(Code::DiskLow, "host", text, *fix);
+        } else {
+            report.warn(Code::DiskLow, "host", text, *fix);
+        }
+    }
+}
+
+/// Compares the Engine's clock with this machine's, between question and answer.
+pub(super) fn the_clock(info: &EngineInfo, asked: Moment, answered: Moment, report: &mut Report) {
+    let Some(time) = info.time else {
+        return;
+    };
+    let (early, late) = (asked.since(time), time.since(answered));
+    let apart = early.max(late).as_secs();
+    if apart <= APART {
+        return;
+    }
+    let which = if early > late { "behind" } else { "ahead of" };
+    report.warn(
+        Code::ClockApart,
+        "host",
+        format!(
+            "the Engine's clock is {} {which} this machine's: ages of replicas are wrong by that, and so are initialization_period and drains",
+            Span::seconds(apart)
+        ),
+        "set both by NTP (`timedatectl`); where the Engine runs in a virtual machine, start that anew",
+    );
+}
+
+/// What is known of this version, and where its counters come from.
+pub(super) fn the_engine(info: &EngineInfo, report: &mut Report) {
+    let version: Vec<u32> = info
+        .version
+        .split(['.', '+', '-', '~'])
+        .map_while(|part| part.parse().ok())
+        .collect();
+    if let [25, 0, 0..=2] = version[..] {
+        report.warn(
+            Code::EngineIssue,
+            "engine",
+            format!("Engine {} gives out the hardware address that it made itself as if it were configured, so `mac-address` may be told where there is none", info.version),
+            "update the Engine to 25.0.3 or newer",
+        );
+    }
+    if info.cgroup_files {
+        return;
+    }
+    let slow = if version.first().is_some_and(|major| *major < 25) {
+        "about a second for every look"
+    } else {
+        "longer than a look at the files"
+    };
+    let of = match info.cgroup_version.as_str() {
+        "" => String::new(),
+        version => format!(" (cgroup v{version})"),
+    };
+    report.hint(
+        Code::SlowCounters,
+        "engine",
+        format!("CPU and memory are asked of the Engine, because its cgroup files{of} are not to be seen here: that takes it {slow}"),
+        "run on the Engine's machine; in a container mount /sys/fs/cgroup:/sys/fs/cgroup:ro",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(version: &str) -> EngineInfo {
+        EngineInfo {
+            version: version.into(),
+            api_version: "1.44".into(),
+            cpus: 2,
+            memory: 1 << 30,
+            cgroup_files: true,
+            cgroup_version: "2".into(),
+            time: None,
+            root: None,
+        }
+    }
+
+    fn codes(look: impl FnOnce(&mut Report)) -> Vec<String> {
+        let mut report = Report::new("shop");
+        look(&mut report);
+        report.codes()
+    }
+
+    #[test]
+    fn a_clock_that_is_apart_is_told_whichever_way() {
+        let at = Moment::from_unix;
+        for (time, told) in [(1000, 0), (999, 0), (1003, 0), (1010, 1), (900, 1)] {
+            let mut info = info("28.0.0");
+            info.time = Some(at(time));
+            let codes = codes(|report| the_clock(&info, at(1000), at(1001), report));
+            assert_eq!(codes.len(), told, "{time}");
+        }
+        assert_eq!(
+            codes(|report| the_clock(&info("28.0.0"), at(1), at(2), report)),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_disk_with_little_room_is_a_warning_and_a_full_one_an_error() {
+        let needs = directories(Path::new("/state"), Some("/up".into()), None);
+        for (free, files, told) in [
+            (10 * 1024 * MIB, None, &[][..]),
+            (32 * MIB, None, &["warning disk-low", "warning disk-low"]),
+            (MIB, Some(5000), &["error disk-low", "error disk-low"]),
+            (
+                10 * 1024 * MIB,
+                Some(9),
+                &["warning disk-low", "warning disk-low"],
+            ),
+            (
+                10 * 1024 * MIB,
+                Some(0),
+                &["error disk-low", "error disk-low"],
+            ),
+        ] {
+            let room = Room { free, files };
+            let found = codes(|report| the_room(&needs, |_| Some(room), report));
+            assert_eq!(found, told, "{room:?}");
+        }
+    }
+
+    #[test]
+    fn the_engines_own_directory_needs_a_gigabyte() {
+        let mut info = info("28.0.0");
+        info.root = Some("/".into());
+        let needs = directories(Path::new("/state"), None, Some(&info));
+        let room = |_: &Path| {
+            Some(Room {
+                free: 500 * MIB,
+                files: None,
+            })
+        };
+        let found = codes(|report| the_room(&needs, room, report));
+        assert_eq!(found, ["warning disk-low"]);
+    }
+
+    #[test]
+    fn known_issues_go_by_the_version() {
+        for (version, told) in [
+            ("25.0.1", 1),
+            ("25.0.3", 0),
+            ("20.10.24+dfsg1", 0),
+            ("28.5.2", 0),
+        ] {
+            let found = codes(|report| the_engine(&info(version), report));
+            assert_eq!(found.len(), told, "{version}");
+        }
+    }
+
+    #[test]
+    fn counters_that_are_asked_for_are_a_hint() {
+        let mut info = info("20.10.24+dfsg1");
+        info.cgroup_files = false;
+        let found = codes(|report| the_engine(&info, report));
+        assert_eq!(found, ["hint slow-counters"]);
+    }
+}

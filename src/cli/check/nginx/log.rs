@@ -1,0 +1,175 @@
+//! The log that load is read from, and what nginx counts by itself.
+
+use std::{path::Path, time::Duration};
+
+use super::{
+    super::{Code, Report},
+    Look,
+};
+use crate::{
+    policy::Policy,
+    project::Replica,
+    proxy::{
+        inspect::Configuration,
+        log::{LIMIT, Log},
+    },
+    traffic::Traffic,
+    units::{Bytes, Size, Span},
+    watch::{Clock, setup, traffic, way},
+};
+
+impl Look<'_> {
+    /// The directory of the log that load is read from, here and as nginx sees it.
+    pub(super) fn the_log_directory(&self, nginx: Option<&Replica>, report: &mut Report) {
+        let (Some(logs), Some((path, _))) =
+            (&self.loaded.settings.nginx.logs, setup::log(self.loaded))
+        else {
+            return;
+        };
+        let directory = self.loaded.project.resolve(&logs.dir);
+        let shown = directory.display();
+        if !directory.is_dir() {
+            report.error(
+                Code::NginxLogDirectory,
+                "nginx",
+                format!("the directory for its log, {shown}, is not there"),
+                format!("mkdir -p {shown}"),
+            );
+            return;
+        }
+        if let (Some(nginx), Some(inside)) = (nginx, &logs.inside) {
+            let seen = way::seen_at(&directory, &nginx.mounts);
+            if seen.as_ref() != Some(inside) {
+                let base = &self.loaded.project.working_dir;
+                let written = way::as_written(&directory, base, self.place);
+                let then = self.place.with_other_volumes(&nginx.service);
+                report.error(
+                    Code::NginxLogDirectory,
+                    "nginx",
+                    match seen {
+                        None => format!(
+                            "{shown} is not mounted into {}, so its log cannot be read",
+                            nginx.name
+                        ),
+                        Some(seen) => format!(
+                            "{shown} is mounted into {} at {}, and not at {}",
+                            nginx.name,
+                            seen.display(),
+                            inside.display()
+                        ),
+                    },
+                    format!(
+                        "give nginx `volumes: [\"{written}:{}\"]`, then {then}",
+                        inside.display()
+                    ),
+                );
+                return;
+            }
+        }
+        match std::fs::metadata(&path) {
+            Ok(there) => {
+                let size = Size(Bytes(there.len()));
+                let what = format!("its log is {} ({size})", path.display());
+                // A running `watch` begins it anew long before.
+                if there.len() > 2 * LIMIT {
+                    report.warn(Code::NginxLogGrows, "nginx", what, "let `compose-scale watch` run, which begins it anew at 16 MiB; without it the log grows");
+                } else {
+                    report.ok("nginx", what);
+                }
+                self.the_arrivals(&path, report);
+            }
+            Err(_) => report.warn(
+                Code::NginxLogMissing,
+                "nginx",
+                format!("its log {} is not there yet", path.display()),
+                "`compose-scale sync`, which makes nginx write it",
+            ),
+        }
+    }
+
+    /// Whether requests of the services whose load is read from the log are in it.
+    fn the_arrivals(&self, path: &Path, report: &mut Report) {
+        let read = self.routed.iter().copied().filter(|service| {
+            let policy = self.loaded.policies.get(*service);
+            policy.is_some_and(Policy::reads_the_log)
+        });
+        let read: Vec<_> = read.collect();
+        let now = Clock::start().wall_millis();
+        let mut heard = Traffic::new(Duration::ZERO);
+        heard.route(read.iter().copied(), &[], u64::MAX);
+        let begun = tokio::time::Instant::now().into_std();
+        if let Err(error) = Log::new(path).read(begun, |line| heard.hear(line)) {
+            let fix = "let this user read the directory, and give it room";
+            report.error(Code::NginxLogUnreadable, "nginx", error.to_string(), fix);
+            return;
+        }
+        for service in read {
+            match heard.last(service) {
+                Some(last) => {
+                    let ago = Duration::from_millis(now.saturating_sub(last)).as_secs();
+                    report.ok(
+                        service,
+                        format!("its last request in nginx's log ended {} ago", Span::seconds(ago)),
+                    );
+                }
+                None => report.warn(Code::NginxNoLines,
+                    service,
+                    "no request of it is in nginx's log so far",
+                    format!(
+                        "ask nginx for a page of it and check again; what counts is sent by `proxy_pass http://{service};`"
+                    ),
+                ),
+            }
+        }
+    }
+
+    /// What nginx counts by itself, where the user offers that.
+    pub(super) async fn the_status(&self, report: &mut Report) {
+        let logs = self.loaded.settings.nginx.logs.as_ref();
+        let Some(url) = logs.and_then(|logs| logs.stub_status.as_ref()) else {
+            return;
+        };
+        let behind = self.routed.len();
+        match traffic::ask_status(url).await {
+            Ok(_) if behind > 1 => report.warn(Code::NginxStatus,
+                "nginx",
+                format!(
+                    "stub_status counts for nginx as a whole, and {behind} services are behind it: it is not used"
+                ),
+                "remove `nginx.logs.stub_status`; requests that have ended are told apart by the log",
+            ),
+            Ok(status) => {
+                let under_way = status.writing.saturating_sub(1);
+                report.ok("nginx", format!("stub_status: {under_way} under way"));
+            }
+            Err(error) => report.warn(Code::NginxStatus,
+                "nginx",
+                format!("stub_status cannot be read at {url}: {error}"),
+                "give nginx `location = /nginx_status { stub_status; }` where this host reaches it, and nobody else",
+            ),
+        }
+    }
+
+    /// Whether requests to a service get into the log.
+    pub(super) fn the_lines(
+        &self,
+        service: &str,
+        configuration: &Configuration,
+        report: &mut Report,
+    ) {
+        let Some((_, log)) = setup::log(self.loaded) else {
+            return;
+        };
+        let unlogged = configuration.unlogged(service, &log);
+        let policy = self.loaded.policies.get(service);
+        let read = policy.is_some_and(Policy::reads_the_log);
+        for one in &unlogged {
+            let wrong = way::not_logged(one, &self.loaded.project.name, &log);
+            if read {
+                report.error(wrong.kind.into(), service, wrong.what, wrong.fix);
+            } else {
+                report.warn(wrong.kind.into(), service, wrong.what, wrong.fix);
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! What goes past the upstream, and what cuts requests short.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::super::{Code, Report};
+use crate::{
+    policy::Policy,
+    project::{Replica, Service},
+    proxy::inspect::{By, Configuration, by_place},
+    units::Span,
+};
+
+/// For so long an address may be wrong before that is worth a word.
+const STALE: Duration = Duration::from_secs(30);
+/// Requests that may take so long hold an old worker for as long.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Names and addresses that lead to replicas of a service, but for its own name.
+pub(super) fn others(replicas: &[&Replica], service: Option<&Service>) -> BTreeSet<String> {
+    let mut others = BTreeSet::new();
+    for replica in replicas {
+        others.insert(replica.name.to_ascii_lowercase());
+        others.extend(replica.addresses.values().map(ToString::to_string));
+        for address in replica.published.values() {
+            others.insert(format!("127.0.0.1:{}", address.port()));
+            others.insert(format!("localhost:{}", address.port()));
+        }
+    }
+    for network in service.into_iter().flat_map(|one| one.networks.values()) {
+        others.extend(network.aliases.iter().map(|one| one.to_ascii_lowercase()));
+    }
+    if let Some(service) = service {
+        others.remove(&service.name.to_ascii_lowercase());
+    }
+    others
+}
+
+/// Requests that get to replicas without the upstream.
+pub(super) fn the_detours(
+    service: &str,
+    others: &BTreeSet<String>,
+    directory: &str,
+    configuration: &Configuration,
+    report: &mut Report,
+) {
+    for detour in by_place(configuration.bypasses(service, others, directory)) {
+        let (place, target) = (&detour.place, &detour.target);
+        let (what, fix) = match detour.by {
+            By::Pass => (
+                format!(
+                    "{place}: `{target}` leads to a replica past its upstream: the others get nothing, and it fails when that one goes"
+                ),
+                format!("write `http://{service}` there"),
+            ),
+            By::Server => (
+                format!(
+                    "{place}: `server {target}` is resolved when nginx starts: later replicas get nothing from that upstream, and those that go stay in it"
+                ),
+                format!("let `proxy_pass` name {service} itself instead of that upstream"),
+            ),
+            By::Variable => (
+                format!(
+                    "{place}: the variable is `{target}` there, which is looked up in DNS past its upstream: replicas get requests before they are ready, and no drain"
+                ),
+                format!("let the variable be `{service}`, without a port: that finds the upstream"),
+            ),
+        };
+        report.warn(Code::NginxBypass, service, what, fix);
+        report.at(&place.file, place.line);
+    }
+}
+
+/// Variables that name a host which nginx must look up.
+pub(super) fn the_resolvers(routed: &[&str], configuration: &Configuration, report: &mut Report) {
+    let known = routed
+        .iter()
+        .map(|name| name.to_ascii_lowercase())
+        .collect();
+    let mut told = BTreeSet::new();
+    for one in configuration.resolvers(&known) {
+        let (pass, host) = (&one.pass, &one.host);
+        if !told.insert((pass.clone(), host.clone())) {
+            continue;
+        }
+        match (&one.at, one.valid) {
+            (None, _) => {
+                report.warn(
+                    Code::NginxResolver,
+                    "nginx",
+                    format!("{pass}: the variable may be `{host}`, and there is no `resolver`: every such request is answered with 502"),
+                    "add `resolver 127.0.0.11 valid=10s;` at http level (in a container), or name an upstream",
+                );
+                report.at(&pass.file, pass.line);
+            }
+            (Some(at), valid) if one.is_dockers && valid.is_none_or(|valid| valid > STALE) => {
+                let long = valid.map_or_else(
+                    || "10m, as Docker's DNS says".to_owned(),
+                    |valid| Span(valid).to_string(),
+                );
+                report.warn(
+                    Code::NginxResolver,
+                    "nginx",
+                    format!("{at}: the address of `{host}` is believed for {long}, and Docker gives an address that is free to the next container"),
+                    "write `resolver 127.0.0.11 valid=10s;`",
+                );
+                report.at(&at.file, at.line);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Times that are shorter than the requests.
+pub(super) fn the_times(
+    service: &str,
+    policy: &Policy,
+    configuration: &Configuration,
+    report: &mut Report,
+) {
+    let drain = policy.drain.timeout;
+    let patience = configuration.patience_for(service);
+    if let Some((patience, place)) = &patience
+        && *patience > drain.0
+        && *patience > Duration::from_secs(60)
+    {
+        report.warn(
+            Code::DrainShort,
+            service,
+            format!(
+                "{place}: an answer may take {}, and a replica that leaves is given {drain}: longer requests are cut off",
+                Span(*patience)
+            ),
+            format!(
+                "`x-autoscale: {{drain: {{timeout: {}}}}}`, or a shorter time there",
+                Span(*patience)
+            ),
+        );
+        report.at(&place.file, place.line);
+    }
+    match configuration.shutdown_timeout() {
+        Some((limit, place)) if limit < drain.0 => {
+            report.warn(
+                Code::NginxShutdownTimeout,
+                service,
+                format!(
+                    "{place}: every reload cuts off what is under way after {}, before `drain.timeout` ({drain}) is over",
+                    Span(limit)
+                ),
+                format!("worker_shutdown_timeout {}s;", drain.0.as_secs().max(1)),
+            );
+            report.at(&place.file, place.line);
+        }
+        None => {
+            if let Some((patience, place)) = patience.filter(|(patience, _)| *patience >= LONG) {
+                report.hint(
+                    Code::NginxShutdownTimeout,
+                    service,
+                    format!(
+                        "{place}: a request may hold an old worker of nginx for {} after a reload, and every change makes one",
+                        Span(patience)
+                    ),
+                    format!(
+                        "`worker_shutdown_timeout {}s;` at the top of nginx.conf, if such requests may be cut off then",
+                        patience.as_secs()
+                    ),
+                );
+                report.at(&place.file, place.line);
+            }
+        }
+        Some(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(main: &str, http: &str) -> Configuration {
+        Configuration::parse(&format!(
+            "# configuration file /etc/nginx/nginx.conf:\n{main}\nhttp {{ {http} }}\n"
+        ))
+    }
+
+    fn times(main: &str, http: &str) -> Vec<String> {
+        let mut report = Report::new("shop");
+        let configuration = configuration(main, http);
+        the_times("web", &Policy::default(), &configuration, &mut report);
+        report.codes()
+    }
+
+    #[test]
+    fn times_that_cut_requests_short_are_told_and_the_defaults_are_not() {
+        let pass = "location / { proxy_pass http://web; }";
+        assert_eq!(times("", pass), [""; 0]);
+        assert_eq!(
+            times("worker_shutdown_timeout 10s;", pass),
+            ["warning nginx-shutdown-timeout"]
+        );
+        assert_eq!(times("worker_shutdown_timeout 1m;", pass), [""; 0]);
+        assert_eq!(
+            times("", &format!("proxy_read_timeout 5m; {pass}")),
+            ["warning drain-short"]
+        );
+        assert_eq!(
+            times("", &format!("proxy_read_timeout 1h; {pass}")),
+            ["warning drain-short", "hint nginx-shutdown-timeout"]
+        );
+    }
+
+    #[test]
+    fn a_resolver_that_is_missing_or_believes_too_long_is_told() {
+        let told = |resolver: &str| {
+            let mut report = Report::new("shop");
+            let http = format!(
+                "{resolver} server {{ set $to api:80; location / {{ proxy_pass http://$to; }} }}"
+            );
+            the_resolvers(&["web"], &configuration("", &http), &mut report);
+            report.codes()
+        };
+        assert_eq!(told(""), ["warning nginx-resolver"]);
+        assert_eq!(told("resolver 127.0.0.11;"), ["warning nginx-resolver"]);
+        assert_eq!(told("resolver 127.0.0.11 valid=10s;"), [""; 0]);
+    }
+
+    #[test]
+    fn a_detour_has_its_place_and_what_to_write() {
+        let mut report = Report::new("shop");
+        let http =
+            "upstream site { server web:80; } server { location / { proxy_pass http://site; } }";
+        let (others, ours) = (BTreeSet::new(), "/etc/nginx/upstreams");
+        the_detours("web", &others, ours, &configuration("", http), &mut report);
+        let [finding] = report.findings.as_slice() else {
+            panic!("{report}");
+        };
+        assert_eq!(finding.file.as_deref(), Some("/etc/nginx/nginx.conf"));
+        assert_eq!(finding.line, Some(2));
+        assert!(finding.message.contains("`server web:80`"), "{report}");
+    }
+}

@@ -1,0 +1,332 @@
+//! What will bite later in a service that may have several replicas: pure, from the compose file and
+//! what runs.
+
+use super::{Code, Report, data};
+use crate::{
+    compose::Loaded,
+    policy::{Metric, Policy, Ready},
+    project::{Health, Replica, Service},
+    watch::setup,
+};
+
+/// Looks at every service that has a policy.
+pub(super) fn the_services(loaded: &Loaded, containers: &[Replica], report: &mut Report) {
+    for (name, policy) in &loaded.policies {
+        let Some(service) = loaded.project.services.get(name) else {
+            continue;
+        };
+        let replicas: Vec<_> = containers
+            .iter()
+            .filter(|one| one.is_replica() && one.service == *name)
+            .collect();
+        let is_checked =
+            service.healthcheck.is_some() || replicas.iter().any(|one| one.health != Health::None);
+        let is_routed = setup::port_of(service, policy).is_some();
+        the_readiness(service, policy, is_checked, is_routed, report);
+        the_limits(service, policy, report);
+        the_end(service, is_routed, report);
+        if policy.max > 1 {
+            data::the_data(service, report);
+            the_others(loaded, service, is_checked, report);
+        }
+    }
+}
+
+fn the_readiness(
+    service: &Service,
+    policy: &Policy,
+    is_checked: bool,
+    is_routed: bool,
+    report: &mut Report,
+) {
+    if is_checked || policy.ready != Ready::Auto {
+        return;
+    }
+    let name = &service.name;
+    let (what, fix) = if is_routed {
+        (
+            "it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them",
+            format!("give {name} a `healthcheck`, or say what to ask: `ready: {{http: /PATH}}`"),
+        )
+    } else {
+        (
+            "it has no healthcheck: a replica counts as soon as it runs, and one that hangs goes on counting",
+            format!("give {name} a `healthcheck`"),
+        )
+    };
+    report.hint(Code::NoHealthcheck, name, what, fix);
+}
+
+fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
+    let name = &service.name;
+    let uses_cpu = policy
+        .metrics
+        .iter()
+        .any(|metric| matches!(metric, Metric::Cpu(_)));
+    if service.limits.cpus.is_none() {
+        if uses_cpu {
+            report.warn(
+                Code::NoCpuLimit,
+                name,
+                "it has no CPU limit, so its CPU share is one of a whole core",
+                "set `deploy.resources.limits.cpus` if a replica may use less than that, or more",
+            );
+        } else {
+            report.hint(
+                Code::NoCpuLimit,
+                name,
+                "it has no CPU limit: one replica may take all cores from the others and from nginx",
+                "set `deploy.resources.limits.cpus`",
+            );
+        }
+    }
+    if service.limits.memory.is_none() && setup::unmeasured(service, policy).is_none() {
+        report.hint(
+            Code::NoMemoryLimit,
+            name,
+            "it has no memory limit: nobody can tell before how many replicas the machine holds, and one that leaks takes the others with it",
+            "set `deploy.resources.limits.memory`",
+        );
+    }
+}
+
+/// What becomes of a replica whose process ends, or is to end.
+fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
+    let name = &service.name;
+    if matches!(service.restart.as_deref(), None | Some("no")) {
+        report.hint(
+            Code::NoRestart,
+            name,
+            "it has no restart policy: after the machine has started again none of it runs",
+            "`restart: unless-stopped`, or `docker compose up -d` at every start of the machine",
+        );
+    }
+    if !is_routed && service.stop_grace_period.is_none() {
+        report.hint(
+            Code::GraceShort,
+            name,
+            "it has no `stop_grace_period`: a replica that is removed gets 10s to finish its work, and is killed then",
+            "`stop_grace_period: 2m`, or as long as its longest job takes",
+        );
+    }
+}
+
+/// What other services do with it.
+fn the_others(loaded: &Loaded, service: &Service, is_checked: bool, report: &mut Report) {
+    let name = &service.name;
+    for other in loaded.project.services.values() {
+        if other.links.contains(name) {
+            let key = (other.name.clone(), "links".to_owned());
+            report.warn(
+                Code::Links,
+                name,
+                format!(
+                    "{} has a link to it, which was resolved when that was made: it reaches one replica only, and a wrong address when that one goes",
+                    other.name
+                ),
+                format!(
+                    "remove `links` from {0} and run `docker compose up -d --no-deps {0}`; the name {name} works without",
+                    other.name
+                ),
+            );
+            locate(loaded, &key, report);
+        }
+        let waits = other.depends_on.get(name);
+        if waits.is_none_or(|one| one.condition != "service_healthy") {
+            continue;
+        }
+        let key = (other.name.clone(), "depends_on".to_owned());
+        let own = format!("docker compose up -d --no-deps {}", other.name);
+        if is_checked {
+            report.hint(
+                Code::WaitsForHealth,
+                name,
+                format!(
+                    "{} waits for its health: `docker compose up` waits for every replica, and fails when one is unhealthy",
+                    other.name
+                ),
+                format!("start {} alone with `{own}`", other.name),
+            );
+        } else {
+            report.warn(
+                Code::WaitsForHealth,
+                name,
+                format!(
+                    "{} waits for its health, and it has no healthcheck: `docker compose up` fails",
+                    other.name
+                ),
+                format!("give {name} a `healthcheck`, or write `condition: service_started`"),
+            );
+        }
+        locate(loaded, &key, report);
+    }
+}
+
+fn locate(loaded: &Loaded, key: &(String, String), report: &mut Report) {
+    if let Some((file, line)) = loaded.places.get(key) {
+        report.at(&file.display().to_string(), *line);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fixture {
+    use super::{Report, the_services};
+    use crate::compose::{self, Loaded, Request};
+
+    /// All that is fine, so that a test names what it is about.
+    pub(in crate::cli::check) const FINE: &str = "    image: app:1
+    expose: [\"80\"]
+    restart: unless-stopped
+    healthcheck: {test: [CMD, \"true\"]}
+    deploy: {resources: {limits: {cpus: \"0.5\", memory: 64M}}}
+";
+
+    fn loaded(yaml: &str) -> Loaded {
+        let dir = tempfile::tempdir().unwrap();
+        crate::files::replace(&dir.path().join("compose.yaml"), yaml.as_bytes()).unwrap();
+        let request = Request {
+            cwd: dir.path().to_owned(),
+            project_name: Some("shop".into()),
+            ..Request::default()
+        };
+        compose::load(&request).unwrap()
+    }
+
+    pub(in crate::cli::check) fn report(yaml: &str) -> Report {
+        let loaded = loaded(yaml);
+        let mut report = Report::new("shop");
+        the_services(&loaded, &[], &mut report);
+        report.find_places(&loaded);
+        report
+    }
+
+    /// With these further lines for `web`, and further services.
+    pub(in crate::cli::check) fn codes(web: &str, others: &str) -> Vec<String> {
+        let web = format!("{FINE}{web}");
+        let policy = if web.contains("x-autoscale") {
+            ""
+        } else {
+            "    x-autoscale: {max: 3}\n"
+        };
+        let volumes = "volumes: {things: {}}";
+        report(&format!(
+            "services:\n  web:\n{web}{policy}{others}{volumes}\n"
+        ))
+        .codes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fixture::{FINE, codes, report},
+        *,
+    };
+
+    #[test]
+    fn a_service_with_all_that_it_needs_has_no_finding() {
+        assert_eq!(codes("", "  db: {image: postgres:17}\n"), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_missing_is_a_hint_where_the_policy_does_without_it() {
+        let bare = "services: {web: {image: app, expose: [\"80\"], x-autoscale: {max: 3, metrics: METRICS}}}\n";
+        assert_eq!(
+            report(&bare.replace("METRICS", "[cpu: 60%]")).codes(),
+            [
+                "hint no-healthcheck",
+                "warning no-cpu-limit",
+                "hint no-memory-limit",
+                "hint no-restart"
+            ]
+        );
+        assert_eq!(
+            report(&bare.replace("METRICS", "[]")).codes()[1],
+            "hint no-cpu-limit"
+        );
+        // The memory target has an error of its own.
+        let memory = report(&bare.replace("METRICS", "[memory: 60%]")).codes();
+        assert!(
+            !memory.contains(&"hint no-memory-limit".to_owned()),
+            "{memory:?}"
+        );
+    }
+
+    #[test]
+    fn a_policy_that_says_what_is_ready_needs_no_healthcheck() {
+        let yaml = "services: {web: {image: app, expose: [\"80\"], x-autoscale: {max: 3, ready: {http: /}}}}\n";
+        let codes = report(yaml).codes();
+        assert!(
+            !codes.contains(&"hint no-healthcheck".to_owned()),
+            "{codes:?}"
+        );
+    }
+
+    #[test]
+    fn a_restart_policy_is_found_at_both_places() {
+        let with = |restart: &str| {
+            let yaml =
+                format!("services: {{web: {{image: app, {restart}, x-autoscale: {{max: 3}}}}}}\n");
+            let codes = report(&yaml).codes();
+            codes.contains(&"hint no-restart".to_owned())
+        };
+        assert!(with("restart: \"no\""));
+        assert!(!with("restart: always"));
+        assert!(!with("deploy: {restart_policy: {condition: any}}"));
+        assert!(with("deploy: {restart_policy: {condition: none}}"));
+    }
+
+    #[test]
+    fn a_worker_has_time_to_finish_or_is_told_that_it_has_not() {
+        let yaml = |more: &str| {
+            report(&format!(
+                "services: {{job: {{image: app, {more} x-autoscale: {{max: 3}}}}}}\n"
+            ))
+            .codes()
+        };
+        let code = "hint grace-short".to_owned();
+        assert!(yaml("").contains(&code));
+        assert!(!yaml("stop_grace_period: 1m,").contains(&code));
+    }
+
+    #[test]
+    fn links_and_waiting_of_other_services_are_told_where_they_are_written() {
+        let others = "  front:
+    image: app
+    links: [\"web:backend\"]
+    depends_on: {web: {condition: service_healthy}}\n";
+        assert_eq!(
+            codes("", others),
+            ["warning links", "hint waits-for-health"]
+        );
+        let yaml = format!("services:\n  web:\n{FINE}    x-autoscale: {{max: 3}}\n{others}");
+        let found = report(&yaml);
+        let lines: Vec<_> = found.findings.iter().map(|one| one.line).collect();
+        assert_eq!(lines, [Some(11), Some(12)]);
+    }
+
+    #[test]
+    fn waiting_for_the_health_of_what_has_no_healthcheck_fails() {
+        let yaml = "services:
+  web: {image: app, expose: [\"80\"], x-autoscale: {max: 3}}
+  front: {image: app, depends_on: {web: {condition: service_healthy}}}\n";
+        let codes = report(yaml).codes();
+        assert!(
+            codes.contains(&"warning waits-for-health".to_owned()),
+            "{codes:?}"
+        );
+    }
+
+    #[test]
+    fn a_finding_has_the_line_of_its_key_or_of_its_service() {
+        let found = report(
+            "services:\n  web:\n    image: app\n    restart: \"no\"\n    x-autoscale: {max: 3}\n",
+        );
+        let line = |code: Code| {
+            let one = found.findings.iter().find(|one| one.code == Some(code));
+            one.unwrap().line
+        };
+        assert_eq!(line(Code::NoRestart), Some(4));
+        assert_eq!(line(Code::NoHealthcheck), Some(2));
+    }
+}

@@ -1,0 +1,196 @@
+//! Who else looks after the project. Nothing is locked to find out: a `watch` that starts meanwhile
+//! must not find its lock taken.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Code, Report};
+use crate::{cli::run, compose::Loaded, state::StateDir, watch::setup};
+
+/// What is there, as far as this user may see it.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Who holds the state directory that this user's commands use.
+    ours: Option<u32>,
+    /// Who writes nginx's files.
+    writer: Option<u32>,
+    /// Other state directories of the project, and who holds them.
+    others: Vec<(PathBuf, Option<u32>)>,
+}
+
+pub(super) fn the_watchers(loaded: &Loaded, state: &StateDir, report: &mut Report) {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let holder = |path: &Path| holder(&locks, path);
+    let others = others(&users, &loaded.project.name, state.path()).into_iter();
+    let seen = Seen {
+        ours: holder(&state.path().join("lock")),
+        writer: holder(&run::writers_lock(loaded, &setup::upstreams(loaded))),
+        others: others
+            .map(|path| {
+                let held = holder(&path.join("lock"));
+                (path, held)
+            })
+            .collect(),
+    };
+    tell(&seen, state.path(), report);
+}
+
+fn tell(seen: &Seen, state: &Path, report: &mut Report) {
+    let shown = state.display();
+    if let Some(process) = seen.ours {
+        report.ok("project", format!("process {process} acts on it now"));
+    }
+    for (path, held) in &seen.others {
+        let there = path.display();
+        match held {
+            Some(process) => report.error(
+                Code::WatchedElsewhere,
+                "project",
+                format!("process {process} acts on it with another state directory, {there}: commands of this user do not find it, and a `watch` here would act against it"),
+                format!("set COMPOSE_SCALE_STATE={there} for every command, or end that process"),
+            ),
+            None => report.hint(
+                Code::StateElsewhere,
+                "project",
+                format!("there is another state directory of it, {there}: history, holds and pauses there are not seen from {shown}"),
+                format!("run every command as one user, or set COMPOSE_SCALE_STATE; when it is no longer used: rm -r {there}"),
+            ),
+        }
+    }
+    let known = seen.others.iter().filter_map(|(_, held)| *held);
+    let known: BTreeSet<_> = known.chain(seen.ours).collect();
+    if let Some(process) = seen.writer.filter(|process| !known.contains(process)) {
+        report.error(
+            Code::WatchedElsewhere,
+            "project",
+            format!("process {process} keeps nginx's files for it, and has another state directory than {shown}"),
+            format!("see it with `ps -o pid,user,args -p {process}`; end one of the two, or set COMPOSE_SCALE_STATE to the same directory for both"),
+        );
+    }
+}
+
+/// The state directories that other users of this machine would have, where they are there.
+fn others(users: &str, project: &str, own: &Path) -> BTreeSet<PathBuf> {
+    let homes = users.lines().filter_map(|line| line.split(':').nth(5));
+    let homes = homes.filter(|home| home.len() > 1 && home.starts_with('/'));
+    let below = homes.map(|home| Path::new(home).join(".local/state"));
+    let places = below.chain([PathBuf::from("/var/lib")]);
+    let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
+    places
+        .filter_map(|place| {
+            place
+                .join("compose-scale")
+                .join(project)
+                .canonicalize()
+                .ok()
+        })
+        .filter(|place| *place != own && place.join("lock").exists())
+        .collect()
+}
+
+/// The process that holds a lock on a file, by the kernel's list of locks.
+fn holder(locks: &str, path: &Path) -> Option<u32> {
+    let file = fs::metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    in_list(locks, &format!("{major:02x}:{minor:02x}:{}", file.ino()))
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 708 00:13:1031 0 EOF`.
+fn in_list(locks: &str, file: &str) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [_, "FLOCK", _, _, process, place, ..] if *place == file => process.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCKS: &str = "1: POSIX  ADVISORY  WRITE 12 08:01:77 0 EOF
+2: FLOCK  ADVISORY  WRITE 708 08:01:77 0 EOF
+2: -> FLOCK  ADVISORY  WRITE 709 08:01:78 0 EOF
+";
+
+    fn codes(seen: &Seen) -> Vec<String> {
+        let mut report = Report::new("shop");
+        tell(seen, Path::new("/home/ann/state"), &mut report);
+        report.codes()
+    }
+
+    #[test]
+    fn who_holds_a_file_is_in_the_kernels_list() {
+        assert_eq!(in_list(LOCKS, "08:01:77"), Some(708));
+        // Waiting is not holding.
+        assert_eq!(in_list(LOCKS, "08:01:78"), None);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_here_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = crate::state::Lock::take(&path).unwrap();
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        // A container, or a file system with numbers of its own, may not show it.
+        let own = std::process::id();
+        assert!(holder(&locks, &path).is_none_or(|process| process == own));
+        drop(held);
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        assert_eq!(holder(&locks, &path), None);
+    }
+
+    #[test]
+    fn one_watcher_is_fine_and_a_second_is_an_error() {
+        let one = Seen {
+            ours: Some(7),
+            writer: Some(7),
+            others: Vec::new(),
+        };
+        assert_eq!(codes(&one), [""; 0]);
+        let other_directory = Seen {
+            others: vec![("/root/state".into(), Some(8))],
+            writer: Some(8),
+            ..Seen::default()
+        };
+        assert_eq!(codes(&other_directory), ["error watched-elsewhere"]);
+        let unseen = Seen {
+            writer: Some(9),
+            ..Seen::default()
+        };
+        assert_eq!(codes(&unseen), ["error watched-elsewhere"]);
+        let left = Seen {
+            others: vec![("/root/state".into(), None)],
+            ..Seen::default()
+        };
+        assert_eq!(codes(&left), ["hint state-elsewhere"]);
+    }
+
+    #[test]
+    fn other_users_have_state_directories_of_their_own() {
+        let home = tempfile::tempdir().unwrap();
+        let place = home.path().join(".local/state/compose-scale/shop");
+        fs::create_dir_all(&place).unwrap();
+        let users = format!(
+            "ann:x:1:1::{}:/bin/sh\nnobody:x:2:2::/:/bin/false\n",
+            home.path().display()
+        );
+        let found = |own: &Path| others(&users, "shop", own);
+        // Nobody ever acted there.
+        assert_eq!(found(Path::new("/elsewhere")), BTreeSet::new());
+        crate::files::replace(&place.join("lock"), b"").unwrap();
+        let place = place.canonicalize().unwrap();
+        assert_eq!(
+            found(Path::new("/elsewhere")),
+            BTreeSet::from([place.clone()])
+        );
+        assert_eq!(found(&place), BTreeSet::new());
+    }
+}
