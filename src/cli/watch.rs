@@ -139,7 +139,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         let begun = Screen::begin(asks.clone(), stop, abort);
         begun
             .inspect_err(|error| {
-                warn!("this terminal cannot be drawn on ({error}): log lines it is")
+                warn!("this terminal cannot be drawn on ({error}): log lines it is");
             })
             .ok()
     };

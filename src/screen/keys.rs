@@ -120,9 +120,8 @@ fn one(bytes: &[u8]) -> Option<(Option<Code>, usize)> {
             let letter = char::from(first - 1 + b'a');
             (Some((KeyCode::Char(letter), KeyModifiers::CONTROL)), 1)
         }
-        0 | 0x1c..=0x1f => (None, 1),
         0x20..=0x7e => (plain(KeyCode::Char(char::from(first))), 1),
-        // Letters that no key here has.
+        // What no key here has.
         _ => (None, 1),
     })
 }
