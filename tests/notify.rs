@@ -214,6 +214,64 @@ async fn why_one_is_not_told_is_said_without_anything_secret() {
     }
 }
 
+/// What answers with a page of these words.
+fn page(status: &str, words: &str) -> Server {
+    let head = format!("{status}\r\nContent-Length: {}\r\n\r\n{words}", words.len());
+    let head: &str = Box::leak(head.into());
+    Server::new(|_| Reply::Head(head))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_repeats_what_it_was_asked_gives_nothing_away() {
+    let path = "/secret/T0/B1?token=hush-hush";
+    let long = format!("{} {path}", "x".repeat(110));
+    for (status, words, why) in [
+        (
+            "404 Not Found",
+            format!("Cannot POST {path}"),
+            "HTTP 404 Not Found: Cannot POST …".to_owned(),
+        ),
+        (
+            "503 Service Unavailable",
+            "no hush-hush for /secret/T0/B1".into(),
+            "HTTP 503 Service Unavailable: no … for …".into(),
+        ),
+        (
+            "401 Unauthorized",
+            "the word for me is wrong".into(),
+            "HTTP 401 Unauthorized: the … is wrong".into(),
+        ),
+        // Where it would be cut.
+        (
+            "404 Not Found",
+            long,
+            format!("HTTP 404 Not Found: {} …", "x".repeat(110)),
+        ),
+        (
+            "302 Found\r\nLocation: hush-hush",
+            String::new(),
+            "HTTP 302 Found: redirects are not followed (to …)".into(),
+        ),
+    ] {
+        let mut target = hasty(to(page(status, &words).url(path)), 10_000, 0);
+        if let Target::Webhook(webhook) = &mut target.target {
+            let word = ("Authorization".to_owned(), "word for me".to_owned());
+            webhook.headers = Headers(BTreeMap::from([word]));
+        }
+        assert_eq!(test(&target).await.unwrap_err(), why);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_page_that_is_too_long_the_beginning_is_shown() {
+    let words = format!("out of order\n{}", "x".repeat(100_000));
+    let server = page("500 Internal Server Error", &words);
+    assert_eq!(
+        test(&to(server.url("/"))).await.unwrap_err(),
+        "HTTP 500 Internal Server Error: out of order"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_nobodys_is_not_accepted() {
     let server = Server::encrypted(|_| FINE);

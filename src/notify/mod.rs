@@ -39,6 +39,7 @@ mod filter;
 mod hook;
 mod queue;
 mod retry;
+mod veil;
 mod webhook;
 mod worker;
 
