@@ -14,7 +14,7 @@ use std::{
 };
 
 use compose_scale::{
-    notify::{self, Counts, Notifier, PARTING, Tally},
+    notify::{self, Counts, GONE, Notifier, PARTING, Tally},
     policy::{
         Notify,
         notify::{Events, Headers, Hook, Target, Url, Webhook},
@@ -349,9 +349,57 @@ async fn other_settings_hold_from_the_next_note_on_and_what_waits_is_still_told(
     assert_eq!(notifier.counts()[0].label, second.url("/…"));
     change.send_replace(Vec::new());
     notifier.send(&scale(5));
-    assert_eq!(notifier.counts(), []);
+    assert!(notifier.counts().iter().all(|one| one.label == GONE));
     notifier.close(PARTING).await;
     assert_eq!((first.more(), second.more()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_target_was_sent_still_counts_when_it_is_no_more() {
+    let (release, released) = mpsc::channel();
+    let slow = Server::new(move |nth| {
+        if nth == 1 {
+            let _ = released.recv_timeout(PATIENT);
+        }
+        FINE
+    });
+    let other = Server::new(|_| FINE);
+    let sent = |tally: &Tally, kind| -> u64 {
+        let counts = tally.counts().into_iter();
+        let of = counts.filter(|one| one.kind == kind);
+        of.map(|one| one.sent).sum()
+    };
+    let settle = |tally: &Tally, kind, wanted| {
+        until(&format!("{wanted} by {kind}"), || {
+            sent(tally, kind) == wanted
+        });
+    };
+    let all = vec![to(slow.url("/")), command("exit 0", PATIENT)];
+    let (change, settings) = watch::channel(all);
+    let mut notifier = Notifier::new("shop", "/", settings);
+    let tally = notifier.tally();
+    notifier.send(&scale(3));
+    settle(&tally, "webhook", 1);
+    settle(&tally, "command", 1);
+    notifier.send(&scale(4));
+    settle(&tally, "command", 2);
+    // The slow one has not taken the second one yet.
+    change.send_replace(vec![to(other.url("/"))]);
+    notifier.send(&scale(5));
+    settle(&tally, "webhook", 2);
+    assert_eq!(sent(&tally, "command"), 2);
+    release.send(()).unwrap();
+    settle(&tally, "webhook", 3);
+    // Of those that are long gone nothing but the sums is kept.
+    for number in 0..3 {
+        change.send_replace(vec![to(other.url(&format!("/{number}")))]);
+        notifier.send(&scale(6));
+        settle(&tally, "webhook", 4 + number);
+    }
+    let counts = tally.counts();
+    let labels: Vec<_> = counts.iter().map(|one| one.label.as_str()).collect();
+    assert_eq!(labels, [&other.url("/…"), GONE, GONE]);
+    assert_eq!(sent(&tally, "command"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
