@@ -462,7 +462,7 @@ async fn a_command_that_fails_is_not_run_again_and_its_last_words_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+async fn a_command_that_takes_too_long_is_ended_with_its_process_group() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "sleep 600 & echo $! > {0}/pid.tmp; mv {0}/pid.tmp {0}/pid; wait",
@@ -475,14 +475,37 @@ async fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(
         why,
-        "it was not done after 1s, and was ended with all that it had started"
+        "it was not done after 1s, and was ended with its process group"
     );
-    let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+    gone(&dir.path().join("pid"));
+}
+
+/// Waits until the process whose number is in a file has ended.
+fn gone(pid: &Path) {
+    let pid = fs::read_to_string(pid).unwrap();
     let status = Path::new("/proc").join(pid.trim()).join("stat");
     // One that has ended and is not waited for yet is a Z.
     until("its child is gone", || {
         fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_done_when_it_ends_whatever_it_leaves_in_the_background() {
+    for (code, done) in [
+        (0, Ok(())),
+        (3, Err("exit code 3: the last words".to_owned())),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "sleep 600 & echo $! > {}/pid; echo the last words >&2; exit {code}",
+            dir.path().display()
+        );
+        let begun = now();
+        assert_eq!(test(&command(&script, PATIENT)).await, done);
+        assert!(begun.elapsed() < PATIENT);
+        gone(&dir.path().join("pid"));
+    }
 }
 
 /// `check --send-test` on a project whose `notify` is this, with these variables; what it prints.
