@@ -14,7 +14,7 @@ use std::{
 };
 
 use compose_scale::{
-    notify::{self, Counts, Notifier, PARTING, Tally},
+    notify::{self, Counts, GONE, Notifier, PARTING, Tally},
     policy::{
         Notify,
         notify::{Events, Headers, Hook, Target, Url, Webhook},
@@ -214,6 +214,64 @@ async fn why_one_is_not_told_is_said_without_anything_secret() {
     }
 }
 
+/// What answers with a page of these words.
+fn page(status: &str, words: &str) -> Server {
+    let head = format!("{status}\r\nContent-Length: {}\r\n\r\n{words}", words.len());
+    let head: &str = Box::leak(head.into());
+    Server::new(|_| Reply::Head(head))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_repeats_what_it_was_asked_gives_nothing_away() {
+    let path = "/secret/T0/B1?token=hush-hush";
+    let long = format!("{} {path}", "x".repeat(110));
+    for (status, words, why) in [
+        (
+            "404 Not Found",
+            format!("Cannot POST {path}"),
+            "HTTP 404 Not Found: Cannot POST …".to_owned(),
+        ),
+        (
+            "503 Service Unavailable",
+            "no hush-hush for /secret/T0/B1".into(),
+            "HTTP 503 Service Unavailable: no … for …".into(),
+        ),
+        (
+            "401 Unauthorized",
+            "the word for me is wrong".into(),
+            "HTTP 401 Unauthorized: the … is wrong".into(),
+        ),
+        // Where it would be cut.
+        (
+            "404 Not Found",
+            long,
+            format!("HTTP 404 Not Found: {} …", "x".repeat(110)),
+        ),
+        (
+            "302 Found\r\nLocation: hush-hush",
+            String::new(),
+            "HTTP 302 Found: redirects are not followed (to …)".into(),
+        ),
+    ] {
+        let mut target = hasty(to(page(status, &words).url(path)), 10_000, 0);
+        if let Target::Webhook(webhook) = &mut target.target {
+            let word = ("Authorization".to_owned(), "word for me".to_owned());
+            webhook.headers = Headers(BTreeMap::from([word]));
+        }
+        assert_eq!(test(&target).await.unwrap_err(), why);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_page_that_is_too_long_the_beginning_is_shown() {
+    let words = format!("out of order\n{}", "x".repeat(100_000));
+    let server = page("500 Internal Server Error", &words);
+    assert_eq!(
+        test(&to(server.url("/"))).await.unwrap_err(),
+        "HTTP 500 Internal Server Error: out of order"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_nobodys_is_not_accepted() {
     let server = Server::encrypted(|_| FINE);
@@ -291,9 +349,57 @@ async fn other_settings_hold_from_the_next_note_on_and_what_waits_is_still_told(
     assert_eq!(notifier.counts()[0].label, second.url("/…"));
     change.send_replace(Vec::new());
     notifier.send(&scale(5));
-    assert_eq!(notifier.counts(), []);
+    assert!(notifier.counts().iter().all(|one| one.label == GONE));
     notifier.close(PARTING).await;
     assert_eq!((first.more(), second.more()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_target_was_sent_still_counts_when_it_is_no_more() {
+    let (release, released) = mpsc::channel();
+    let slow = Server::new(move |nth| {
+        if nth == 1 {
+            let _ = released.recv_timeout(PATIENT);
+        }
+        FINE
+    });
+    let other = Server::new(|_| FINE);
+    let sent = |tally: &Tally, kind| -> u64 {
+        let counts = tally.counts().into_iter();
+        let of = counts.filter(|one| one.kind == kind);
+        of.map(|one| one.sent).sum()
+    };
+    let settle = |tally: &Tally, kind, wanted| {
+        until(&format!("{wanted} by {kind}"), || {
+            sent(tally, kind) == wanted
+        });
+    };
+    let all = vec![to(slow.url("/")), command("exit 0", PATIENT)];
+    let (change, settings) = watch::channel(all);
+    let mut notifier = Notifier::new("shop", "/", settings);
+    let tally = notifier.tally();
+    notifier.send(&scale(3));
+    settle(&tally, "webhook", 1);
+    settle(&tally, "command", 1);
+    notifier.send(&scale(4));
+    settle(&tally, "command", 2);
+    // The slow one has not taken the second one yet.
+    change.send_replace(vec![to(other.url("/"))]);
+    notifier.send(&scale(5));
+    settle(&tally, "webhook", 2);
+    assert_eq!(sent(&tally, "command"), 2);
+    release.send(()).unwrap();
+    settle(&tally, "webhook", 3);
+    // Of those that are long gone nothing but the sums is kept.
+    for number in 0..3 {
+        change.send_replace(vec![to(other.url(&format!("/{number}")))]);
+        notifier.send(&scale(6));
+        settle(&tally, "webhook", 4 + number);
+    }
+    let counts = tally.counts();
+    let labels: Vec<_> = counts.iter().map(|one| one.label.as_str()).collect();
+    assert_eq!(labels, [&other.url("/…"), GONE, GONE]);
+    assert_eq!(sent(&tally, "command"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,7 +462,7 @@ async fn a_command_that_fails_is_not_run_again_and_its_last_words_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+async fn a_command_that_takes_too_long_is_ended_with_its_process_group() {
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "sleep 600 & echo $! > {0}/pid.tmp; mv {0}/pid.tmp {0}/pid; wait",
@@ -369,14 +475,37 @@ async fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(
         why,
-        "it was not done after 1s, and was ended with all that it had started"
+        "it was not done after 1s, and was ended with its process group"
     );
-    let pid = fs::read_to_string(dir.path().join("pid")).unwrap();
+    gone(&dir.path().join("pid"));
+}
+
+/// Waits until the process whose number is in a file has ended.
+fn gone(pid: &Path) {
+    let pid = fs::read_to_string(pid).unwrap();
     let status = Path::new("/proc").join(pid.trim()).join("stat");
     // One that has ended and is not waited for yet is a Z.
     until("its child is gone", || {
         fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "))
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_done_when_it_ends_whatever_it_leaves_in_the_background() {
+    for (code, done) in [
+        (0, Ok(())),
+        (3, Err("exit code 3: the last words".to_owned())),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "sleep 600 & echo $! > {}/pid; echo the last words >&2; exit {code}",
+            dir.path().display()
+        );
+        let begun = now();
+        assert_eq!(test(&command(&script, PATIENT)).await, done);
+        assert!(begun.elapsed() < PATIENT);
+        gone(&dir.path().join("pid"));
+    }
 }
 
 /// `check --send-test` on a project whose `notify` is this, with these variables; what it prints.

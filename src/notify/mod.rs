@@ -7,9 +7,10 @@
 //! A webhook's path, query and headers are as good as passwords and are shown nowhere.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -39,6 +40,7 @@ mod filter;
 mod hook;
 mod queue;
 mod retry;
+mod veil;
 mod webhook;
 mod worker;
 
@@ -46,6 +48,9 @@ pub use connect::is_known;
 
 /// What is queued when `watch` ends gets this long to go out.
 pub const PARTING: Duration = Duration::from_secs(5);
+
+/// The [`Counts::label`] of all targets of a kind that are no more.
+pub const GONE: &str = "gone";
 
 /// Tells targets of notes.
 #[derive(Debug)]
@@ -100,25 +105,75 @@ impl Counters {
             dropped: AtomicU64::default(),
         }
     }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            kind: self.kind,
+            label: self.label.clone(),
+            sent: self.sent.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+        }
+    }
 }
 
-/// Counts of all targets, also from elsewhere than where the [`Notifier`] is.
+/// Counts of all targets, also from elsewhere than where the [`Notifier`] is. Their sums never go down.
 #[derive(Debug, Clone, Default)]
-pub struct Tally(Arc<Mutex<Vec<Arc<Counters>>>>);
+pub struct Tally(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    present: Vec<Arc<Counters>>,
+    /// Of targets that are no more; what waits for them still goes out.
+    leaving: Vec<Arc<Counters>>,
+    /// Of targets whose worker has ended, by kind.
+    gone: BTreeMap<&'static str, Counts>,
+}
 
 impl Tally {
-    /// What became of the notifications to each target there is at present.
+    /// What became of the notifications to each target there is at present. Those to the targets that
+    /// are no more follow, as one [`GONE`] of each kind.
     pub fn counts(&self) -> Vec<Counts> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = all.iter().map(|one| Counts {
-            kind: one.kind,
-            label: one.label.clone(),
-            sent: one.sent.load(Ordering::Relaxed),
-            failed: one.failed.load(Ordering::Relaxed),
-            dropped: one.dropped.load(Ordering::Relaxed),
-        });
-        counts.collect()
+        let book = self.book();
+        let mut gone = book.gone.clone();
+        for one in &book.leaving {
+            add(&mut gone, one);
+        }
+        let present = book.present.iter().map(|one| one.counts());
+        present.chain(gone.into_values()).collect()
     }
+
+    /// From now on there are these targets, and those no more.
+    fn turn(&self, present: Vec<Arc<Counters>>, leaving: impl Iterator<Item = Arc<Counters>>) {
+        let mut book = self.book();
+        book.present = present;
+        let before = std::mem::take(&mut book.leaving);
+        for one in before.into_iter().chain(leaving) {
+            // As long as its worker has it, it counts on.
+            match Arc::try_unwrap(one) {
+                Ok(one) => add(&mut book.gone, &one),
+                Err(one) => book.leaving.push(one),
+            }
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add(gone: &mut BTreeMap<&'static str, Counts>, one: &Counters) {
+    let more = one.counts();
+    let sum = gone.entry(one.kind).or_insert(Counts {
+        kind: one.kind,
+        label: GONE.into(),
+        sent: 0,
+        failed: 0,
+        dropped: 0,
+    });
+    sum.sent += more.sent;
+    sum.failed += more.failed;
+    sum.dropped += more.dropped;
 }
 
 impl Notifier {
@@ -162,7 +217,7 @@ impl Notifier {
         while self.workers.try_join_next().is_some() {}
     }
 
-    /// What became of the notifications to each target.
+    /// What [`Tally::counts`] says.
     pub fn counts(&self) -> Vec<Counts> {
         self.tally.counts()
     }
@@ -202,11 +257,12 @@ impl Notifier {
             };
             self.lines.push(line);
         }
-        for line in before {
+        let leaving = before.into_iter().map(|line| {
             line.queue.close();
-        }
-        let counters = self.lines.iter().map(|line| Arc::clone(&line.counters));
-        *self.tally.0.lock().unwrap_or_else(PoisonError::into_inner) = counters.collect();
+            line.counters
+        });
+        let present = self.lines.iter().map(|line| Arc::clone(&line.counters));
+        self.tally.turn(present.collect(), leaving);
     }
 
     fn begin(&mut self, notify: Notify) -> Line {

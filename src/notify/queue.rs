@@ -50,13 +50,22 @@ impl<T> Queue<T> {
         full
     }
 
+    /// How many were dropped since the last time this or [`Self::next`] said so.
+    pub(super) fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.state().dropped)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
     /// Nothing more comes.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.bell.notify_one();
     }
 
-    /// The oldest, and how many were dropped since the last one; nothing when it is closed and empty.
+    /// The oldest, and how many were dropped since that was last said; nothing when it is closed and empty.
     pub(super) async fn next(&self) -> Option<(T, u64)> {
         loop {
             {

@@ -1,9 +1,9 @@
 //! One POST to a webhook: a connection of its own, no redirects, a bounded answer.
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, Uri,
-    body::{Bytes, Incoming},
+    body::{Body, Bytes, Incoming},
     client::conn::http1,
     header::{
         CONNECTION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION,
@@ -17,6 +17,7 @@ use super::{
     body::{self, Document},
     connect,
     retry::{self, Answer},
+    veil::Veil,
 };
 use crate::{
     policy::notify::{Webhook, hidden},
@@ -79,7 +80,8 @@ async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
         .map_err(|error| broken(&error))?;
     let exchange = async {
         let response = sender.send_request(request).await;
-        Ok(judge(response.map_err(|error| broken(&error))?).await)
+        let response = response.map_err(|error| broken(&error))?;
+        Ok(judge(response, &Veil::of(webhook)).await)
     };
     // How the connection ends is told through the exchange.
     let driven = async {
@@ -92,7 +94,7 @@ async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
     }
 }
 
-async fn judge(response: Response<Incoming>) -> Answer {
+async fn judge(response: Response<Incoming>, veil: &Veil) -> Answer {
     let (head, body) = response.into_parts();
     let status = head.status;
     if status.is_success() {
@@ -103,15 +105,13 @@ async fn judge(response: Response<Incoming>) -> Answer {
         let to = text(LOCATION).map(hidden).unwrap_or_default();
         let why = format!(
             "HTTP {status}: redirects are not followed (to {})",
-            excerpt(&to)
+            excerpt(&veil.over(&to))
         );
         return Answer::Refused { why };
     }
-    let said = Limited::new(body, BODY).collect().await;
-    let said = said
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
-    let said = excerpt(&String::from_utf8_lossy(&said));
+    let said = beginning(body).await;
+    // What is cut off could not be found any more.
+    let said = excerpt(&veil.over(&String::from_utf8_lossy(&said)));
     let why = if said.is_empty() {
         format!("HTTP {status}")
     } else {
@@ -122,6 +122,18 @@ async fn judge(response: Response<Incoming>) -> Answer {
     }
     let after = text(RETRY_AFTER).and_then(|after| retry::asked(after, text(DATE)));
     Answer::Later { why, after }
+}
+
+/// What there is to read, up to [`BODY`].
+async fn beginning(mut body: impl Body<Data = Bytes> + Unpin) -> Vec<u8> {
+    let mut kept = Vec::new();
+    while kept.len() < BODY
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        kept.extend(frame.into_data().unwrap_or_default());
+    }
+    kept.truncate(BODY);
+    kept
 }
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {

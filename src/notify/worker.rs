@@ -29,6 +29,8 @@ pub(super) struct Worker {
 #[derive(Debug, Default)]
 struct Mood {
     trouble: Option<Trouble>,
+    /// More came than it took, and some of that still waits.
+    behind: bool,
     /// So many were lost since the trouble began.
     lost: u64,
     /// So many the target has not been told that they are missing.
@@ -46,31 +48,58 @@ impl Worker {
     /// Works until the queue is closed and empty.
     pub(super) async fn run(self, queue: Arc<Queue<Document>>) {
         let mut mood = Mood::default();
-        while let Some((mut document, dropped)) = queue.next().await {
-            if dropped > 0 {
-                warn!(
-                    "{}: {dropped} notifications were dropped, because more came than it took",
-                    self.name()
-                );
-                mood.missing += dropped;
-            }
-            if mood.missing > 0 {
-                document.insert("dropped".into(), mood.missing.into());
-            }
-            self.deliver(&document, &mut mood).await;
-        }
+        while self.step(&queue, &mut mood).await {}
     }
 
-    async fn deliver(&self, document: &Document, mood: &mut Mood) {
+    /// Waits for the next one and delivers it; `false` when none comes any more.
+    async fn step(&self, queue: &Queue<Document>, mood: &mut Mood) -> bool {
+        let Some((mut document, dropped)) = queue.next().await else {
+            return false;
+        };
+        self.lose(mood, dropped);
+        let told = mood.missing;
+        if told > 0 {
+            document.insert("dropped".into(), told.into());
+        }
+        if self.deliver(&document, queue, mood).await {
+            mood.missing -= told;
+        }
+        true
+    }
+
+    /// Takes note of those that found no room, and says so once.
+    fn lose(&self, mood: &mut Mood, dropped: u64) {
+        if dropped == 0 {
+            return;
+        }
+        let name = self.name();
+        let were = match dropped {
+            1 => "a notification was".to_owned(),
+            _ => format!("{dropped} notifications were"),
+        };
+        let text = format!("{name}: {were} dropped, because more came than it took");
+        if mood.behind {
+            debug!("{text}");
+        } else {
+            warn!("{text}");
+        }
+        mood.behind = true;
+        mood.lost += dropped;
+        mood.missing += dropped;
+    }
+
+    /// Whether it arrived.
+    async fn deliver(&self, document: &Document, queue: &Queue<Document>, mood: &mut Mood) -> bool {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            match tell(&self.target, &self.directory, document).await {
+            let answer = tell(&self.target, &self.directory, document).await;
+            self.lose(mood, queue.take_dropped());
+            match answer {
                 Answer::Taken => {
                     self.counters.sent.fetch_add(1, Ordering::Relaxed);
-                    self.works(mood);
-                    mood.missing = 0;
-                    return;
+                    self.works(mood, queue.is_empty());
+                    return true;
                 }
                 Answer::Refused { why } => {
                     let what = match &self.target {
@@ -83,7 +112,7 @@ impl Worker {
                     self.complain(mood, Trouble::Refusing, &text);
                     self.counters.failed.fetch_add(1, Ordering::Relaxed);
                     mood.lost += 1;
-                    return;
+                    return false;
                 }
                 Answer::Later { why, after } => {
                     let wait = retry::wait(attempts, self.retry(), after);
@@ -98,7 +127,7 @@ impl Worker {
                         self.counters.failed.fetch_add(1, Ordering::Relaxed);
                         mood.lost += 1;
                         mood.missing += 1;
-                        return;
+                        return false;
                     };
                     sleep(wait).await;
                 }
@@ -118,15 +147,18 @@ impl Worker {
         mood.trouble = Some(trouble);
     }
 
-    fn works(&self, mood: &mut Mood) {
-        let lost = std::mem::take(&mut mood.lost);
-        if mood.trouble.take().is_some() {
-            let name = self.name();
-            match lost {
-                0 => info!("{name} takes notifications again"),
-                1 => info!("{name} takes notifications again, after one was lost"),
-                _ => info!("{name} takes notifications again, after {lost} were lost"),
-            }
+    /// One has arrived. Who was behind keeps up again when nothing waits.
+    fn works(&self, mood: &mut Mood, nothing_waits: bool) {
+        let is_over = mood.trouble.take().is_some() || mood.behind && nothing_waits;
+        if !is_over {
+            return;
+        }
+        mood.behind = false;
+        let name = self.name();
+        match std::mem::take(&mut mood.lost) {
+            0 => info!("{name} takes notifications again"),
+            1 => info!("{name} takes notifications again, after one was lost"),
+            lost => info!("{name} takes notifications again, after {lost} were lost"),
         }
     }
 
@@ -143,5 +175,90 @@ impl Worker {
             self.counters.kind,
             plain(&self.counters.label).into_owned()
         )
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::{fs, sync::Mutex, time::Duration};
+
+    use super::{super::queue::MOST, *};
+    use crate::{policy::notify::Hook, units::Span};
+
+    fn worker(script: &str) -> Worker {
+        let target = Target::Command(Hook {
+            argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            timeout: Span(Duration::from_secs(30)),
+        });
+        Worker {
+            counters: Arc::new(Counters::of(&target)),
+            target,
+            directory: "/".into(),
+        }
+    }
+
+    fn push(queue: &Queue<Document>, count: usize) {
+        for _ in 0..count {
+            queue.push(Document::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn that_it_is_behind_is_said_once_and_what_was_lost_at_the_end() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Mutex::new(log.reopen().unwrap()))
+            .finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+        let said = || fs::read_to_string(log.path()).unwrap();
+
+        let (worker, queue, mut mood) = (worker("exit 0"), Queue::new(), Mood::default());
+        push(&queue, MOST + 2);
+        for _ in 0..3 {
+            assert!(worker.step(&queue, &mut mood).await);
+            // One more than there is room for.
+            push(&queue, 2);
+        }
+        assert_eq!(said().matches("dropped").count(), 1, "{}", said());
+        assert!(
+            said().contains("WARN") && !said().contains("again"),
+            "{}",
+            said()
+        );
+        // Nearly all that waits goes elsewhere.
+        for _ in 1..MOST {
+            let (_, dropped) = queue.next().await.unwrap();
+            worker.lose(&mut mood, dropped);
+        }
+        assert!(worker.step(&queue, &mut mood).await);
+        assert!(said().ends_with("takes notifications again, after 5 were lost\n"));
+        assert_eq!(said().matches("dropped").count(), 1, "{}", said());
+    }
+
+    #[tokio::test]
+    async fn what_found_no_room_during_other_trouble_is_among_what_was_lost() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(Mutex::new(log.reopen().unwrap()))
+            .finish();
+        let _log = tracing::subscriber::set_default(subscriber);
+
+        let queue = Queue::new();
+        let mut mood = Mood::default();
+        push(&queue, 1);
+        assert!(worker("exit 1").step(&queue, &mut mood).await);
+        // The next one is taken while it overflows.
+        push(&queue, MOST + 3);
+        let (worker, document) = (worker("exit 0"), Document::new());
+        assert!(worker.deliver(&document, &queue, &mut mood).await);
+        let said = fs::read_to_string(log.path()).unwrap();
+        assert!(
+            said.ends_with("takes notifications again, after 4 were lost\n"),
+            "{said}"
+        );
+        assert_eq!(mood.missing, 3, "it is yet to be told of these");
     }
 }
