@@ -124,7 +124,8 @@ impl Group {
             .process_group(0)
             .kill_on_drop(true);
         more(&mut command);
-        let leader = command.spawn().map_err(|error| {
+        let leader = command.spawn();
+        leader.map(|leader| Self { leader }).map_err(|error| {
             if error.kind() == io::ErrorKind::NotFound && directory.is_dir() {
                 SourceError::NotFound {
                     program,
@@ -134,8 +135,7 @@ impl Group {
                 let why = in_words(&error);
                 SourceError::NotRun { program, why }
             }
-        });
-        leader.map(|leader| Self { leader })
+        })
     }
 
     /// Looks for the end of the leader without waiting for it: until that is done the number of the

@@ -89,19 +89,15 @@ impl Veil {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::policy::notify::{Headers, Url};
 
     fn veil(url: &str, headers: &[(&str, &str)]) -> Veil {
-        let headers = headers.iter().map(|(name, value)| {
-            let pair: (String, String) = ((*name).into(), (*value).into());
-            pair
-        });
+        let pairs = headers.iter().copied();
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         Veil::of(&Webhook {
             url: Url::new(url),
-            headers: Headers(BTreeMap::from_iter(headers)),
+            headers: Headers(pairs.collect()),
             timeout: Webhook::TIMEOUT,
             retry: Webhook::RETRY,
         })

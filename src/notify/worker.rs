@@ -179,7 +179,6 @@ impl Worker {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::{fs, sync::Mutex, time::Duration};
 
