@@ -151,3 +151,79 @@ fn the_image_from_scratch_watches_a_project_by_the_command_in_the_dockerfile() {
     assert_eq!(code.trim(), "0", "{}", container.log());
     assert_eq!(stack.running().len(), 3);
 }
+
+#[test]
+fn as_a_service_of_the_project_it_needs_neither_root_nor_the_socket_itself() {
+    let Some(image) = image() else { return };
+    let stack = Stack::up(
+        new_nginx().as_str(),
+        "    deploy: {resources: {limits: {cpus: \"0.2\", memory: 64M}}}
+    x-autoscale: {min: 2, max: 3}",
+    );
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose/tool-service");
+    let read = |name: &str| fs::read_to_string(shipped.join(name)).expect("a file that is shipped");
+    let yaml = read("compose.watch.yaml").replace("nginx:1.30", &new_nginx());
+    stack.project.write("compose.watch.yaml", &yaml);
+    stack
+        .project
+        .write("engine-proxy/nginx.conf", &read("engine-proxy/nginx.conf"));
+    let directory = stack.project.directory();
+    let owned = Command::new("chown")
+        .args(["-R", "1234:1234"])
+        .arg(directory)
+        .status();
+    assert!(owned.expect("chown").success());
+    let socket = std::env::var("DOCKER_HOST").unwrap_or_default();
+    let socket = socket
+        .strip_prefix("unix://")
+        .unwrap_or("/var/run/docker.sock");
+    let env = format!(
+        "COMPOSE_FILE=compose.yaml:compose.watch.yaml\nCOMPOSE_SCALE_USER=1234:1234\n\
+         COMPOSE_SCALE_IMAGE={image}\nDOCKER_SOCKET={socket}\n"
+    );
+    stack.project.write(".env", &env);
+    stack
+        .project
+        .compose(&["up", "-d", "compose-scale", "engine-proxy"]);
+    let container = Container {
+        name: format!("{}-compose-scale-1", stack.project.name),
+    };
+
+    stack.until("two replicas serve", LONG, |s| s.listed().len() == 2);
+    let (ok, _, error) = container.run(&["scale", "web=3"]);
+    assert!(ok, "{error}");
+    assert_eq!(stack.listed().len(), 3);
+    let (ok, checked, error) = container.run(&["check"]);
+    assert!(ok, "{checked}{error}");
+    assert!(checked.contains("0 errors"), "{checked}");
+    assert!(checked.contains("read from cgroup files"), "{checked}");
+    // What it wrote is its user's, and nothing else of it can be written to.
+    let (ok, user, _) = Container::docker(&[
+        "inspect",
+        "--format",
+        "{{.Config.User}} {{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}",
+        &container.name,
+    ]);
+    assert!(ok);
+    assert_eq!(user.trim(), "1234:1234 true [ALL]");
+    // compose takes it for its own, and a plain `up -d` makes nothing anew.
+    stack.project.compose(&["up", "-d", "--no-recreate"]);
+    stack.until("three replicas serve", LONG, |s| s.listed().len() == 3);
+}
+
+#[test]
+fn the_proxy_that_is_shipped_is_the_one_of_the_page() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file that is shipped");
+    let page = read("docs/security.md");
+    let (_, recipe) = page.split_once("```nginx\n# In http.").expect("a recipe");
+    let (recipe, _) = recipe.split_once("```").expect("its end");
+    let shipped = read("compose/tool-service/engine-proxy/nginx.conf");
+    let lines = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.trim().to_owned());
+        lines.filter(|line| !line.is_empty()).collect()
+    };
+    let shipped = lines(&shipped).join("\n");
+    let recipe = lines(recipe)[1..].join("\n");
+    assert!(shipped.contains(&recipe), "{shipped}");
+}

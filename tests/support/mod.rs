@@ -178,6 +178,8 @@ impl ComposeProject {
             .arg(&self.name)
             .args(arguments)
             .current_dir(self.directory.path())
+            // As a shell has it there.
+            .env("PWD", self.directory.path())
             .env("COMPOSE_PROGRESS", "quiet")
             // Engine 20.10 loses track of endpoints when dozens of containers go at once, and then
             // never lets go of their network.
