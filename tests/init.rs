@@ -450,3 +450,114 @@ fn files_that_are_named_are_the_list_and_a_project_elsewhere_is_found() {
     shop.init(&["--undo"]).assert().success();
     assert_eq!(shop.everything(), before);
 }
+
+/// What `watch` does to the override.
+fn keep_count(shop: &Shop, count: u32) {
+    let text = shop.read("compose.scale.yaml");
+    let keys = compose_scale::project::CountKeys {
+        scale: true,
+        replicas: false,
+    };
+    let kept = compose::count::with_count(&text, "web", keys, count).unwrap();
+    shop.write("compose.scale.yaml", &kept);
+}
+
+const PLAIN: &str = "services: {web: {image: my/web, ports: [\"8080:3000\"]}}\n";
+
+#[test]
+fn a_count_that_watch_has_kept_is_no_change_by_hand() {
+    let shop = Shop::new(&[("compose.yaml", PLAIN)]);
+    shop.init(&["--yes"]).assert().success();
+    keep_count(&shop, 5);
+    // Another answer leaves the count that runs.
+    shop.init(&["--yes", "--max", "8"]).assert().success();
+    let text = shop.read("compose.scale.yaml");
+    assert!(
+        text.contains("scale: 5") && text.contains("max: 8"),
+        "{text}"
+    );
+    keep_count(&shop, 3);
+    shop.init(&["--undo"]).assert().success();
+    assert!(!shop.path().join("compose.scale.yaml").exists());
+    assert!(!shop.path().join("compose-scale").exists());
+}
+
+#[test]
+fn what_dotenv_still_names_is_not_taken_away() {
+    let shop = Shop::new(&[("compose.yaml", PLAIN), ("extra.yaml", "services: {}\n")]);
+    shop.init(&["--yes"]).assert().success();
+    shop.write(
+        ".env",
+        "COMPOSE_FILE=compose.yaml:compose.scale.yaml:extra.yaml\n",
+    );
+    shop.init(&["--undo"])
+        .assert()
+        .code(1)
+        .stderr(contains("nothing is taken back"));
+    assert!(shop.path().join("compose.scale.yaml").exists());
+    shop.write(".env", "COMPOSE_FILE=compose.yaml:extra.yaml\n");
+    shop.init(&["--undo"]).assert().success();
+    assert!(!shop.path().join("compose.scale.yaml").exists());
+    assert_eq!(shop.read(".env"), "COMPOSE_FILE=compose.yaml:extra.yaml\n");
+}
+
+#[test]
+fn bytes_that_are_no_text_stay_as_they_are() {
+    let shop = Shop::new(&[("compose.yaml", PLAIN)]);
+    shop.init(&["--yes"]).assert().success();
+    let path = shop.path().join(".env");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend(b"PW=\xff\xfe\n");
+    files::replace(&path, &bytes).unwrap();
+    shop.init(&["--undo"])
+        .assert()
+        .code(1)
+        .stderr(contains("not UTF-8"));
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    assert!(shop.path().join("compose.scale.yaml").exists());
+}
+
+#[test]
+fn a_worker_needs_no_nginx_and_no_file_but_the_override() {
+    let shop = Shop::new(&[("compose.yaml", "services: {worker: {image: my/worker}}\n")]);
+    let before = shop.read("compose.yaml");
+    shop.init(&["--yes", "--service", "worker"])
+        .assert()
+        .success();
+    assert!(shop.read("compose.scale.yaml").contains("worker:"));
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.read("compose.yaml"), before);
+    assert!(!shop.path().join("compose-scale").exists());
+}
+
+#[test]
+fn a_record_that_came_with_the_project_removes_nothing_of_others() {
+    let shop = Shop::new(&[("compose.yaml", PLAIN), ("victim", "mine\n")]);
+    let record = format!(
+        r#"{{"version":1,"files":{{"{}":"{}"}},"directories":[],"dotenv":null,"nginx":"new","image":"nginx","services":[]}}"#,
+        shop.path().join("victim").display(),
+        compose_scale::init::record::digest(b"mine\n"),
+    );
+    shop.write("compose-scale/init.json", &record);
+    shop.init(&["--undo", "--force"]).assert().failure();
+    assert_eq!(shop.read("victim"), "mine\n");
+}
+
+#[test]
+fn what_speaks_no_http_and_what_is_not_always_there_is_not_put_behind_one_nginx() {
+    let shop = Shop::new(&[(
+        "compose.yaml",
+        "services:\n  git: {image: gitea, ports: [\"2222:22\"]}\n  tls: {image: my/tls, ports: [\"443:8080\"]}\n",
+    )]);
+    shop.init(&["--yes"])
+        .assert()
+        .failure()
+        .stderr(contains("SSH").and(contains("HTTPS")));
+    let shop = Shop::new(&[(
+        "compose.yaml",
+        "services:\n  web: {image: my/web, ports: [\"8080:80\"]}\n  api: {image: my/api, ports: [\"8081:80\"], profiles: [debug]}\n",
+    )]);
+    let mut command = shop.init(&["--yes"]);
+    command.args(["--profile", "debug"]);
+    command.assert().code(2).stderr(contains("profile"));
+}

@@ -403,12 +403,12 @@ fn several_services_scale_at_once_with_their_hooks_and_ports() {
 }
 
 #[test]
-fn with_nothing_to_clone_and_no_compose_it_says_what_to_run() {
+fn what_cannot_be_made_of_its_file_without_compose_says_what_to_run() {
     if !real() {
         return;
     }
     let stack = Stack::of(ComposeProject::new(
-        "services: {web: {image: WEB, x-autoscale: {max: 3, port: 80}}}\n",
+        "services: {web: {image: WEB, links: [db], x-autoscale: {max: 3, port: 80}}, db: {image: WEB}}\n",
     ));
     let output = stack
         .command(&["scale", "web=2"])

@@ -71,7 +71,8 @@ fn the_articles_project_is_set_up_scaled_and_taken_back() {
     // Three cannot have one port, so one runs when `init` comes.
     let ran = stack.project.try_compose(&["up", "-d"]);
     assert!(!ran.status.success(), "three replicas had one port");
-    stack.project.up_scaled(&["--force-recreate"], &["web"], 1);
+    stack.project.compose(&["rm", "--stop", "--force", "web"]);
+    stack.project.compose(&["up", "-d", "--scale", "web=1"]);
     let (web, api) = (
         port(&stack, "web", "80/tcp"),
         port(&stack, "api", "3000/tcp"),

@@ -91,6 +91,31 @@ pub fn with_count(
     }
 }
 
+/// A text with the counts that another one has, as far as they can be written.
+pub fn carried(from: &str, to: &str, services: &[String]) -> String {
+    let Ok(from) = serde_yaml::from_str::<Yaml>(from) else {
+        return to.to_owned();
+    };
+    let mut text = to.to_owned();
+    for service in services {
+        let of = &from["services"][service.as_str()];
+        let (scale, replicas) = (of["scale"].as_u64(), of["deploy"]["replicas"].as_u64());
+        let keys = CountKeys {
+            scale: scale.is_some(),
+            replicas: replicas.is_some(),
+        };
+        let count = scale
+            .or(replicas)
+            .and_then(|count| u32::try_from(count).ok());
+        if let Some(count) = count
+            && let Ok(with) = with_count(&text, service, keys, count)
+        {
+            text = with;
+        }
+    }
+    text
+}
+
 /// Sets a number in a document.
 fn put(root: &mut Yaml, path: &[&str], count: u32) -> Option<()> {
     let (first, rest) = path.split_first()?;
@@ -266,6 +291,17 @@ mod tests {
         scale: false,
         replicas: true,
     };
+
+    #[test]
+    fn counts_are_carried_from_one_text_to_another() {
+        let from = "services:\n  web:\n    scale: 5\n  api:\n    deploy:\n      replicas: 3\n";
+        let to = "services:\n  web:\n    scale: 2 # at least\n    image: a\n  api:\n    image: b\n";
+        let services = ["web".to_owned(), "api".to_owned(), "gone".to_owned()];
+        let text = carried(from, to, &services);
+        assert!(text.contains("scale: 5"), "{text}");
+        assert!(text.contains("replicas: 3"), "{text}");
+        assert_eq!(carried("- not", to, &services), to);
+    }
 
     #[test]
     fn only_the_number_changes() {

@@ -149,6 +149,19 @@ pub fn draft(
     if !refused.is_empty() {
         return Err(InitError::Refused(refused));
     }
+    let has_profile = |choice: &Choice| {
+        let service = known.project.services.get(&choice.service);
+        service.is_some_and(|service| !service.profiles.is_empty())
+    };
+    let profiled = chosen
+        .iter()
+        .filter(|(choice, _)| has_profile(choice))
+        .count();
+    if *door == Door::New && profiled > 0 && profiled < chosen.len() {
+        return Err(InitError::Usage(
+            "some of these services have a profile and others have none: one nginx cannot stand before both, because it does not start without them; name those that run together with --service".into(),
+        ));
+    }
     Ok(text::draft(known, door, image, &chosen))
 }
 

@@ -49,7 +49,17 @@ pub enum Verdict {
 }
 
 /// Images that hold data which two of them would not share.
-const STORES: [&str; 30] = [
+const STORES: [&str; 40] = [
+    "postgresql",
+    "mongodb",
+    "mysql-server",
+    "percona-server",
+    "cockroach",
+    "mssql-server",
+    "solr",
+    "typesense",
+    "redis-stack-server",
+    "eclipse-mosquitto",
     "postgres",
     "postgis",
     "pgvector",
@@ -80,6 +90,25 @@ const STORES: [&str; 30] = [
     "couchdb",
     "neo4j",
     "meilisearch",
+];
+
+/// Ports of what is no HTTP.
+const OTHER_PROTOCOLS: [(u16, &str); 15] = [
+    (22, "SSH"),
+    (25, "mail"),
+    (53, "DNS"),
+    (465, "mail"),
+    (587, "mail"),
+    (1433, "SQL Server"),
+    (1883, "MQTT"),
+    (3306, "MySQL"),
+    (5432, "PostgreSQL"),
+    (5672, "AMQP"),
+    (6379, "Redis"),
+    (8883, "MQTT"),
+    (9092, "Kafka"),
+    (11211, "memcached"),
+    (27017, "MongoDB"),
 ];
 
 /// Images that stand in front of others.
@@ -227,6 +256,33 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
             format!("it publishes {all} beside ports that nginx cannot take over"),
             "leave one TCP port for nginx to take over, and move the others to a service of their own".into(),
         );
+    }
+    let number = |port: &Port| {
+        port.published
+            .as_deref()
+            .and_then(|text| text.parse::<u32>().ok())
+    };
+    let is_tls = |port: &&&Port| {
+        [443, 8443].contains(&u32::from(port.target))
+            || number(port).is_some_and(|number| [443, 8443].contains(&number))
+    };
+    if let Some(port) = fixed.iter().find(is_tls) {
+        return unfit(
+            format!(
+                "it publishes {}, which is HTTPS by its number, and the nginx that is added has no certificate",
+                shown(port)
+            ),
+            "let it speak HTTP behind an nginx of yours that has the certificate: --nginx NAME"
+                .into(),
+        );
+    }
+    if let Some((port, what)) = OTHER_PROTOCOLS
+        .iter()
+        .find(|(port, _)| *port == first.target)
+    {
+        return Some(Verdict::Doubtful(format!(
+            "port {port} is that of {what}, which is no HTTP; if it is here, name it: --service {name}"
+        )));
     }
     if fixed.iter().any(|port| port.target != first.target) {
         return unfit(

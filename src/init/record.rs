@@ -1,12 +1,15 @@
 //! What `init` remembers of what it has written: enough to know its own files again, and to take
 //! the line in `.env` back. No value of `.env` but that of `COMPOSE_FILE` is in it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path},
+};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::dotenv::Edit;
+use super::{DIRECTORY, OVERRIDE, dotenv::Edit};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -65,14 +68,18 @@ impl Record {
     /// Reads one; words for people where it is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let record: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if record.version == VERSION {
-            Ok(record)
-        } else {
-            Err(format!(
+        if record.version != VERSION {
+            return Err(format!(
                 "it is of version {}, and this program writes {VERSION}",
                 record.version
-            ))
+            ));
         }
+        // It may come with a project of somebody else's, and files are removed by it.
+        let mut paths = record.files.keys().chain(&record.directories);
+        if let Some(path) = paths.find(|path| !is_ours(path)) {
+            return Err(format!("{path} is none that this program writes"));
+        }
+        Ok(record)
     }
 
     /// As a file.
@@ -85,8 +92,32 @@ impl Record {
     pub fn is_unchanged(&self, path: &str, bytes: &[u8]) -> bool {
         self.files
             .get(path)
-            .is_some_and(|sum| *sum == digest(bytes))
+            .is_some_and(|sum| *sum == digest_of(path, bytes))
     }
+}
+
+/// Whether it is a path that is written here.
+fn is_ours(path: &str) -> bool {
+    let parts = Path::new(path).components();
+    let plain = parts
+        .clone()
+        .all(|part| matches!(part, Component::Normal(_)));
+    plain && (path == OVERRIDE || parts.take(1).any(|part| part.as_os_str() == DIRECTORY))
+}
+
+/// What a file is known by. Counts in the override are kept by `watch`: with another one it is the same.
+pub fn digest_of(path: &str, bytes: &[u8]) -> String {
+    if path != OVERRIDE {
+        return digest(bytes);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let is_count = |line: &&str| {
+        let count = |key| line.trim().strip_prefix(key).map(str::trim);
+        let number = count("scale:").or_else(|| count("replicas:"));
+        number.is_some_and(|number| number.parse::<u32>().is_ok()) || line.trim() == "deploy:"
+    };
+    let rest: Vec<_> = text.lines().filter(|line| !is_count(line)).collect();
+    digest(rest.join("\n").as_bytes())
 }
 
 /// SHA-256 in hex.
@@ -108,7 +139,7 @@ mod tests {
     fn what_is_written_is_read_again_and_another_version_is_not() {
         let record = Record {
             version: VERSION,
-            files: BTreeMap::from([("a".into(), digest(b"text"))]),
+            files: BTreeMap::from([("compose-scale/a".into(), digest(b"text"))]),
             directories: vec!["compose-scale".into()],
             dotenv: None,
             nginx: Door::Service("edge".into()),
@@ -122,10 +153,38 @@ mod tests {
             }],
         };
         assert_eq!(Record::parse(&record.text()), Ok(record.clone()));
-        assert!(record.is_unchanged("a", b"text"));
-        assert!(!record.is_unchanged("a", b"Text"));
+        assert!(record.is_unchanged("compose-scale/a", b"text"));
+        assert!(!record.is_unchanged("compose-scale/a", b"Text"));
         assert!(!record.is_unchanged("b", b"text"));
         let newer = record.text().replace("\"version\": 1", "\"version\": 2");
         assert!(Record::parse(&newer).unwrap_err().contains("version 2"));
+    }
+
+    #[test]
+    fn a_record_that_names_files_of_others_is_none() {
+        for path in [
+            "/etc/passwd",
+            "../notes",
+            "compose.yaml",
+            "compose-scale/../a",
+        ] {
+            let text = format!(
+                r#"{{"version":1,"files":{{"{path}":"00"}},"directories":[],"dotenv":null,"nginx":"new","image":"nginx","services":[]}}"#
+            );
+            let error = Record::parse(&text).unwrap_err();
+            assert!(error.contains(path), "{error}");
+        }
+    }
+
+    #[test]
+    fn with_another_count_the_override_is_the_same() {
+        let written = "services:\n  web:\n    scale: 2\n    x-autoscale: {max: 4}\n";
+        let sum = digest_of(OVERRIDE, written.as_bytes());
+        let kept = written.replace("scale: 2", "scale: 5");
+        assert_eq!(digest_of(OVERRIDE, kept.as_bytes()), sum);
+        let other = written.replace("    scale: 2\n", "    deploy:\n      replicas: 7\n");
+        assert_eq!(digest_of(OVERRIDE, other.as_bytes()), sum);
+        let changed = written.replace("max: 4", "max: 5");
+        assert_ne!(digest_of(OVERRIDE, changed.as_bytes()), sum);
     }
 }

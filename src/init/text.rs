@@ -255,8 +255,8 @@ fn new_nginx(known: &Known<'_>, image: &str, routed: &[&Chosen<'_>]) -> String {
     );
     let mut networks = BTreeSet::new();
     for one in routed {
-        let keys = &one.service.networks;
-        networks.extend(keys.keys().next().map(String::as_str));
+        // All of them: one may be internal, and publishes nothing.
+        networks.extend(one.service.networks.keys().map(String::as_str));
     }
     if networks.iter().any(|network| *network != "default") {
         let _ = writeln!(text, "    networks: {}", list(networks));
@@ -295,7 +295,9 @@ fn site(routed: &[&Chosen<'_>]) -> String {
          \n\
          include {INSIDE}/*.conf;\n\
          \n\
-         map $http_upgrade $connection_upgrade {{\n    default upgrade;\n    '' '';\n}}\n"
+         map $http_upgrade $connection_upgrade {{\n    default upgrade;\n    '' '';\n}}\n\
+         # What a proxy in front of this one says of HTTPS is passed on.\n\
+         map $http_x_forwarded_proto $forwarded_proto {{\n    default $http_x_forwarded_proto;\n    '' $scheme;\n}}\n"
     );
     for one in routed {
         text += "\nserver {\n";
@@ -312,7 +314,7 @@ fn site(routed: &[&Chosen<'_>]) -> String {
              include {INSIDE}/{name}.location*;\n        \
              proxy_set_header Host $http_host;\n        \
              proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n        \
-             proxy_set_header X-Forwarded-Proto $scheme;\n        \
+             proxy_set_header X-Forwarded-Proto $forwarded_proto;\n        \
              proxy_set_header Upgrade $http_upgrade;\n        \
              proxy_set_header Connection $connection_upgrade;\n    }}\n}}\n"
         );

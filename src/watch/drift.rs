@@ -56,7 +56,14 @@ impl Known {
 
 /// What to type so that replicas become as the file says, and stay as many.
 pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
-    if count::file(loaded).is_some() {
+    // Where the file has not got the count, the command would go back to another one.
+    let kept = loaded
+        .project
+        .services
+        .get(service)
+        .and_then(|one| one.scale)
+        == Some(count);
+    if kept && count::file(loaded).is_some() {
         setup::up(loaded, service)
     } else {
         plan::anew(service, count)

@@ -88,9 +88,15 @@ pub fn up(loaded: &Loaded, service: &str) -> String {
 pub fn candidates(loaded: &Loaded) -> Vec<&str> {
     let services = loaded.project.services.values();
     services
-        .filter(|service| service.image.as_deref().is_some_and(is_nginx))
+        .filter(|service| service.image.as_deref().is_some_and(is_nginx) && may_be_a_door(service))
         .map(|service| service.name.as_str())
         .collect()
+}
+
+/// Whether requests may come in there: not without a network, and not where it stands before the Engine.
+fn may_be_a_door(service: &Service) -> bool {
+    let of_the_engine = |volume: &crate::project::Volume| volume.target.ends_with("/docker.sock");
+    service.network_mode.as_deref() != Some("none") && !service.volumes.iter().any(of_the_engine)
 }
 
 /// Where nginx runs: as the settings say, else the one service whose image is nginx.
@@ -211,6 +217,19 @@ mod tests {
         assert_eq!(container.refresh(), "docker restart edge-nginx");
         assert_eq!(NginxPlace::Host.start(), "sudo systemctl start nginx");
         assert_eq!(NginxPlace::Host.refresh(), "sudo systemctl restart nginx");
+    }
+
+    #[test]
+    fn an_nginx_before_the_engine_is_not_the_door_of_the_project() {
+        let loaded = loaded(
+            "services:
+  web: {image: web, x-autoscale: {max: 3}}
+  edge: {image: nginx}
+  engine-proxy: {image: 'nginx:1.30', volumes: ['/var/run/docker.sock:/var/run/docker.sock']}
+  idle: {image: nginx, network_mode: none}
+",
+        );
+        assert_eq!(candidates(&loaded), ["edge"]);
     }
 
     #[test]

@@ -100,17 +100,24 @@ fn plan(
     if let Some(edit) = &record.dotenv {
         let path = root.join(".env");
         let before = apply::read(&path)?;
-        let text = before.as_deref().map(String::from_utf8_lossy);
-        match text.as_deref().map(|text| dotenv::take_back(text, edit)) {
+        let text = before.as_deref().map(std::str::from_utf8).transpose();
+        let Ok(text) = text else {
+            let what = ".env: it is not UTF-8, so it is left as it is, and so is all that it names; take compose.scale.yaml out of its COMPOSE_FILE by hand and come back";
+            return Ok((Vec::new(), Some(rest), vec![what.into()]));
+        };
+        match text.map(|text| dotenv::take_back(text, edit)) {
             Some(Ok(after)) => changes.push(Change {
                 path,
                 shown: ".env".into(),
                 before,
                 after: after.map(String::into_bytes),
             }),
-            Some(Err(dotenv::Changed)) => kept.push(
-                ".env: its COMPOSE_FILE is not the one that `init` wrote, so it is left as it is; take compose.scale.yaml out of it".into(),
-            ),
+            // What it still names has to be there.
+            Some(Err(dotenv::Changed)) if text.is_some_and(|text| text.contains(OVERRIDE)) => {
+                let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is taken back; take compose.scale.yaml out of it and come back";
+                return Ok((Vec::new(), Some(rest), vec![what.into()]));
+            }
+            Some(Err(dotenv::Changed)) => {}
             None => {}
         }
         rest.dotenv = None;

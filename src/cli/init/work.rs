@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     cli::{Failure, ProjectArgs},
-    compose,
+    compose::{self, count},
     init::{
-        Draft, OVERRIDE, diff, dotenv,
-        record::{self, Choice, Door, Record, digest},
+        DIRECTORY, Draft, OVERRIDE, diff, dotenv,
+        record::{self, Choice, Door, Record},
         relative,
     },
     telemetry::plain,
@@ -44,7 +44,16 @@ impl Work {
         for file in &draft.files {
             let shown = file.path.display().to_string();
             let before = apply::read(&site.path(&file.path))?;
-            let after = file.text.clone().into_bytes();
+            let mut text = file.text.clone();
+            // The count that runs is not set back to the first one.
+            if shown == OVERRIDE
+                && let (Some(before), Some(record)) = (&before, record)
+            {
+                let services = record.services.iter().map(|one| one.service.clone());
+                let services: Vec<_> = services.collect();
+                text = count::carried(&String::from_utf8_lossy(before), &text, &services);
+            }
+            let after = text.into_bytes();
             if let Some(before) = before.as_ref().filter(|before| **before != after)
                 && !record.is_some_and(|record| record.is_unchanged(&shown, before))
                 && !force
@@ -173,10 +182,16 @@ pub(super) fn write(
         .map(|record| record.directories.clone())
         .unwrap_or_default();
     directories.extend(applied.directories());
+    // Where no other file is below it.
+    let home = site.places.directory.join(DIRECTORY);
+    if !home.is_dir() {
+        std::fs::create_dir(&home)?;
+        directories.insert(0, DIRECTORY.to_owned());
+    }
     let files = work
         .files
         .iter()
-        .map(|(path, bytes)| (path.clone(), digest(bytes)));
+        .map(|(path, bytes)| (path.clone(), record::digest_of(path, bytes)));
     let record = Record {
         version: record::VERSION,
         files: files.collect(),
