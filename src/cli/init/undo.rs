@@ -117,8 +117,7 @@ fn plan(
                 let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is taken back; take compose.scale.yaml out of it and come back";
                 return Ok((Vec::new(), Some(rest), vec![what.into()]));
             }
-            Some(Err(dotenv::Changed)) => {}
-            None => {}
+            Some(Err(dotenv::Changed)) | None => {}
         }
         rest.dotenv = None;
     }
