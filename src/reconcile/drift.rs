@@ -89,15 +89,18 @@ impl fmt::Display for Drift {
 impl Machine {
     /// Its replicas that are behind what compose would make now.
     pub fn drift(&self, current: &Current, fix: impl FnOnce(u32) -> String) -> Option<Drift> {
-        let stays = self.members.values().filter(|m| !m.is_on_its_way_out());
-        Drift::of(stays.map(|m| &m.replica), current, fix)
+        Drift::of(self.staying(), current, fix)
     }
 
     /// What its replicas were made of: configuration hash and image.
     pub fn kinds(&self) -> BTreeSet<(String, String)> {
-        let replicas = self.members.values().map(|m| &m.replica);
         let kind = |r: &Replica| (r.config_hash.clone(), r.image_id.clone());
-        replicas.map(kind).collect()
+        self.staying().map(kind).collect()
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &Replica> {
+        let stays = self.members.values().filter(|m| !m.is_on_its_way_out());
+        stays.map(|m| &m.replica)
     }
 }
 

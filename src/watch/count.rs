@@ -72,8 +72,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .iter()
             .filter(|(name, _)| self.loaded.policies.contains_key(*name))
             .filter(|(_, machine)| machine.standstill().is_none())
-            .filter_map(|(name, machine)| Some((name.clone(), machine.desired()?)))
-            .filter(|(name, count)| *count > 0 && self.kept.counts.get(name) != Some(count))
+            .filter_map(|(name, machine)| Some((name, machine.desired()?)))
+            .filter(|(name, count)| *count > 0 && self.kept.counts.get(*name) != Some(count))
+            .map(|(name, count)| (name.clone(), count))
             .collect();
         if wanted.is_empty() {
             return;

@@ -29,6 +29,8 @@ pub(super) struct Known {
     /// It is to be asked (again).
     due: bool,
     asking: bool,
+    /// Something has changed of which there may be something to say.
+    news: bool,
     /// The kinds of replicas that there were, by service.
     kinds: BTreeMap<String, BTreeSet<(String, String)>>,
     /// What was said of a service: whether its configuration and its image are old.
@@ -44,6 +46,7 @@ impl Known {
     /// Takes what compose has answered.
     pub(super) fn answered(&mut self, current: Currents) {
         self.asking = false;
+        self.news = true;
         self.current = current;
     }
 
@@ -116,39 +119,38 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     /// Asks again where that is due, and says once who is behind and once that it is over.
     pub(super) fn mind_drift(&mut self) {
-        let Some(source) = self.source.clone().filter(|_| self.goal == Goal::Watch) else {
-            return;
-        };
-        if !self.asks_compose || self.engine_away.is_some() || self.stopping {
+        let watches = self.goal == Goal::Watch && self.asks_compose;
+        if !watches || self.engine_away.is_some() || self.stopping {
             return;
         }
+        let Some(source) = &self.source else {
+            return;
+        };
         let known = &mut self.drift;
         for (name, machine) in &self.machines {
             let kinds = machine.kinds();
             let before = known.kinds.get(name);
             if before != Some(&kinds) {
                 known.due |= before.is_none_or(|before| !kinds.is_subset(before));
+                known.news = true;
                 known.kinds.insert(name.clone(), kinds);
             }
         }
-        let asked = self.kinds_are_known();
-        let known = &mut self.drift;
-        if asked && known.due && !known.asking {
+        let seen = self.machines.values().any(|m| m.desired().is_some());
+        if seen && known.due && !known.asking {
             known.due = false;
             known.asking = true;
             let engine = Arc::clone(&self.engine);
-            let loaded = self.loaded.clone();
+            let (source, loaded) = (source.clone(), self.loaded.clone());
             let report = self.report.clone();
             self.tasks.spawn(async move {
                 let current = currents(&*engine, &source, &loaded).await;
                 let _ = report.send(Message::Current(current)).await;
             });
         }
-        self.tell_drift();
-    }
-
-    fn kinds_are_known(&self) -> bool {
-        self.machines.values().any(|m| m.desired().is_some())
+        if std::mem::take(&mut self.drift.news) {
+            self.tell_drift();
+        }
     }
 
     fn tell_drift(&mut self) {
