@@ -1,29 +1,18 @@
 //! A command that is told on its standard input.
 
 use std::{
-    collections::VecDeque,
-    io,
-    os::unix::process::ExitStatusExt as _,
-    path::Path,
-    pin::pin,
-    process::{ExitStatus, Stdio},
-    time::Duration,
+    collections::VecDeque, os::unix::process::ExitStatusExt as _, path::Path, pin::pin,
+    process::Stdio, time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
-    process::{Child, Command},
-    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
 use super::{body::Document, retry::Answer};
-use crate::{
-    policy::notify::Hook,
-    sources::{SourceError, command, in_words},
-};
+use crate::{policy::notify::Hook, sources::command};
 
 /// So much of what a command prints is kept, from its end.
 const KEPT: usize = 4 * 1024;
@@ -41,8 +30,9 @@ pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> A
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    let started = Group::start(&hook.argv, directory, |command| {
+    let started = command::start(&hook.argv, directory, |command| {
         command
+            .stdin(Stdio::piped())
             .env("COMPOSE_SCALE_EVENT", field("event"))
             .env("COMPOSE_SCALE_SERVICE", field("service"))
             .env("COMPOSE_SCALE_PROJECT", field("project"));
@@ -51,12 +41,7 @@ pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> A
         Ok(group) => group,
         Err(error) => return refused(error.to_string()),
     };
-    let leader = &mut group.leader;
-    let (stdin, stdout, stderr) = (
-        leader.stdin.take(),
-        leader.stdout.take(),
-        leader.stderr.take(),
-    );
+    let (stdin, stdout, stderr) = group.streams();
     let mut input = Value::Object(document.clone()).to_string();
     input.push('\n');
     let (mut said, mut complained) = (Tail::default(), Tail::default());
@@ -71,12 +56,12 @@ pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> A
             tokio::join!(write, said.follow(stdout), complained.follow(stderr));
         });
         tokio::select! {
-            ended = group.leader_has_ended() => {
+            ended = group.has_ended() => {
                 ended?;
                 // Others may have its pipes, and never close them.
                 let _ = timeout(AFTERWARDS, talk).await;
             }
-            () = talk.as_mut() => group.leader_has_ended().await?,
+            () = talk.as_mut() => group.has_ended().await?,
         }
         group.end().await
     };
@@ -100,79 +85,6 @@ pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> A
         Some(said) => refused(format!("{how}: {said}")),
         None => refused(how),
     }
-}
-
-/// A command and what it started, but for what left its process group. All of that ends with the value.
-struct Group {
-    leader: Child,
-}
-
-impl Group {
-    fn start(
-        argv: &[String],
-        directory: &Path,
-        more: impl FnOnce(&mut Command),
-    ) -> Result<Self, SourceError> {
-        let program = argv.first().cloned().unwrap_or_default();
-        let mut command = Command::new(command::path_of(&program, directory));
-        command
-            .args(argv.iter().skip(1))
-            .current_dir(directory)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        more(&mut command);
-        let leader = command.spawn();
-        leader.map(|leader| Self { leader }).map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound && directory.is_dir() {
-                SourceError::NotFound {
-                    program,
-                    inside: None,
-                }
-            } else {
-                let why = in_words(&error);
-                SourceError::NotRun { program, why }
-            }
-        })
-    }
-
-    /// Looks for the end of the leader without waiting for it: until that is done the number of the
-    /// group is nobody else's.
-    async fn leader_has_ended(&self) -> io::Result<()> {
-        let mut children = signal(SignalKind::child())?;
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        while let Some(pid) = number(&self.leader)
-            && waitid(WaitId::Pid(pid), look)?.is_none()
-        {
-            children.recv().await;
-        }
-        Ok(())
-    }
-
-    /// Ends what is left of it. Returns how its leader ended.
-    async fn end(&mut self) -> io::Result<ExitStatus> {
-        self.kill();
-        self.leader.wait().await
-    }
-
-    fn kill(&self) {
-        if let Some(pid) = number(&self.leader) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Its number until it is waited for.
-fn number(child: &Child) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(child.id()?).ok()?)
 }
 
 /// The end of what came.

@@ -6,10 +6,11 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
+    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
@@ -179,18 +180,39 @@ impl Group {
         )
     }
 
-    /// Waits for the process to end.
-    pub async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    /// Waits for the process to end by itself, and leaves its number its own: until the group is ended
+    /// nobody else has it.
+    pub async fn has_ended(&self) -> std::io::Result<()> {
+        let mut children = signal(SignalKind::child())?;
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        while let Some(pid) = self.number()
+            && waitid(WaitId::Pid(pid), look)?.is_none()
+        {
+            children.recv().await;
+        }
+        Ok(())
+    }
+
+    /// Ends what is left of it. Returns how the process ended.
+    pub async fn end(&mut self) -> std::io::Result<ExitStatus> {
+        self.kill();
         self.0.wait().await
+    }
+
+    fn kill(&self) {
+        if let Some(group) = self.number() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    /// Its number until it is waited for: then it may be somebody else's.
+    fn number(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.0.id()?).ok()?)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Until it is waited for its number is nobody else's.
-        let pid = self.0.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
+        self.kill();
     }
 }
