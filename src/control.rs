@@ -148,6 +148,17 @@ pub struct Call {
     pub replies: mpsc::Sender<Reply>,
 }
 
+/// Asks whoever takes the requests how things are; nothing where nobody does any more.
+pub async fn status(calls: &mpsc::Sender<Call>) -> Option<Snapshot> {
+    let (replies, mut answers) = mpsc::channel(1);
+    let request = Request::Status;
+    calls.send(Call { request, replies }).await.ok()?;
+    match answers.recv().await? {
+        Reply::Status(snapshot) => Some(*snapshot),
+        Reply::Note(_) | Reply::Done { .. } => None,
+    }
+}
+
 /// Listens until dropped; each request comes out of the channel. A socket that was removed is made
 /// again. No client can hold up another one, or whoever takes the requests.
 pub async fn serve(path: &Path, calls: mpsc::Sender<Call>) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::{Known, record::Door};
 use crate::{
     plan::refuse,
-    project::{Port, PortProblem, Service},
+    project::{Port, PortProblem, Service, image_word},
 };
 
 /// A service and what can be said of scaling it.
@@ -182,7 +182,7 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
             "name one of those",
         );
     }
-    let image = service.image.as_deref().map(base_name).unwrap_or_default();
+    let image = service.image.as_deref().map(image_word).unwrap_or_default();
     if PROXIES.contains(&image) {
         let what = format!("its image is {image}, which stands in front of others");
         return unfit(what, "name one of those");
@@ -309,11 +309,4 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
         ),
         Door::New | Door::Host => None,
     }
-}
-
-/// The last part of an image's name: `docker.io/library/postgres:17` is `postgres`.
-fn base_name(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or_default();
-    let last = name.rsplit('/').next().unwrap_or_default();
-    last.split(':').next().unwrap_or_default()
 }

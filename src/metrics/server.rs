@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::Meters;
-use crate::control::{self, Call, Reply, Snapshot};
+use crate::control::{self, Call, Snapshot};
 
 /// What `OpenMetrics` is called over HTTP.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -119,23 +119,13 @@ impl Latest {
 
     /// How things are, else how they were so long ago.
     pub async fn snapshot(&self) -> Option<(Snapshot, Duration)> {
-        if let Ok(Some(snapshot)) = timeout(ANSWER, self.ask()).await {
+        if let Ok(Some(snapshot)) = timeout(ANSWER, control::status(&self.calls)).await {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((snapshot, Instant::now()));
         }
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref()
             .map(|(snapshot, heard)| (snapshot.clone(), heard.elapsed()))
-    }
-
-    async fn ask(&self) -> Option<Snapshot> {
-        let (replies, mut answers) = mpsc::channel(1);
-        let request = control::Request::Status;
-        self.calls.send(Call { request, replies }).await.ok()?;
-        match answers.recv().await? {
-            Reply::Status(snapshot) => Some(*snapshot),
-            _ => None,
-        }
     }
 }
 
@@ -248,7 +238,10 @@ fn respond(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{Moment, Span};
+    use crate::{
+        control::Reply,
+        units::{Moment, Span},
+    };
 
     fn snapshot(ticked: i64) -> Snapshot {
         serde_json::from_value(serde_json::json!({

@@ -114,6 +114,13 @@ pub struct CountKeys {
     pub replicas: bool,
 }
 
+/// The last word of an image's name: `nginx` of `registry.example.com/edge/nginx:1.30@sha256:…`.
+pub fn image_word(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
+}
+
 /// A published port in compose's long form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Port {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     compose::Loaded,
-    control::{Call, Reply, Request, Snapshot},
+    control::{self, Call, Reply, Request, Snapshot},
     host,
     metrics::Meters,
     policy::{Balance, Place, Policy, Ready, Settings},
@@ -304,10 +304,7 @@ impl Watch {
 
     /// How things are.
     pub async fn status(&self) -> Option<Snapshot> {
-        match self.ask(Request::Status).await? {
-            Reply::Status(snapshot) => Some(*snapshot),
-            Reply::Note(_) | Reply::Done { .. } => None,
-        }
+        control::status(&self.calls).await
     }
 
     /// What it tells people from now on; to be called once.

@@ -6,7 +6,7 @@ use crate::{
     compose::Loaded,
     plan::{self, Refusal},
     policy::{Metric, Place, Policy},
-    project::Service,
+    project::{Service, image_word},
     reconcile::Setup,
 };
 
@@ -114,11 +114,8 @@ pub fn nginx_place(loaded: &Loaded) -> Option<NginxPlace> {
 
 /// Whether an image's name says that it is nginx.
 pub fn is_nginx(image: &str) -> bool {
-    let name = image.split('@').next().unwrap_or_default();
-    let last = name.rsplit('/').next().unwrap_or_default();
-    let base = last.split(':').next().unwrap_or_default();
     matches!(
-        base,
+        image_word(image),
         "nginx" | "nginx-unprivileged" | "test-nginx" | "openresty"
     )
 }

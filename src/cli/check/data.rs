@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Code, Report};
-use crate::project::{Service, Volume};
+use crate::project::{Service, Volume, image_word};
 
 /// Images whose data has one owner.
 const DATABASES: &[&str] = &[
@@ -97,11 +97,10 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
 
 /// The name of a database, where an image's name says that it is one.
 fn database(image: &str) -> Option<&str> {
-    let name = image.split('@').next()?;
-    let last = name.rsplit('/').next()?.split(':').next()?;
-    if name.contains("/mssql/") {
+    if image.split('@').next()?.contains("/mssql/") {
         return Some("mssql");
     }
+    let last = image_word(image);
     DATABASES.contains(&last).then_some(last)
 }
 

@@ -23,7 +23,7 @@ use crate::{
     },
     compose::{self, Loaded},
     compose_cli::{ComposeCli, Place},
-    control::{Call, Reply, Request, Snapshot},
+    control::{self, Call},
     engine::{Engine, Exec, docker::Docker},
     files,
     reconcile::{Level, Note, ServiceView},
@@ -334,16 +334,8 @@ impl Show<'_> {
     }
 
     async fn web(&self) -> Option<ServiceView> {
-        let (replies, mut answers) = mpsc::channel(1);
-        let request = Request::Status;
-        self.calls.send(Call { request, replies }).await.ok()?;
-        match timeout(ANSWER, answers.recv()).await {
-            Ok(Some(Reply::Status(snapshot))) => {
-                let Snapshot { services, .. } = *snapshot;
-                services.into_iter().next()
-            }
-            _ => None,
-        }
+        let asked = timeout(ANSWER, control::status(&self.calls)).await;
+        asked.ok()??.services.into_iter().next()
     }
 
     async fn happen(&self, deed: &Deed, web: &ServiceView) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use std::{
 use serde_json::{Map, Value as Json, json};
 
 use super::{
+    details::is_external,
     merge::into_entries,
     service::Reader,
     tree::{KeyPath, Node},
@@ -123,6 +124,41 @@ fn labels_of(
 }
 
 impl Making<'_, '_> {
+    /// What the project's `networks` or `volumes` say of one; `None` where nothing is written.
+    fn top(&self, section: &str, key: &str) -> Option<&Node> {
+        self.reader.root.get(section)?.get(key)
+    }
+
+    /// How a network or a volume of the project is made, as far as that is the same; `None` for one that
+    /// is somebody else's. `label` has its key, `field` the options of its driver.
+    fn made(
+        &self,
+        section: &str,
+        key: &str,
+        name: &str,
+        label: &str,
+        field: &str,
+    ) -> Option<Map<String, Json>> {
+        let written = |key_of_it: &str| self.top(section, key)?.get(key_of_it);
+        if is_external(written("external")) {
+            return None;
+        }
+        let mut labels = written("labels").map(read::pairs).unwrap_or_default();
+        labels.insert(labels::PROJECT.to_owned(), self.recipe.project.clone());
+        labels.insert(label.to_owned(), key.to_owned());
+        let mut all = Map::from_iter([
+            ("Name".to_owned(), json!(name)),
+            ("Labels".to_owned(), json!(labels)),
+        ]);
+        if let Some(driver) = written("driver").and_then(Node::as_text) {
+            all.insert("Driver".into(), json!(driver));
+        }
+        if let Some(options) = written("driver_opts") {
+            all.insert(field.into(), json!(read::pairs(options)));
+        }
+        Some(all)
+    }
+
     fn everything(&mut self) {
         if self.service.image.is_none() {
             self.refuse("provider", "something else than the Engine runs it");

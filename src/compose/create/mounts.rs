@@ -5,10 +5,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Making, Resource, labels, read};
-use crate::{
-    compose::{details::is_external, tree::Node},
-    project::Volume,
-};
+use crate::{compose::tree::Node, project::Volume};
 
 const PROPAGATIONS: [&str; 6] = [
     "private", "rprivate", "rshared", "rslave", "shared", "slave",
@@ -213,29 +210,10 @@ impl Making<'_, '_> {
     /// The real name of a volume of the project, which must be there.
     fn named_volume(&mut self, key: &str) -> String {
         let name = self.reader.real_name("volumes", key);
-        let entry = self.reader.root.get("volumes").and_then(|all| all.get(key));
-        let make = if is_external(entry.and_then(|entry| entry.get("external"))) {
-            None
-        } else {
-            let written = |key: &str| entry.and_then(|entry| entry.get(key));
-            let mut labels = written("labels").map(read::pairs).unwrap_or_default();
-            labels.insert(labels::PROJECT.to_owned(), self.recipe.project.clone());
-            labels.insert(labels::VOLUME.to_owned(), key.to_owned());
-            let mut all = Map::from_iter([
-                ("Name".to_owned(), json!(name)),
-                ("Labels".to_owned(), json!(labels)),
-            ]);
-            if let Some(driver) = written("driver").and_then(Node::as_text) {
-                all.insert("Driver".into(), json!(driver));
-            }
-            if let Some(options) = written("driver_opts") {
-                all.insert("DriverOpts".into(), json!(read::pairs(options)));
-            }
-            Some(Json::Object(all))
-        };
+        let made = self.made("volumes", key, &name, labels::VOLUME, "DriverOpts");
         let volume = Resource {
             name: name.clone(),
-            make,
+            make: made.map(Json::Object),
         };
         if !self.recipe.volumes.contains(&volume) {
             self.recipe.volumes.push(volume);

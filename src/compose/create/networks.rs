@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::{Endpoint, Making, Resource, labels, read};
-use crate::{
-    compose::{details::is_external, tree::Node},
-    project::ServiceNetwork,
-};
+use crate::{compose::tree::Node, project::ServiceNetwork};
 
 impl Making<'_, '_> {
     pub(super) fn ports(&mut self) {
@@ -100,48 +97,28 @@ impl Making<'_, '_> {
 
     /// A network must be there; it is made as compose makes it.
     fn network(&mut self, key: &str, name: &str) {
-        let entry = self
-            .reader
-            .root
-            .get("networks")
-            .and_then(|all| all.get(key));
-        let written = |key: &str| entry.and_then(|entry| entry.get(key));
-        if is_external(written("external")) {
-            self.recipe.networks.push(Resource {
-                name: name.to_owned(),
-                make: None,
+        let make = self
+            .made("networks", key, name, labels::NETWORK, "Options")
+            .map(|mut all| {
+                let written = |field: &str| self.top("networks", key)?.get(field);
+                for (key, field) in [
+                    ("internal", "Internal"),
+                    ("attachable", "Attachable"),
+                    ("enable_ipv4", "EnableIPv4"),
+                    ("enable_ipv6", "EnableIPv6"),
+                ] {
+                    if let Some(flag) = written(key).and_then(read::flag) {
+                        all.insert(field.into(), json!(flag));
+                    }
+                }
+                if let Some(addresses) = written("ipam") {
+                    all.insert("IPAM".into(), ipam(addresses));
+                }
+                Json::Object(all)
             });
-            return;
-        }
-        let mut labels = written("labels").map(read::pairs).unwrap_or_default();
-        labels.insert(labels::PROJECT.to_owned(), self.recipe.project.clone());
-        labels.insert(labels::NETWORK.to_owned(), key.to_owned());
-        let mut all = Map::from_iter([
-            ("Name".to_owned(), json!(name)),
-            ("Labels".to_owned(), json!(labels)),
-        ]);
-        if let Some(driver) = written("driver").and_then(Node::as_text) {
-            all.insert("Driver".into(), json!(driver));
-        }
-        if let Some(options) = written("driver_opts") {
-            all.insert("Options".into(), json!(read::pairs(options)));
-        }
-        for (key, field) in [
-            ("internal", "Internal"),
-            ("attachable", "Attachable"),
-            ("enable_ipv4", "EnableIPv4"),
-            ("enable_ipv6", "EnableIPv6"),
-        ] {
-            if let Some(flag) = written(key).and_then(read::flag) {
-                all.insert(field.into(), json!(flag));
-            }
-        }
-        if let Some(addresses) = written("ipam") {
-            all.insert("IPAM".into(), ipam(addresses));
-        }
         self.recipe.networks.push(Resource {
             name: name.to_owned(),
-            make: Some(Json::Object(all)),
+            make,
         });
     }
 }
