@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use compose_scale::compose_cli::Version;
 use compose_scale::engine::docker::Docker;
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::{ComposeProject, Image, api, compose_from, describe, engine, real};
 
 /// `IMAGE` stands for an image that declares an environment, labels, a volume, a port and a
@@ -157,16 +157,7 @@ async fn every_feature_survives_cloning() {
     if !real() || !compose_from(Version(2, 29, 0), "options of a network's driver") {
         return;
     }
-    let image = Image::committed(&json!({
-        "Env": ["ROLE=image", "UNSET=image", "PATH=/bin"],
-        "Labels": {"role": "image", "from": "image"},
-        "Volumes": {"/declared": {}},
-        "ExposedPorts": {"80/tcp": {}},
-        "Entrypoint": ["/bin/busybox", "env"],
-        "Cmd": ["sleep", "1000"],
-        "WorkingDir": "/tmp",
-        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 3_000_000_000_i64},
-    }));
+    let image = Image::with_everything();
     let docker = engine();
     assert!(
         has_default_bridge(),

@@ -15,24 +15,11 @@ use std::{
 mod support;
 
 use support::{
-    ComposeProject, real,
+    ComposeProject, part, real,
     stack::{Stack, free_port},
 };
 
 const LONG: Duration = Duration::from_secs(60);
-
-/// A program or an image of the tests; says so when it is missing. In CI it must be there.
-fn part(name: &str) -> Option<String> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{name} must be set in CI"
-        );
-        eprintln!("skipped: {name} is missing (scripts/test sets it where it can be had)");
-    }
-    value
-}
 
 /// A project whose service `web` waits for work, with this metric.
 fn workers(metric: &str, others: &str) -> Stack {

@@ -262,16 +262,7 @@ async fn what_is_made_of_the_file_is_what_compose_makes() {
     if !real() || !compose_from(Version(2, 40, 0), "what this was written after") {
         return;
     }
-    let image = Image::committed(&json!({
-        "Env": ["ROLE=image", "UNSET=image", "PATH=/bin"],
-        "Labels": {"role": "image", "from": "image"},
-        "Volumes": {"/declared": {}},
-        "ExposedPorts": {"80/tcp": {}},
-        "Entrypoint": ["/bin/busybox", "env"],
-        "Cmd": ["sleep", "1000"],
-        "WorkingDir": "/tmp",
-        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 3_000_000_000_i64},
-    }));
+    let image = Image::with_everything();
     let docker = engine();
     let project = project(&image.name);
     let services = services_of(&project);

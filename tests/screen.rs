@@ -165,6 +165,13 @@ impl Stage {
         }
     }
 
+    /// The process that is at work.
+    fn pid(&self) -> String {
+        let lock = self.directory.path().join("state/lock");
+        let pid = fs::read_to_string(lock).expect("who is at work");
+        pid.trim().to_owned()
+    }
+
     fn until_two_serve(&self) {
         let begun = now();
         while self.daemon.served("web").len() != 2 {
@@ -190,6 +197,11 @@ impl Drop for Stage {
             let _ = thread.join();
         }
     }
+}
+
+fn terminate(pid: &str) {
+    let kill = Command::new("kill").args(["-TERM", pid]).status();
+    assert!(kill.expect("kill").success());
 }
 
 fn write(path: &Path, text: &str) {
@@ -268,10 +280,7 @@ fn ctrl_c_and_a_signal_leave_it_clean_too() {
 
     let stage = Stage::begin(tmux);
     stage.until(&["1 of 1"]);
-    let lock = stage.directory.path().join("state/lock");
-    let pid = fs::read_to_string(lock).expect("who is at work");
-    let kill = Command::new("kill").args(["-TERM", pid.trim()]).status();
-    assert!(kill.expect("kill").success());
+    terminate(&stage.pid());
     stage.is_clean("0");
 }
 
@@ -287,10 +296,7 @@ fn a_panic_gives_the_terminal_back_and_the_loop_goes_on_or_ends_as_the_build_wan
     let flags = stage.must(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"]);
     assert_eq!(flags.trim(), "0 1");
     // Where a panic does not end the program, it is the screen's alone.
-    let lock = stage.directory.path().join("state/lock");
-    let pid = fs::read_to_string(lock).expect("who is at work");
-    let kill = Command::new("kill").args(["-TERM", pid.trim()]).status();
-    assert!(kill.expect("kill").success());
+    terminate(&stage.pid());
     stage.is_clean("0");
 }
 
@@ -301,9 +307,7 @@ fn a_terminal_that_is_closed_ends_the_screen_and_not_the_loop() {
     };
     let stage = Stage::begin(tmux);
     stage.until(&["1 of 1"]);
-    let lock = stage.directory.path().join("state/lock");
-    let pid = fs::read_to_string(lock).expect("who is at work");
-    let pid = pid.trim();
+    let pid = stage.pid();
     stage.must(&["kill-server"]);
     let has_thread = || {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
@@ -323,8 +327,7 @@ fn a_terminal_that_is_closed_ends_the_screen_and_not_the_loop() {
         assert!(begun.elapsed() < LONG, "it is not mended");
         thread::sleep(Duration::from_millis(50));
     }
-    let kill = Command::new("kill").args(["-TERM", pid]).status();
-    assert!(kill.expect("kill").success());
+    terminate(&pid);
     let begun = now();
     while Path::new(&format!("/proc/{pid}/cwd")).exists() {
         assert!(begun.elapsed() < LONG, "it does not end");

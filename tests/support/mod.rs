@@ -70,6 +70,20 @@ pub(crate) fn needed(variable: &str, what: &str) -> Option<String> {
     value
 }
 
+/// A program or an image of the tests that needs no Engine; says so when it is missing. In CI it must be
+/// there.
+pub(crate) fn part(name: &str) -> Option<String> {
+    let value = env::var(name).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        assert!(
+            env::var("CI").as_deref() != Ok("true"),
+            "{name} must be set in CI"
+        );
+        eprintln!("skipped: {name} is missing (scripts/test sets it where it can be had)");
+    }
+    value
+}
+
 /// How the names of everything that tests make begin, so that leftovers can be told apart.
 pub(crate) fn prefix() -> String {
     env::var("COMPOSE_SCALE_TEST_PREFIX").unwrap_or_else(|_| "cst-".into())
@@ -315,6 +329,20 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    /// The busybox image with something for every key that an image may have.
+    pub(crate) fn with_everything() -> Self {
+        Self::committed(&json!({
+            "Env": ["ROLE=image", "UNSET=image", "PATH=/bin"],
+            "Labels": {"role": "image", "from": "image"},
+            "Volumes": {"/declared": {}},
+            "ExposedPorts": {"80/tcp": {}},
+            "Entrypoint": ["/bin/busybox", "env"],
+            "Cmd": ["sleep", "1000"],
+            "WorkingDir": "/tmp",
+            "Healthcheck": {"Test": ["CMD", "true"], "Interval": 3_000_000_000_i64},
+        }))
+    }
+
     /// The busybox image with another configuration (as in an image's `Config`).
     pub(crate) fn committed(config: &Value) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -228,16 +228,7 @@ fn matcher(text: &str) -> (String, String, String) {
 
 /// Where the program of Prometheus is; says so when it is missing. In CI it must be there.
 pub(crate) fn prometheus_program() -> Option<String> {
-    let name = "COMPOSE_SCALE_TEST_PROMETHEUS";
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    if value.is_none() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{name} must be set in CI"
-        );
-        eprintln!("skipped: {name} is missing (scripts/test sets it where it can be had)");
-    }
-    value
+    super::part("COMPOSE_SCALE_TEST_PROMETHEUS")
 }
 
 /// A Prometheus with the configuration and the rules of `compose/monitoring`, every second.
