@@ -132,6 +132,7 @@ pub mod sources;
 pub mod state;
 
 pub mod control;
+pub mod export;
 pub mod init;
 pub mod metrics;
 pub mod notify;
