@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+pub mod autoscale;
+
 /// Something of the project that does not carry over, or not wholly.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remark {
