@@ -41,7 +41,8 @@ fn exported(policy: &Policy) -> Autoscaler {
 /// The policy that the object of a policy stands for, and the keys that something was said about.
 fn there_and_back(policy: &Policy) -> (Value, Vec<String>) {
     let object = exported(policy).object.expect("an object");
-    let places = object.remarks.iter().map(|remark| {
+    let remarks = object.remarks.iter().chain(&object.notes);
+    let places = remarks.map(|remark| {
         let place = remark.place.strip_prefix("services.web.x-autoscale.");
         place.expect("a place in the policy").to_owned()
     });

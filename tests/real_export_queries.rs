@@ -3,10 +3,7 @@
 
 mod support;
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use compose_scale::{
     export::autoscale::{Controller, Subject, autoscaler},
@@ -42,19 +39,21 @@ fn counted(
     for (code, share) in [("200", 100.0 - FAILED), ("503", FAILED)] {
         let labels = format!("{labels},{status}=\"{code}\"");
         let all = REQUESTS * seconds * share / 100.0;
-        page += &format!("{requests}{{{labels}}} {all}\n");
+        let _ = writeln!(page, "{requests}{{{labels}}} {all}");
         for (end, within) in buckets {
-            page += &format!(
-                "{duration}_bucket{{{labels},le=\"{end}\"}} {}\n",
+            let _ = writeln!(
+                page,
+                "{duration}_bucket{{{labels},le=\"{end}\"}} {}",
                 all * within
             );
         }
-        page += &format!("{duration}_bucket{{{labels},le=\"+Inf\"}} {all}\n");
-        page += &format!(
-            "{duration}_sum{{{labels}}} {}\n",
+        let _ = writeln!(page, "{duration}_bucket{{{labels},le=\"+Inf\"}} {all}");
+        let _ = writeln!(
+            page,
+            "{duration}_sum{{{labels}}} {}",
             IN_FLIGHT * seconds * share / 100.0
         );
-        page += &format!("{duration}_count{{{labels}}} {all}\n");
+        let _ = writeln!(page, "{duration}_count{{{labels}}} {all}");
     }
     page
 }
@@ -79,11 +78,11 @@ fn page(seconds: f64) -> String {
     // Nobody asks this one any more, and nothing of it ever failed.
     let quiet = counted(TRAEFIK, &traefik("quiet"), "code", &COARSE, 1.0);
     for line in quiet.lines().filter(|line| !line.contains("503")) {
-        page += &format!("{line}\n");
+        let _ = writeln!(page, "{line}");
     }
     // Websockets: long, and none of the load.
     let socket = traefik("web").replace("http", "websocket") + ",code=\"101\"";
-    page += &format!("{}_sum{{{socket}}} {}\n", TRAEFIK[1], 1e6 * seconds);
+    let _ = writeln!(page, "{}_sum{{{socket}}} {}", TRAEFIK[1], 1e6 * seconds);
     for (space, service, name) in [
         ("exported_namespace", "exported_service", "web"),
         ("exported_namespace", "service", "api"),
@@ -91,8 +90,9 @@ fn page(seconds: f64) -> String {
     ] {
         let labels = format!("method=\"GET\",{space}=\"shop\",{service}=\"{name}\"");
         page += &counted(NGINX, &labels, "status", &FINE, seconds);
-        page += &format!(
-            "{}_sum{{{labels},status=\"101\"}} {}\n",
+        let _ = writeln!(
+            page,
+            "{}_sum{{{labels},status=\"101\"}} {}",
             NGINX[1],
             1e6 * seconds
         );
@@ -110,7 +110,7 @@ fn page(seconds: f64) -> String {
         ("web-1-b", "mail", 6),
         ("api-1-a", "post", 90),
     ] {
-        page += &format!("busy{{pod=\"{pod}\",queue=\"{queue}\"}} {value}\n");
+        let _ = writeln!(page, "busy{{pod=\"{pod}\",queue=\"{queue}\"}} {value}");
     }
     page +=
         "waiting{queue=\"mail\",kind=\"a$b\"} 7\nwaiting{queue=\"post\",kind=\"a$b\"} 8\n# EOF\n";
@@ -155,7 +155,7 @@ fn each_query_gives_the_number_of_our_own_metric() {
     let Some(program) = prometheus_program() else {
         return;
     };
-    let began = Instant::now();
+    let began = deadline(Duration::ZERO);
     // Counters begin with what there was before.
     let exporter = Exporter::start(move |_| page(100.0 + began.elapsed().as_secs_f64()));
     let prometheus = Prometheus::start(&program, &exporter.address);

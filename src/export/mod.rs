@@ -17,11 +17,13 @@ pub struct Remark {
     pub fix: String,
 }
 
-/// An object to apply, with the remarks that belong to it: they become comments above it.
+/// An object to apply, with what belongs to it: that becomes comments above it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
     /// The object, as the API has it.
     pub value: Value,
     /// What does not carry over.
     pub remarks: Vec<Remark>,
+    /// What carries over by a choice that should be looked at.
+    pub notes: Vec<Remark>,
 }

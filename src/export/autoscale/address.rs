@@ -63,12 +63,13 @@ pub(super) fn in_cluster(
         return url.to_owned();
     };
     if parts.is_here() {
-        let there = instead.unwrap_or(url);
-        notes.add(
-            place,
-            format!("{url} is on this machine; asked is {there}"),
-            "put the address in that the cluster reaches it by",
-        );
+        let what = format!("{url} is on this machine");
+        let fix = "put the address in that the cluster reaches it by";
+        let Some(there) = instead else {
+            notes.lost(place, what + ", where no cluster reaches it", fix);
+            return url.to_owned();
+        };
+        notes.chosen(place, format!("{what}; asked is {there}"), fix);
         return there.to_owned();
     }
     if !parts.is_of_the_project() {
@@ -81,7 +82,7 @@ pub(super) fn in_cluster(
         parts.host.to_lowercase().replace('_', "-")
     };
     let there = parts.at_service(&name, subject.namespace);
-    notes.add(
+    notes.chosen(
         place,
         format!("{url} is asked as {there}: any pod of that Service, not the first one"),
         format!("have a Service {name} with that port"),

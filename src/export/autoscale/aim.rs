@@ -101,6 +101,7 @@ impl Pair {
             (f64::from(step - 1) / tolerance.up).floor() + 1.0
         };
         let down = (f64::from(*step) / tolerance.down).ceil();
+        let fix = "nothing to do; a plain target (cpu: 60%) is what Kubernetes is made for";
         if up > 1.0 || down > f64::from(*step) + 1.0 {
             let from = |replicas: f64| {
                 if replicas.is_finite() {
@@ -115,19 +116,17 @@ impl Pair {
                 from(up),
                 from(down)
             );
+            notes.lost(place, what, fix);
+        } else {
+            notes.chosen(place, what, fix);
         }
-        notes.add(
-            place,
-            what,
-            "nothing to do; a plain target (cpu: 60%) is what Kubernetes is made for",
-        );
     }
 
     /// The target whose upper end is `above` with a tolerance that is that of other metrics, too.
     fn among_others(&self, tolerance: Tolerance, place: &str, notes: &mut Notes) -> f64 {
         let target = (self.above / (1.0 + tolerance.up)).round().max(1.0);
         let Self { above, below, step } = self;
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "an autoscaler has one tolerance for all its metrics: {{above: {above}%, below: {below}%, step: {step}}} \
@@ -158,7 +157,7 @@ fn at_most(rules: &mut Rules, step: u32, place: &str, notes: &mut Notes) {
         }
         Select::Max | Select::Min => {
             if rules.select == Select::Max && rules.policies.len() > 1 {
-                notes.add(
+                notes.lost(
                     place,
                     "the largest of several rates, and of that no more than a step, is written as the smallest of all of them",
                     "name one rate in `behavior`",

@@ -28,7 +28,7 @@ pub(super) fn behavior(policy: &Policy, notes: &mut Notes) -> HorizontalPodAutos
     let tolerance = policy.tolerance;
     let (up, down) = (quantity(tolerance.up), quantity(tolerance.down));
     if up.is_some() || down.is_some() {
-        notes.add(
+        notes.chosen(
             "tolerance",
             format!(
                 "{} up and {} down need Kubernetes 1.35, or 1.33 with the feature gate HPAConfigurableTolerance; \
@@ -57,7 +57,7 @@ pub(super) fn behavior(policy: &Policy, notes: &mut Notes) -> HorizontalPodAutos
     let scale_up = rules(&policy.behavior.scale_up, up, "scale_up");
     let scale_down = rules(&policy.behavior.scale_down, down, "scale_down");
     if let Some(burst) = policy.behavior.scale_up.burst {
-        notes.add(
+        notes.lost(
             "behavior.scale_up.burst",
             format!(
                 "{{window: {}, threshold: {}}}: no autoscaler of Kubernetes has such a mode",
@@ -88,7 +88,7 @@ fn seconds(span: Span, least: u64, most: u64, place: &str, notes: &mut Notes) ->
     let rounded = span.0.as_secs() + u64::from(span.0.subsec_nanos() > 0);
     let seconds = rounded.clamp(least, most);
     if span.0 != Duration::from_secs(seconds) {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "{span} is written as {}: the API takes whole seconds from {least} to {most}",
@@ -131,7 +131,7 @@ fn rates(rules: &Rules, max: u32, place: &str, notes: &mut Notes) -> Vec<HPAScal
 fn whole(percent: f64, place: &str, notes: &mut Notes) -> i32 {
     let written = percent.ceil().clamp(1.0, f64::from(MOST));
     if percent.to_bits() != written.to_bits() {
-        notes.add(
+        notes.lost(
             place,
             format!("{percent} percent is written as {written}: the API takes whole numbers up to a million"),
             "use a whole number",

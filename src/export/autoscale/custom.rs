@@ -29,7 +29,7 @@ pub(super) fn trigger(
         Some(Source::Prometheus(source)) => prometheus(subject, custom, source, place, notes),
         Some(Source::Http(source)) => http(subject, custom, source, place, notes),
         Some(Source::Command(source)) => {
-            notes.add(
+            notes.lost(
                 place,
                 format!(
                     "{} comes from a command ({}), and nothing runs one in a cluster; left out",
@@ -42,7 +42,7 @@ pub(super) fn trigger(
             None
         }
         None => {
-            notes.add(
+            notes.lost(
                 place,
                 format!("{} has no source; left out", custom.name),
                 "say where it comes from: http or prometheus",
@@ -72,16 +72,17 @@ fn prometheus(
     let (metric_type, target) = target(custom);
     let mut query = one_series(source);
     if matches!(custom.target, CustomTarget::PerReplica(_)) {
-        let Some(mean) = replicas::mean(&query, subject.name) else {
-            notes.add(
+        let mean = replicas::mean(&query, subject.name).filter(|_| !source.url.contains('{'));
+        let Some(mean) = mean else {
+            notes.lost(
                 place,
-                "the query names a replica elsewhere than in a matcher of a label, and KEDA asks one query for all of \
-                 them; left out",
+                "a replica is named elsewhere than in a matcher of a label of the query, and KEDA asks one query for \
+                 all of them; left out",
                 "write {replica} or {name} as the value of a label: sessions{instance=\"{replica}:9100\"}",
             );
             return None;
         };
-        notes.add(
+        notes.chosen(
             place,
             format!("is asked once for all replicas, as their mean: {mean}"),
             format!(
@@ -126,7 +127,7 @@ fn http(
     let (format, location) = match &source.pick {
         Pick::Pointer { pointer } => {
             let Some(path) = pointer::gjson(pointer) else {
-                notes.add(
+                notes.lost(
                     place,
                     format!(
                         "the pointer {pointer} has an empty key, which KEDA cannot name; left out"
@@ -150,14 +151,14 @@ fn http(
     metadata.shift_insert(0, "url", url);
     metadata.shift_insert(3, "targetValue", target.to_string());
     if !is_thousandths(target) {
-        notes.add(
+        notes.lost(
             place,
             format!("KEDA takes the target {target} to three digits behind the point"),
             "answer the number in a smaller unit",
         );
     }
     if source.timeout > KEDA_TIMEOUT {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "KEDA waits {KEDA_TIMEOUT} for an answer, not {}",
@@ -185,7 +186,7 @@ fn of_every_pod(
         (url.host == "{replica}" || url.host == subject.service) && !url.rest.contains(['{', '?'])
     });
     let Some(url) = url else {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "KEDA asks the pods of a Service for a path each, without a query, and {} is something else; left out",
@@ -196,7 +197,7 @@ fn of_every_pod(
         return None;
     };
     let url = url.at_service(subject.name, subject.namespace);
-    notes.add(
+    notes.chosen(
         place,
         format!("every pod behind {url} is asked, for the mean; this needs KEDA 2.20"),
         "have that port in the Service; with an older KEDA let Prometheus scrape the pods and use `prometheus`",

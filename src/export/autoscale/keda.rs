@@ -182,13 +182,13 @@ pub(super) fn object(
 /// What differs on the way to no replica at all and back.
 fn to_none(triggers: &[Trigger], cooldown: Span, notes: &mut Notes) {
     if !triggers.iter().any(Trigger::wakes) {
-        notes.add(
+        notes.lost(
             "min",
             "0: nothing but pods that run have CPU and memory, so nothing would ever start the first one again",
             "set min to 1, or add a metric that comes from elsewhere (requests, custom)",
         );
     }
-    notes.add(
+    notes.lost(
         "min",
         format!(
             "0: KEDA removes the last one {cooldown} after its triggers were last above 0, and nobody keeps a request \
@@ -226,7 +226,7 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
         .iter()
         .any(|(_, custom, one)| one != replicas || custom.failures != failures);
     if others > with.len() || differs {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "an object has one fallback for all of its triggers: {replicas} replicas after {failures} failures of any of them"
@@ -234,7 +234,7 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
             "give every metric the same fallback, or take it out",
         );
     } else {
-        notes.add(
+        notes.chosen(
             place,
             format!(
                 "failures are counted whenever KEDA or Kubernetes asks, every {SYNC} or more often, not every interval; \

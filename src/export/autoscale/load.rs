@@ -42,7 +42,7 @@ pub(super) fn load(
         Metric::Cpu(aim) => Some(share("cpu", *aim, &place, notes)),
         Metric::Memory(aim) => {
             if subject.limits.memory.is_none() {
-                notes.add(
+                notes.lost(
                     place,
                     "without a limit of memory there is nothing to take a share of, so it is left out",
                     "set deploy.resources.limits.memory of the service",
@@ -66,7 +66,7 @@ fn share(resource: &'static str, aim: Aim, place: &str, notes: &mut Notes) -> Lo
     let (Aim::Target(target) | Aim::Thresholds { above: target, .. }) = aim;
     let percent = target.get().round().clamp(1.0, f64::from(i32::MAX));
     if percent.to_bits() != target.get().to_bits() {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "{target} is written as {percent}%: the API takes whole numbers of percent, from 1"

@@ -87,7 +87,7 @@ pub fn autoscaler(subject: &Subject<'_>) -> Autoscaler {
     unsaid(&policy, &mut notes);
     if loads.is_empty() && floors.is_empty() {
         if policy.min < policy.max {
-            notes.add(
+            notes.lost(
                 "metrics",
                 "nothing is left to scale by, so there is no autoscaler: the count stays as the Deployment has it",
                 "set `replicas` of the Deployment, or scale it by hand: kubectl scale",
@@ -106,10 +106,7 @@ pub fn autoscaler(subject: &Subject<'_>) -> Autoscaler {
         keda::object(subject, &policy, loads, floors, behavior, &mut notes)
     };
     Autoscaler {
-        object: Some(Object {
-            value,
-            remarks: notes.into_remarks(),
-        }),
+        object: Some(notes.object(value)),
         remarks: Vec::new(),
     }
 }
@@ -120,7 +117,7 @@ const CPU_INITIALIZATION: Span = Span::seconds(300);
 /// What no object has a word for.
 fn unsaid(policy: &Policy, notes: &mut Notes) {
     if policy.priority != 0 {
-        notes.add(
+        notes.lost(
             "priority",
             format!(
                 "{}: which service gets the last room is not an autoscaler's question there",
@@ -134,7 +131,7 @@ fn unsaid(policy: &Policy, notes: &mut Notes) {
         .iter()
         .any(|one| matches!(one, Metric::Cpu(_)));
     if by_cpu && policy.initialization_period != CPU_INITIALIZATION {
-        notes.add(
+        notes.lost(
             "initialization_period",
             format!(
                 "{}: a young pod's CPU is left out for {CPU_INITIALIZATION} there, for all services alike",

@@ -17,7 +17,7 @@ pub(super) fn floors(policy: &Policy, notes: &mut Notes) -> Vec<Trigger> {
         .filter_map(|(index, schedule)| {
             let place = format!("schedule.{index}");
             if let Some(max) = schedule.max {
-                notes.add(
+                notes.lost(
                     format!("{place}.max"),
                     format!("{max}: a ceiling by the clock has no word there; left out"),
                     "let two CronJobs patch maxReplicaCount of the ScaledObject",
@@ -39,7 +39,7 @@ fn floor(
     let (start, end) = match While::parse(&schedule.cron.to_string(), schedule.lasts.0.as_secs()) {
         Ok(times) => times.patterns(),
         Err(why) => {
-            notes.add(
+            notes.lost(
                 place,
                 format!(
                     "{{cron: \"{}\", for: {}}}: KEDA has a pattern for the end, too, and this one cannot be told: {why}; \
@@ -87,7 +87,7 @@ fn note_floor(policy: &Policy, min: u32, schedule: &Schedule, place: &str, notes
     if schedule.timezone != Zone::UTC {
         what += "; where the clock changes meanwhile it ends by the clock, an hour early or late";
     }
-    notes.add(place, what, fix);
+    notes.lost(place, what, fix);
 }
 
 /// A while that begins at one time of day, on some days.

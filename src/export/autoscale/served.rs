@@ -26,7 +26,7 @@ pub(super) fn trigger(
     notes: &mut Notes,
 ) -> Option<Trigger> {
     let Some(controller) = subject.ingress else {
-        notes.add(
+        notes.lost(
             place,
             "no ingress sends requests to this service, so nothing counts them there; left out",
             "scale by cpu, or let the application count its requests and use custom with prometheus",
@@ -36,7 +36,7 @@ pub(super) fn trigger(
     let asked = metric.traffic_window()?;
     let window = window(asked);
     let Some(series) = Series::new(controller, subject, window.to_string()) else {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "{} names a service by its port, and this one has none; left out",
@@ -50,7 +50,7 @@ pub(super) fn trigger(
     let (metric_type, query, target) = match metric {
         Metric::Requests(traffic) => (MetricType::AverageValue, series.requests(), traffic.target),
         Metric::InFlight(traffic) => {
-            notes.add(
+            notes.lost(
                 place,
                 "a request counts when it ends, with all that it took: one that takes longer than the window counts \
                  for more than one",
@@ -98,20 +98,19 @@ fn note_source(
         subject.prometheus
     );
     let window = window(asked);
-    if window != asked {
+    let fix = format!(
+        "let that Prometheus scrape {} every 15s, or make the window four times as long as its interval",
+        controller.name()
+    );
+    if window == asked {
+        notes.chosen(place, what, fix);
+    } else {
         let _ = write!(
             what,
             ", over {window} and not {asked}: a rate needs four scrapes of 15s"
         );
+        notes.lost(place, what, fix);
     }
-    notes.add(
-        place,
-        what,
-        format!(
-            "let that Prometheus scrape {} every 15s, or make the window four times as long as its interval",
-            controller.name()
-        ),
-    );
 }
 
 fn note_latency(controller: Controller, latency: &Latency, place: &str, notes: &mut Notes) {
@@ -120,7 +119,7 @@ fn note_latency(controller: Controller, latency: &Latency, place: &str, notes: &
     let buckets = controller.buckets();
     let last = buckets.last().copied().unwrap_or_default();
     if seconds >= last {
-        notes.add(
+        notes.lost(
             place,
             format!(
                 "{name} does not tell what takes longer than {last}s, so {} is never exceeded",
@@ -130,7 +129,7 @@ fn note_latency(controller: Controller, latency: &Latency, place: &str, notes: &
         );
     } else if !buckets.contains(&seconds) {
         let around: Vec<String> = buckets.iter().map(ToString::to_string).collect();
-        notes.add(
+        notes.chosen(
             place,
             format!(
                 "{name} counts in buckets up to {} seconds, and what is between them is a guess",
@@ -142,7 +141,7 @@ fn note_latency(controller: Controller, latency: &Latency, place: &str, notes: &
             ),
         );
     }
-    notes.add(
+    notes.lost(
         place,
         "the count follows the ratio to the target, up and down, also where more replicas do not help: a slow database \
          takes it to max",
@@ -161,7 +160,7 @@ fn note_errors(errors: &Errors, up: f64, place: &str, notes: &mut Notes) {
     if errors.step > 1 {
         let _ = write!(what, "; a step of {} has no word there", errors.step);
     }
-    notes.add(
+    notes.lost(
         place,
         what,
         "keep max low: failures that are not for lack of replicas take the count there",

@@ -50,6 +50,14 @@ fn triggers(metrics: &Value) -> Value {
     spec(&json!({"max": 8, "metrics": metrics}))["triggers"].clone()
 }
 
+/// All that is said about a policy.
+fn all(autoscaler: Autoscaler) -> Vec<Remark> {
+    match autoscaler.object {
+        Some(object) => [object.remarks, object.notes].concat(),
+        None => autoscaler.remarks,
+    }
+}
+
 /// The places of the remarks, in their order.
 fn places(remarks: &[Remark]) -> Vec<&str> {
     remarks
@@ -65,11 +73,7 @@ fn places(remarks: &[Remark]) -> Vec<&str> {
 
 /// What is said about a key of a policy.
 fn said(policy: &Value, key: &str) -> String {
-    let autoscaler = of(&self::policy(policy));
-    let remarks = match autoscaler.object {
-        Some(object) => object.remarks,
-        None => autoscaler.remarks,
-    };
+    let remarks = all(of(&self::policy(policy)));
     let place = format!("services.web.x-autoscale.{key}");
     let found = remarks.iter().filter(|remark| remark.place == place);
     let texts: Vec<_> = found.map(|remark| remark.what.clone()).collect();
@@ -91,7 +95,8 @@ fn a_policy_of_shares_is_an_autoscaler_of_kubernetes() {
         },
     }));
     insta::assert_snapshot!(format!("{:#}", object.value));
-    assert_eq!(places(&object.remarks), ["tolerance"]);
+    assert_eq!(places(&object.remarks), [""; 0]);
+    assert_eq!(places(&object.notes), ["tolerance"]);
 }
 
 #[test]
@@ -114,11 +119,33 @@ fn a_rich_policy_is_a_scaled_object() {
         "behavior": {"scale_up": {"burst": {"window": "6s", "threshold": "200%"}}},
     }));
     insta::assert_snapshot!(format!("{:#}", object.value));
-    let remarks = object.remarks.iter();
-    let remarks: Vec<_> = remarks
-        .map(|one| format!("{}: {}\n    {}", one.place, one.what, one.fix))
-        .collect();
-    insta::assert_snapshot!(remarks.join("\n"));
+    let written = |remarks: &[Remark]| {
+        let lines = remarks.iter();
+        let lines = lines.map(|one| format!("{}: {}\n    {}", one.place, one.what, one.fix));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let (lost, chosen) = (written(&object.remarks), written(&object.notes));
+    insta::assert_snapshot!(format!("lost\n{lost}\n\nchosen\n{chosen}"));
+}
+
+#[test]
+fn every_key_of_a_policy_is_written_said_or_not_for_an_autoscaler() {
+    let written = ["min", "max", "metrics", "schedule", "tolerance", "behavior"];
+    let said = ["priority", "initialization_period"];
+    let others = [
+        "port",
+        "ready",
+        "ready_timeout",
+        "min_ready",
+        "slow_start",
+        "drain",
+        "balance",
+    ];
+    let mut known = [&written[..], &said, &others].concat();
+    let mut keys = crate::policy::SERVICE_KEYS.to_vec();
+    known.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(known, keys);
 }
 
 #[test]
