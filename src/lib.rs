@@ -10,6 +10,7 @@
 //! 6 edge       cli                                     one verb per file
 //! 5 shell      sim                                     the driver on a host that is not there
 //!              init                                    what a project lacks to be scaled, as files
+//!              export                                  objects of Kubernetes
 //!              notify                                  webhooks and commands that are told
 //!              watch (the driver)  control  telemetry  the only select!, the only clock
 //! 4 adapters   compose  compose_cli  engine  host          talk to the world, never to each other

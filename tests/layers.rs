@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["units", "project", "reconcile", "files"]),
     // 5: shell
     ("init", &["units", "project", "policy", "plan", "proxy"]),
+    ("export", &["units", "project", "policy"]),
     ("telemetry", &["units", "decide"]),
     ("control", &["units", "telemetry", "reconcile"]),
     (
@@ -156,6 +157,7 @@ const PURE: &[&str] = &[
     "plan",
     "reconcile",
     "init",
+    "export",
 ];
 
 /// Outside crates that only these places may name.
@@ -179,6 +181,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     ("indicatif", &["cli"]),
     ("clap", &["cli"]),
+    ("k8s_openapi", &["export"]),
     ("similar", &["init"]),
     ("rustls", &["notify"]),
     ("tokio_rustls", &["notify"]),

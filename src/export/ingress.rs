@@ -82,7 +82,7 @@ pub(super) fn ingress(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Option<O
     Some(told.object(&Ingress {
         metadata,
         spec: Some(IngressSpec {
-            ingress_class_name: Some(request.ingress.class().to_owned()),
+            ingress_class_name: Some(class(request.ingress).to_owned()),
             rules: Some(vec![IngressRule {
                 host,
                 http: Some(HTTPIngressRuleValue { paths: vec![path] }),
@@ -91,6 +91,14 @@ pub(super) fn ingress(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Option<O
         }),
         status: None,
     }))
+}
+
+/// The name that the controller's IngressClass has, unless somebody named it otherwise.
+fn class(controller: Controller) -> &'static str {
+    match controller {
+        Controller::Traefik => "traefik",
+        Controller::Nginx => "nginx",
+    }
 }
 
 /// How ingress-nginx spreads requests; Traefik is told at the Service.

@@ -15,11 +15,15 @@ use k8s_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
+pub use autoscale::Controller;
+use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
+
 use crate::{
     policy::{Policy, Settings},
     project::{Project, Service},
 };
 
+pub mod autoscale;
 mod container;
 mod data;
 mod disruption;
@@ -72,24 +76,6 @@ impl Object {
     /// Its file: name and kind.
     pub fn file(&self) -> String {
         format!("{}-{}.yaml", self.name(), self.kind().to_ascii_lowercase())
-    }
-}
-
-/// Which ingress controller the cluster has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Controller {
-    /// Traefik, which k3s brings.
-    Traefik,
-    /// The community's ingress-nginx: retired in March 2026, and still widely run.
-    Nginx,
-}
-
-impl Controller {
-    fn class(self) -> &'static str {
-        match self {
-            Self::Traefik => "traefik",
-            Self::Nginx => "nginx",
-        }
     }
 }
 
@@ -237,6 +223,21 @@ impl Subject<'_> {
         }
     }
 
+    /// What scales it, where it has a policy.
+    fn autoscaler(&self) -> Option<Autoscaler> {
+        Some(autoscaler(&Scaled {
+            service: &self.service.name,
+            name: self.name,
+            namespace: self.namespace,
+            port: self.door,
+            policy: self.policy?,
+            limits: self.service.limits,
+            ingress: self.door.map(|_| self.request.ingress),
+            prometheus: self.request.prometheus,
+            labels: &self.selector(),
+        }))
+    }
+
     /// Whether there may be two of it at a time.
     fn may_be_many(&self) -> bool {
         let by_hand = self.service.scale.unwrap_or(1);
@@ -300,7 +301,16 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
     objects.extend(data::files(&wanted)?);
     for subject in &wanted {
         objects.extend(data::environment(subject)?);
-        objects.push(workload::object(subject));
+        let scaling = (!subject.once).then(|| subject.autoscaler()).flatten();
+        let is_scaled = scaling.as_ref().is_some_and(|one| one.object.is_some());
+        let mut workload = workload::object(subject, is_scaled);
+        if let Some(scaling) = scaling {
+            workload.remarks.extend(scaling.remarks);
+            objects.push(workload);
+            objects.extend(scaling.object);
+        } else {
+            objects.push(workload);
+        }
         if !subject.once {
             objects.extend(network::services(subject, &wanted));
             objects.extend(disruption::budget(subject));

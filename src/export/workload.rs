@@ -19,7 +19,7 @@ pub(super) fn is_once(project: &Project, service: &str) -> bool {
     })
 }
 
-pub(super) fn object(subject: &Subject<'_>) -> Object {
+pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
     let mut told = Told::default();
     name(subject, &mut told);
     depends_on(subject, &mut told);
@@ -65,7 +65,7 @@ pub(super) fn object(subject: &Subject<'_>) -> Object {
     told.object(&Deployment {
         metadata: subject.metadata(subject.name),
         spec: Some(DeploymentSpec {
-            replicas: replicas(subject),
+            replicas: replicas(subject, is_scaled),
             selector,
             strategy: Some(strategy),
             min_ready_seconds: min_ready.and_then(|seconds| i32::try_from(seconds).ok()),
@@ -77,13 +77,14 @@ pub(super) fn object(subject: &Subject<'_>) -> Object {
 }
 
 /// Under an autoscaler the count is not written: whoever applies the file again would set it back.
-fn replicas(subject: &Subject<'_>) -> Option<i32> {
-    let count = match subject.policy {
-        Some(policy) if policy.min == policy.max => policy.min,
-        Some(policy) if policy.metrics.is_empty() && policy.schedule.is_empty() => policy.min,
-        Some(_) => return None,
-        None => subject.service.scale.unwrap_or(1),
-    };
+fn replicas(subject: &Subject<'_>, is_scaled: bool) -> Option<i32> {
+    if is_scaled {
+        return None;
+    }
+    let by_hand = subject.service.scale.unwrap_or(1);
+    let count = subject.policy.map_or(by_hand, |policy| {
+        by_hand.clamp(policy.min.min(policy.max), policy.max)
+    });
     i32::try_from(count).ok()
 }
 

@@ -29,6 +29,7 @@ use tempfile::TempDir;
 pub(crate) mod api;
 pub(crate) mod calls;
 pub(crate) mod describe;
+pub(crate) mod kubernetes;
 pub(crate) mod monitoring;
 pub(crate) mod proxy;
 pub(crate) mod stack;

@@ -1,0 +1,252 @@
+//! The `ScaledObject` of KEDA, as of its version 2.17, with what we use of it.
+//!
+//! KEDA makes a `HorizontalPodAutoscaler` of it (`keda-hpa-NAME`), serves the numbers of its triggers to that, and
+//! does itself what that cannot: the way between none and one. It hands numbers on in thousandths.
+
+use indexmap::IndexMap;
+use k8s_openapi::{
+    api::autoscaling::v2::{CrossVersionObjectReference, HorizontalPodAutoscalerBehavior},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    policy::{Custom, Metric, Policy},
+    units::Span,
+};
+
+use super::{Subject, aim::SYNC, count, deployment, load::Load, metadata, notes::Notes};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ScaledObject {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: ObjectMeta,
+    spec: Spec,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    scale_target_ref: CrossVersionObjectReference,
+    polling_interval: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cooldown_period: Option<u64>,
+    min_replica_count: i32,
+    max_replica_count: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<Fallback>,
+    advanced: Advanced,
+    triggers: Vec<Trigger>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fallback {
+    failure_threshold: i32,
+    replicas: i32,
+    behavior: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Advanced {
+    horizontal_pod_autoscaler_config: Config,
+}
+
+#[derive(Serialize)]
+struct Config {
+    behavior: HorizontalPodAutoscalerBehavior,
+}
+
+/// Something that KEDA scales by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Trigger {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    /// What its number is held against; `None` for a kind that has only one way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metric_type: Option<MetricType>,
+    pub(super) metadata: IndexMap<&'static str, String>,
+}
+
+/// How a number becomes a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum MetricType {
+    /// Shared over the replicas.
+    AverageValue,
+    /// Its ratio to the target, times the replicas that are ready.
+    Value,
+    /// A share of what the pods request.
+    Utilization,
+}
+
+impl Trigger {
+    /// The answer to a query. Nothing found is no reading, not none.
+    pub(super) fn prometheus(
+        name: &str,
+        metric_type: MetricType,
+        server: &str,
+        query: &str,
+        target: f64,
+    ) -> Self {
+        let (query, target) = in_thousandths(query, target);
+        Self {
+            kind: "prometheus",
+            name: name.to_owned(),
+            metric_type: Some(metric_type),
+            metadata: IndexMap::from([
+                ("serverAddress", server.to_owned()),
+                ("query", query),
+                ("threshold", target.to_string()),
+                ("ignoreNullValues", "false".to_owned()),
+            ]),
+        }
+    }
+
+    fn share(resource: &'static str, percent: i32) -> Self {
+        Self {
+            kind: resource,
+            name: resource.to_owned(),
+            metric_type: Some(MetricType::Utilization),
+            metadata: IndexMap::from([("value", percent.to_string())]),
+        }
+    }
+
+    /// Whether it can tell that there is work while no pod runs.
+    fn wakes(&self) -> bool {
+        !matches!(self.kind, "cpu" | "memory")
+    }
+}
+
+/// A query and its target, made so much larger that the target is a whole number of thousandths, and of enough of
+/// them to tell what is near it.
+fn in_thousandths(query: &str, target: f64) -> (String, f64) {
+    let mut factor = 1.0;
+    while target * factor < 0.1 || !is_thousandths(target * factor) && target * factor < 1000.0 {
+        factor *= 10.0;
+    }
+    if factor > 1.0 {
+        (format!("{factor} * ({query})"), target * factor)
+    } else {
+        (query.to_owned(), target)
+    }
+}
+
+/// Whether KEDA can say it.
+pub(super) fn is_thousandths(number: f64) -> bool {
+    let thousandths = number * 1000.0;
+    (thousandths - thousandths.round()).abs() <= 1e-9 * thousandths && thousandths >= 0.5
+}
+
+pub(super) fn object(
+    subject: &Subject<'_>,
+    policy: &Policy,
+    loads: Vec<Load>,
+    floors: Vec<Trigger>,
+    behavior: HorizontalPodAutoscalerBehavior,
+    notes: &mut Notes,
+) -> Value {
+    let loads = loads.into_iter().map(|load| match load {
+        Load::Share { resource, percent } => Trigger::share(resource, percent),
+        Load::Trigger(trigger) => trigger,
+    });
+    let triggers: Vec<Trigger> = loads.chain(floors).collect();
+    let cooldown = policy.behavior.scale_down.stabilization_window;
+    if policy.min == 0 {
+        to_none(&triggers, cooldown, notes);
+    }
+    json!(ScaledObject {
+        api_version: "keda.sh/v1alpha1",
+        kind: "ScaledObject",
+        metadata: metadata(subject),
+        spec: Spec {
+            scale_target_ref: deployment(subject),
+            polling_interval: SYNC.0.as_secs(),
+            cooldown_period: (policy.min == 0).then_some(cooldown.0.as_secs()),
+            min_replica_count: count(policy.min),
+            max_replica_count: count(policy.max),
+            fallback: fallback(policy, &triggers, notes),
+            advanced: Advanced {
+                horizontal_pod_autoscaler_config: Config { behavior },
+            },
+            triggers,
+        },
+    })
+}
+
+/// What differs on the way to no replica at all and back.
+fn to_none(triggers: &[Trigger], cooldown: Span, notes: &mut Notes) {
+    if !triggers.iter().any(Trigger::wakes) {
+        notes.lost(
+            "min",
+            "0: nothing but pods that run have CPU and memory, so nothing would ever start the first one again",
+            "set min to 1, or add a metric that comes from elsewhere (requests, custom)",
+        );
+    }
+    notes.lost(
+        "min",
+        format!(
+            "0: KEDA removes the last one {cooldown} after its triggers were last above 0, and nobody keeps a request \
+             that comes while there is none"
+        ),
+        "set min to 1 for what answers requests, or use KEDA's HTTP add-on, which keeps them",
+    );
+}
+
+/// The one fallback that an object has for all of its triggers.
+fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<Fallback> {
+    let customs = || {
+        policy
+            .metrics
+            .iter()
+            .enumerate()
+            .filter_map(|(index, metric)| match metric {
+                Metric::Custom(custom) => Some((index, custom)),
+                _ => None,
+            })
+    };
+    let with: Vec<(usize, &Custom, u32)> = customs()
+        .filter_map(|(index, custom)| Some((index, custom, custom.fallback?.replicas)))
+        .filter(|(_, custom, _)| triggers.iter().any(|one| one.name == custom.name))
+        .collect();
+    let (_, _, replicas) = with.iter().max_by_key(|(_, _, replicas)| *replicas)?;
+    let failures = with.iter().map(|(_, custom, _)| custom.failures).min()?;
+    let (index, ..) = with.first()?;
+    let place = format!("metrics.{index}.custom.fallback");
+    let others = triggers
+        .iter()
+        .filter(|one| one.wakes() && one.kind != "cron")
+        .count();
+    let differs = with
+        .iter()
+        .any(|(_, custom, one)| one != replicas || custom.failures != failures);
+    if others > with.len() || differs {
+        notes.lost(
+            place,
+            format!(
+                "an object has one fallback for all of its triggers: {replicas} replicas after {failures} failures of any of them"
+            ),
+            "give every metric the same fallback, or take it out",
+        );
+    } else {
+        notes.chosen(
+            place,
+            format!(
+                "failures are counted whenever KEDA or Kubernetes asks, every {SYNC} or more often, not every interval; \
+                 `currentReplicasIfHigher` needs KEDA 2.17"
+            ),
+            "nothing to do with KEDA 2.17 or newer",
+        );
+    }
+    Some(Fallback {
+        // KEDA falls back after more failures than this.
+        failure_threshold: count(failures.saturating_sub(1)),
+        replicas: count(*replicas),
+        behavior: "currentReplicasIfHigher",
+    })
+}
