@@ -97,12 +97,21 @@ fn documents(export: &Export) -> String {
     documents.fold(String::new(), |text, document| text + "---\n" + &document)
 }
 
-#[test]
-fn every_object_of_the_corpus_is_one_by_the_schemas_of_three_versions() {
-    let Ok(python) = std::env::var("COMPOSE_SCALE_TEST_KUBERNETES") else {
-        let why = "skipped: COMPOSE_SCALE_TEST_KUBERNETES does not name a python with kubernetes-validate";
+/// A program that a test needs, or `None` after saying why nothing is tested.
+fn needed(variable: &str, what: &str) -> Option<String> {
+    let program = std::env::var(variable).ok();
+    if program.is_none() {
+        let why = format!("skipped: {variable} does not name {what}");
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
         eprintln!("{why}");
+    }
+    program
+}
+
+#[test]
+fn every_object_of_the_corpus_is_one_by_the_schemas_of_three_versions() {
+    let what = "a python with kubernetes-validate";
+    let Some(python) = needed("COMPOSE_SCALE_TEST_KUBERNETES", what) else {
         return;
     };
     let directory = TempDir::new().unwrap();
@@ -522,6 +531,73 @@ fn a_directory_has_a_file_for_each_object_and_a_kustomization_that_names_them() 
     assert_eq!(
         fs::read_to_string(directory.join("web-service.yaml")).unwrap(),
         service
+    );
+}
+
+/// Objects by kind and name, as kubectl prints them.
+fn read_by_kubectl(kubectl: &str, directory: &Path) -> BTreeMap<(String, String), Value> {
+    let output = Command::new(kubectl)
+        .arg("kustomize")
+        .arg(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    let documents = serde_yaml::Deserializer::from_str(&text);
+    let objects = documents.map(|one| <Value as serde::Deserialize>::deserialize(one).unwrap());
+    let named = objects.map(|one| {
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        ((word(&one["kind"]), word(&one["metadata"]["name"])), one)
+    });
+    named.collect()
+}
+
+#[test]
+fn kubectl_reads_the_directory_and_an_overlay_of_it() {
+    let Some(kubectl) = needed("COMPOSE_SCALE_TEST_KUBECTL", "kubectl") else {
+        return;
+    };
+    let shop = source("tests/export/shop");
+    let out = TempDir::new().unwrap();
+    let directory = out.path().join("k8s");
+    let (code, _, stderr) = output_of(
+        &shop,
+        &["export", "kubernetes", "-o", directory.to_str().unwrap()],
+    );
+    assert_eq!(code, 0, "{stderr}");
+    let (_, json, _) = output_of(&shop, &["export", "kubernetes", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let meant = json["list"]["items"].as_array().unwrap();
+    let read = read_by_kubectl(&kubectl, &directory);
+    assert_eq!(read.len(), meant.len());
+    for object in meant {
+        let key = |value: &Value| value.as_str().unwrap().to_owned();
+        let key = (key(&object["kind"]), key(&object["metadata"]["name"]));
+        assert_eq!(&read[&key], object, "{key:?}");
+    }
+
+    // The one of the documentation.
+    let page = fs::read_to_string(source("docs/export.md")).unwrap();
+    let overlay = page
+        .split("```yaml\n# prod/kustomization.yaml\n")
+        .nth(1)
+        .unwrap();
+    let overlay = overlay.split("```").next().unwrap();
+    fs::create_dir(out.path().join("prod")).unwrap();
+    fs::write(out.path().join("prod/kustomization.yaml"), overlay).unwrap();
+    let patched = read_by_kubectl(&kubectl, &out.path().join("prod"));
+    let of = |kind: &str, name: &str| &patched[&(kind.to_owned(), name.to_owned())]["spec"];
+    assert_eq!(
+        of("Deployment", "web")["template"]["spec"]["containers"][0]["image"],
+        "registry.example.com/shop/web:1.5"
+    );
+    assert_eq!(
+        of("PersistentVolumeClaim", "uploads")["resources"]["requests"]["storage"],
+        "50Gi"
     );
 }
 

@@ -18,3 +18,14 @@ kubernetes_schemas_ready() {
     fi
     printf '%s\n' "$root/bin/python"
 }
+
+# kubectl_ready: prints a way to call kubectl, from PATH or from Debian's newest package.
+kubectl_ready() {
+    local root
+    if have kubectl; then
+        command -v kubectl
+        return
+    fi
+    root=$(debian_program sid kubectl "$SMALL_LEAVE_OUT" kubernetes-client) || return 1
+    debian_runner "$root" kubectl
+}
