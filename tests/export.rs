@@ -33,6 +33,7 @@ fn exported(loaded: &Loaded, ingress: Controller) -> Result<Export, ExportError>
         namespace: None,
         ingress,
         hosts: &BTreeMap::new(),
+        routes: &[],
         prometheus: "http://prometheus:9090",
         volume_size: "10Gi",
         read: &|path| fs::read(path),
@@ -652,6 +653,65 @@ fn what_cannot_be_exported_is_said_with_the_right_code() {
     let (code, stdout, stderr) = kubernetes(&["web"]);
     assert_eq!(code, 0, "{stderr}");
     assert!(!stdout.contains("cfg"), "{stdout}");
+}
+
+#[test]
+fn the_rules_of_nginx_are_those_of_the_ingress() {
+    let directory = project(
+        "name: a\nservices:\n  edge: {image: 'nginx:1.30', ports: ['80:80'], volumes: ['./conf.d:/etc/nginx/conf.d:ro']}\n  web: {image: web, expose: ['8080'], x-autoscale: {max: 3, metrics: [{cpu: 60%}]}}\n  api: {image: api}\n  old: {image: old}\n",
+    );
+    fs::create_dir(directory.path().join("conf.d")).unwrap();
+    fs::write(
+        directory.path().join("conf.d/site.conf"),
+        "server {\n  server_name shop.example.com;\n  location / { proxy_pass http://web; }\n  location /api/ { proxy_pass http://api:3000/; }\n  location ~ \\.php$ { fastcgi_pass old:9000; }\n}\n",
+    )
+    .unwrap();
+    let (code, stdout, stderr) = output_of(
+        directory.path(),
+        &["export", "kubernetes", "--format", "json"],
+    );
+    assert_eq!(code, 0, "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    let items = document["list"]["items"].as_array().unwrap();
+    let ingresses: Vec<_> = items
+        .iter()
+        .filter(|item| item["kind"] == "Ingress")
+        .collect();
+    let said: Vec<_> = ingresses
+        .iter()
+        .map(|one| {
+            let rule = &one["spec"]["rules"][0];
+            let path = &rule["http"]["paths"][0];
+            let to = &path["backend"]["service"];
+            format!(
+                "{} {} {} {}",
+                rule["host"], path["path"], to["name"], to["port"]["number"]
+            )
+            .replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "shop.example.com / web 8080",
+            "shop.example.com /api/ api 3000"
+        ]
+    );
+    let lost: Vec<_> = document["lost"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["what"].as_str().unwrap())
+        .collect();
+    assert!(
+        lost.iter().any(|what| what.contains("/api/ becomes /")),
+        "{lost:#?}"
+    );
+    // What nobody scales and nobody can reach by HTTP is said, too.
+    assert!(
+        lost.iter().any(|what| what.contains("fastcgi_pass old")),
+        "{lost:#?}"
+    );
 }
 
 #[test]

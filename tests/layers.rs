@@ -40,7 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("state", &["units", "project", "reconcile", "files"]),
     // 5: shell
     ("init", &["units", "project", "policy", "plan", "proxy"]),
-    ("export", &["units", "project", "policy"]),
+    ("export", &["units", "project", "policy", "proxy"]),
     ("telemetry", &["units", "decide"]),
     ("control", &["units", "telemetry", "reconcile"]),
     (

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
     IngressServiceBackend, IngressSpec, ServiceBackendPort,
@@ -9,27 +10,31 @@ use k8s_openapi::api::networking::v1::{
 
 use super::{Controller, Object, Request, Subject, Told};
 use crate::{
-    policy::{Balance, Place},
-    project::image_word,
+    policy::{Balance, Place, Policy, Settings},
+    project::{Project, Service, image_word},
+    proxy::inspect::{At, Route},
 };
 
 /// The service that an ingress takes the place of: the nginx of the settings, or the only one there is,
 /// where a service has its requests from it.
-pub(super) fn front(request: &Request<'_>) -> Option<String> {
-    let routed = request.policies.iter().any(|(name, policy)| {
-        let service = request.project.services.get(name);
+pub fn front(
+    project: &Project,
+    policies: &IndexMap<String, Policy>,
+    settings: &Settings,
+) -> Option<String> {
+    let routed = policies.iter().any(|(name, policy)| {
+        let service = project.services.get(name);
         policy.port.is_some() || service.is_some_and(|service| service.only_port().is_ok())
     });
     if !routed {
         return None;
     }
-    match &request.settings.nginx.place {
+    match &settings.nginx.place {
         Some(Place::Service(name)) => return Some(name.clone()),
         Some(Place::Host(_) | Place::Container(_)) => return None,
         None => {}
     }
-    let all = request.project.services.values();
-    let mut all = all.filter(|service| {
+    let mut all = project.services.values().filter(|service| {
         let image = service.image.as_deref();
         image.is_some_and(|image| image_word(image) == "nginx")
     });
@@ -39,58 +44,245 @@ pub(super) fn front(request: &Request<'_>) -> Option<String> {
     }
 }
 
-/// The ingress of a service that has its requests from outside.
-pub(super) fn ingress(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Option<Object> {
-    let port = subject.door?;
-    let request = subject.request;
-    let mut told = Told::default();
-    let host = request.hosts.get(&subject.service.name).cloned();
+/// The rules of nginx that lead to a service.
+fn routes<'a>(request: &'a Request<'_>, service: &Service) -> impl Iterator<Item = &'a Route> {
+    let name = service.name.to_ascii_lowercase();
+    let own = service.container_name.clone();
+    let aliases = service
+        .networks
+        .values()
+        .flat_map(|network| &network.aliases);
+    let names: Vec<_> = aliases.cloned().chain(own).chain([name]).collect();
+    request.routes.iter().filter(move |route| {
+        let mut to = route.to.iter();
+        to.any(|to| names.iter().any(|name| name.eq_ignore_ascii_case(to)))
+    })
+}
+
+/// The port that requests from outside go to: that of the policy, or the one that nginx sends them to.
+pub(super) fn door(
+    request: &Request<'_>,
+    service: &Service,
+    policy: Option<&Policy>,
+) -> Option<u16> {
+    let only = || service.only_port().ok();
+    if let Some(policy) = policy {
+        return policy.port.or_else(only);
+    }
+    let mut by_http = routes(request, service).filter(|route| route.by == "proxy_pass");
+    // Without a port it is that of HTTP.
+    by_http
+        .next()
+        .map(|route| route.port.or_else(only).unwrap_or(80))
+}
+
+/// `nginx at FILE:LINE`.
+fn at(route: &Route) -> String {
+    format!("nginx at {}", route.place)
+}
+
+/// Requests that nginx hands to somebody who gets none from an ingress.
+pub(super) fn elsewhere(request: &Request<'_>, wanted: &[Subject<'_>], told: &mut Told) {
+    for route in request.routes {
+        let mut inside = wanted.iter().filter(|subject| subject.door.is_some());
+        let is_led = inside.any(|subject| routes(request, subject.service).any(|one| one == route));
+        if is_led {
+            continue;
+        }
+        let to = route.to.join(", ");
+        let services = request.project.services.values();
+        let mut known = services.filter(|service| routes(request, service).any(|one| one == route));
+        let (what, fix) = match known.next() {
+            // Left out by whoever named services.
+            Some(service)
+                if !wanted
+                    .iter()
+                    .any(|subject| subject.service.name == service.name) =>
+            {
+                continue;
+            }
+            Some(_) => (
+                format!("{} {to}: an Ingress speaks HTTP to its services", route.by),
+                "a web server in the pod, beside the program",
+            ),
+            None => (
+                format!("{} {to}: that is no service of the project", route.by),
+                "a Service of type ExternalName for what is outside of the cluster, and a rule for it",
+            ),
+        };
+        told.lost(at(route), what, fix);
+    }
+}
+
+/// A rule to be.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    host: Option<String>,
+    exact: bool,
+    path: String,
+}
+
+/// The rules for a service as nginx has them.
+fn as_nginx_has_them(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for route in routes(subject.request, subject.service) {
+        let place = at(route);
+        let (exact, path) = match &route.at {
+            At::Prefix(path) => (false, path.clone()),
+            At::Exact(path) => (true, path.clone()),
+            At::Pattern(title) => {
+                told.lost(
+                    place,
+                    format!(
+                        "{title}: an Ingress knows paths and what begins with them, no patterns"
+                    ),
+                    "a rule for each path, or the controller's own kind of route",
+                );
+                continue;
+            }
+        };
+        if !matches!(route.by.as_str(), "proxy_pass" | "grpc_pass") {
+            told.lost(
+                place,
+                format!("{}: an Ingress speaks HTTP to its services", route.by),
+                "a web server in the pod, beside the program",
+            );
+            continue;
+        }
+        if route.by == "grpc_pass" {
+            told.lost(
+                &place,
+                "the service is spoken to by gRPC, which an Ingress does not say",
+                "the annotation of the controller (Traefik: service.serversscheme h2c, at the Service)",
+            );
+        }
+        if let Some(becomes) = &route.becomes {
+            told.lost(
+                &place,
+                format!("{path} becomes {becomes} before the service sees it, which an Ingress does not do"),
+                "a middleware of Traefik (StripPrefix, ReplacePath), the annotation rewrite-target of ingress-nginx, or let the service know its path",
+            );
+        }
+        let hosts: Vec<Option<String>> = match host {
+            Some(host) => vec![Some(host.clone())],
+            None if route.hosts.is_empty() => vec![None],
+            None => route.hosts.iter().cloned().map(Some).collect(),
+        };
+        for host in hosts {
+            if host.as_deref().is_some_and(|host| !is_host(host)) {
+                told.lost(
+                    &place,
+                    format!(
+                        "server_name {}: an Ingress knows names and *.names",
+                        host.unwrap_or_default()
+                    ),
+                    format!("--host {}=NAME, or spec.rules here", subject.service.name),
+                );
+                continue;
+            }
+            let rule = Rule {
+                host,
+                exact,
+                path: path.clone(),
+            };
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    rules
+}
+
+fn is_host(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let label = |part: &str| {
+        !part.is_empty() && part.chars().all(fits) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    name.split('.').all(label)
+}
+
+/// All requests for a host; a name stands in where several services have requests and nobody knows which.
+fn all_of_a_host(
+    subject: &Subject<'_>,
+    wanted: &[Subject<'_>],
+    host: Option<&String>,
+    told: &mut Told,
+) -> Rule {
     let is_only = wanted.iter().filter(|other| other.door.is_some()).count() == 1;
-    let host = host.or_else(|| {
+    let host = host.cloned().or_else(|| {
         if is_only {
             return None;
         }
         let name = format!("{}.example.com", subject.name);
         told.lost(
             subject.place("x-autoscale.port"),
-            format!("which requests are for it is written in nginx's configuration, so {name} stands for its host name"),
+            format!(
+                "which requests are for it is not known here, so {name} stands for its host name"
+            ),
             format!("--host {}=NAME, or spec.rules here", subject.service.name),
         );
         Some(name)
     });
-    let path = HTTPIngressPath {
-        path: Some("/".to_owned()),
-        path_type: "Prefix".to_owned(),
-        backend: IngressBackend {
-            service: Some(IngressServiceBackend {
-                name: subject.name.to_owned(),
-                port: Some(ServiceBackendPort {
-                    number: Some(port.into()),
-                    name: None,
-                }),
-            }),
-            resource: None,
-        },
-    };
+    Rule {
+        host,
+        exact: false,
+        path: "/".to_owned(),
+    }
+}
+
+/// The ingress of a service that has its requests from outside.
+pub(super) fn ingress(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Option<Object> {
+    let port = subject.door?;
+    let request = subject.request;
+    let mut told = Told::default();
+    let host = request.hosts.get(&subject.service.name);
+    let mut rules = as_nginx_has_them(subject, host, &mut told);
+    if rules.is_empty() {
+        rules.push(all_of_a_host(subject, wanted, host, &mut told));
+    }
     told.chosen(
-        subject.place("x-autoscale.port"),
+        "nginx",
         "certificates, redirects, timeouts, sizes and what else nginx's own configuration says are not here",
         "spec.tls with cert-manager, and the annotations or middlewares of the ingress controller",
     );
+    let mut by_host: IndexMap<Option<String>, Vec<HTTPIngressPath>> = IndexMap::new();
+    for rule in rules {
+        let paths = by_host.entry(rule.host).or_default();
+        paths.push(HTTPIngressPath {
+            path: Some(rule.path),
+            path_type: if rule.exact { "Exact" } else { "Prefix" }.to_owned(),
+            backend: backend(subject.name, port),
+        });
+    }
+    let rules = by_host.into_iter().map(|(host, paths)| IngressRule {
+        host,
+        http: Some(HTTPIngressRuleValue { paths }),
+    });
     let mut metadata = subject.metadata(subject.name);
     metadata.annotations = annotations(subject, &mut told);
     Some(told.object(&Ingress {
         metadata,
         spec: Some(IngressSpec {
             ingress_class_name: Some(class(request.ingress).to_owned()),
-            rules: Some(vec![IngressRule {
-                host,
-                http: Some(HTTPIngressRuleValue { paths: vec![path] }),
-            }]),
+            rules: Some(rules.collect()),
             ..IngressSpec::default()
         }),
         status: None,
     }))
+}
+
+fn backend(name: &str, port: u16) -> IngressBackend {
+    IngressBackend {
+        service: Some(IngressServiceBackend {
+            name: name.to_owned(),
+            port: Some(ServiceBackendPort {
+                number: Some(port.into()),
+                name: None,
+            }),
+        }),
+        resource: None,
+    }
 }
 
 /// The name that the controller's IngressClass has, unless somebody named it otherwise.

@@ -17,10 +17,12 @@ use serde_json::Value;
 
 pub use autoscale::Controller;
 use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
+pub use ingress::front;
 
 use crate::{
     policy::{Policy, Settings},
     project::{Project, Service},
+    proxy::inspect::Route,
 };
 
 pub mod autoscale;
@@ -95,6 +97,8 @@ pub struct Request<'a> {
     pub ingress: Controller,
     /// Host names of services, for the ingress.
     pub hosts: &'a BTreeMap<String, String>,
+    /// Which requests the nginx of the project sends to whom; empty where that is not known.
+    pub routes: &'a [Route],
     /// The cluster's Prometheus.
     pub prometheus: &'a str,
     /// The size of a volume, as Kubernetes writes it.
@@ -258,7 +262,7 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
     let namespace = request
         .namespace
         .map_or_else(|| names::label(&project.name, "project"), ToOwned::to_owned);
-    let front = ingress::front(request);
+    let front = front(project, request.policies, request.settings);
     let is_wanted = |service: &&Service| {
         if request.services.is_empty() {
             service.image.is_some() && front.as_deref() != Some(service.name.as_str())
@@ -280,7 +284,7 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
                 name: &service_names[&service.name],
                 namespace: &namespace,
                 policy,
-                door: policy.and_then(|policy| policy.port.or_else(|| service.only_port().ok())),
+                door: ingress::door(request, service, policy),
                 once: workload::is_once(project, &service.name),
                 volumes: &volumes,
             }

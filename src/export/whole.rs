@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Request, Subject, Told};
+use super::{Request, Subject, Told, ingress};
 use crate::policy::{Host, Place};
 
 pub(super) fn remarks(
@@ -30,6 +30,7 @@ pub(super) fn remarks(
     }
     networks(wanted, told);
     way_in(request, front, told);
+    ingress::elsewhere(request, wanted, told);
     let settings = request.settings;
     if wanted.iter().any(|subject| subject.policy.is_some()) {
         let what = "no replica is held back for what this machine has left: the scheduler puts pods where their requests fit, and leaves them pending where they do not";

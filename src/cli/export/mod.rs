@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod directory;
+mod nginx;
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
@@ -128,6 +129,9 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
     let To::Kubernetes(args) = &args.to;
     let (_, loaded) = project.load(&args.services).await?;
     let hosts: BTreeMap<_, _> = args.hosts.iter().cloned().collect();
+    let front = export::front(&loaded.project, &loaded.policies, &loaded.settings);
+    let front = front.and_then(|name| loaded.project.services.get(&name));
+    let routes = front.map(nginx::routes).unwrap_or_default();
     let export = export::kubernetes(&Request {
         project: &loaded.project,
         policies: &loaded.policies,
@@ -139,6 +143,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
             IngressName::Nginx => Controller::Nginx,
         },
         hosts: &hosts,
+        routes: &routes,
         prometheus: &args.prometheus,
         volume_size: &args.volume_size,
         read: &|path| fs::read(path),

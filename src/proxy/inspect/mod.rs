@@ -14,11 +14,13 @@ mod configuration;
 mod glob;
 mod mounts;
 mod past;
+mod routes;
 mod syntax;
 
 pub use configuration::{Configuration, fingerprint};
 pub use mounts::{Mount, MountProblem, inside, mount_problems};
 pub use past::{By, Bypass, Resolver, by_place};
+pub use routes::{At, Route};
 
 use configuration::{Block, Statement};
 #[cfg(test)]
