@@ -92,7 +92,7 @@ impl Pair {
         let Self { above, below, step } = self;
         let mut what = format!(
             "{{above: {above}%, below: {below}%, step: {step}}} is written as a target of {target}% that is left \
-             alone between {below}% and {above}%, with {step} at most in {SYNC}, as often as Kubernetes decides"
+             alone between {below}% and {above}%, with {step} at most in {SYNC}, as often as Kubernetes decides; where it does not know `tolerance` that is a plain target"
         );
         // From so many replicas on a load just beyond the threshold asks for a whole step.
         let up = if *step == 1 {
