@@ -100,7 +100,7 @@ impl Trigger {
             name: name.to_owned(),
             metric_type: Some(metric_type),
             metadata: IndexMap::from([
-                ("serverAddress", server.to_owned()),
+                ("serverAddress", server.trim_end_matches('/').to_owned()),
                 ("query", query),
                 ("threshold", target.to_string()),
                 ("ignoreNullValues", "false".to_owned()),

@@ -497,7 +497,10 @@ fn failures_ask_for_one_more_however_many_they_are() {
             assert!(ratio(above * 1.002) > 1.0 + up, "{above} {up}: {metadata}");
             let replicas = (1.0 / (1.0 + up - 1.0 + 0.02)).floor();
             let asked = (replicas * ratio(most.parse().unwrap())).ceil();
-            assert_eq!(asked, replicas + 1.0, "{above} {up}: {metadata}");
+            assert!(
+                (asked - replicas - 1.0).abs() < 0.5,
+                "{above} {up}: {metadata}"
+            );
         }
     }
 }
