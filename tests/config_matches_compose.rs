@@ -7,20 +7,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, process::Command};
 
-use compose_scale::{
-    cli::Failure,
-    compose::{self, Request},
-    project::Service,
-};
+use compose_scale::{cli::Failure, compose, project::Service};
 use serde_json::{Value, json};
+
+#[path = "support/corpus.rs"]
+mod corpus;
+
+use corpus::{Case, request};
 
 /// Names a directory of other cases to compare, for a hunt by hand.
 const OWN_CASES: &str = "COMPOSE_SCALE_TEST_CASES";
@@ -28,81 +23,9 @@ const OWN_CASES: &str = "COMPOSE_SCALE_TEST_CASES";
 /// How often compose runs at once.
 const WORKERS: usize = 4;
 
-/// How a case is loaded, beyond the defaults: lines of a comment at the top of its (first) file,
-/// like `# args: --profile debug` or `# env: TAG=1`.
-#[derive(Debug, Default)]
-struct Case {
-    name: String,
-    directory: PathBuf,
-    args: Vec<String>,
-    env: BTreeMap<String, String>,
-    refused: bool,
-}
-
 fn cases() -> Vec<Case> {
-    let root = std::env::var(OWN_CASES).map_or_else(
-        |_| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose_files"),
-        PathBuf::from,
-    );
-    let mut paths: Vec<_> = fs::read_dir(&root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths.iter().map(|path| case(path)).collect()
-}
-
-fn case(path: &Path) -> Case {
-    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    let mut case = Case {
-        name,
-        ..Case::default()
-    };
-    let first = if path.is_dir() {
-        path.clone_into(&mut case.directory);
-        path.join("case")
-    } else {
-        path.parent().unwrap().clone_into(&mut case.directory);
-        case.args = vec![
-            "-f".into(),
-            path.file_name().unwrap().to_string_lossy().into(),
-        ];
-        path.to_owned()
-    };
-    for line in fs::read_to_string(first).unwrap_or_default().lines() {
-        if let Some(args) = line.strip_prefix("# args: ") {
-            case.args.extend(args.split(' ').map(ToOwned::to_owned));
-        } else if let Some((key, value)) =
-            line.strip_prefix("# env: ").and_then(|l| l.split_once('='))
-        {
-            case.env.insert(key.to_owned(), value.to_owned());
-        } else if line == "# refused" {
-            case.refused = true;
-        }
-    }
-    case.env.insert("HOME".into(), "/home/me".into());
-    case
-}
-
-fn request(case: &Case) -> Request {
-    let mut request = Request {
-        cwd: case.directory.clone(),
-        env: case.env.clone(),
-        ..Request::default()
-    };
-    let mut args = case.args.iter();
-    while let Some(flag) = args.next() {
-        let value = args.next().unwrap().clone();
-        match flag.as_str() {
-            "-f" => request.files.push(value.into()),
-            "-p" => request.project_name = Some(value),
-            "--profile" => request.profiles.push(value),
-            "--env-file" => request.env_files.push(value.into()),
-            "--project-directory" => request.project_directory = Some(value.into()),
-            other => panic!("{other} is no flag of this test"),
-        }
-    }
-    request
+    let own = std::env::var(OWN_CASES).map(PathBuf::from);
+    corpus::cases(&own.unwrap_or_else(|_| corpus::directory()))
 }
 
 fn compose_says(binary: &str, case: &Case) -> Result<Value, String> {

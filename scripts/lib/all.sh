@@ -12,4 +12,5 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/matrix.sh"
 . "$lib/delivery.sh"
 . "$lib/monitoring.sh"
+. "$lib/kubernetes.sh"
 unset lib

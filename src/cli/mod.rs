@@ -16,6 +16,7 @@ mod check;
 mod config;
 mod demo;
 mod explain;
+mod export;
 mod failure;
 mod history;
 mod init;
@@ -119,6 +120,8 @@ enum Verb {
     Simulate(Box<simulate::SimulateArgs>),
     /// See it at work on a simulated server, in a minute: no Docker, no files
     Demo(demo::DemoArgs),
+    /// Hand the project and its policies over to an engine of many machines
+    Export(export::ExportArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -227,6 +230,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Pause(args) => run::block_on(pause::run(&project, args)),
         Verb::Resume(args) => run::block_on(pause::resume(&project, args)),
         Verb::Sync(args) => run::block_on(sync::run(&project, args)),
+        Verb::Export(args) => run::block_on(export::run(&project, &args)),
         Verb::Check(args) => run::block_on(check::run(&project, args)),
     }
 }

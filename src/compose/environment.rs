@@ -3,7 +3,11 @@
 //! Nothing is refused here: what cannot be told is not needed for anything but making a replica from
 //! what is remembered, and compose has its own words for its mistakes.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use super::{
     dotenv,
@@ -14,10 +18,13 @@ use super::{
     typed::word_for_flag,
 };
 
+/// Variables by name; `None` is one that is named and set nowhere.
+pub(super) type Environment = BTreeMap<String, Option<String>>;
+
 impl Reader<'_> {
     /// `env_file`, each later file over the earlier ones, and `environment` over them; `None` where a
-    /// file cannot be read as compose reads it.
-    pub(super) fn environment(&self, node: &Node) -> Option<BTreeMap<String, Option<String>>> {
+    /// file cannot be read as compose reads it. With it, the names whose value is a file's.
+    pub(super) fn environment(&self, node: &Node) -> Option<(Environment, BTreeSet<String>)> {
         let mut all = BTreeMap::new();
         for file in self.env_files_of(node)? {
             let text = match fs::read_to_string(&file.path) {
@@ -32,19 +39,22 @@ impl Reader<'_> {
             };
             all.extend(values.into_iter().map(|(key, value)| (key, Some(value))));
         }
+        let mut from_files: BTreeSet<_> = all.keys().cloned().collect();
         if let Some(written) = node.get("environment") {
             if !matches!(written.value, Value::List(_) | Value::Map(_) | Value::Null) {
                 return None;
             }
             for entry in merge::into_entries(written.clone()) {
                 let text = entry.scalar()?;
-                match text.split_once('=') {
-                    Some((key, value)) => all.insert(key.to_owned(), Some(value.to_owned())),
-                    None => all.insert(text.clone(), self.variables.get(&text).cloned()),
+                let (key, value) = match text.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (text.clone(), self.variables.get(&text).cloned()),
                 };
+                from_files.remove(&key);
+                all.insert(key, value);
             }
         }
-        Some(all)
+        Some((all, from_files))
     }
 
     fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {

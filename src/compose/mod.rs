@@ -51,6 +51,7 @@ mod service;
 mod tree;
 mod typed;
 mod words;
+mod workload;
 mod yaml;
 
 pub use error::{LoadError, Mistake};
@@ -283,6 +284,7 @@ fn assemble(
             config_files: found.files,
             services,
             disabled_services: disabled,
+            volumes: workload::volumes(root),
         },
         settings,
         policies,
@@ -326,3 +328,11 @@ pub mod fuzzing {
 
 #[cfg(test)]
 mod tests;
+
+/// The keys that compose knows of a service; those of `deploy` one by one, as `deploy.mode`.
+#[cfg(test)]
+pub(crate) fn keys_of_services() -> Vec<String> {
+    let own = schema::service_keys().filter(|key| *key != "deploy");
+    let deploy = schema::deploy_keys().map(|key| format!("deploy.{key}"));
+    own.map(ToOwned::to_owned).chain(deploy).collect()
+}

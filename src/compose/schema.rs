@@ -291,6 +291,12 @@ pub(super) fn service_keys() -> impl Iterator<Item = &'static str> {
     spec::SERVICE.keys.iter().map(|(key, _)| *key)
 }
 
+/// The keys of `deploy`.
+#[cfg(test)]
+pub(super) fn deploy_keys() -> impl Iterator<Item = &'static str> {
+    spec::DEPLOY.keys.iter().map(|(key, _)| *key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,6 +50,7 @@ impl Reader<'_> {
         let image = self
             .text(node, &path, "image")
             .filter(|image| !image.is_empty());
+        let (environment, from_files) = self.environment(node).unzip();
         let mut service = Service {
             name: name.to_owned(),
             image: image.or_else(|| build.then(|| format!("{}-{name}", self.project))),
@@ -73,7 +74,8 @@ impl Reader<'_> {
             limits: self.limits(node, &path),
             mac_address: node.get("mac_address").is_some(),
             labels: self.labels(node, &path),
-            environment: self.environment(node),
+            environment,
+            workload: self.workload(node, from_files.unwrap_or_default()),
             restart: attach::restart(node),
             links: attach::links(node),
             hashable: environment::is_hashable(node),

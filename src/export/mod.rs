@@ -1,12 +1,46 @@
 //! The project for an engine of many machines: objects of Kubernetes, and what of the project they
 //! cannot say.
+//!
+//! Pure but for the files of configs and secrets, which the caller reads. Every object is one of
+//! `k8s_openapi`, so that it cannot have a field that the API does not know; the text is the caller's.
+//! Whatever is written in the compose file is carried over or named in a [`Remark`]: `keys` holds the
+//! table, and a test holds it against the keys that compose knows.
 
+use std::{collections::BTreeMap, io, path::Path};
+
+use indexmap::IndexMap;
+use k8s_openapi::{
+    Resource, api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde::Serialize;
 use serde_json::Value;
 
-pub mod autoscale;
+pub use autoscale::Controller;
+use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
 
-/// Something of the project that does not carry over, or not wholly.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+use crate::{
+    policy::{Policy, Settings},
+    project::{Project, Service},
+};
+
+pub mod autoscale;
+mod container;
+mod data;
+mod disruption;
+mod ingress;
+mod keys;
+mod names;
+mod network;
+mod pod;
+mod probes;
+mod security;
+mod storage;
+mod whole;
+mod workload;
+pub mod yaml;
+
+/// Something of the project that does not carry over, or not wholly; or a choice that was made for it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Remark {
     /// Where it is written, as in `services.web.network_mode` or
     /// `services.web.x-autoscale.priority`.
@@ -27,3 +61,293 @@ pub struct Object {
     /// What carries over by a choice that should be looked at.
     pub notes: Vec<Remark>,
 }
+
+impl Object {
+    /// `Deployment`, `Service` …
+    pub fn kind(&self) -> &str {
+        self.value["kind"].as_str().unwrap_or_default()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.value["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// Its file: name and kind.
+    pub fn file(&self) -> String {
+        format!("{}-{}.yaml", self.name(), self.kind().to_ascii_lowercase())
+    }
+}
+
+/// What is to be exported, and what for.
+pub struct Request<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its policies.
+    pub policies: &'a IndexMap<String, Policy>,
+    /// Its settings.
+    pub settings: &'a Settings,
+    /// These services only; all where none is named.
+    pub services: &'a [String],
+    /// The namespace to put everything in; the project's name where none is given.
+    pub namespace: Option<&'a str>,
+    /// The cluster's ingress controller.
+    pub ingress: Controller,
+    /// Host names of services, for the ingress.
+    pub hosts: &'a BTreeMap<String, String>,
+    /// The cluster's Prometheus.
+    pub prometheus: &'a str,
+    /// The size of a volume, as Kubernetes writes it.
+    pub volume_size: &'a str,
+    /// Reads the file of a config or a secret.
+    pub read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+}
+
+/// The project as objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export {
+    /// The namespace they are in.
+    pub namespace: String,
+    /// In the order in which they are applied.
+    pub objects: Vec<Object>,
+    /// What belongs to no object and does not carry over.
+    pub remarks: Vec<Remark>,
+    /// What belongs to no object and should be looked at.
+    pub notes: Vec<Remark>,
+}
+
+impl Export {
+    /// All that does not carry over, in order of objects, the project's own last.
+    pub fn lost(&self) -> Vec<&Remark> {
+        let of_objects = self.objects.iter().flat_map(|object| &object.remarks);
+        of_objects.chain(&self.remarks).collect()
+    }
+
+    /// All that should be looked at, in the same order.
+    pub fn chosen(&self) -> Vec<&Remark> {
+        let of_objects = self.objects.iter().flat_map(|object| &object.notes);
+        of_objects.chain(&self.notes).collect()
+    }
+}
+
+/// Why nothing is exported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExportError {
+    /// The command line names what is not there.
+    #[error("{0}")]
+    Usage(String),
+    /// A file that is needed cannot be read.
+    #[error("{0}")]
+    File(String),
+}
+
+/// What is found on the way.
+#[derive(Debug, Default)]
+struct Told {
+    remarks: Vec<Remark>,
+    notes: Vec<Remark>,
+}
+
+impl Told {
+    /// It does not carry over.
+    fn lost(&mut self, place: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
+        put(&mut self.remarks, place.into(), what.into(), fix.into());
+    }
+
+    /// It carries over by a choice.
+    fn chosen(
+        &mut self,
+        place: impl Into<String>,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        put(&mut self.notes, place.into(), what.into(), fix.into());
+    }
+
+    fn object<T: Resource + Serialize>(self, object: &T) -> Object {
+        Object {
+            value: serde_json::to_value(object).unwrap_or_default(),
+            remarks: self.remarks,
+            notes: self.notes,
+        }
+    }
+}
+
+fn put(all: &mut Vec<Remark>, place: String, what: String, fix: String) {
+    let remark = Remark { place, what, fix };
+    if !all.contains(&remark) {
+        all.push(remark);
+    }
+}
+
+/// One service on its way, with what all of them share.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    request: &'a Request<'a>,
+    service: &'a Service,
+    /// Its name in Kubernetes.
+    name: &'a str,
+    namespace: &'a str,
+    policy: Option<&'a Policy>,
+    /// The port that requests from outside go to, where they come through the ingress.
+    door: Option<u16>,
+    /// Whether it is done when its process has ended well.
+    once: bool,
+    /// Names of volumes by their key.
+    volumes: &'a BTreeMap<String, String>,
+}
+
+impl Subject<'_> {
+    /// `services.NAME.KEY`.
+    fn place(&self, key: &str) -> String {
+        format!("services.{}.{key}", self.service.name)
+    }
+
+    /// Labels that tell its pods from all others.
+    fn selector(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            ("app.kubernetes.io/name".to_owned(), self.name.to_owned()),
+            (
+                "app.kubernetes.io/part-of".to_owned(),
+                names::label(&self.request.project.name, "project"),
+            ),
+        ])
+    }
+
+    fn metadata(&self, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(self.selector()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// What scales it, where it has a policy.
+    fn autoscaler(&self) -> Option<Autoscaler> {
+        Some(autoscaler(&Scaled {
+            service: &self.service.name,
+            name: self.name,
+            namespace: self.namespace,
+            port: self.door,
+            policy: self.policy?,
+            limits: self.service.limits,
+            ingress: self.door.map(|_| self.request.ingress),
+            prometheus: self.request.prometheus,
+            labels: &self.selector(),
+        }))
+    }
+
+    /// Whether there may be two of it at a time.
+    fn may_be_many(&self) -> bool {
+        let by_hand = self.service.scale.unwrap_or(1);
+        self.policy
+            .map_or(by_hand, |policy| policy.max.max(by_hand))
+            > 1
+    }
+}
+
+/// The project as objects of Kubernetes.
+pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
+    let project = request.project;
+    for name in request.services.iter().chain(request.hosts.keys()) {
+        if !project.services.contains_key(name) {
+            return Err(no_such(project, name));
+        }
+    }
+    let namespace = request
+        .namespace
+        .map_or_else(|| names::label(&project.name, "project"), ToOwned::to_owned);
+    let front = ingress::front(request);
+    let is_wanted = |service: &&Service| {
+        if request.services.is_empty() {
+            service.image.is_some() && front.as_deref() != Some(service.name.as_str())
+        } else {
+            request.services.contains(&service.name)
+        }
+    };
+    let service_names = names::unique(project.services.keys().map(String::as_str), "app");
+    let volumes = storage::names(project);
+    let wanted: Vec<Subject<'_>> = project
+        .services
+        .values()
+        .filter(is_wanted)
+        .map(|service| {
+            let policy = request.policies.get(&service.name);
+            Subject {
+                request,
+                service,
+                name: &service_names[&service.name],
+                namespace: &namespace,
+                policy,
+                door: policy.and_then(|policy| policy.port.or_else(|| service.only_port().ok())),
+                once: workload::is_once(project, &service.name),
+                volumes: &volumes,
+            }
+        })
+        .collect();
+    if let Some(subject) = wanted
+        .iter()
+        .find(|subject| subject.service.image.is_none())
+    {
+        return Err(ExportError::Usage(format!(
+            "{}: a provider runs it, so there is no container to export",
+            subject.service.name
+        )));
+    }
+
+    let mut objects = vec![namespace_object(&namespace)];
+    objects.extend(storage::claims(&wanted));
+    objects.extend(data::files(&wanted)?);
+    for subject in &wanted {
+        objects.extend(data::environment(subject)?);
+        let scaling = (!subject.once).then(|| subject.autoscaler()).flatten();
+        let is_scaled = scaling.as_ref().is_some_and(|one| one.object.is_some());
+        let mut workload = workload::object(subject, is_scaled);
+        if let Some(scaling) = scaling {
+            workload.remarks.extend(scaling.remarks);
+            objects.push(workload);
+            objects.extend(scaling.object);
+        } else {
+            objects.push(workload);
+        }
+        if !subject.once {
+            objects.extend(network::services(subject, &wanted));
+            objects.extend(disruption::budget(subject));
+        }
+        objects.extend(ingress::ingress(subject, &wanted));
+    }
+    let mut told = Told::default();
+    whole::remarks(request, &wanted, front.as_deref(), &mut told);
+    Ok(Export {
+        namespace,
+        objects,
+        remarks: told.remarks,
+        notes: told.notes,
+    })
+}
+
+fn no_such(project: &Project, name: &str) -> ExportError {
+    let all: Vec<_> = project.services.keys().map(String::as_str).collect();
+    let off = project.disabled_services.iter().any(|off| off == name);
+    let why = if off {
+        "a profile switches it off; name the profile with --profile".to_owned()
+    } else {
+        format!("no such service; this project has {}", all.join(", "))
+    };
+    ExportError::Usage(format!("{name}: {why}"))
+}
+
+fn namespace_object(name: &str) -> Object {
+    let metadata = ObjectMeta {
+        name: Some(name.to_owned()),
+        ..ObjectMeta::default()
+    };
+    Told::default().object(&Namespace {
+        metadata,
+        ..Namespace::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

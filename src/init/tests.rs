@@ -27,6 +27,7 @@ fn project(services: Vec<Service>) -> Project {
         config_files: vec!["/srv/shop/compose.yaml".into()],
         services: services.collect::<IndexMap<_, _>>(),
         disabled_services: Vec::new(),
+        volumes: std::collections::BTreeMap::new(),
     }
 }
 

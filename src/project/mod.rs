@@ -19,6 +19,7 @@ use crate::{
 pub mod labels;
 pub mod recipe;
 pub mod template;
+pub mod workload;
 
 /// A compose project as its files describe it, resolved for the active profiles.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -33,6 +34,9 @@ pub struct Project {
     pub services: IndexMap<String, Service>,
     /// Services that a profile switches off.
     pub disabled_services: Vec<String>,
+    /// The named volumes that are written, by their key.
+    #[serde(skip)]
+    pub volumes: BTreeMap<String, workload::NamedVolume>,
 }
 
 /// One service of the compose file, as far as this tool needs it.
@@ -99,6 +103,9 @@ pub struct Service {
     /// stands in the way; `None` where nobody has asked the compose file.
     #[serde(skip)]
     pub recipe: Option<Result<recipe::Recipe, Vec<String>>>,
+    /// What else is written of its container.
+    #[serde(skip)]
+    pub workload: workload::Workload,
     /// Whether a `mac_address` is set.
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.

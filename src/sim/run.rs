@@ -132,6 +132,7 @@ impl Setting {
                 config_files: vec![PathBuf::from("/simulated/compose.yaml")],
                 services: apps.chain([nginx]).collect(),
                 disabled_services: Vec::new(),
+                volumes: BTreeMap::new(),
             },
             settings,
             policies: policies.collect(),

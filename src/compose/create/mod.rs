@@ -27,7 +27,7 @@ mod devices;
 mod files;
 mod mounts;
 mod networks;
-mod read;
+pub(super) mod read;
 mod table;
 
 /// What of the project goes into the labels of its containers.

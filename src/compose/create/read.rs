@@ -25,7 +25,7 @@ pub(super) fn value(kind: As, node: &Node) -> Option<Json> {
 }
 
 /// `true` or `false`, or a word for it.
-pub(super) fn flag(node: &Node) -> Option<bool> {
+pub(in crate::compose) fn flag(node: &Node) -> Option<bool> {
     match &node.value {
         Value::Bool(yes) => Some(*yes),
         Value::Text(text) => word_for_flag(text),
@@ -34,7 +34,7 @@ pub(super) fn flag(node: &Node) -> Option<bool> {
 }
 
 /// A whole number.
-pub(super) fn whole(node: &Node) -> Option<i64> {
+pub(in crate::compose) fn whole(node: &Node) -> Option<i64> {
     match &node.value {
         Value::Int(number) => Some(*number),
         Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
@@ -46,7 +46,7 @@ pub(super) fn whole(node: &Node) -> Option<i64> {
 }
 
 /// Bytes; -1 is the Engine's word for no limit.
-pub(super) fn size(node: &Node) -> Option<i64> {
+pub(in crate::compose) fn size(node: &Node) -> Option<i64> {
     match &node.value {
         Value::Int(number) => Some(*number),
         Value::Text(text) => i64::try_from(words::size(text)?).ok(),
@@ -61,11 +61,12 @@ fn nano_cpus(node: &Node) -> Option<i64> {
 }
 
 /// A list of texts, each once.
-pub(super) fn texts(node: &Node) -> Option<Vec<String>> {
+pub(in crate::compose) fn texts(node: &Node) -> Option<Vec<String>> {
     node.as_list()?.iter().map(Node::scalar).collect()
 }
 
-fn texts_or_text(node: &Node) -> Option<Vec<String>> {
+/// The same where one text may stand for a list.
+pub(in crate::compose) fn texts_or_text(node: &Node) -> Option<Vec<String>> {
     let all = match node.as_list() {
         Some(_) => texts(node)?,
         None => vec![node.scalar()?],
@@ -80,7 +81,7 @@ fn texts_or_text(node: &Node) -> Option<Vec<String>> {
 }
 
 /// `KEY=value` pairs of a list or a map; a key alone has an empty value.
-pub(super) fn pairs(node: &Node) -> BTreeMap<String, String> {
+pub(in crate::compose) fn pairs(node: &Node) -> BTreeMap<String, String> {
     into_entries(node.clone())
         .iter()
         .filter_map(Node::scalar)

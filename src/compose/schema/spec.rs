@@ -448,7 +448,7 @@ const WATCH: Fields = with(
     ],
 );
 
-const DEPLOY: Fields = fields(&[
+pub(super) const DEPLOY: Fields = fields(&[
     ("endpoint_mode", TEXT),
     ("labels", PAIRS),
     ("mode", TEXT),

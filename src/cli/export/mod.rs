@@ -1,0 +1,218 @@
+//! `compose-scale export`
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::{Failure, ProjectArgs, output};
+use crate::{
+    export::{self, Controller, Export, ExportError, Remark, Request, yaml},
+    telemetry::plain,
+};
+
+mod directory;
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    #[command(subcommand)]
+    to: To,
+}
+
+#[derive(Debug, Subcommand)]
+enum To {
+    /// Manifests of Kubernetes, with an autoscaler for each policy (`autoscaling/v2`, or KEDA)
+    Kubernetes(KubernetesArgs),
+}
+
+#[derive(Debug, Args)]
+struct KubernetesArgs {
+    /// These services only; all without, but the nginx that an Ingress takes the place of
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Write a file for each object into this directory, with a kustomization.yaml; else all to
+    /// standard output
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Namespace; the project's name without
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    namespace: Option<String>,
+    /// Ingress controller of the cluster
+    #[arg(long, value_enum, default_value_t = IngressName::Traefik)]
+    ingress: IngressName,
+    /// Host name of a service, for its Ingress; may be given again
+    #[arg(long = "host", value_name = "SERVICE=HOST", value_parser = host)]
+    hosts: Vec<(String, String)>,
+    /// Prometheus of the cluster, which KEDA asks
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "http://prometheus-operated.monitoring:9090",
+        value_parser = url
+    )]
+    prometheus: String,
+    /// Size of a volume: compose knows none
+    #[arg(long, value_name = "SIZE", default_value = "10Gi", value_parser = quantity)]
+    volume_size: String,
+    /// Fail (exit code 1) when something does not carry over; nothing is written then
+    #[arg(long)]
+    strict: bool,
+    /// Form of what goes to standard output
+    #[arg(long, value_enum, default_value_t = Format::Yaml, conflicts_with = "output")]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum IngressName {
+    Traefik,
+    Nginx,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Yaml,
+    Json,
+}
+
+fn host(text: &str) -> Result<(String, String), String> {
+    let form = "expected SERVICE=HOST, like web=www.example.com";
+    let (service, host) = text.split_once('=').ok_or(form)?;
+    let label = |part: &str| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !part.is_empty() && part.chars().all(fits) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    if service.is_empty() || host.len() > 253 || !name.split('.').all(label) {
+        return Err(form.to_owned());
+    }
+    Ok((service.to_owned(), host.to_owned()))
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let ends = !text.starts_with('-') && !text.ends_with('-');
+    if text.is_empty() || text.len() > 63 || !ends || !text.chars().all(fits) {
+        return Err("expected up to 63 lower case letters, digits and `-`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !text.contains(char::is_whitespace) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected a URL, like http://prometheus.monitoring:9090".to_owned()),
+    }
+}
+
+fn quantity(text: &str) -> Result<String, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let units = ["", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi"];
+    let number = digits
+        .parse::<f64>()
+        .ok()
+        .filter(|n| n.is_finite() && *n > 0.0);
+    if number.is_none() || digits.starts_with(['+', '.']) || !units.contains(&unit) {
+        return Err("expected a size as Kubernetes writes it, like 10Gi".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), Failure> {
+    let To::Kubernetes(args) = &args.to;
+    let (_, loaded) = project.load(&args.services).await?;
+    let hosts: BTreeMap<_, _> = args.hosts.iter().cloned().collect();
+    let export = export::kubernetes(&Request {
+        project: &loaded.project,
+        policies: &loaded.policies,
+        settings: &loaded.settings,
+        services: &args.services,
+        namespace: args.namespace.as_deref(),
+        ingress: match args.ingress {
+            IngressName::Traefik => Controller::Traefik,
+            IngressName::Nginx => Controller::Nginx,
+        },
+        hosts: &hosts,
+        prometheus: &args.prometheus,
+        volume_size: &args.volume_size,
+        read: &|path| fs::read(path),
+    })
+    .map_err(|error| match error {
+        ExportError::Usage(text) => Failure::Usage(text),
+        ExportError::File(text) => Failure::Config(text),
+    })?;
+    let lost = export.lost();
+    if args.strict && !lost.is_empty() {
+        tracing::warn!("{}", list(&lost, "does not carry over"));
+        return Err(Failure::Work(vec![format!(
+            "{} do not carry over, and --strict asks for all of it; nothing was written",
+            count(lost.len(), "key", "keys")
+        )]));
+    }
+    match &args.output {
+        Some(path) => directory::write(path, &export)?,
+        None => output::write(text(&export, args.format)?.as_bytes())?,
+    }
+    let chosen = export.chosen();
+    if !chosen.is_empty() {
+        tracing::info!("{}", list(&chosen, "to look at"));
+    }
+    if !lost.is_empty() {
+        tracing::warn!("{}", list(&lost, "does not carry over"));
+    }
+    Ok(())
+}
+
+fn count(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+/// All objects as one stream. The text is not made fit for a terminal: whatever is in a config must come
+/// out of it again. YAML and JSON escape what a terminal would obey.
+fn text(export: &Export, format: Format) -> Result<String, Failure> {
+    if format == Format::Json {
+        let items: Vec<_> = export.objects.iter().map(|object| &object.value).collect();
+        let document = json!({
+            "version": 1,
+            "namespace": export.namespace,
+            "list": {"apiVersion": "v1", "kind": "List", "items": items},
+            "lost": export.lost(),
+            "chosen": export.chosen(),
+        });
+        let text = serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?;
+        return Ok(text + "\n");
+    }
+    let mut text = whole(export);
+    for object in &export.objects {
+        let _ = write!(text, "---\n{}", yaml::document(object));
+    }
+    Ok(text)
+}
+
+/// What belongs to no object.
+fn whole(export: &Export) -> String {
+    let remarks: Vec<&Remark> = export.remarks.iter().collect();
+    let notes: Vec<&Remark> = export.notes.iter().collect();
+    yaml::comments(&remarks, "Does not carry over:") + &yaml::comments(&notes, "To look at:")
+}
+
+/// The list at the end, for people.
+/// Remarks for people, each once with all the places that it is for.
+fn list(remarks: &[&Remark], what: &str) -> String {
+    let mut grouped: IndexMap<(&str, &str), Vec<&str>> = IndexMap::new();
+    for Remark { place, what, fix } in remarks {
+        grouped.entry((what, fix)).or_default().push(place);
+    }
+    let mut text = format!("{what} ({}):", remarks.len());
+    for ((what, fix), places) in grouped {
+        let places = plain(&places.join(", ")).into_owned();
+        let _ = write!(text, "\n  {places}: {}\n    → {}", plain(what), plain(fix));
+    }
+    text
+}

@@ -1,0 +1,249 @@
+//! From the merged tree of a service to what is written of its container, for whoever runs it on
+//! something else than this Engine.
+//!
+//! Shapes have been checked before. What cannot be understood all the same is left out here and still
+//! named in [`Workload::keys`], so that it is never lost in silence.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use indexmap::IndexMap;
+
+use super::{
+    create::read,
+    details::is_external,
+    merge::{into_entries, into_hosts},
+    service::Reader,
+    tree::{Node, Value},
+    words,
+};
+use crate::{
+    project::{
+        Limits,
+        workload::{Content, FileKind, MountedFile, NamedVolume, Workload},
+    },
+    units::Bytes,
+};
+
+/// Sections whose own keys are named one by one.
+const SECTIONS: [&str; 2] = ["deploy", "build"];
+
+impl Reader<'_> {
+    /// What is written of a service's container.
+    pub(super) fn workload(&self, node: &Node, from_env_file: BTreeSet<String>) -> Workload {
+        let text = |key: &str| node.get(key)?.scalar().filter(|text| !text.is_empty());
+        let flag = |key: &str| node.get(key).and_then(read::flag) == Some(true);
+        let list = |key: &str| {
+            let list = node.get(key).and_then(read::texts_or_text);
+            list.unwrap_or_default()
+        };
+        let pairs = |key: &str| node.get(key).map(read::pairs).unwrap_or_default();
+        let capabilities = |key: &str| {
+            let names = list(key).into_iter().map(|name| {
+                let name = name.trim().to_ascii_uppercase();
+                name.strip_prefix("CAP_").unwrap_or(&name).to_owned()
+            });
+            names.collect()
+        };
+        Workload {
+            keys: keys(node),
+            command: command(node, "command"),
+            entrypoint: command(node, "entrypoint"),
+            user: text("user"),
+            working_dir: text("working_dir"),
+            hostname: text("hostname"),
+            read_only: flag("read_only"),
+            privileged: flag("privileged"),
+            init: flag("init"),
+            tty: flag("tty"),
+            stdin_open: flag("stdin_open"),
+            cap_add: capabilities("cap_add"),
+            cap_drop: capabilities("cap_drop"),
+            security: list("security_opt"),
+            group_add: list("group_add"),
+            sysctls: pairs("sysctls"),
+            extra_hosts: extra_hosts(node),
+            dns: [list("dns"), list("dns_search"), list("dns_opt")],
+            memory_mounts: memory_mounts(node),
+            shm_size: size(node.get("shm_size")),
+            annotations: pairs("annotations"),
+            reserved: reserved(node),
+            files: self.files(node),
+            from_env_file,
+            subpaths: subpaths(node),
+            pull_policy: text("pull_policy"),
+            platform: text("platform"),
+        }
+    }
+
+    /// Configs and secrets; of two for one path the later counts.
+    fn files(&self, node: &Node) -> Vec<MountedFile> {
+        let mut all = IndexMap::new();
+        for (kind, directory) in [(FileKind::Config, ""), (FileKind::Secret, "/run/secrets")] {
+            let section = kind.section();
+            for item in node
+                .get(section)
+                .and_then(Node::as_list)
+                .into_iter()
+                .flatten()
+            {
+                let source = item.as_text().or_else(|| item.get("source")?.as_text());
+                let name = source.unwrap_or_default().to_owned();
+                let target = item.get("target").and_then(Node::as_text);
+                let path = match target {
+                    Some(path) if path.starts_with('/') => path.to_owned(),
+                    Some(below) => format!("{directory}/{below}"),
+                    None => format!("{directory}/{name}"),
+                };
+                let Some(content) = self.content(kind, &name) else {
+                    continue;
+                };
+                let file = MountedFile {
+                    kind,
+                    path: path.clone(),
+                    mode: item.get("mode").and_then(mode),
+                    owned: item.get("uid").is_some() || item.get("gid").is_some(),
+                    content,
+                    name,
+                };
+                all.insert(path, file);
+            }
+        }
+        all.into_values().collect()
+    }
+
+    fn content(&self, kind: FileKind, name: &str) -> Option<Content> {
+        let entry = self.root.get(kind.section())?.get(name)?;
+        if is_external(entry.get("external")) || entry.get("driver").is_some() {
+            return Some(Content::External(self.real_name(kind.section(), name)));
+        }
+        if let Some(file) = entry.get("file").and_then(Node::as_text) {
+            let path = self.resolve(file, entry.spot_of(&["file"]));
+            return Some(Content::File(PathBuf::from(path)));
+        }
+        if let Some(written) = entry.get("content").and_then(Node::scalar) {
+            return Some(Content::Text(written));
+        }
+        let variable = entry.get("environment").and_then(Node::as_text)?;
+        let value = self.variables.get(variable).cloned();
+        Some(value.map_or_else(|| Content::Unset(variable.to_owned()), Content::Text))
+    }
+}
+
+/// Paths inside of volumes, by the path in the container.
+fn subpaths(node: &Node) -> BTreeMap<String, String> {
+    let items = node.get("volumes").and_then(Node::as_list);
+    let below = items.into_iter().flatten().filter_map(|item| {
+        let path = item.get("volume")?.get("subpath")?.as_text()?;
+        Some((item.get("target")?.as_text()?.to_owned(), path.to_owned()))
+    });
+    below.filter(|(_, path)| !path.is_empty()).collect()
+}
+
+/// The named volumes of the project.
+pub(super) fn volumes(root: &Node) -> BTreeMap<String, NamedVolume> {
+    let all = root.get("volumes").and_then(Node::as_map);
+    let volumes = all.into_iter().flatten().map(|(key, node)| {
+        let options = node.get("driver_opts").map(read::pairs);
+        let volume = NamedVolume {
+            external: is_external(node.get("external")),
+            driver: node.get("driver").and_then(Node::as_text).map(Into::into),
+            options: options.unwrap_or_default(),
+        };
+        (key.clone(), volume)
+    });
+    volumes.collect()
+}
+
+fn keys(node: &Node) -> Vec<String> {
+    let mut all = Vec::new();
+    for (key, value) in node.as_map().into_iter().flatten() {
+        // Nothing, to compose.
+        if value.is_null() {
+            continue;
+        }
+        match value.as_map().filter(|_| SECTIONS.contains(&key.as_str())) {
+            Some(inner) => all.extend(inner.keys().map(|inner| format!("{key}.{inner}"))),
+            None => all.push(key.clone()),
+        }
+    }
+    all
+}
+
+fn command(node: &Node, key: &str) -> Option<Vec<String>> {
+    let node = node.get(key).filter(|node| !node.is_null())?;
+    match node.as_text() {
+        Some(line) => words::split(line).ok(),
+        None => read::texts(node),
+    }
+}
+
+/// Names and addresses; an address in brackets is one of IPv6.
+fn extra_hosts(node: &Node) -> Vec<(String, String)> {
+    let entries = node.get("extra_hosts").cloned().map(into_hosts);
+    let pairs = entries.unwrap_or_default().into_iter().filter_map(|entry| {
+        let text = entry.as_text()?;
+        let (host, address) = text.split_once('=').or_else(|| text.split_once(':'))?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        Some((host.to_owned(), address.to_owned()))
+    });
+    pairs.collect()
+}
+
+/// `tmpfs`, and volumes of that type.
+fn memory_mounts(node: &Node) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for entry in node
+        .get("tmpfs")
+        .cloned()
+        .map(into_entries)
+        .unwrap_or_default()
+    {
+        let text = entry.scalar().unwrap_or_default();
+        let (path, options) = text.split_once(':').unwrap_or((&text, ""));
+        let limit = options
+            .split(',')
+            .find_map(|option| option.strip_prefix("size="));
+        let limit = limit.and_then(words::size).unwrap_or(0);
+        all.push((path.to_owned(), limit));
+    }
+    let volumes = node.get("volumes").and_then(Node::as_list);
+    for item in volumes.into_iter().flatten() {
+        let is_tmpfs = item.get("type").and_then(Node::as_text) == Some("tmpfs");
+        if let Some(target) = item.get("target").and_then(Node::as_text)
+            && is_tmpfs
+        {
+            let limit = item.get("tmpfs").and_then(|tmpfs| size(tmpfs.get("size")));
+            all.push((target.to_owned(), limit.unwrap_or(0)));
+        }
+    }
+    all
+}
+
+fn size(node: Option<&Node>) -> Option<u64> {
+    let size = node.and_then(read::size)?;
+    u64::try_from(size).ok().filter(|size| *size > 0)
+}
+
+fn reserved(node: &Node) -> Limits {
+    let below = ["deploy", "resources", "reservations"];
+    let deploy = below.iter().try_fold(node, |node, key| node.get(key));
+    let cpus = deploy.and_then(|all| all.get("cpus")?.scalar()?.parse::<f64>().ok());
+    let memory = deploy.and_then(|all| size(all.get("memory")));
+    Limits {
+        cpus: cpus.filter(|cpus| cpus.is_finite() && *cpus > 0.0),
+        memory: memory
+            .or_else(|| size(node.get("mem_reservation")))
+            .map(Bytes),
+    }
+}
+
+fn mode(node: &Node) -> Option<u32> {
+    match &node.value {
+        Value::Int(mode) => u32::try_from(*mode).ok(),
+        Value::Text(octal) => u32::from_str_radix(octal.trim_start_matches("0o"), 8).ok(),
+        _ => None,
+    }
+}

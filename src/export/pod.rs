@@ -1,0 +1,168 @@
+//! The pod of a service.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{HostAlias, PodDNSConfig, PodDNSConfigOption, PodSpec, PodTemplateSpec},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use super::{Subject, Told, container, data, names, probes, security, storage};
+
+pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpec {
+    let (mut volumes, mut mounts) = storage::mounts(subject, told);
+    data::mounts(subject, &mut volumes, &mut mounts, told);
+    let probes = probes::probes(subject, told);
+    let stop = probes::stop(subject, told);
+    let grace = stop.grace;
+    let container = container::container(subject, mounts, probes, stop, told);
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(subject.selector()),
+            annotations: annotations(subject, told),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            containers: vec![container],
+            // Nobody in a compose project has a key to the engine that runs it.
+            automount_service_account_token: Some(false),
+            // Variables like REDIS_PORT, for every Service, are a surprise to many programs.
+            enable_service_links: Some(false),
+            dns_config: dns(subject),
+            host_aliases: hosts(subject, told),
+            hostname: hostname(subject, told),
+            node_selector: platform(subject, told),
+            restart_policy: subject.once.then(|| restart(subject)),
+            security_context: security::of_pod(subject, told),
+            share_process_namespace: init(subject, told),
+            termination_grace_period_seconds: Some(grace),
+            volumes: (!volumes.is_empty()).then_some(volumes),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn restart(subject: &Subject<'_>) -> String {
+    let restart = subject.service.restart.as_deref().unwrap_or("no");
+    let again = !matches!(restart, "no" | "");
+    if again { "OnFailure" } else { "Never" }.to_owned()
+}
+
+/// Annotations, and Docker's labels, which are annotations in all but name.
+fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+    let service = subject.service;
+    let mut all = BTreeMap::new();
+    for (key, written) in [
+        ("labels", &service.labels),
+        ("annotations", &service.workload.annotations),
+    ] {
+        for (name, value) in written {
+            if names::is_annotation(name) {
+                all.insert(name.clone(), value.clone());
+            } else {
+                told.lost(
+                    subject.place(key),
+                    format!("{name} is no name that an annotation may have"),
+                    "leave it out, or rename it",
+                );
+            }
+        }
+    }
+    (!all.is_empty()).then_some(all)
+}
+
+fn dns(subject: &Subject<'_>) -> Option<PodDNSConfig> {
+    let [servers, searches, options] = subject.service.workload.dns.clone();
+    let filled = |list: Vec<String>| (!list.is_empty()).then_some(list);
+    let options: Vec<_> = options
+        .into_iter()
+        .map(|option| match option.split_once(':') {
+            Some((name, value)) => PodDNSConfigOption {
+                name: Some(name.to_owned()),
+                value: Some(value.to_owned()),
+            },
+            None => PodDNSConfigOption {
+                name: Some(option),
+                value: None,
+            },
+        })
+        .collect();
+    let config = PodDNSConfig {
+        nameservers: filled(servers),
+        searches: filled(searches),
+        options: (!options.is_empty()).then_some(options),
+    };
+    (config != PodDNSConfig::default()).then_some(config)
+}
+
+fn hosts(subject: &Subject<'_>, told: &mut Told) -> Option<Vec<HostAlias>> {
+    let mut by_address: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (host, address) in &subject.service.workload.extra_hosts {
+        if address.parse::<std::net::IpAddr>().is_ok() {
+            by_address.entry(address).or_default().push(host.clone());
+        } else {
+            told.lost(
+                subject.place("extra_hosts"),
+                format!("{host}: {address} is no address, and a pod's host is another one"),
+                "a Service of type ExternalName, or the address itself",
+            );
+        }
+    }
+    let aliases: Vec<_> = by_address
+        .into_iter()
+        .map(|(ip, hostnames)| HostAlias {
+            ip: ip.to_owned(),
+            hostnames: Some(hostnames),
+        })
+        .collect();
+    (!aliases.is_empty()).then_some(aliases)
+}
+
+fn hostname(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
+    let written = subject.service.workload.hostname.as_deref()?;
+    let label = names::label(written, "host");
+    if label == written {
+        return Some(label);
+    }
+    told.lost(
+        subject.place("hostname"),
+        format!("{written} is no label of a domain name, which a pod's host name must be"),
+        "letters, digits and `-`",
+    );
+    None
+}
+
+fn platform(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+    let written = subject.service.workload.platform.as_deref()?;
+    let mut parts = written.split('/');
+    let os = parts.next().unwrap_or_default();
+    let architecture = parts.next().map(|text| match text {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    });
+    if parts.next().is_some() {
+        told.chosen(
+            subject.place("platform"),
+            format!("{written}: nodes are chosen by their architecture, not by its variant"),
+            "a label of your own on the nodes, if it matters",
+        );
+    }
+    let mut labels = BTreeMap::from([("kubernetes.io/os".to_owned(), os.to_owned())]);
+    if let Some(architecture) = architecture {
+        labels.insert("kubernetes.io/arch".to_owned(), architecture.to_owned());
+    }
+    Some(labels)
+}
+
+fn init(subject: &Subject<'_>, told: &mut Told) -> Option<bool> {
+    if !subject.service.workload.init {
+        return None;
+    }
+    told.chosen(
+        subject.place("init"),
+        "the pod's own first process reaps what ends, because processes share one namespace; it does not pass on signals",
+        "put tini or dumb-init into the image if the program starts others",
+    );
+    Some(true)
+}

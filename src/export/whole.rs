@@ -1,0 +1,99 @@
+//! What is said of the project as a whole.
+
+use std::collections::BTreeSet;
+
+use super::{Request, Subject, Told};
+use crate::policy::{Host, Place};
+
+pub(super) fn remarks(
+    request: &Request<'_>,
+    wanted: &[Subject<'_>],
+    front: Option<&str>,
+    told: &mut Told,
+) {
+    let project = request.project;
+    for (name, service) in &project.services {
+        if service.image.is_none() && request.services.is_empty() {
+            told.lost(
+                format!("services.{name}.provider"),
+                "something else than the Engine runs it, so there is no container to export",
+                "find what the provider offers for Kubernetes",
+            );
+        }
+    }
+    for name in &project.disabled_services {
+        told.chosen(
+            format!("services.{name}"),
+            "a profile switches it off, so it is not here",
+            "name the profile with --profile and export again",
+        );
+    }
+    networks(wanted, told);
+    way_in(request, front, told);
+    let settings = request.settings;
+    if wanted.iter().any(|subject| subject.policy.is_some()) {
+        let what = "no replica is held back for what this machine has left: the scheduler puts pods where their requests fit, and leaves them pending where they do not";
+        let fix =
+            "requests of CPU and memory for every service, and room for them (`simulate --size`)";
+        if settings.host == Host::default() {
+            told.chosen("x-autoscale.host", what, fix);
+        } else {
+            told.lost("x-autoscale.host", what, fix);
+        }
+    }
+    if !settings.notify.is_empty() {
+        told.lost(
+            "x-autoscale.notify",
+            "nobody is told by the autoscaler itself",
+            "kube-state-metrics and Alertmanager (docs: outgrow.md, Monitoring)",
+        );
+    }
+}
+
+/// Networks of compose keep services apart; the cluster's does not.
+fn networks(wanted: &[Subject<'_>], told: &mut Told) {
+    let sets: BTreeSet<BTreeSet<&String>> = wanted
+        .iter()
+        .filter(|subject| subject.service.network_mode.is_none())
+        .map(|subject| subject.service.networks.keys().collect())
+        .collect();
+    let static_ones = wanted.iter().filter(|subject| {
+        let mut all = subject.service.networks.values();
+        all.any(|network| network.static_address)
+    });
+    for subject in static_ones {
+        told.lost(
+            subject.place("networks"),
+            "a fixed address: those of pods change",
+            "call it by its service's name",
+        );
+    }
+    if sets.len() > 1 {
+        told.lost(
+            "networks",
+            "all pods of a cluster reach each other; here some services share no network",
+            "a NetworkPolicy for each service that not everybody may reach",
+        );
+    }
+}
+
+fn way_in(request: &Request<'_>, front: Option<&str>, told: &mut Told) {
+    let settings = request.settings;
+    if let Some(name) = front.filter(|name| request.project.services.contains_key(*name)) {
+        if request.services.is_empty() {
+            let what = format!(
+                "the Ingress takes its place, so {name} is not here; what else its configuration does (files, redirects, other hosts, certificates) has to be said there"
+            );
+            let fix = format!(
+                "rules and annotations of the Ingress; `export kubernetes {name}` makes a Deployment of it all the same"
+            );
+            told.chosen(format!("services.{name}"), what, fix);
+        }
+    } else if let Some(Place::Host(_) | Place::Container(_)) = settings.nginx.place {
+        told.chosen(
+            "x-autoscale.nginx",
+            "nginx is outside of the project; what else its configuration does (files, redirects, other hosts, certificates) is not known here",
+            "rules and annotations of the Ingress",
+        );
+    }
+}

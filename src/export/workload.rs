@@ -1,0 +1,147 @@
+//! What runs the pods of a service: a Deployment, or a Job for what is done once.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        batch::v1::{Job, JobSpec},
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{Object, Subject, Told, keys, names, pod, storage};
+use crate::project::Project;
+
+/// Whether another service waits for its end, so that it has one.
+pub(super) fn is_once(project: &Project, service: &str) -> bool {
+    project.services.values().any(|other| {
+        let needed = other.depends_on.get(service);
+        needed.is_some_and(|on| on.condition == "service_completed_successfully")
+    })
+}
+
+pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
+    let mut told = Told::default();
+    name(subject, &mut told);
+    depends_on(subject, &mut told);
+    keys::remarks(subject, &mut told);
+    let template = pod::template(subject, &mut told);
+    if subject.once {
+        told.chosen(
+            subject.place("depends_on"),
+            "others wait for its end, so it is a Job: it is tried up to seven times, and a changed one is refused until the old one is deleted",
+            "`kubectl delete job NAME` before it is applied again",
+        );
+        return told.object(&Job {
+            metadata: subject.metadata(subject.name),
+            spec: Some(JobSpec {
+                template,
+                ..JobSpec::default()
+            }),
+            status: None,
+        });
+    }
+    restart(subject, &mut told);
+    let selector = LabelSelector {
+        match_labels: Some(subject.selector()),
+        match_expressions: None,
+    };
+    let strategy = if storage::writes_alone(subject) {
+        // The next pod could not have the volume while the last one writes to it.
+        DeploymentStrategy {
+            type_: Some("Recreate".to_owned()),
+            rolling_update: None,
+        }
+    } else {
+        DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
+            }),
+        }
+    };
+    let min_ready = subject.policy.map(|policy| policy.min_ready.0.as_secs());
+    let min_ready = min_ready.filter(|seconds| *seconds > 0);
+    told.object(&Deployment {
+        metadata: subject.metadata(subject.name),
+        spec: Some(DeploymentSpec {
+            replicas: replicas(subject, is_scaled),
+            selector,
+            strategy: Some(strategy),
+            min_ready_seconds: min_ready.and_then(|seconds| i32::try_from(seconds).ok()),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    })
+}
+
+/// Under an autoscaler the count is not written: whoever applies the file again would set it back.
+fn replicas(subject: &Subject<'_>, is_scaled: bool) -> Option<i32> {
+    if is_scaled {
+        return None;
+    }
+    let by_hand = subject.service.scale.unwrap_or(1);
+    let count = subject.policy.map_or(by_hand, |policy| {
+        by_hand.clamp(policy.min.min(policy.max), policy.max)
+    });
+    i32::try_from(count).ok()
+}
+
+fn name(subject: &Subject<'_>, told: &mut Told) {
+    let service = &subject.service.name;
+    if service != subject.name {
+        told.lost(
+            format!("services.{service}"),
+            format!(
+                "its name may not be one in Kubernetes, so it is {}, and others find it by that",
+                subject.name
+            ),
+            "change the name where others call it, or in the compose file",
+        );
+    }
+    if let Some(written) = &subject.service.container_name
+        && names::label(written, "app") != *written
+    {
+        told.lost(
+            subject.place("container_name"),
+            format!("{written} may not be a name in Kubernetes; pods have names of their own"),
+            "call it by its service's name",
+        );
+    }
+}
+
+fn depends_on(subject: &Subject<'_>, told: &mut Told) {
+    for (other, on) in &subject.service.depends_on {
+        let place = subject.place(&format!("depends_on.{other}"));
+        let fix = "let the program try again until it answers, or an init container that waits";
+        match on.condition.as_str() {
+            "service_healthy" => told.lost(
+                place,
+                "pods start in any order, and none waits until another one is healthy",
+                fix,
+            ),
+            "service_completed_successfully" => told.lost(
+                place,
+                "pods start in any order, and none waits for the end of a Job",
+                "an init container that does the job, or waits: `kubectl wait --for=condition=complete job/NAME`",
+            ),
+            _ => told.chosen(place, "pods start in any order", fix),
+        }
+    }
+}
+
+fn restart(subject: &Subject<'_>, told: &mut Told) {
+    let Some(restart) = subject.service.restart.as_deref() else {
+        return;
+    };
+    if restart == "no" || restart.starts_with("on-failure") {
+        told.chosen(
+            subject.place("restart"),
+            format!(
+                "{restart}: pods of a Deployment are always started again, with a growing pause"
+            ),
+            "a Job for what ends, a CronJob for what ends and comes again",
+        );
+    }
+}
