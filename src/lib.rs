@@ -108,6 +108,7 @@
 //! | what would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::judge` |
 //! | who is told, and what becomes of it? | [`notify`] |
 //! | what does `init` write, and for which services? | [`init`]: pure; `cli::init` writes it |
+//! | what does a policy become on Kubernetes? | [`export::autoscale`] |
 //! | what is allowed in `x-autoscale`? | [`policy::validate`] |
 //! | what does a command do? | [`cli`], one file each |
 

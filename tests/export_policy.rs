@@ -188,3 +188,42 @@ fn the_cases_of_the_controller_are_decided_the_same_after_a_journey() {
     let expected = expected.map(|(kind, count)| (kind.to_owned(), count));
     assert_eq!(kinds, BTreeMap::from(expected));
 }
+
+#[test]
+fn the_page_says_of_every_key_what_becomes_of_it() {
+    let page = include_str!("../docs/export.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let keys: Vec<&str> = rows.filter_map(|row| row.split('|').nth(1)).collect();
+    // Of a Deployment, a Service and an Ingress.
+    let others = [
+        "port",
+        "ready",
+        "ready_timeout",
+        "min_ready",
+        "slow_start",
+        "drain",
+        "balance",
+    ];
+    let of_metrics = [
+        "cpu",
+        "memory",
+        "requests",
+        "in_flight",
+        "latency",
+        "errors",
+        "custom",
+        "fallback",
+        "failures",
+    ];
+    let of_rules = ["policies", "select", "burst"];
+    let own = policy::SERVICE_KEYS
+        .iter()
+        .filter(|key| !others.contains(key) && **key != "metrics");
+    for key in own.chain(&of_metrics).chain(&of_rules) {
+        let named = keys.iter().any(|cell| {
+            let mut words = cell.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            words.any(|word| word == *key)
+        });
+        assert!(named, "no row for {key}");
+    }
+}

@@ -38,9 +38,8 @@ pub(super) fn in_its_words(policy: &Policy, notes: &mut Notes) -> Policy {
         let target = if alone {
             let target = pair.target();
             said.tolerance = pair.tolerance(target);
-            for rules in [&mut said.behavior.scale_up, &mut said.behavior.scale_down] {
-                at_most(rules, step, &place, notes);
-            }
+            at_most(&mut said.behavior.scale_up, step, false, &place, notes);
+            at_most(&mut said.behavior.scale_down, step, true, &place, notes);
             pair.note_alone(target, said.tolerance, &place, notes);
             target
         } else {
@@ -92,7 +91,7 @@ impl Pair {
         let Self { above, below, step } = self;
         let mut what = format!(
             "{{above: {above}%, below: {below}%, step: {step}}} is written as a target of {target}% that is left \
-             alone between {below}% and {above}%, with {step} at most in {SYNC}, as often as Kubernetes decides"
+             alone between {below}% and {above}%, with {step} at most in {SYNC}, as often as Kubernetes decides; where it does not know `tolerance` that is a plain target"
         );
         // From so many replicas on a load just beyond the threshold asks for a whole step.
         let up = if *step == 1 {
@@ -140,19 +139,20 @@ impl Pair {
     }
 }
 
-/// Adds "no more than a step each time" to rules.
-fn at_most(rules: &mut Rules, step: u32, place: &str, notes: &mut Notes) {
+/// Adds "no more than a step each time" to the rules of a direction.
+fn at_most(rules: &mut Rules, step: u32, down: bool, place: &str, notes: &mut Notes) {
     let limit = Rate::Replicas {
         replicas: step,
         per: SYNC,
     };
-    let allows_a_step = |rate: &Rate| matches!(rate, Rate::Replicas { replicas, per } if *replicas >= step && *per <= SYNC);
+    // All of them is no limit on the way down.
+    let allows_a_step = |rate: &Rate| match rate {
+        Rate::Replicas { replicas, per } => *replicas >= step && *per <= SYNC,
+        Rate::Percent { percent, .. } => down && *percent >= 100.0,
+    };
     match rules.select {
         Select::Disabled => {}
         Select::Max if rules.policies.is_empty() || rules.policies.iter().any(allows_a_step) => {
-            rules.policies = vec![limit];
-        }
-        Select::Max if rules.policies == [ALL_AT_ONCE] => {
             rules.policies = vec![limit];
         }
         Select::Max | Select::Min => {
@@ -168,9 +168,3 @@ fn at_most(rules: &mut Rules, step: u32, place: &str, notes: &mut Notes) {
         }
     }
 }
-
-/// All of them in the time of a decision is no limit.
-const ALL_AT_ONCE: Rate = Rate::Percent {
-    percent: 100.0,
-    per: SYNC,
-};

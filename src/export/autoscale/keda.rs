@@ -100,7 +100,7 @@ impl Trigger {
             name: name.to_owned(),
             metric_type: Some(metric_type),
             metadata: IndexMap::from([
-                ("serverAddress", server.to_owned()),
+                ("serverAddress", server.trim_end_matches('/').to_owned()),
                 ("query", query),
                 ("threshold", target.to_string()),
                 ("ignoreNullValues", "false".to_owned()),
@@ -238,9 +238,9 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
             place,
             format!(
                 "failures are counted whenever KEDA or Kubernetes asks, every {SYNC} or more often, not every interval; \
-                 `currentReplicasIfHigher` needs KEDA 2.17"
+                 `currentReplicasIfHigher` needs KEDA 2.17, and 2.18 with another target than average_target"
             ),
-            "nothing to do with KEDA 2.17 or newer",
+            "nothing to do with KEDA 2.18 or newer",
         );
     }
     Some(Fallback {

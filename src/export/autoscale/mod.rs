@@ -1,8 +1,8 @@
 //! A policy as an object that Kubernetes scales by: an `autoscaling/v2` `HorizontalPodAutoscaler`, or,
 //! where that has no word for it, a `ScaledObject` of KEDA, which makes such an autoscaler of its own.
 //!
-//! A policy is first said in the words that the autoscaler has ([`aim`]), then written down
-//! ([`behavior`], [`load`], [`schedule`]). What is not said exactly becomes a remark.
+//! A policy is first said in the words that the autoscaler has (`aim`), then written down
+//! (`behavior`, `load`, `schedule`). What is not said exactly becomes a remark.
 
 use std::collections::BTreeMap;
 

@@ -99,7 +99,7 @@ fn note_source(
     );
     let window = window(asked);
     let fix = format!(
-        "let that Prometheus scrape {} every 15s, or make the window four times as long as its interval",
+        "let that Prometheus scrape {} every 15s, or make the window in the query four times as long as its interval",
         controller.name()
     );
     if window == asked {
@@ -173,10 +173,15 @@ const BEYOND: f64 = 1.01;
 /// A percentage and the target for it, so that above `above` a little more than what there is is asked for, however
 /// large it is.
 fn one_more(share: &str, above: f64, up: f64) -> (String, f64) {
-    let thousandths = |number: f64| (number * 1000.0).ceil() / 1000.0;
-    let target = thousandths(above / (1.0 + up)).max(0.001);
-    let most = thousandths(above * BEYOND);
+    let (target, most) = (four_digits(above / (1.0 + up)), four_digits(above * BEYOND));
     (format!("clamp_max({share}, {most})"), target)
+}
+
+/// Rounded up to four digits that say something.
+fn four_digits(number: f64) -> f64 {
+    let factor = 10f64.powf(3.0 - number.log10().floor());
+    // What binary fractions add to a number is none of it.
+    (number * factor * (1.0 - 1e-12)).ceil() / factor
 }
 
 fn milliseconds(span: Span) -> f64 {

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{export::Remark, policy::for_compose, units::Bytes};
+use crate::{
+    export::Remark,
+    policy::{Schedule, Zone, for_compose},
+    units::{Bytes, Moment},
+};
 
 fn policy(value: &Value) -> Policy {
     for_compose(value).unwrap_or_else(|problems| panic!("{value}: {problems:?}"))
@@ -471,6 +476,35 @@ fn none_at_all_is_the_work_of_keda() {
     assert_eq!(about_min.count(), 2);
 }
 
+#[test]
+fn failures_ask_for_one_more_however_many_they_are() {
+    for above in [0.01, 0.3, 1.0, 5.0, 33.3, 99.0] {
+        for up in [0.0, 0.05, 0.1, 0.3] {
+            let policy = json!({"max": 8, "tolerance": {"up": up, "down": 0.1}, "metrics": [{"errors": {"above": format!("{above}%")}}]});
+            let spec = spec(&policy);
+            let metadata = &spec["triggers"][0]["metadata"];
+            let target: f64 = metadata["threshold"].as_str().unwrap().parse().unwrap();
+            // `factor * (clamp_max(…, most))`, where the target is finer than KEDA's numbers.
+            let query = metadata["query"].as_str().unwrap();
+            let factor = query
+                .strip_suffix("))")
+                .and_then(|_| query.split_once(" * (clamp_max"));
+            let factor: f64 = factor.map_or(1.0, |(factor, _)| factor.parse().unwrap());
+            let most = query.trim_end_matches(')').rsplit_once(", ").unwrap().1;
+            let ratio = |share: f64| share * factor / target;
+            // What is allowed is within the tolerance, to three digits; what is beyond is not.
+            assert!(ratio(above) <= 1.0 + up + 1e-9, "{above} {up}: {metadata}");
+            assert!(ratio(above * 1.002) > 1.0 + up, "{above} {up}: {metadata}");
+            let replicas = (1.0 / (1.0 + up - 1.0 + 0.02)).floor();
+            let asked = (replicas * ratio(most.parse().unwrap())).ceil();
+            assert!(
+                (asked - replicas - 1.0).abs() < 0.5,
+                "{above} {up}: {metadata}"
+            );
+        }
+    }
+}
+
 /// The start and the end of a floor; nothing where it is refused.
 fn times(cron: &str, lasts: &str) -> Option<(String, String)> {
     let policy = json!({"max": 8, "schedule": [{"cron": cron, "for": lasts, "min": 3}]});
@@ -505,6 +539,51 @@ fn a_floor_ends_by_a_pattern_of_its_own() {
     ] {
         let expected = Some((start.to_owned(), end.to_owned()));
         assert_eq!(times(cron, lasts), expected, "{cron} for {lasts}");
+    }
+}
+
+/// Whether KEDA takes a `cron` trigger for active (`cron_scaler.go`): it looks for the next start and the next end.
+fn is_active(start: &str, end: &str, now: Moment) -> bool {
+    let next = |cron: &str| {
+        let schedule = Schedule {
+            cron: cron.parse().unwrap(),
+            lasts: Span::seconds(1),
+            min: Some(1),
+            max: None,
+            timezone: Zone::UTC,
+        };
+        schedule.turns(now).unwrap()
+    };
+    let (start, end) = (next(start), next(end));
+    !(start < end && now < start) && now <= end
+}
+
+proptest! {
+    #[test]
+    fn a_floor_holds_when_ours_does(
+        (hour, minute) in (0..24_u32, 0..60_u32),
+        weekdays in prop::option::of(prop::collection::btree_set(0..7_u32, 1..7)),
+        lasts in 1..6000_u64,
+        moments in prop::collection::vec(0..20_160_i64, 40),
+    ) {
+        let days = weekdays.map_or("*".to_owned(), |days| {
+            days.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        });
+        let cron = format!("{minute} {hour} * * {days}");
+        if let Some((start, end)) = times(&cron, &format!("{lasts}m")) {
+            let ours = Schedule {
+                cron: cron.parse().unwrap(),
+                lasts: Span::seconds(lasts * 60),
+                min: Some(3),
+                max: None,
+                timezone: Zone::UTC,
+            };
+            for minutes in moments {
+                // In between two minutes: at the very beginning KEDA looks for the next one already.
+                let now = Moment::from_unix(1_767_225_600 + minutes * 60 + 30);
+                prop_assert_eq!(is_active(&start, &end, now), ours.holds(now), "{} for {}m at {}", cron, lasts, now);
+            }
+        }
     }
 }
 
