@@ -439,7 +439,12 @@ fn headings(page: &str) -> BTreeSet<String> {
 #[test]
 fn links_within_the_repository_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in ["README.md", "docs/check.md", "docs/guides.md"] {
+    for page in [
+        "README.md",
+        "docs/check.md",
+        "docs/guides.md",
+        "docs/outgrow.md",
+    ] {
         links_of(&root.join(page));
     }
 }
