@@ -51,6 +51,11 @@ pub fn replace_content(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
+        // The text may have been copied with a mode of its own.
+        let others = fs::metadata(path)?.mode() & 0o077;
+        if mode == PRIVATE && others != 0 {
+            fs::set_permissions(path, Permissions::from_mode(PRIVATE))?;
+        }
         return Ok(false);
     }
     let beside = beside(path)?;

@@ -285,6 +285,7 @@ fn assemble(
             services,
             disabled_services: disabled,
             volumes: workload::volumes(root),
+            networks: workload::networks(root),
         },
         settings,
         policies,
@@ -333,6 +334,16 @@ mod tests;
 #[cfg(test)]
 pub(crate) fn keys_of_services() -> Vec<String> {
     let own = schema::service_keys().filter(|key| *key != "deploy");
-    let deploy = schema::deploy_keys().map(|key| format!("deploy.{key}"));
+    let deploy = schema::deploy_keys().filter(|key| *key != "resources");
+    let deploy = deploy.chain([
+        "resources.limits.cpus",
+        "resources.limits.memory",
+        "resources.limits.pids",
+        "resources.reservations.cpus",
+        "resources.reservations.devices",
+        "resources.reservations.generic_resources",
+        "resources.reservations.memory",
+    ]);
+    let deploy = deploy.map(|key| format!("deploy.{key}"));
     own.map(ToOwned::to_owned).chain(deploy).collect()
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     project::{
         Limits,
-        workload::{Content, FileKind, MountedFile, NamedVolume, Workload},
+        workload::{Content, FileKind, MountedFile, NamedNetwork, NamedVolume, Workload},
     },
     units::Bytes,
 };
@@ -72,6 +72,7 @@ impl Reader<'_> {
             reserved: reserved(node),
             files: self.files(node),
             from_env_file,
+            attachments: attachments(node),
             subpaths: subpaths(node),
             pull_policy: text("pull_policy"),
             platform: text("platform"),
@@ -142,6 +143,39 @@ fn subpaths(node: &Node) -> BTreeMap<String, String> {
     below.filter(|(_, path)| !path.is_empty()).collect()
 }
 
+/// Keys of a service's networks that say how it is attached.
+const ATTACHMENTS: [&str; 4] = [
+    "driver_opts",
+    "interface_name",
+    "link_local_ips",
+    "mac_address",
+];
+
+fn attachments(node: &Node) -> BTreeSet<String> {
+    let networks = node.get("networks").and_then(Node::as_map);
+    let keys = networks
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, one)| one.as_map());
+    let keys = keys.flat_map(|map| map.keys());
+    keys.filter(|key| ATTACHMENTS.contains(&key.as_str()))
+        .cloned()
+        .collect()
+}
+
+/// The networks of the project.
+pub(super) fn networks(root: &Node) -> BTreeMap<String, NamedNetwork> {
+    let all = root.get("networks").and_then(Node::as_map);
+    let networks = all.into_iter().flatten().map(|(key, node)| {
+        let network = NamedNetwork {
+            internal: node.get("internal").and_then(read::flag) == Some(true),
+            external: is_external(node.get("external")),
+        };
+        (key.clone(), network)
+    });
+    networks.collect()
+}
+
 /// The named volumes of the project.
 pub(super) fn volumes(root: &Node) -> BTreeMap<String, NamedVolume> {
     let all = root.get("volumes").and_then(Node::as_map);
@@ -164,12 +198,27 @@ fn keys(node: &Node) -> Vec<String> {
         if value.is_null() {
             continue;
         }
-        match value.as_map().filter(|_| SECTIONS.contains(&key.as_str())) {
-            Some(inner) => all.extend(inner.keys().map(|inner| format!("{key}.{inner}"))),
-            None => all.push(key.clone()),
+        if SECTIONS.contains(&key.as_str()) {
+            below(key, value, &mut all);
+        } else {
+            all.push(key.clone());
         }
     }
     all
+}
+
+/// A section's keys, and those of its resources down to the last.
+fn below(path: &str, node: &Node, all: &mut Vec<String>) {
+    let deep = matches!(path, "deploy" | "build" | "deploy.resources")
+        || path.starts_with("deploy.resources.") && path.split('.').count() == 3;
+    match node.as_map().filter(|_| deep) {
+        Some(map) => {
+            for (key, inner) in map.iter().filter(|(_, inner)| !inner.is_null()) {
+                below(&format!("{path}.{key}"), inner, all);
+            }
+        }
+        None => all.push(path.to_owned()),
+    }
 }
 
 fn command(node: &Node, key: &str) -> Option<Vec<String>> {

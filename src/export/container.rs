@@ -14,7 +14,7 @@ use super::{
     probes::{Probes, Stop},
     security,
 };
-use crate::policy::Metric;
+use crate::{policy::Metric, project::Limits};
 
 pub(super) fn container(
     subject: &Subject<'_>,
@@ -162,7 +162,7 @@ fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequireme
         let less = |reserved: Option<f64>, limit: Option<f64>| {
             reserved.is_some_and(|reserved| limit.is_none_or(|limit| reserved < limit))
         };
-        let memory = |limits: crate::project::Limits| limits.memory.map(|bytes| bytes.0 as f64);
+        let memory = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
         if less(reserved.cpus, limits.cpus) || less(memory(reserved), memory(limits)) {
             told.chosen(
                 subject.place("deploy.resources.reservations"),
@@ -171,11 +171,22 @@ fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequireme
             );
         }
     } else {
+        let above = |reserved: Option<f64>, limit: Option<f64>| matches!((reserved, limit), (Some(reserved), Some(limit)) if reserved > limit);
+        let size = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
+        if above(reserved.cpus, limits.cpus) || above(size(reserved), size(limits)) {
+            told.chosen(
+                subject.place("deploy.resources.reservations"),
+                "more is reserved than the limit, which Kubernetes refuses: the limit is requested",
+                "a reservation up to the limit",
+            );
+        }
         if let Some(cpus) = reserved.cpus {
-            request.insert("cpu".to_owned(), cores(cpus));
+            let most = limits.cpus.unwrap_or(f64::INFINITY);
+            request.insert("cpu".to_owned(), cores(cpus.min(most)));
         }
         if let Some(memory) = reserved.memory {
-            request.insert("memory".to_owned(), bytes(memory.0));
+            let most = limits.memory.map_or(u64::MAX, |limit| limit.0);
+            request.insert("memory".to_owned(), bytes(memory.0.min(most)));
         }
     }
     if limit.is_empty() && request.is_empty() {

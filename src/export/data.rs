@@ -1,6 +1,6 @@
 //! Configs, secrets and environments: `ConfigMap` and Secret.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
@@ -11,76 +11,89 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{ExportError, Object, Subject, Told, names};
-use crate::project::workload::{Content, FileKind, MountedFile};
+use crate::{
+    project::workload::{Content, FileKind, MountedFile},
+    units::hex,
+};
 
 /// The most that a `ConfigMap` or a Secret holds.
 const MOST: usize = 1024 * 1024;
+/// The most that `kubectl apply` can keep in an annotation (262144 bytes, with quotes and all).
+const APPLIED: usize = 200 * 1024;
 
-/// Parts of a variable's name that say that its value is a secret.
+/// Words of a variable's name that say that its value is a secret, wherever they stand.
 const SECRET_WORDS: &[&str] = &[
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
-    "SECRET",
-    "TOKEN",
-    "APIKEY",
-    "API_KEY",
-    "ACCESS_KEY",
-    "PRIVATE_KEY",
     "CREDENTIAL",
+    "CREDENTIALS",
+    "JWT",
+    "PASSPHRASE",
+    "PASSWD",
+    "PASSWORD",
+    "PGPASS",
+    "SECRET",
 ];
-
-/// The object that a file of this section is in.
-fn object_name(file: &MountedFile) -> String {
-    match &file.content {
-        Content::External(name) => names::label(name, "file"),
-        // A config and a secret may have one name.
-        _ => names::with(
-            &names::label(&file.name, "file"),
-            match file.kind {
-                FileKind::Config => "config",
-                FileKind::Secret => "secret",
-            },
-        ),
-    }
-}
+/// Those that say so at the end.
+const SECRET_ENDS: &[&str] = &["APIKEY", "DSN", "KEY", "PASS", "PWD", "SECRETS", "TOKEN"];
 
 /// One object for each config and secret that is used.
-pub(super) fn files(wanted: &[Subject<'_>]) -> Result<Vec<Object>, ExportError> {
-    let mut all: BTreeMap<(FileKind, String), (&Subject<'_>, &MountedFile)> = BTreeMap::new();
+pub(super) fn files(wanted: &[Subject<'_>]) -> Vec<Object> {
+    let mut all: BTreeMap<(FileKind, &str), (&Subject<'_>, &MountedFile)> = BTreeMap::new();
     for subject in wanted {
         for file in &subject.service.workload.files {
-            let key = (file.kind, file.name.clone());
-            all.entry(key).or_insert((subject, file));
+            all.entry((file.kind, &file.name))
+                .or_insert((subject, file));
         }
     }
-    let mut objects = Vec::new();
-    for (subject, file) in all.into_values() {
-        let bytes = match &file.content {
-            Content::Text(text) => text.clone().into_bytes(),
-            Content::File(path) => read(subject, file, path)?,
-            Content::Unset(_) | Content::External(_) => continue,
-        };
-        objects.push(object(subject, file, bytes));
+    let known = all.into_values().filter_map(|(subject, file)| {
+        let bytes = subject.shared.content_of(file)?;
+        Some(object(subject, file, bytes))
+    });
+    known.collect()
+}
+
+/// Digits that are others where a service's environment in a Secret, or one of its files, is another: pods
+/// do not notice by themselves.
+pub(super) fn digest(subject: &Subject<'_>) -> Option<String> {
+    let (_, secret) = split(subject);
+    let files: Vec<_> = subject
+        .service
+        .workload
+        .files
+        .iter()
+        .filter_map(|file| Some((&file.path, subject.shared.content_of(file)?)))
+        .collect();
+    if secret.is_empty() && files.is_empty() {
+        return None;
     }
-    Ok(objects)
+    let mut hasher = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(bytes.len().to_le_bytes());
+        hasher.update(bytes);
+    };
+    for (name, value) in &secret {
+        add(name.as_bytes());
+        add(value.as_bytes());
+    }
+    for (path, bytes) in files {
+        add(path.as_bytes());
+        add(bytes);
+    }
+    Some(hex(&hasher.finalize())[..16].to_owned())
 }
 
-fn read(subject: &Subject<'_>, file: &MountedFile, path: &Path) -> Result<Vec<u8>, ExportError> {
-    (subject.request.read)(path).map_err(|error| {
-        ExportError::File(format!(
-            "{}.{}.file: cannot read {}: {error}",
-            file.kind.section(),
-            file.name,
-            path.display()
-        ))
-    })
-}
-
-fn object(subject: &Subject<'_>, file: &MountedFile, bytes: Vec<u8>) -> Object {
+fn object(subject: &Subject<'_>, file: &MountedFile, bytes: &[u8]) -> Object {
     let mut told = Told::default();
     let place = format!("{}.{}", file.kind.section(), file.name);
+    if bytes.len() > APPLIED && bytes.len() <= MOST {
+        told.chosen(
+            &place,
+            "it is larger than what `kubectl apply` notes of an object",
+            "kubectl apply --server-side -k DIR",
+        );
+    }
     if bytes.len() > MOST {
         told.lost(
             &place,
@@ -91,18 +104,21 @@ fn object(subject: &Subject<'_>, file: &MountedFile, bytes: Vec<u8>) -> Object {
             "put the file into the image or a volume",
         );
     }
-    let metadata = shared_metadata(subject, &object_name(file));
+    let metadata = shared_metadata(subject, subject.shared.object_of(file));
     let key = names::data_key(&file.name);
-    let text = String::from_utf8(bytes);
+    let text = std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| is_text(text))
+        .map(ToOwned::to_owned);
     match (file.kind, text) {
-        (FileKind::Config, Ok(text)) => told.object(&ConfigMap {
+        (FileKind::Config, Some(text)) => told.object(&ConfigMap {
             metadata,
             data: Some(BTreeMap::from([(key, text)])),
             ..ConfigMap::default()
         }),
-        (FileKind::Config, Err(error)) => told.object(&ConfigMap {
+        (FileKind::Config, None) => told.object(&ConfigMap {
             metadata,
-            binary_data: Some(BTreeMap::from([(key, ByteString(error.into_bytes()))])),
+            binary_data: Some(BTreeMap::from([(key, ByteString(bytes.to_vec()))])),
             ..ConfigMap::default()
         }),
         (FileKind::Secret, text) => {
@@ -113,15 +129,22 @@ fn object(subject: &Subject<'_>, file: &MountedFile, bytes: Vec<u8>) -> Object {
                 ..Secret::default()
             };
             match text {
-                Ok(text) => secret.string_data = Some(BTreeMap::from([(key, text)])),
-                Err(error) => {
-                    let bytes = ByteString(error.into_bytes());
+                Some(text) => secret.string_data = Some(BTreeMap::from([(key, text)])),
+                None => {
+                    let bytes = ByteString(bytes.to_vec());
                     secret.data = Some(BTreeMap::from([(key, bytes)]));
                 }
             }
             told.object(&secret)
         }
     }
+}
+
+/// What kubectl reads as text: YAML has no other control characters.
+fn is_text(text: &str) -> bool {
+    !text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
 }
 
 fn secret_note(place: &str, told: &mut Told) {
@@ -172,7 +195,7 @@ pub(super) fn mounts(
                     ),
                     format!(
                         "make a {kind} named {} with the key {}",
-                        object_name(file),
+                        subject.shared.object_of(file),
                         names::data_key(name)
                     ),
                 );
@@ -180,6 +203,17 @@ pub(super) fn mounts(
             }
             _ => names::data_key(&file.name),
         };
+        if file.path.contains(':') {
+            told.lost(
+                place,
+                "a path with a colon, which Kubernetes does not mount at",
+                "another path",
+            );
+            continue;
+        }
+        if file.mode.is_some_and(|mode| mode > 0o777) {
+            told.lost(&place, "bits of its mode beyond 0777", "leave them out");
+        }
         if file.owned {
             told.lost(
                 &place,
@@ -187,8 +221,8 @@ pub(super) fn mounts(
                 "set `securityContext.fsGroup` of the pod to the group that reads it",
             );
         }
-        let object = object_name(file);
-        let mode = file.mode.and_then(|mode| i32::try_from(mode).ok());
+        let object = subject.shared.object_of(file).to_owned();
+        let mode = file.mode.and_then(|mode| i32::try_from(mode & 0o777).ok());
         let name = names::free(
             &object,
             &volumes.iter().map(|volume| volume.name.clone()).collect(),
@@ -234,16 +268,20 @@ pub(super) fn mounts(
 /// Whether a variable's value should not be read by whoever reads the Deployment.
 fn is_secret(name: &str, value: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    let says_so = SECRET_WORDS.iter().any(|word| name.contains(word));
-    // `scheme://user:password@host`
-    let in_url = value.split_once("://").is_some_and(|(_, rest)| {
-        let authority = rest.split('/').next().unwrap_or_default();
-        authority
-            .split_once('@')
-            .is_some_and(|(user, _)| user.contains(':'))
-    });
+    let words: Vec<&str> = name.split(['_', '-', '.']).collect();
     // `…_FILE` is where the secret is, not the secret.
-    (says_so && !name.ends_with("_FILE") || in_url) && !value.is_empty()
+    let last = words.last().copied().unwrap_or_default();
+    let by_name = last != "FILE"
+        && (words.iter().any(|word| SECRET_WORDS.contains(word)) || SECRET_ENDS.contains(&last));
+    // `scheme://user:password@host`, `user:password@tcp(host)`, `?password=…`
+    let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+    let before = rest.split('/').next().unwrap_or_default().rsplit_once('@');
+    let by_user = before.is_some_and(|(user, _)| user.contains(':') && !user.contains(' '));
+    let lower = value.to_ascii_lowercase();
+    let by_field = ["password=", "passwd=", "pwd=", "token=", "secret="]
+        .iter()
+        .any(|field| lower.contains(field));
+    (by_name || by_user || by_field) && !value.is_empty()
 }
 
 /// Variables of a service, split in those that are written in the Deployment and those that are not.
@@ -256,7 +294,7 @@ fn split<'a>(subject: &Subject<'a>) -> (BTreeMap<&'a str, &'a str>, BTreeMap<&'a
 }
 
 fn environment_name(subject: &Subject<'_>) -> String {
-    names::with(subject.name, "env")
+    subject.shared.environment[&subject.service.name].clone()
 }
 
 /// The Secret with what comes from an `env_file` or looks like a secret.
@@ -343,6 +381,13 @@ mod tests {
             ("DB_PASSWORD", "x"),
             ("github_token", "x"),
             ("DATABASE_URL", "postgres://app:pw@db/app"),
+            ("MYSQL_PWD", "x"),
+            ("DB_PASS", "x"),
+            ("SECRET_KEY_BASE", "x"),
+            ("S3_KEY", "x"),
+            ("DSN", "x"),
+            ("DB", "user:pw@tcp(db:3306)/x"),
+            ("DB", "host=db password=x"),
         ] {
             assert!(is_secret(name, value), "{name}");
         }
@@ -352,6 +397,10 @@ mod tests {
             ("DB_PASSWORD_FILE", "/run/secrets/db"),
             ("URL", "http://example.com/a@b:c"),
             ("PROXY", "http://user@host"),
+            ("TOKENIZERS_PARALLELISM", "false"),
+            ("KEY_TOKEN_LIMIT", "5"),
+            ("PASSENGERS", "5"),
+            ("CONTACT", "a@example.com"),
         ] {
             assert!(!is_secret(name, value), "{name}");
         }

@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
     IngressServiceBackend, IngressSpec, ServiceBackendPort,
 };
 
-use super::{Controller, Object, Request, Subject, Told};
+use super::{Controller, Object, Request, Subject, Told, workload};
 use crate::{
     policy::{Balance, Place, Policy, Settings},
     project::{Project, Service, image_word},
@@ -34,9 +34,12 @@ pub fn front(
         Some(Place::Host(_) | Place::Container(_)) => return None,
         None => {}
     }
+    // A guess wants a sign: somebody reaches it from outside, and nobody scales it.
     let mut all = project.services.values().filter(|service| {
         let image = service.image.as_deref();
         image.is_some_and(|image| image_word(image) == "nginx")
+            && !service.ports.is_empty()
+            && !policies.contains_key(&service.name)
     });
     match (all.next(), all.next()) {
         (Some(only), None) => Some(only.name.clone()),
@@ -65,6 +68,9 @@ pub(super) fn door(
     service: &Service,
     policy: Option<&Policy>,
 ) -> Option<u16> {
+    if workload::is_once(request.project, &service.name) {
+        return None;
+    }
     let only = || service.only_port().ok();
     if let Some(policy) = policy {
         return policy.port.or_else(only);
@@ -112,6 +118,17 @@ pub(super) fn elsewhere(request: &Request<'_>, wanted: &[Subject<'_>], told: &mu
         };
         told.lost(at(route), what, fix);
     }
+}
+
+/// How many services of the project have their requests from outside.
+pub(super) fn doors(request: &Request<'_>, front: Option<&str>) -> usize {
+    let services = request.project.services.values();
+    let others = services.filter(|service| Some(service.name.as_str()) != front);
+    let with_door = others.filter(|service| {
+        let policy = request.policies.get(&service.name);
+        door(request, service, policy).is_some()
+    });
+    with_door.count()
 }
 
 /// A rule to be.
@@ -203,15 +220,9 @@ fn is_host(host: &str) -> bool {
 }
 
 /// All requests for a host; a name stands in where several services have requests and nobody knows which.
-fn all_of_a_host(
-    subject: &Subject<'_>,
-    wanted: &[Subject<'_>],
-    host: Option<&String>,
-    told: &mut Told,
-) -> Rule {
-    let is_only = wanted.iter().filter(|other| other.door.is_some()).count() == 1;
+fn all_of_a_host(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) -> Rule {
     let host = host.cloned().or_else(|| {
-        if is_only {
+        if subject.shared.doors == 1 {
             return None;
         }
         let name = format!("{}.example.com", subject.name);
@@ -232,14 +243,14 @@ fn all_of_a_host(
 }
 
 /// The ingress of a service that has its requests from outside.
-pub(super) fn ingress(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Option<Object> {
+pub(super) fn ingress(subject: &Subject<'_>) -> Option<Object> {
     let port = subject.door?;
     let request = subject.request;
     let mut told = Told::default();
     let host = request.hosts.get(&subject.service.name);
     let mut rules = as_nginx_has_them(subject, host, &mut told);
     if rules.is_empty() {
-        rules.push(all_of_a_host(subject, wanted, host, &mut told));
+        rules.push(all_of_a_host(subject, host, &mut told));
     }
     told.chosen(
         "nginx",

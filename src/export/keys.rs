@@ -16,9 +16,11 @@ pub(super) const CARRIED: &[&str] = &[
     "cpu_quota",
     "cpus",
     "depends_on",
-    "deploy.labels",
     "deploy.replicas",
-    "deploy.resources",
+    "deploy.resources.limits.cpus",
+    "deploy.resources.limits.memory",
+    "deploy.resources.reservations.cpus",
+    "deploy.resources.reservations.memory",
     "dns",
     "dns_opt",
     "dns_search",
@@ -63,6 +65,7 @@ pub(super) const CARRIED: &[&str] = &[
 /// Keys that are about compose itself, and mean nothing elsewhere.
 pub(super) const NOTHING: &[&str] = &[
     "attach",
+    "deploy.labels",
     "develop",
     "extends",
     "profiles",
@@ -127,6 +130,21 @@ pub(super) const LOST: &[(&str, &str, &str)] = &[
         "deploy.placement",
         "constraints and preferences are Swarm's",
         "`nodeSelector`, `affinity` or `topologySpreadConstraints` of the pod",
+    ),
+    (
+        "deploy.resources.limits.pids",
+        "the number of processes is limited for the whole node",
+        "the kubelet's `podPidsLimit`",
+    ),
+    (
+        "deploy.resources.reservations.devices",
+        "GPUs and other devices are given by a device plugin",
+        "`resources.limits: {nvidia.com/gpu: 1}` with NVIDIA's device plugin",
+    ),
+    (
+        "deploy.resources.reservations.generic_resources",
+        "they are Swarm's",
+        "extended resources of the nodes, in `resources.limits`",
     ),
     (
         "deploy.restart_policy",

@@ -15,6 +15,8 @@ use k8s_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
+use shared::Shared;
+
 pub use autoscale::Controller;
 use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
 pub use ingress::front;
@@ -36,6 +38,7 @@ mod network;
 mod pod;
 mod probes;
 mod security;
+mod shared;
 mod storage;
 mod whole;
 mod workload;
@@ -197,8 +200,8 @@ struct Subject<'a> {
     door: Option<u16>,
     /// Whether it is done when its process has ended well.
     once: bool,
-    /// Names of volumes by their key.
-    volumes: &'a BTreeMap<String, String>,
+    /// What it has in common with others.
+    shared: &'a Shared,
 }
 
 impl Subject<'_> {
@@ -263,6 +266,11 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
         .namespace
         .map_or_else(|| names::label(&project.name, "project"), ToOwned::to_owned);
     let front = front(project, request.policies, request.settings);
+    if let Some((one, other)) = same_host(request) {
+        return Err(ExportError::Usage(format!(
+            "--host gives {one} and {other} the same name, and nothing tells whose a request for it is"
+        )));
+    }
     let is_wanted = |service: &&Service| {
         if request.services.is_empty() {
             service.image.is_some() && front.as_deref() != Some(service.name.as_str())
@@ -270,39 +278,44 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
             request.services.contains(&service.name)
         }
     };
-    let service_names = names::unique(project.services.keys().map(String::as_str), "app");
-    let volumes = storage::names(project);
-    let wanted: Vec<Subject<'_>> = project
-        .services
-        .values()
-        .filter(is_wanted)
+    let services: Vec<&Service> = project.services.values().filter(is_wanted).collect();
+    if let Some(service) = services.iter().find(|service| service.image.is_none()) {
+        return Err(ExportError::Usage(format!(
+            "{}: a provider runs it, so there is no container to export",
+            service.name
+        )));
+    }
+    let mut shared = Shared::of(request, &services)?;
+    shared.doors = ingress::doors(request, front.as_deref());
+    let wanted: Vec<Subject<'_>> = services
+        .into_iter()
         .map(|service| {
             let policy = request.policies.get(&service.name);
             Subject {
                 request,
                 service,
-                name: &service_names[&service.name],
+                name: &shared.services[&service.name],
                 namespace: &namespace,
                 policy,
                 door: ingress::door(request, service, policy),
                 once: workload::is_once(project, &service.name),
-                volumes: &volumes,
+                shared: &shared,
             }
         })
         .collect();
-    if let Some(subject) = wanted
-        .iter()
-        .find(|subject| subject.service.image.is_none())
-    {
+    if let Some(name) = request.hosts.keys().find(|name| {
+        let mut subjects = wanted
+            .iter()
+            .filter(|subject| subject.service.name == **name);
+        subjects.all(|subject| subject.door.is_none())
+    }) {
         return Err(ExportError::Usage(format!(
-            "{}: a provider runs it, so there is no container to export",
-            subject.service.name
+            "--host {name}=…: it has no Ingress here, because it has no policy with a port and nginx sends nothing to it"
         )));
     }
-
     let mut objects = vec![namespace_object(&namespace)];
     objects.extend(storage::claims(&wanted));
-    objects.extend(data::files(&wanted)?);
+    objects.extend(data::files(&wanted));
     for subject in &wanted {
         objects.extend(data::environment(subject)?);
         let scaling = (!subject.once).then(|| subject.autoscaler()).flatten();
@@ -316,10 +329,10 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
             objects.push(workload);
         }
         if !subject.once {
-            objects.extend(network::services(subject, &wanted));
+            objects.extend(network::services(subject));
             objects.extend(disruption::budget(subject));
         }
-        objects.extend(ingress::ingress(subject, &wanted));
+        objects.extend(ingress::ingress(subject));
     }
     let mut told = Told::default();
     whole::remarks(request, &wanted, front.as_deref(), &mut told);
@@ -329,6 +342,13 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
         remarks: told.remarks,
         notes: told.notes,
     })
+}
+
+/// Two services with one host name, where no rules of nginx say more.
+fn same_host<'a>(request: &'a Request<'_>) -> Option<(&'a str, &'a str)> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut hosts = request.hosts.iter().filter(|_| request.routes.is_empty());
+    hosts.find_map(|(service, host)| Some((seen.insert(host, service)?, service.as_str())))
 }
 
 fn no_such(project: &Project, name: &str) -> ExportError {

@@ -76,11 +76,16 @@ pub(super) fn data_key(text: &str) -> String {
         })
         .take(253)
         .collect();
-    // `.` and `..` are no files.
+    // No key begins with two dots, and one is no file.
+    let key = if key.starts_with("..") {
+        key.trim_start_matches('.')
+    } else {
+        &key
+    };
     if key.trim_matches('.').is_empty() {
         "file".to_owned()
     } else {
-        key
+        key.to_owned()
     }
 }
 
@@ -172,5 +177,7 @@ mod tests {
         assert_eq!(data_key("nginx.conf"), "nginx.conf");
         assert_eq!(data_key("a b/c"), "a-b-c");
         assert_eq!(data_key(".."), "file");
+        assert_eq!(data_key("..foo"), "foo");
+        assert_eq!(data_key(".env"), ".env");
     }
 }

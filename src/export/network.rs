@@ -13,28 +13,33 @@ use crate::{
     project::Port,
 };
 
-/// The longest range of ports that is written out.
-const RANGE: u16 = 100;
+/// The most ports that are written out.
+const MOST: usize = 100;
 
-/// The ports that are known of a service's containers, with their protocol.
+/// The ports that are known of a service's containers, with their protocol; none where they are too many
+/// to be written out.
 pub(super) fn ports(subject: &Subject<'_>) -> BTreeSet<(u16, String)> {
+    all_ports(subject).unwrap_or_default()
+}
+
+fn all_ports(subject: &Subject<'_>) -> Option<BTreeSet<(u16, String)>> {
     let service = subject.service;
     let mut all: BTreeSet<(u16, String)> = service
         .ports
         .iter()
-        .map(|port| (port.target, port.protocol.clone()))
+        .map(|port| (port.target, port.protocol.to_ascii_lowercase()))
         .collect();
     for text in &service.expose {
         let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>())
-            && last.saturating_sub(first) < RANGE
-        {
-            all.extend((first..=last).map(|port| (port, protocol.to_owned())));
-        }
+        let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else {
+            continue;
+        };
+        let protocol = protocol.to_ascii_lowercase();
+        all.extend((first..=last).map(|port| (port, protocol.clone())));
     }
     all.extend(subject.door.map(|port| (port, "tcp".to_owned())));
-    all
+    (all.len() <= MOST).then_some(all)
 }
 
 /// `tcp-80`.
@@ -43,32 +48,26 @@ pub(super) fn port_name(port: u16, protocol: &str) -> String {
 }
 
 /// The Services of a service, its own first.
-pub(super) fn services(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Vec<Object> {
+pub(super) fn services(subject: &Subject<'_>) -> Vec<Object> {
     let mut told = Told::default();
-    long_ranges(subject, &mut told);
     let annotations = sticky(subject, &mut told);
-    let public = public(subject, &mut told);
+    let public = if all_ports(subject).is_some() {
+        public(subject, &mut told)
+    } else {
+        told.lost(
+            subject.place("ports"),
+            "a Service names every port, and these are many: it has none, so that all of them answer inside of the cluster, and nothing is open to the outside",
+            "`hostNetwork: true` for what needs whole ranges, as voice and video do",
+        );
+        None
+    };
+    let aliases = others(subject, &mut told);
     let mut own = inner(subject, subject.name);
     own.metadata.annotations = annotations;
     let mut objects = vec![told.object(&own)];
-    objects.extend(others(subject, wanted));
+    objects.extend(aliases);
     objects.extend(public);
     objects
-}
-
-fn long_ranges(subject: &Subject<'_>, told: &mut Told) {
-    for text in &subject.service.expose {
-        let range = text.split('/').next().unwrap_or_default();
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.parse::<u16>().unwrap_or_default();
-        if number(last).saturating_sub(number(first)) >= RANGE {
-            told.lost(
-                subject.place("expose"),
-                format!("{text}: a Service names every port, and these are many"),
-                "make the Service headless (`clusterIP: None`, no ports)",
-            );
-        }
-    }
 }
 
 /// Inside of the cluster. Where no port is known it leads to the pods themselves, so that every port
@@ -76,7 +75,10 @@ fn long_ranges(subject: &Subject<'_>, told: &mut Told) {
 fn inner(subject: &Subject<'_>, name: &str) -> Service {
     let ports: Vec<_> = ports(subject)
         .into_iter()
-        .map(|(port, protocol)| service_port(port, port, &protocol))
+        .map(|(port, protocol)| ServicePort {
+            app_protocol: app_protocol(subject, port),
+            ..service_port(port, port, &protocol)
+        })
         .collect();
     Service {
         metadata: subject.metadata(name),
@@ -90,6 +92,16 @@ fn inner(subject: &Subject<'_>, name: &str) -> Service {
     }
 }
 
+/// What is spoken, where the file says it.
+fn app_protocol(subject: &Subject<'_>, target: u16) -> Option<String> {
+    let mut ports = subject.service.ports.iter();
+    let written = ports
+        .find(|port| port.target == target)?
+        .app_protocol
+        .clone()?;
+    names::is_annotation(&written).then_some(written)
+}
+
 fn service_port(port: u16, target: u16, protocol: &str) -> ServicePort {
     ServicePort {
         name: Some(port_name(port, protocol)),
@@ -100,31 +112,39 @@ fn service_port(port: u16, target: u16, protocol: &str) -> ServicePort {
     }
 }
 
-/// Aliases on networks, and the container's name: in compose both are found.
-fn others(subject: &Subject<'_>, wanted: &[Subject<'_>]) -> Vec<Object> {
-    let service = subject.service;
-    let aliases = service
-        .networks
-        .values()
-        .flat_map(|network| &network.aliases);
-    let all: BTreeSet<&String> = aliases.chain(&service.container_name).collect();
+/// Its other names.
+fn others(subject: &Subject<'_>, told: &mut Told) -> Vec<Object> {
+    let aliases = subject.shared.aliases.get(&subject.service.name);
     let mut objects = Vec::new();
-    for alias in all {
-        let is_taken = wanted.iter().any(|other| other.name == alias)
-            || wanted.iter().any(|other| {
-                other.name < subject.name
-                    && other
-                        .service
-                        .networks
-                        .values()
-                        .any(|n| n.aliases.contains(alias))
-            });
-        if alias == subject.name || is_taken || names::label(alias, "app") != *alias {
-            continue;
+    for (alias, why) in aliases.into_iter().flatten() {
+        match why {
+            Some(why) => alias_lost(subject, alias, why, told),
+            None => objects.push(Told::default().object(&inner(subject, alias))),
         }
-        objects.push(Told::default().object(&inner(subject, alias)));
     }
     objects
+}
+
+fn alias_lost(subject: &Subject<'_>, alias: &str, why: &str, told: &mut Told) {
+    let is_name = subject.service.container_name.as_deref() == Some(alias);
+    let key = if is_name {
+        "container_name"
+    } else {
+        "networks"
+    };
+    told.lost(
+        subject.place(key),
+        format!("it is not found as {alias}: {why}"),
+        format!("call it {} where it is called", subject.name),
+    );
+}
+
+/// The names that a Job has in compose, and not here.
+pub(super) fn no_names(subject: &Subject<'_>, told: &mut Told) {
+    let aliases = subject.shared.aliases.get(&subject.service.name);
+    for (alias, why) in aliases.into_iter().flatten() {
+        alias_lost(subject, alias, why.as_deref().unwrap_or_default(), told);
+    }
 }
 
 /// What is published on the host, but for what comes through the ingress.
@@ -149,8 +169,17 @@ fn public(subject: &Subject<'_>, told: &mut Told) -> Option<Object> {
             );
             continue;
         };
-        let local = port.host_ip.as_deref();
-        if local.is_some_and(|ip| ip.starts_with("127.") || ip == "::1") {
+        let address = port.host_ip.as_deref().unwrap_or_default();
+        let address = address.trim_matches(['[', ']']);
+        if !matches!(address, "" | "0.0.0.0" | "::" | "::1") && !address.starts_with("127.") {
+            told.lost(
+                place,
+                format!("it is published on {address} alone, and a load balancer is not told on which address"),
+                format!("a Service of type LoadBalancer with loadBalancerSourceRanges, or kubectl port-forward service/{} {number}:{}", subject.name, port.target),
+            );
+            continue;
+        }
+        if address.starts_with("127.") || address == "::1" {
             told.chosen(
                 place,
                 "it is published for this host alone, which a cluster does not know",
@@ -175,17 +204,28 @@ fn public(subject: &Subject<'_>, told: &mut Told) -> Option<Object> {
         }
         open.chosen(
             place,
-            format!("port {number} is open to whoever reaches the load balancer"),
+            "it is open to whoever reaches the load balancer",
             "delete this Service if nobody outside needs it; `loadBalancerSourceRanges` limits who may",
         );
-        ports.push(service_port(number, port.target, &port.protocol));
+        if matches!(number, 80 | 443) {
+            open.chosen(
+                subject.place(&format!("ports.{}", port.target)),
+                format!("port {number} is the ingress controller's already, where there is one for all nodes (as in k3s), and then this Service stays pending"),
+                "an Ingress instead of it, or no ingress controller",
+            );
+        }
+        ports.push(service_port(
+            number,
+            port.target,
+            &port.protocol.to_ascii_lowercase(),
+        ));
     }
     if ports.is_empty() {
         return None;
     }
-    let name = names::with(subject.name, "public");
+    let name = &subject.shared.public[&subject.service.name];
     Some(open.object(&Service {
-        metadata: subject.metadata(&name),
+        metadata: subject.metadata(name),
         spec: Some(ServiceSpec {
             type_: Some("LoadBalancer".to_owned()),
             ports: Some(ports),

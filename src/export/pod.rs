@@ -1,17 +1,23 @@
 //! The pod of a service.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
-    api::core::v1::{HostAlias, PodDNSConfig, PodDNSConfigOption, PodSpec, PodTemplateSpec},
+    api::core::v1::{
+        HostAlias, PodDNSConfig, PodDNSConfigOption, PodSpec, PodTemplateSpec, Volume, VolumeMount,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 use super::{Subject, Told, container, data, names, probes, security, storage};
 
+/// Changes with what a pod only reads when it starts, so that new pods are made.
+const DIGEST: &str = "compose-scale/files-and-secrets";
+
 pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpec {
     let (mut volumes, mut mounts) = storage::mounts(subject, told);
     data::mounts(subject, &mut volumes, &mut mounts, told);
+    once_each(subject, &mut volumes, &mut mounts, told);
     let probes = probes::probes(subject, told);
     let stop = probes::stop(subject, told);
     let grace = stop.grace;
@@ -28,7 +34,7 @@ pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpe
             automount_service_account_token: Some(false),
             // Variables like REDIS_PORT, for every Service, are a surprise to many programs.
             enable_service_links: Some(false),
-            dns_config: dns(subject),
+            dns_config: dns(subject, told),
             host_aliases: hosts(subject, told),
             hostname: hostname(subject, told),
             node_selector: platform(subject, told),
@@ -42,11 +48,39 @@ pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpe
     }
 }
 
+/// One path is mounted at once: of two the later one counts.
+fn once_each(
+    subject: &Subject<'_>,
+    volumes: &mut Vec<Volume>,
+    mounts: &mut Vec<VolumeMount>,
+    told: &mut Told,
+) {
+    let path = |mount: &VolumeMount| mount.mount_path.trim_end_matches('/').to_owned();
+    let all: Vec<String> = mounts.iter().map(path).collect();
+    let mut at = 0;
+    mounts.retain(|mount| {
+        at += 1;
+        let again = all[at..].contains(&path(mount));
+        if again {
+            told.lost(
+                subject.place(&format!("volumes.{}", mount.mount_path)),
+                "something else is mounted there, too; the later one counts",
+                "one mount for each path",
+            );
+        }
+        !again
+    });
+    volumes.retain(|volume| mounts.iter().any(|mount| mount.name == volume.name));
+}
+
 fn restart(subject: &Subject<'_>) -> String {
     let restart = subject.service.restart.as_deref().unwrap_or("no");
     let again = !matches!(restart, "no" | "");
     if again { "OnFailure" } else { "Never" }.to_owned()
 }
+
+/// Of all annotations of an object, in bytes.
+const ANNOTATIONS: usize = 256 * 1024;
 
 /// Annotations, and Docker's labels, which are annotations in all but name.
 fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
@@ -68,11 +102,46 @@ fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String
             }
         }
     }
+    if !service.labels.is_empty() {
+        told.chosen(
+            subject.place("labels"),
+            "labels become annotations of the pods; what read them from Docker (proxies, backups, updates) reads nothing there",
+            "look up what each of those programs has for Kubernetes",
+        );
+    }
+    let size: usize = all
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if size > ANNOTATIONS {
+        told.lost(
+            subject.place("labels"),
+            "they are more than the 256 KiB that an object's annotations may have, so none is here",
+            "leave out what is not needed",
+        );
+        all.clear();
+    }
+    all.extend(data::digest(subject).map(|digest| (DIGEST.to_owned(), digest)));
     (!all.is_empty()).then_some(all)
 }
 
-fn dns(subject: &Subject<'_>) -> Option<PodDNSConfig> {
-    let [servers, searches, options] = subject.service.workload.dns.clone();
+/// So many servers and search domains are allowed.
+const SERVERS: usize = 3;
+const SEARCHES: usize = 32;
+
+fn dns(subject: &Subject<'_>, told: &mut Told) -> Option<PodDNSConfig> {
+    let [mut servers, mut searches, options] = subject.service.workload.dns.clone();
+    let written = (servers.len(), searches.len());
+    servers.retain(|server| server.parse::<IpAddr>().is_ok());
+    servers.truncate(SERVERS);
+    searches.truncate(SEARCHES);
+    if (servers.len(), searches.len()) != written {
+        told.lost(
+            subject.place("dns"),
+            "a pod has three servers, by their addresses, and 32 search domains",
+            "leave out the others",
+        );
+    }
     let filled = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let options: Vec<_> = options
         .into_iter()
@@ -98,8 +167,18 @@ fn dns(subject: &Subject<'_>) -> Option<PodDNSConfig> {
 fn hosts(subject: &Subject<'_>, told: &mut Told) -> Option<Vec<HostAlias>> {
     let mut by_address: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (host, address) in &subject.service.workload.extra_hosts {
-        if address.parse::<std::net::IpAddr>().is_ok() {
-            by_address.entry(address).or_default().push(host.clone());
+        let name = host.to_ascii_lowercase();
+        let is_name = name
+            .split('.')
+            .all(|part| names::label(part, "x") == part || part.parse::<u32>().is_ok());
+        if !is_name {
+            told.lost(
+                subject.place("extra_hosts"),
+                format!("{host} may not be the name of a host in Kubernetes"),
+                "call it by another name",
+            );
+        } else if address.parse::<IpAddr>().is_ok() {
+            by_address.entry(address).or_default().push(name);
         } else {
             told.lost(
                 subject.place("extra_hosts"),

@@ -66,6 +66,13 @@ pub(super) fn probes(subject: &Subject<'_>, told: &mut Told) -> Probes {
             "add it as livenessProbe if a pod that fails it shall be started again",
         );
     }
+    if matches!(ready, Some(Ready::Http(_))) && subject.door.is_none() {
+        told.lost(
+            subject.place("x-autoscale.ready"),
+            "it asks by HTTP, and no port is known",
+            "write `port` or `expose` and export again",
+        );
+    }
     let startup = readiness.as_ref().and_then(|probe| startup(subject, probe));
     if readiness.is_none() && check.is_none() && ready.is_none_or(|ready| *ready == Ready::Auto) {
         told.chosen(
@@ -99,7 +106,7 @@ fn connection(port: u16) -> Probe {
 
 fn healthcheck(subject: &Subject<'_>, check: &Healthcheck, told: &mut Told) -> Option<Probe> {
     let command = match check.test.split_first() {
-        Some((kind, words)) if kind == "CMD" => words.to_vec(),
+        Some((kind, words)) if kind == "CMD" && !words.is_empty() => words.to_vec(),
         Some((kind, words)) if kind == "CMD-SHELL" => {
             vec!["/bin/sh".to_owned(), "-c".to_owned(), words.join(" ")]
         }
@@ -144,10 +151,11 @@ fn startup(subject: &Subject<'_>, readiness: &Probe) -> Option<Probe> {
     let period = often.map_or(readiness.period_seconds.unwrap_or(1), |span| {
         seconds(span.0)
     });
-    let longest = seconds(policy.ready_timeout.0);
+    let longest = i64::from(seconds(policy.ready_timeout.0));
     Some(Probe {
         period_seconds: Some(period),
-        failure_threshold: Some((longest + period - 1) / period),
+        failure_threshold: i32::try_from((longest + i64::from(period) - 1) / i64::from(period))
+            .ok(),
         ..readiness.clone()
     })
 }
@@ -239,7 +247,8 @@ fn one(
     }
     Some(LifecycleHandler {
         exec: Some(ExecAction {
-            command: Some(first.command.iter().map(|word| literal(word)).collect()),
+            // Unlike a probe's, a hook's command is taken as it is written.
+            command: Some(first.command.clone()),
         }),
         ..LifecycleHandler::default()
     })

@@ -31,7 +31,12 @@ fn user(subject: &Subject<'_>, told: &mut Told) -> (Option<i64>, Option<i64>) {
         Some((user, group)) => (user, Some(group)),
         None => (text.as_str(), None),
     };
-    let number = |text: &str| text.parse::<i64>().ok().filter(|id| *id >= 0);
+    let number = |text: &str| {
+        text.parse::<i32>()
+            .ok()
+            .filter(|id| *id >= 0)
+            .map(i64::from)
+    };
     let uid = if user == "root" {
         Some(0)
     } else {
@@ -106,8 +111,8 @@ pub(super) fn of_pod(subject: &Subject<'_>, told: &mut Told) -> Option<PodSecuri
     let workload = &subject.service.workload;
     let mut groups = Vec::new();
     for group in &workload.group_add {
-        match group.parse::<i64>() {
-            Ok(number) if number >= 0 => groups.push(number),
+        match group.parse::<i32>() {
+            Ok(number) if number >= 0 => groups.push(number.into()),
             _ => told.lost(
                 subject.place("group_add"),
                 format!("{group}: Kubernetes takes numbers only"),
@@ -122,18 +127,19 @@ pub(super) fn of_pod(subject: &Subject<'_>, told: &mut Told) -> Option<PodSecuri
         .filter(|name| !SAFE_SYSCTLS.contains(name))
         .collect();
     if !unsafe_ones.is_empty() {
-        told.chosen(
+        told.lost(
             subject.place("sysctls"),
             format!(
-                "{}: a kubelet refuses the pod unless it is told to allow it",
+                "{}: a kubelet refuses a pod with it, unless it is told to allow it",
                 unsafe_ones.join(", ")
             ),
-            "the kubelet's `--allowed-unsafe-sysctls`, or leave it out",
+            "the kubelet's `--allowed-unsafe-sysctls`, and `securityContext.sysctls` of the pod",
         );
     }
     let sysctls: Vec<Sysctl> = workload
         .sysctls
         .iter()
+        .filter(|(name, _)| SAFE_SYSCTLS.contains(&name.as_str()))
         .map(|(name, value)| Sysctl {
             name: name.clone(),
             value: value.clone(),
@@ -145,7 +151,11 @@ pub(super) fn of_pod(subject: &Subject<'_>, told: &mut Told) -> Option<PodSecuri
     let gid = workload.user.as_deref().and_then(|text| {
         let (user, group) = text.split_once(':').unwrap_or((text, text));
         let group = if group.is_empty() { user } else { group };
-        group.parse::<i64>().ok().filter(|gid| *gid > 0)
+        group
+            .parse::<i32>()
+            .ok()
+            .filter(|gid| *gid > 0)
+            .map(i64::from)
     });
     let fs_group = gid.filter(|_| writes.next().is_some());
     let context = PodSecurityContext {

@@ -1,6 +1,6 @@
 //! Volumes: claims for named ones, directories of the pod for the others.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use k8s_openapi::{
     api::core::v1::{
@@ -97,7 +97,7 @@ fn claim(subject: &Subject<'_>, key: &str, users: &[&Subject<'_>]) -> Object {
             );
         }
     }
-    let mut metadata = subject.metadata(&subject.volumes[key]);
+    let mut metadata = subject.metadata(&subject.shared.volumes[key]);
     if let Some(labels) = &mut metadata.labels {
         labels.remove("app.kubernetes.io/name");
     }
@@ -155,7 +155,7 @@ impl Mounts<'_> {
             return;
         }
         match (volume.kind.as_str(), source) {
-            ("volume", Some(key)) => self.claimed(key, volume),
+            ("volume", Some(key)) => self.claimed(key, volume, told),
             ("volume", None) => {
                 told.chosen(
                     place,
@@ -167,6 +167,12 @@ impl Mounts<'_> {
             }
             ("bind", source) => {
                 let source = source.unwrap_or_default();
+                let below =
+                    Path::new(source).strip_prefix(&self.subject.request.project.working_dir);
+                let shown = below.map_or_else(
+                    |_| source.to_owned(),
+                    |below| format!("./{}", below.display()),
+                );
                 if source.ends_with("docker.sock") {
                     told.lost(
                         place,
@@ -183,7 +189,7 @@ impl Mounts<'_> {
                 told.lost(
                     place,
                     format!(
-                        "the bind mount of {source}: a directory of this host is not on another one"
+                        "the bind mount of {shown}: a directory of this host is not on another one"
                     ),
                     fix,
                 );
@@ -198,8 +204,8 @@ impl Mounts<'_> {
         }
     }
 
-    fn claimed(&mut self, key: &str, volume: &project::Volume) {
-        let name = self.subject.volumes[key].clone();
+    fn claimed(&mut self, key: &str, volume: &project::Volume, told: &mut Told) {
+        let name = self.subject.shared.volumes[key].clone();
         if !self.volumes.iter().any(|known| known.name == name) {
             self.volumes.push(Volume {
                 name: name.clone(),
@@ -211,6 +217,16 @@ impl Mounts<'_> {
             });
         }
         let below = self.subject.service.workload.subpaths.get(&volume.target);
+        if below.is_some_and(|below| {
+            below.starts_with('/') || below.split('/').any(|part| part == "..")
+        }) {
+            told.lost(
+                self.subject.place(&format!("volumes.{}", volume.target)),
+                "its subpath leads out of the volume",
+                "a path below it",
+            );
+            return;
+        }
         self.at.push(VolumeMount {
             name,
             mount_path: volume.target.clone(),
@@ -231,7 +247,7 @@ impl Mounts<'_> {
     fn directory(&mut self, path: &str, empty: EmptyDirVolumeSource) {
         let wanted = names::label(path.trim_start_matches('/'), "dir");
         let taken = self.volumes.iter().map(|volume| volume.name.clone());
-        let taken = taken.chain(self.subject.volumes.values().cloned());
+        let taken = taken.chain(self.subject.shared.volumes.values().cloned());
         let name = names::free(&names::with(&wanted, "dir"), &taken.collect());
         self.volumes.push(Volume {
             name: name.clone(),

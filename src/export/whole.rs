@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Request, Subject, Told, ingress};
-use crate::policy::{Host, Place};
+use crate::policy::{Host, Place, Settings};
 
 pub(super) fn remarks(
     request: &Request<'_>,
@@ -28,7 +28,7 @@ pub(super) fn remarks(
             "name the profile with --profile and export again",
         );
     }
-    networks(wanted, told);
+    networks(request, wanted, told);
     way_in(request, front, told);
     ingress::elsewhere(request, wanted, told);
     let settings = request.settings;
@@ -42,6 +42,15 @@ pub(super) fn remarks(
             told.lost("x-autoscale.host", what, fix);
         }
     }
+    if wanted.iter().any(|subject| subject.policy.is_some())
+        && settings.interval != Settings::default().interval
+    {
+        told.lost(
+            "x-autoscale.interval",
+            format!("{}: the autoscaler decides every 15 s, on metrics of the last 15 to 60 s", settings.interval),
+            "where you run the control plane: kube-controller-manager --horizontal-pod-autoscaler-sync-period",
+        );
+    }
     if !settings.notify.is_empty() {
         told.lost(
             "x-autoscale.notify",
@@ -52,29 +61,73 @@ pub(super) fn remarks(
 }
 
 /// Networks of compose keep services apart; the cluster's does not.
-fn networks(wanted: &[Subject<'_>], told: &mut Told) {
+fn networks(request: &Request<'_>, wanted: &[Subject<'_>], told: &mut Told) {
+    for subject in wanted {
+        let mut all = subject.service.networks.values();
+        if all.any(|network| network.static_address) {
+            told.lost(
+                subject.place("networks"),
+                "a fixed address: those of pods change",
+                "call it by its service's name",
+            );
+        }
+        let mut all = subject.service.networks.values();
+        if all.any(|network| network.priority != 0)
+            || !subject.service.workload.attachments.is_empty()
+        {
+            let mut keys: Vec<&str> = subject
+                .service
+                .workload
+                .attachments
+                .iter()
+                .map(String::as_str)
+                .collect();
+            if subject
+                .service
+                .networks
+                .values()
+                .any(|network| network.priority != 0)
+            {
+                keys.push("priority");
+            }
+            told.lost(
+                subject.place("networks"),
+                format!("{}: a pod has one network", keys.join(", ")),
+                "leave it out, or a second network by Multus",
+            );
+        }
+    }
     let sets: BTreeSet<BTreeSet<&String>> = wanted
         .iter()
         .filter(|subject| subject.service.network_mode.is_none())
         .map(|subject| subject.service.networks.keys().collect())
         .collect();
-    let static_ones = wanted.iter().filter(|subject| {
-        let mut all = subject.service.networks.values();
-        all.any(|network| network.static_address)
-    });
-    for subject in static_ones {
-        told.lost(
-            subject.place("networks"),
-            "a fixed address: those of pods change",
-            "call it by its service's name",
-        );
-    }
     if sets.len() > 1 {
         told.lost(
             "networks",
             "all pods of a cluster reach each other; here some services share no network",
             "a NetworkPolicy for each service that not everybody may reach",
         );
+    }
+    let used: BTreeSet<&String> = sets.into_iter().flatten().collect();
+    for (key, kind) in &request.project.networks {
+        if !used.contains(key) {
+            continue;
+        }
+        if kind.internal {
+            told.lost(
+                format!("networks.{key}.internal"),
+                "pods reach the outside",
+                "a NetworkPolicy without egress",
+            );
+        }
+        if kind.external {
+            told.lost(
+                format!("networks.{key}.external"),
+                "whoever else is on that network is not in the cluster",
+                "export those projects too, or a Service of type ExternalName for each",
+            );
+        }
     }
 }
 

@@ -8,8 +8,13 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use super::{Object, Subject, Told, keys, names, pod, storage};
-use crate::project::Project;
+use super::{Object, Subject, Told, keys, network, pod, storage};
+use crate::{project::Project, units::Span};
+
+/// When Kubernetes gives up a rollout that nobody says more of.
+const DEADLINE: i32 = 600;
+/// No span is longer than this: two of them fit into what the API counts with.
+const LONGEST: i32 = 1_000_000_000;
 
 /// Whether another service waits for its end, so that it has one.
 pub(super) fn is_once(project: &Project, service: &str) -> bool {
@@ -26,6 +31,7 @@ pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
     keys::remarks(subject, &mut told);
     let template = pod::template(subject, &mut told);
     if subject.once {
+        once(subject, &mut told);
         told.chosen(
             subject.place("depends_on"),
             "others wait for its end, so it is a Job: it is tried up to seven times, and a changed one is refused until the old one is deleted",
@@ -60,20 +66,64 @@ pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
             }),
         }
     };
-    let min_ready = subject.policy.map(|policy| policy.min_ready.0.as_secs());
+    let seconds = |span: Span| {
+        i32::try_from(span.0.as_secs())
+            .unwrap_or(LONGEST)
+            .min(LONGEST)
+    };
+    let min_ready = subject.policy.map(|policy| seconds(policy.min_ready));
     let min_ready = min_ready.filter(|seconds| *seconds > 0);
+    // A rollout counts as failed after ten minutes without a pod that is ready for long enough.
+    let deadline = subject.policy.map(|policy| {
+        let in_all = seconds(policy.ready_timeout) + seconds(policy.min_ready);
+        in_all.saturating_add(60)
+    });
     told.object(&Deployment {
         metadata: subject.metadata(subject.name),
         spec: Some(DeploymentSpec {
             replicas: replicas(subject, is_scaled),
             selector,
             strategy: Some(strategy),
-            min_ready_seconds: min_ready.and_then(|seconds| i32::try_from(seconds).ok()),
+            min_ready_seconds: min_ready,
+            progress_deadline_seconds: deadline.filter(|deadline| *deadline > DEADLINE),
             template,
             ..DeploymentSpec::default()
         }),
         status: None,
     })
+}
+
+/// What a Job does not have.
+fn once(subject: &Subject<'_>, told: &mut Told) {
+    let service = subject.service;
+    let many = service.scale.is_some_and(|scale| scale != 1);
+    for (is_written, key, what) in [
+        (
+            subject.policy.is_some(),
+            "x-autoscale",
+            "nothing scales a Job",
+        ),
+        (many, "scale", "a Job runs once"),
+        (
+            service.healthcheck.is_some(),
+            "healthcheck",
+            "nothing waits until a Job is healthy",
+        ),
+        (
+            !service.ports.is_empty() || !service.expose.is_empty(),
+            "ports",
+            "a Job has no Service, so others do not find it by its name",
+        ),
+    ] {
+        if is_written {
+            told.lost(
+                subject.place(key),
+                format!("{what}; it is a Job, because others wait for its end"),
+                "a service of its own for what goes on",
+            );
+        }
+    }
+    network::no_names(subject, told);
 }
 
 /// Under an autoscaler the count is not written: whoever applies the file again would set it back.
@@ -98,15 +148,6 @@ fn name(subject: &Subject<'_>, told: &mut Told) {
                 subject.name
             ),
             "change the name where others call it, or in the compose file",
-        );
-    }
-    if let Some(written) = &subject.service.container_name
-        && names::label(written, "app") != *written
-    {
-        told.lost(
-            subject.place("container_name"),
-            format!("{written} may not be a name in Kubernetes; pods have names of their own"),
-            "call it by its service's name",
         );
     }
 }

@@ -28,6 +28,7 @@ fn project(services: Vec<Service>) -> Project {
         services: services.collect::<IndexMap<_, _>>(),
         disabled_services: Vec::new(),
         volumes: std::collections::BTreeMap::new(),
+        networks: std::collections::BTreeMap::new(),
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Project {
     /// The named volumes that are written, by their key.
     #[serde(skip)]
     pub volumes: BTreeMap<String, workload::NamedVolume>,
+    /// The networks that are written, by their key.
+    #[serde(skip)]
+    pub networks: BTreeMap<String, workload::NamedNetwork>,
 }
 
 /// One service of the compose file, as far as this tool needs it.

@@ -61,6 +61,8 @@ pub struct Workload {
     pub files: Vec<MountedFile>,
     /// Variables whose value comes from an `env_file` and is not written in `environment`.
     pub from_env_file: BTreeSet<String>,
+    /// What is written of its networks beyond names and addresses.
+    pub attachments: BTreeSet<String>,
     /// A path inside of the volume that is mounted, by the path in the container.
     pub subpaths: BTreeMap<String, String>,
     /// `pull_policy`.
@@ -128,6 +130,15 @@ impl fmt::Debug for Content {
             Self::External(name) => f.debug_tuple("External").field(name).finish(),
         }
     }
+}
+
+/// A network of the project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NamedNetwork {
+    /// Whether it leads nowhere else.
+    pub internal: bool,
+    /// Whether somebody else made it.
+    pub external: bool,
 }
 
 /// A named volume of the project.

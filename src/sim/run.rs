@@ -133,6 +133,7 @@ impl Setting {
                 services: apps.chain([nginx]).collect(),
                 disabled_services: Vec::new(),
                 volumes: BTreeMap::new(),
+                networks: BTreeMap::new(),
             },
             settings,
             policies: policies.collect(),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Failure, ProjectArgs, output};
 use crate::{
     export::{self, Controller, Export, ExportError, Remark, Request, yaml},
-    telemetry::plain,
+    telemetry::{plain, plain_json},
 };
 
 mod directory;
@@ -104,6 +104,17 @@ fn url(text: &str) -> Result<String, String> {
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));
     match rest {
+        Some(rest)
+            if rest
+                .split('/')
+                .next()
+                .is_some_and(|host| host.contains('@')) =>
+        {
+            Err(
+                "a password does not belong into manifests; KEDA has TriggerAuthentication for it"
+                    .to_owned(),
+            )
+        }
         Some(rest) if !rest.is_empty() && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
         }
@@ -128,7 +139,13 @@ fn quantity(text: &str) -> Result<String, String> {
 pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), Failure> {
     let To::Kubernetes(args) = &args.to;
     let (_, loaded) = project.load(&args.services).await?;
-    let hosts: BTreeMap<_, _> = args.hosts.iter().cloned().collect();
+    let mut hosts = BTreeMap::new();
+    for (service, host) in &args.hosts {
+        if hosts.insert(service.clone(), host.clone()).is_some() {
+            let text = format!("--host names {service} twice; a service has one host name here");
+            return Err(Failure::Usage(text));
+        }
+    }
     let front = export::front(&loaded.project, &loaded.policies, &loaded.settings);
     let front = front.and_then(|name| loaded.project.services.get(&name));
     let routes = front.map(nginx::routes).unwrap_or_default();
@@ -156,8 +173,8 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
     if args.strict && !lost.is_empty() {
         tracing::warn!("{}", list(&lost, "does not carry over"));
         return Err(Failure::Work(vec![format!(
-            "{} do not carry over, and --strict asks for all of it; nothing was written",
-            count(lost.len(), "key", "keys")
+            "{} not carry over, and --strict asks for all of it; nothing was written",
+            count(lost.len(), "thing does", "things do")
         )]));
     }
     match &args.output {
@@ -191,7 +208,7 @@ fn text(export: &Export, format: Format) -> Result<String, Failure> {
             "chosen": export.chosen(),
         });
         let text = serde_json::to_string_pretty(&document).map_err(std::io::Error::from)?;
-        return Ok(text + "\n");
+        return Ok(plain_json(&text).into_owned() + "\n");
     }
     let mut text = whole(export);
     for object in &export.objects {

@@ -53,19 +53,19 @@ impl Configuration {
             }
         };
         let levels = self.levels(pass);
-        let named = |name: &str| {
+        let around = |name: &str| {
             levels
                 .iter()
                 .copied()
                 .find(|&at| self.blocks[at].name == name)
         };
-        let server = named("server")?;
-        let names = self.statements.iter();
-        let names = names.filter(|s| s.block == server && s.name == "server_name");
-        let hosts = names.flat_map(|s| &s.args);
+        let server = around("server")?;
+        let lines = self.statements.iter();
+        let lines = lines.filter(|s| s.block == server && s.name == "server_name");
+        let hosts = lines.flat_map(|s| &s.args);
         // `_` is a name that nobody has, for the server that takes all.
         let hosts = hosts.filter(|host| !matches!(host.as_str(), "_" | "" | "\"\""));
-        let at = self.at(&levels, named("location")?);
+        let at = self.at(&levels, around("location")?);
         let path = target
             .split_once("://")
             .and_then(|(_, rest)| Some(&rest[rest.find('/')?..]));
