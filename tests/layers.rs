@@ -118,6 +118,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "export",
             "init",
             "metrics",
             "screen",
