@@ -734,3 +734,354 @@ fn json_is_a_document_with_a_list_that_kubectl_takes() {
         .collect();
     assert_eq!(kinds, ["Namespace", "Deployment", "Service"]);
 }
+
+// What a Kubernetes person would notice.
+
+/// What a compose file of its own becomes.
+struct Made {
+    objects: BTreeMap<String, Value>,
+    lost: Vec<String>,
+    chosen: Vec<String>,
+}
+
+impl Made {
+    fn of(compose: &str) -> Self {
+        Self::with(compose, &[])
+    }
+
+    fn with(compose: &str, args: &[&str]) -> Self {
+        let directory = project(compose);
+        let all: Vec<&str> = ["export", "kubernetes", "--format", "json"]
+            .iter()
+            .chain(args)
+            .copied()
+            .collect();
+        let (code, stdout, stderr) = output_of(directory.path(), &all);
+        assert_eq!(code, 0, "{compose}: {stderr}");
+        let document: Value = serde_json::from_str(&stdout).unwrap();
+        let items = document["list"]["items"].as_array().unwrap();
+        let mut objects = BTreeMap::new();
+        for item in items {
+            let word = |value: &Value| value.as_str().unwrap().to_owned();
+            let name = format!(
+                "{} {}",
+                word(&item["kind"]),
+                word(&item["metadata"]["name"])
+            );
+            assert!(
+                objects.insert(name.clone(), item.clone()).is_none(),
+                "{name} twice: {compose}"
+            );
+        }
+        let remarks = |key: &str| {
+            let all = document[key].as_array().unwrap().iter();
+            let text = all.map(|one| {
+                format!(
+                    "{}: {}",
+                    one["place"].as_str().unwrap(),
+                    one["what"].as_str().unwrap()
+                )
+            });
+            text.collect()
+        };
+        Self {
+            lost: remarks("lost"),
+            chosen: remarks("chosen"),
+            objects,
+        }
+    }
+
+    fn pod(&self, deployment: &str) -> &Value {
+        &self.objects[&format!("Deployment {deployment}")]["spec"]["template"]["spec"]
+    }
+
+    fn container(&self, deployment: &str) -> &Value {
+        &self.pod(deployment)["containers"][0]
+    }
+
+    fn kinds(&self) -> Vec<&str> {
+        self.objects.keys().map(String::as_str).collect()
+    }
+
+    #[track_caller]
+    fn loses(&self, words: &str) {
+        assert!(
+            self.lost.iter().any(|line| line.contains(words)),
+            "{words}: {:#?}",
+            self.lost
+        );
+    }
+
+    #[track_caller]
+    fn chooses(&self, words: &str) {
+        assert!(
+            self.chosen.iter().any(|line| line.contains(words)),
+            "{words}: {:#?}",
+            self.chosen
+        );
+    }
+}
+
+#[test]
+fn what_scales_is_never_taken_for_the_nginx_in_front() {
+    let made = Made::of(
+        "name: a\nservices:\n  web: {image: 'nginx:1.30', expose: ['80'], x-autoscale: {max: 4}}\n  static: {image: 'nginx:1.30'}\n",
+    );
+    assert!(
+        made.objects.contains_key("Deployment web"),
+        "{:?}",
+        made.kinds()
+    );
+    assert!(
+        made.objects.contains_key("Deployment static"),
+        "{:?}",
+        made.kinds()
+    );
+}
+
+#[test]
+fn no_two_objects_have_one_name_and_what_has_none_is_said() {
+    let long = "x".repeat(70);
+    let made = Made::of(&format!(
+        "name: a\nservices:\n  web: {{image: a, ports: ['81:81'], configs: [my_conf, my-conf]}}\n  web-public: {{image: b, environment: {{TOKEN: b}}}}\n  {long}a: {{image: c, environment: {{TOKEN: c}}}}\n  {long}b: {{image: d, environment: {{TOKEN: d}}}}\n  api: {{image: e, networks: {{default: {{aliases: [my_alias, shared, web]}}}}}}\n  other: {{image: f, networks: {{default: {{aliases: [shared]}}}}}}\nconfigs: {{my_conf: {{content: one}}, my-conf: {{content: two}}}}\n"
+    ));
+    // Each reads its own.
+    let secrets = made
+        .objects
+        .iter()
+        .filter(|(name, _)| name.starts_with("Secret "));
+    let tokens: BTreeSet<&str> = secrets
+        .map(|(_, one)| one["stringData"]["TOKEN"].as_str().unwrap())
+        .collect();
+    assert_eq!(tokens, BTreeSet::from(["b", "c", "d"]));
+    let configs = made
+        .objects
+        .keys()
+        .filter(|name| name.starts_with("ConfigMap "));
+    assert_eq!(configs.count(), 2);
+    for alias in ["my_alias", "shared", "web"] {
+        made.loses(&format!("it is not found as {alias}"));
+    }
+    assert!(made.objects.contains_key("Service shared"));
+}
+
+#[test]
+fn a_job_is_neither_found_nor_scaled_and_says_so() {
+    let made = Made::of(
+        "name: a\nservices:\n  migrate: {image: m, scale: 2, expose: ['80'], healthcheck: {test: ['CMD', 'x']}, x-autoscale: {max: 3, port: 80}}\n  web: {image: w, expose: ['80'], depends_on: {migrate: {condition: service_completed_successfully}}, x-autoscale: {max: 3}}\n",
+    );
+    assert!(made.objects.contains_key("Job migrate"));
+    assert!(
+        !made
+            .objects
+            .keys()
+            .any(|name| name.ends_with(" migrate") && !name.starts_with("Job")),
+        "{:?}",
+        made.kinds()
+    );
+    for words in [
+        "migrate.x-autoscale",
+        "migrate.scale",
+        "migrate.healthcheck",
+        "migrate.ports",
+    ] {
+        made.loses(words);
+    }
+    // The only one with requests from outside has all of them.
+    assert_eq!(
+        made.objects["Ingress web"]["spec"]["rules"][0].get("host"),
+        None
+    );
+}
+
+#[test]
+fn a_new_secret_or_config_makes_new_pods() {
+    let digest = |token: &str, config: &str| {
+        let made = Made::of(&format!(
+            "name: a\nservices: {{web: {{image: w, environment: {{TOKEN: {token}}}, configs: [c]}}}}\nconfigs: {{c: {{content: {config}}}}}\n"
+        ));
+        made.objects["Deployment web"]["spec"]["template"]["metadata"]["annotations"].to_string()
+    };
+    let first = digest("one", "a");
+    assert_eq!(first, digest("one", "a"));
+    assert_ne!(first, digest("two", "a"));
+    assert_ne!(first, digest("one", "b"));
+    assert!(!first.contains("one"), "{first}");
+}
+
+#[test]
+fn what_the_api_would_refuse_is_not_written() {
+    let made = Made::of(
+        "name: a\nservices:\n  web:\n    image: w:1\n    expose: ['9100/UDP', '80']\n    ports: ['10.1.2.3:5432:5432']\n    extra_hosts: ['My_Host:1.2.3.4', 'UPPER:1.2.3.5']\n    dns: [1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4]\n    tmpfs: [/run, /run]\n    user: '4294967294'\n    cpus: 0.2\n    deploy: {resources: {reservations: {cpus: '1', devices: [{capabilities: [gpu]}]}}}\n    volumes: ['data:/x:rw', {type: tmpfs, target: /x}]\n    sysctls: {net.core.somaxconn: 1024, net.ipv4.ip_unprivileged_port_start: 0}\n    pre_stop: [{command: [sh, -c, 'kill -QUIT $$(cat /run/p.pid)']}]\n    command: [sh, -c, 'echo $$(date)']\nvolumes: {data: {}}\n",
+    );
+    let service = made.objects["Service web"]["spec"]["ports"].to_string();
+    assert!(
+        service.contains("udp-9100") && service.contains("UDP"),
+        "{service}"
+    );
+    assert!(
+        !made.objects.contains_key("Service web-public"),
+        "{:?}",
+        made.kinds()
+    );
+    made.loses("published on 10.1.2.3 alone");
+    made.loses("My_Host");
+    let pod = made.pod("web");
+    assert_eq!(pod["hostAliases"][0]["hostnames"][0], "upper");
+    assert_eq!(pod["dnsConfig"]["nameservers"].as_array().unwrap().len(), 3);
+    made.loses("services.web.dns");
+    made.loses("services.web.user");
+    made.loses("services.web.deploy.resources.reservations.devices");
+    assert_eq!(
+        made.container("web")["resources"]["requests"]["cpu"],
+        "200m"
+    );
+    made.loses("something else is mounted there");
+    assert_eq!(
+        pod["securityContext"]["sysctls"].as_array().unwrap().len(),
+        1
+    );
+    made.loses("net.core.somaxconn");
+    // The kubelet expands a command, and not a hook's.
+    let container = made.container("web");
+    assert_eq!(
+        container["lifecycle"]["preStop"]["exec"]["command"][2],
+        "kill -QUIT $(cat /run/p.pid)"
+    );
+    assert_eq!(container["args"][2], "echo $$(date)");
+}
+
+#[test]
+fn long_waits_fit_into_what_a_rollout_may_take() {
+    let made = Made::of(
+        "name: a\nservices:\n  web: {image: w, expose: ['80'], healthcheck: {test: [CMD, x], interval: 30s}, x-autoscale: {max: 3, min_ready: 15m, ready_timeout: 600000h}}\n",
+    );
+    let spec = &made.objects["Deployment web"]["spec"];
+    let number = |value: &Value| value.as_i64().unwrap();
+    assert_eq!(spec["minReadySeconds"], 900);
+    assert!(number(&spec["progressDeadlineSeconds"]) > 900);
+    assert!(number(&made.container("web")["startupProbe"]["failureThreshold"]) > 0);
+}
+
+#[test]
+fn a_policy_of_defaults_loses_nothing() {
+    let made = Made::of(
+        "name: a\nx-autoscale: {nginx: {host: true, upstreams: /x, logs: {dir: /l}}}\nservices:\n  web: {image: 'w:1', expose: ['80'], cpus: 1, mem_limit: 64m, x-autoscale: {max: 3, metrics: [{cpu: 60%}, {requests: 20}]}}\n",
+    );
+    assert_eq!(made.lost, Vec::<String>::new());
+    made.chooses("initialization_period");
+}
+
+#[test]
+fn nothing_secret_is_in_a_remark() {
+    let made = Made::of(
+        "name: a\nservices:\n  web:\n    image: w\n    expose: ['80']\n    x-autoscale:\n      max: 3\n      metrics:\n        - custom: {name: q, command: [redis-cli, -a, hunter2, llen, q], average_target: 5}\n        - custom: {name: r, http: {url: 'http://localhost:99/x?token=hunter2', pointer: /a}, average_target: 5}\n",
+    );
+    for line in made.lost.iter().chain(&made.chosen) {
+        assert!(!line.contains("hunter2"), "{line}");
+    }
+    made.loses("redis-cli");
+}
+
+#[test]
+fn a_part_of_the_project_has_the_rules_that_it_has_in_the_whole() {
+    let compose = "name: a\nservices:\n  one: {image: w, expose: ['80'], x-autoscale: {max: 3}}\n  two: {image: w, expose: ['80'], x-autoscale: {max: 3}}\n";
+    let host = |made: &Made| made.objects["Ingress one"]["spec"]["rules"][0]["host"].clone();
+    assert_eq!(host(&Made::of(compose)), "one.example.com");
+    assert_eq!(host(&Made::with(compose, &["one"])), "one.example.com");
+    let directory = project(compose);
+    let twice = [
+        "export",
+        "kubernetes",
+        "--host",
+        "one=a.example",
+        "--host",
+        "two=a.example",
+    ];
+    assert_eq!(output_of(directory.path(), &twice).0, 2);
+}
+
+#[test]
+fn many_ports_are_none() {
+    let made = Made::of(
+        "name: a\nservices: {voice: {image: v, ports: ['10000-10500:10000-10500/udp']}}\n",
+    );
+    assert_eq!(made.objects["Service voice"]["spec"]["clusterIP"], "None");
+    assert!(
+        made.lost.len() + made.chosen.len() < 10,
+        "{:#?}",
+        made.chosen
+    );
+    made.loses("services.voice.ports");
+}
+
+#[test]
+fn a_directory_of_somebody_else_stays_as_it_is() {
+    let here = project("name: a\nservices: {web: {image: w}}\n");
+    let export = ["export", "kubernetes", "-o", "k8s"];
+    assert_eq!(output_of(here.path(), &export).0, 0);
+    let k8s = here.path().join("k8s");
+    let before = names(&k8s);
+
+    // Another project, and a part of this one.
+    for (compose, args) in [
+        ("name: b\nservices: {api: {image: w}}\n", &export[..]),
+        (
+            "name: a\nservices: {web: {image: w}, x: {image: w}}\n",
+            &["export", "kubernetes", "x", "-o", "k8s"],
+        ),
+    ] {
+        fs::write(here.path().join("compose.yaml"), compose).unwrap();
+        let (code, _, stderr) = output_of(here.path(), args);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(stderr.contains("is of another export: a"), "{stderr}");
+        assert_eq!(names(&k8s), before);
+    }
+
+    // A copy of one of ours is somebody's, and a secret that was copied about is private again.
+    fs::write(
+        here.path().join("compose.yaml"),
+        "name: a\nservices: {web: {image: w, environment: {TOKEN: x}}}\n",
+    )
+    .unwrap();
+    fs::copy(k8s.join("web-service.yaml"), k8s.join("mine.yaml")).unwrap();
+    assert_eq!(output_of(here.path(), &export).0, 0);
+    assert!(k8s.join("mine.yaml").exists());
+    use std::os::unix::fs::PermissionsExt as _;
+    let secret = k8s.join("web-env-secret.yaml");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(output_of(here.path(), &export).0, 0);
+    assert_eq!(
+        fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    // What kubectl would refuse beside ours, and directories in the way: nothing is half written.
+    fs::write(k8s.join("kustomization.yml"), "").unwrap();
+    let (code, _, stderr) = output_of(here.path(), &export);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("kustomization.yml is there"), "{stderr}");
+    let fresh = here.path().join("fresh");
+    fs::create_dir_all(fresh.join("web-deployment.yaml")).unwrap();
+    let (code, _, _) = output_of(here.path(), &["export", "kubernetes", "-o", "fresh"]);
+    assert_eq!(code, 1);
+    assert_eq!(names(&fresh), ["web-deployment.yaml"]);
+}
+
+#[test]
+fn what_a_terminal_obeys_is_spelled_out_in_every_form() {
+    let directory = project(
+        "name: a\nservices: {web: {image: w, environment: {A: \"x\\u009b31m\\u202ey\\u001b[2J\"}}}\n",
+    );
+    for format in ["yaml", "json"] {
+        let (code, stdout, _) = output_of(
+            directory.path(),
+            &["export", "kubernetes", "--format", format],
+        );
+        assert_eq!(code, 0);
+        assert!(
+            !stdout.contains(['\u{9b}', '\u{202e}', '\u{1b}']),
+            "{stdout:?}"
+        );
+    }
+}

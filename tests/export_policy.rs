@@ -34,6 +34,7 @@ fn exported(policy: &Policy) -> Autoscaler {
         },
         ingress: Some(Controller::Traefik),
         prometheus: "http://prometheus:9090",
+        names: &BTreeMap::new(),
         labels: &BTreeMap::new(),
     })
 }

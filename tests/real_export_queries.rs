@@ -130,6 +130,7 @@ fn queries(name: &str, ingress: Controller, metrics: &Value) -> BTreeMap<String,
         limits: Limits::default(),
         ingress: Some(ingress),
         prometheus: "http://prometheus:9090",
+        names: &BTreeMap::new(),
         labels: &BTreeMap::new(),
     });
     let object = object.object.expect("an object").value;

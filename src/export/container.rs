@@ -93,8 +93,37 @@ fn image(subject: &Subject<'_>, told: &mut Told) -> String {
             "`docker compose build --push`",
         );
     }
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let tag = name.split('@').next().and_then(|name| name.split_once(':'));
+    if !name.contains('@') && tag.is_none_or(|(_, tag)| tag == "latest") {
+        told.chosen(
+            subject.place("image"),
+            "no version is named, so it is pulled for each pod, and `kubectl rollout undo` has nothing to go back to",
+            "a tag for each version",
+        );
+    }
+    let registry = image.split_once('/').map(|(first, _)| first);
+    let is_own = registry.is_some_and(|host| host.contains(['.', ':']) && !PUBLIC.contains(&host));
+    if is_own {
+        told.chosen(
+            subject.place("image"),
+            "if its registry wants a password, the nodes need it",
+            "kubectl create secret docker-registry, named in imagePullSecrets of the namespace's default ServiceAccount; on k3s /etc/rancher/k3s/registries.yaml",
+        );
+    }
     image
 }
+
+/// Registries that most images are to be had from without a password.
+const PUBLIC: &[&str] = &[
+    "docker.io",
+    "ghcr.io",
+    "quay.io",
+    "gcr.io",
+    "registry.k8s.io",
+    "mcr.microsoft.com",
+    "public.ecr.aws",
+];
 
 fn pull(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
     let policy = subject.service.workload.pull_policy.as_deref()?;

@@ -241,6 +241,7 @@ impl Subject<'_> {
             limits: self.service.limits,
             ingress: self.door.map(|_| self.request.ingress),
             prometheus: self.request.prometheus,
+            names: &self.shared.services,
             labels: &self.selector(),
         }))
     }

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
     api::core::v1::{
-        HostAlias, PodDNSConfig, PodDNSConfigOption, PodSpec, PodTemplateSpec, Volume, VolumeMount,
+        HostAlias, PodDNSConfig, PodDNSConfigOption, PodSpec, PodTemplateSpec,
+        TopologySpreadConstraint, Volume, VolumeMount,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
 use super::{Subject, Told, container, data, names, probes, security, storage};
@@ -42,6 +43,7 @@ pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpe
             security_context: security::of_pod(subject, told),
             share_process_namespace: init(subject, told),
             termination_grace_period_seconds: Some(grace),
+            topology_spread_constraints: spread(subject),
             volumes: (!volumes.is_empty()).then_some(volumes),
             ..PodSpec::default()
         }),
@@ -209,6 +211,22 @@ fn hostname(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
         "letters, digits and `-`",
     );
     None
+}
+
+/// Several pods are better on several nodes, as long as there are any.
+fn spread(subject: &Subject<'_>) -> Option<Vec<TopologySpreadConstraint>> {
+    (subject.may_be_many() && !subject.once).then(|| {
+        vec![TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(LabelSelector {
+                match_labels: Some(subject.selector()),
+                match_expressions: None,
+            }),
+            ..TopologySpreadConstraint::default()
+        }]
+    })
 }
 
 fn platform(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {

@@ -140,10 +140,20 @@ fn retries(check: &Healthcheck) -> i32 {
     i32::try_from(retries.unwrap_or(RETRIES)).unwrap_or(i32::MAX)
 }
 
+/// Without a policy a pod is given up when it has not passed for so long, in seconds.
+const STARTS_WITHIN: i64 = 3600;
+
 /// Until it has passed once: with a policy as long as `ready_timeout`, after which the pod is given up,
-/// as `watch` does; else nobody gives it up, as with compose.
+/// as `watch` does. Else it is asked every second, so that the pod is found as soon as it can be, as in compose,
+/// and not an interval later.
 fn startup(subject: &Subject<'_>, readiness: &Probe) -> Option<Probe> {
-    let policy = subject.policy?;
+    let Some(policy) = subject.policy else {
+        return Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: i32::try_from(STARTS_WITHIN).ok(),
+            ..readiness.clone()
+        });
+    };
     let check = subject.service.healthcheck.as_ref();
     let often = check
         .filter(|_| readiness.exec.is_some())

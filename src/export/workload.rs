@@ -13,6 +13,8 @@ use crate::{project::Project, units::Span};
 
 /// When Kubernetes gives up a rollout that nobody says more of.
 const DEADLINE: i32 = 600;
+/// How long a Job is kept after its end: an hour to read its log in.
+const KEPT: i32 = 3600;
 /// No span is longer than this: two of them fit into what the API counts with.
 const LONGEST: i32 = 1_000_000_000;
 
@@ -34,13 +36,14 @@ pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
         once(subject, &mut told);
         told.chosen(
             subject.place("depends_on"),
-            "others wait for its end, so it is a Job: it is tried up to seven times, and a changed one is refused until the old one is deleted",
-            "`kubectl delete job NAME` before it is applied again",
+            "others wait for its end, so it is a Job: it is tried up to seven times and gone an hour after its end; until then a changed one is refused",
+            "`kubectl delete job NAME` before it is applied again within the hour",
         );
         return told.object(&Job {
             metadata: subject.metadata(subject.name),
             spec: Some(JobSpec {
                 template,
+                ttl_seconds_after_finished: Some(KEPT),
                 ..JobSpec::default()
             }),
             status: None,

@@ -106,7 +106,8 @@ fn escaped(json: &str) -> String {
         let as_is = !c.is_control()
             && !matches!(
                 c,
-                '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+                // What ends a line or is no character, and what turns a terminal's text around.
+                '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
             );
         if as_is {
             text.push(c);

@@ -178,7 +178,11 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
         )]));
     }
     match &args.output {
-        Some(path) => directory::write(path, &export)?,
+        Some(path) => {
+            let mut what = vec![loaded.project.name.as_str()];
+            what.extend(args.services.iter().map(String::as_str));
+            directory::write(path, &what.join(" "), &export)?;
+        }
         None => output::write(text(&export, args.format)?.as_bytes())?,
     }
     let chosen = export.chosen();

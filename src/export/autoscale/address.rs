@@ -51,6 +51,11 @@ impl<'a> Url<'a> {
     }
 }
 
+/// A URL for people: a token may be in its query.
+pub(super) fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or(url)
+}
+
 /// The URL as it is asked from inside of the cluster. `instead` is asked where this machine is meant.
 pub(super) fn in_cluster(
     subject: &Subject<'_>,
@@ -63,28 +68,29 @@ pub(super) fn in_cluster(
         return url.to_owned();
     };
     if parts.is_here() {
-        let what = format!("{url} is on this machine");
+        let what = format!("{} is on this machine", shown(url));
         let fix = "put the address in that the cluster reaches it by";
         let Some(there) = instead else {
             notes.lost(place, what + ", where no cluster reaches it", fix);
             return url.to_owned();
         };
-        notes.chosen(place, format!("{what}; asked is {there}"), fix);
+        notes.chosen(place, format!("{what}; asked is {}", shown(there)), fix);
         return there.to_owned();
     }
     if !parts.is_of_the_project() {
         return url.to_owned();
     }
     // A service of ours may be named in a way that Kubernetes does not allow.
-    let name = if parts.host == subject.service {
-        subject.name.to_owned()
-    } else {
-        parts.host.to_lowercase().replace('_', "-")
-    };
+    let known = subject.names.get(parts.host).cloned();
+    let name = known.unwrap_or_else(|| parts.host.to_lowercase().replace('_', "-"));
     let there = parts.at_service(&name, subject.namespace);
     notes.chosen(
         place,
-        format!("{url} is asked as {there}: any pod of that Service, not the first one"),
+        format!(
+            "{} is asked as {}: any pod of that Service, not the first one",
+            shown(url),
+            shown(&there)
+        ),
         format!("have a Service {name} with that port"),
     );
     there

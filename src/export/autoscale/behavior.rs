@@ -9,7 +9,7 @@ use k8s_openapi::{
 
 use crate::{
     policy::{Policy, Rate, Rules, Select},
-    units::Span,
+    units::{Short, Span},
 };
 
 use super::{aim::SYNC, count, notes::Notes};
@@ -33,7 +33,8 @@ pub(super) fn behavior(policy: &Policy, notes: &mut Notes) -> HorizontalPodAutos
             format!(
                 "{} up and {} down need Kubernetes 1.35, or 1.33 with the feature gate HPAConfigurableTolerance; \
                  without, the cluster's own {USUAL_TOLERANCE} counts",
-                tolerance.up, tolerance.down
+                Short(tolerance.up),
+                Short(tolerance.down)
             ),
             "take the `tolerance` lines out for an older cluster, which may refuse them",
         );

@@ -34,7 +34,7 @@ pub(super) fn trigger(
                 format!(
                     "{} comes from a command ({}), and nothing runs one in a cluster; left out",
                     custom.name,
-                    source.argv.join(" ")
+                    source.argv.first().map_or("", String::as_str)
                 ),
                 "use the scaler that KEDA has for it (redis, rabbitmq, postgresql, kafka and many more), or answer the \
                  number over HTTP and use `http`",
@@ -158,14 +158,17 @@ fn http(
         );
     }
     if source.timeout > KEDA_TIMEOUT {
-        notes.lost(
-            place,
-            format!(
-                "KEDA waits {KEDA_TIMEOUT} for an answer, not {}",
-                source.timeout
-            ),
-            "set KEDA_HTTP_DEFAULT_TIMEOUT (in milliseconds) of KEDA's operator",
+        let what = format!(
+            "KEDA waits {KEDA_TIMEOUT} for an answer, not {}",
+            source.timeout
         );
+        let fix = "set KEDA_HTTP_DEFAULT_TIMEOUT (in milliseconds) of KEDA's operator";
+        // What nobody wrote is nobody's loss.
+        if source.timeout == Source::TIMEOUT {
+            notes.chosen(place, what, fix);
+        } else {
+            notes.lost(place, what, fix);
+        }
     }
     Some(Trigger {
         kind: "metrics-api",
@@ -190,7 +193,7 @@ fn of_every_pod(
             place,
             format!(
                 "KEDA asks the pods of a Service for a path each, without a query, and {} is something else; left out",
-                source.url
+                address::shown(&source.url)
             ),
             "use http://{replica}:PORT/PATH, or let Prometheus scrape the pods and use `prometheus`",
         );
@@ -199,7 +202,7 @@ fn of_every_pod(
     let url = url.at_service(subject.name, subject.namespace);
     notes.chosen(
         place,
-        format!("every pod behind {url} is asked, for the mean; this needs KEDA 2.20"),
+        format!("every pod behind {} is asked, for the mean; this needs KEDA 2.20", address::shown(&url)),
         "have that port in the Service; with an older KEDA let Prometheus scrape the pods and use `prometheus`",
     );
     Some(url)

@@ -155,7 +155,14 @@ pub(super) fn object(
         Load::Share { resource, percent } => Trigger::share(resource, percent),
         Load::Trigger(trigger) => trigger,
     });
-    let triggers: Vec<Trigger> = loads.chain(floors).collect();
+    let mut triggers: Vec<Trigger> = loads.collect();
+    for mut floor in floors {
+        // KEDA wants each name once, and a metric may have any.
+        while triggers.iter().any(|one| one.name == floor.name) {
+            floor.name += "-floor";
+        }
+        triggers.push(floor);
+    }
     let cooldown = policy.behavior.scale_down.stabilization_window;
     if policy.min == 0 {
         to_none(&triggers, cooldown, notes);

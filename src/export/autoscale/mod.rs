@@ -59,6 +59,8 @@ pub struct Subject<'a> {
     pub ingress: Option<Controller>,
     /// The URL of the Prometheus in the cluster.
     pub prometheus: &'a str,
+    /// The names of all services of the project, by their key.
+    pub names: &'a BTreeMap<String, String>,
     /// Labels of the object.
     pub labels: &'a BTreeMap<String, String>,
 }
@@ -131,18 +133,20 @@ fn unsaid(policy: &Policy, notes: &mut Notes) {
         .iter()
         .any(|one| matches!(one, Metric::Cpu(_)));
     if by_cpu && policy.initialization_period != CPU_INITIALIZATION {
-        notes.lost(
-            "initialization_period",
-            format!(
-                "{}: a young pod's CPU is left out for {CPU_INITIALIZATION} there, for all services alike",
-                policy.initialization_period
-            ),
-            format!(
-                "where you run the control plane: kube-controller-manager \
-                 --horizontal-pod-autoscaler-cpu-initialization-period={}",
-                policy.initialization_period
-            ),
+        let written = policy.initialization_period;
+        let what = format!(
+            "{written}: a young pod's CPU is left out for {CPU_INITIALIZATION} there, for all services alike"
         );
+        let fix = format!(
+            "where you run the control plane: kube-controller-manager \
+             --horizontal-pod-autoscaler-cpu-initialization-period={written}"
+        );
+        // What nobody wrote is nobody's loss.
+        if written == Policy::default().initialization_period {
+            notes.chosen("initialization_period", what, fix);
+        } else {
+            notes.lost("initialization_period", what, fix);
+        }
     }
 }
 

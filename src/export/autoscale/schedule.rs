@@ -87,7 +87,14 @@ fn note_floor(policy: &Policy, min: u32, schedule: &Schedule, place: &str, notes
     if schedule.timezone != Zone::UTC {
         what += "; where the clock changes meanwhile it ends by the clock, an hour early or late";
     }
-    notes.lost(place, what, fix);
+    let is_exact = least >= f64::from(min)
+        && policy.behavior.scale_up.select != Select::Disabled
+        && schedule.timezone == Zone::UTC;
+    if is_exact {
+        notes.chosen(place, what, fix);
+    } else {
+        notes.lost(place, what, fix);
+    }
 }
 
 /// A while that begins at one time of day, on some days.

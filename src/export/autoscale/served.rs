@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    policy::{Errors, Latency, Metric, Policy},
+    policy::{Errors, Latency, Metric, Policy, Traffic},
     units::{Short, Span},
 };
 
@@ -102,13 +102,17 @@ fn note_source(
         "let that Prometheus scrape {} every 15s, or make the window in the query four times as long as its interval",
         controller.name()
     );
-    if window == asked {
-        notes.chosen(place, what, fix);
-    } else {
+    if window != asked {
         let _ = write!(
             what,
             ", over {window} and not {asked}: a rate needs four scrapes of 15s"
         );
+    }
+    // What nobody wrote is nobody's loss.
+    let usual = [Traffic::WINDOW, Latency::WINDOW].map(Span::seconds);
+    if window == asked || usual.contains(&asked) {
+        notes.chosen(place, what, fix);
+    } else {
         notes.lost(place, what, fix);
     }
 }

@@ -38,6 +38,7 @@ fn behind(policy: &Policy, ingress: Option<Controller>) -> Autoscaler {
         },
         ingress,
         prometheus: "http://prometheus.monitoring.svc:9090",
+        names: &BTreeMap::new(),
         labels: &labels(),
     })
 }
@@ -207,7 +208,6 @@ fn what_the_api_does_not_take_is_brought_near_and_said() {
     );
     let expected = [
         "metrics.0.cpu",
-        "initialization_period",
         "behavior.scale_up.policies.0",
         "behavior.scale_up.policies.0",
         "behavior.scale_up.stabilization_window",
@@ -288,15 +288,13 @@ fn memory_without_a_limit_is_left_out() {
         limits: Limits::default(),
         ingress: None,
         prometheus: "http://prometheus:9090",
+        names: &BTreeMap::new(),
         labels: &BTreeMap::new(),
     });
     let object = autoscaler.object.unwrap();
     let metrics = object.value["spec"]["metrics"].as_array().unwrap();
     assert_eq!(metrics.len(), 1);
-    assert_eq!(
-        places(&object.remarks),
-        ["metrics.0.memory", "initialization_period"]
-    );
+    assert_eq!(places(&object.remarks), ["metrics.0.memory"]);
 }
 
 #[test]
