@@ -192,7 +192,8 @@ impl Growth {
             each,
             most: all(f64::from(most)).max(min),
             usual: all(f64::from(usual(outcome))).max(min),
-            mean: (mean * each).max(f64::from(min)),
+            // Digits beyond that are of the arithmetic.
+            mean: ((mean * each).max(f64::from(min)) * 1000.0).round() / 1000.0,
             shortage: all(f64::from(measures.largest_shortage)),
             at: at.map_or(Duration::ZERO, |record| record.at),
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     html::escaped,
     report::grouped,
-    size::{Sized, Sizing, times},
+    size::{Sized, Sizing, times, two_digits},
 };
 use crate::{sim::Grown, units::Short};
 
@@ -27,14 +27,15 @@ const LOADS: [&str; 9] = [
     "MEAN",
     "KIND",
     "MACHINES",
-    "TO LOSE ONE",
+    "N+1",
     "WITHOUT ONE",
 ];
 /// What the columns are, for whoever reads them for the first time.
-const LEGEND: [&str; 3] = [
-    "ONE LASTS UNTIL: so many times today's load, with room on one machine for all that each replica may take",
-    "CORES FULL AT: so many times today's load keep all its cores busy at the peak, whatever the limits are",
-    "REPLICAS, MACHINES: at the peak; 95%: enough for 95% of the time; WITHOUT ONE: the share of them that the others hold",
+const LEGEND: [&str; 4] = [
+    "ONE LASTS UNTIL: so many times today's load; one machine then has room for all that each replica may take",
+    "CORES FULL AT: so many times today's load; all cores of one machine are then busy at the peak, whatever the limits",
+    "MACHINES: for the REPLICAS at the peak (95%: enough for 95% of the time); N+1: so many may lose one",
+    "WITHOUT ONE: when one of MACHINES is lost, the others hold so much of the replicas at the peak",
 ];
 
 /// For people.
@@ -96,7 +97,10 @@ fn table(headings: &[&str], rows: Vec<Vec<String>>, left: usize) -> String {
 /// How far one machine of each kind goes.
 fn kinds(sizing: &Sizing, policy: &Sized) -> Vec<Vec<String>> {
     let peak = policy.loads.first().map_or(0.0, |one| one.peak / one.times);
-    let at = |multiple: f64| format!("{} ({}/s)", times(multiple), rate(multiple * peak));
+    let at = |multiple: f64| {
+        let load = rate(two_digits(multiple) * peak);
+        format!("{} ({load}/s)", times(multiple))
+    };
     let rows = sizing.kinds.iter().zip(&policy.one);
     rows.map(|((kind, fit), reach)| {
         let count = fit.replicas();

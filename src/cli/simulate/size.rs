@@ -1,10 +1,14 @@
 //! How many machines of a kind it takes, today and at many times today's load, and what that rests on.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use serde::Serialize;
 use tracing::warn;
 
 use super::{Load, Progress, SimulateArgs, Tried, report::grouped};
@@ -22,13 +26,38 @@ const TIMES: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 /// cores, or company.
 const NGINX: f64 = 25_000.0;
 
+/// Where a figure of a replica is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Source {
+    CpuLimit,
+    MemoryLimit,
+    Option,
+    Recording,
+    AssumedCpu,
+    AssumedMemory,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CpuLimit => "its CPU limit",
+            Self::MemoryLimit => "its memory limit",
+            Self::Option => "--memory",
+            Self::Recording => "the most in the recording",
+            Self::AssumedCpu => "assumed: it has no CPU limit",
+            Self::AssumedMemory => "assumed: it has no memory limit",
+        })
+    }
+}
+
 /// What is asked for, before anything is played.
 pub(super) struct Question {
     service: String,
     kinds: Vec<(Kind, Fit)>,
     replica: Need,
-    cores_from: &'static str,
-    memory_from: &'static str,
+    cores_from: Source,
+    memory_from: Source,
     host: Host,
     profile: Profile,
     in_cores: bool,
@@ -38,8 +67,8 @@ pub(super) struct Question {
 pub(super) struct Sizing {
     pub(super) kinds: Vec<(Kind, Fit)>,
     pub(super) replica: Need,
-    pub(super) cores_from: &'static str,
-    pub(super) memory_from: &'static str,
+    pub(super) cores_from: Source,
+    pub(super) memory_from: Source,
     pub(super) policies: Vec<Sized>,
     pub(super) assumed: Vec<String>,
 }
@@ -78,8 +107,8 @@ impl Question {
         let service = service.unwrap_or("the service").to_owned();
         let limits = limits.unwrap_or_default();
         let cores_from = match limits.cpus {
-            Some(_) => "its CPU limit",
-            None => "assumed: it has no CPU limit",
+            Some(_) => Source::CpuLimit,
+            None => Source::AssumedCpu,
         };
         if limits.cpus.is_none() {
             warn!(
@@ -89,15 +118,15 @@ impl Question {
         }
         let measured = load.learnt.as_ref().and_then(|learnt| learnt.memory);
         let (memory, memory_from) = match (limits.memory, args.memory, measured) {
-            (Some(limit), ..) => (limit, "its memory limit"),
-            (None, Some(told), _) => (told, "--memory"),
-            (None, None, Some(most)) => (most, "the most in the recording"),
+            (Some(limit), ..) => (limit, Source::MemoryLimit),
+            (None, Some(told), _) => (told, Source::Option),
+            (None, None, Some(most)) => (most, Source::Recording),
             (None, None, None) => {
                 warn!(
                     "{service} has no memory limit that is known: a replica is taken to need {}; say what it needs with --memory",
                     Size(profile.memory)
                 );
-                (profile.memory, "assumed: it has no memory limit")
+                (profile.memory, Source::AssumedMemory)
             }
         };
         let mut question = Self {
@@ -209,11 +238,19 @@ impl Question {
                 )),
                 Some(lasts) if lasts < 1.0 => {
                     let but = if reach.cores_full > 1.0 {
-                        "; its cores do all of the load, but not with as much to spare as the limits ask for"
+                        format!(
+                            ", though its cores by themselves would do until {}",
+                            times(reach.cores_full)
+                        )
                     } else {
-                        ""
+                        String::new()
                     };
-                    remarks.push(format!("one {} is not enough today{but}", kind.name));
+                    let today = loads.first().map_or(0, |today| today.most);
+                    remarks.push(format!(
+                        "one {} is not enough today: it holds {} replicas, and the peak takes {today}{but}",
+                        kind.name,
+                        fit.replicas()
+                    ));
                 }
                 Some(_) => {}
             }
@@ -294,8 +331,9 @@ impl Question {
                 [] => last.clone(),
                 before => format!("{} and {last}", before.join(", ")),
             };
+            let were = if before.is_empty() { "was" } else { "were" };
             lines.push(format!(
-                "for {which} each replica that was played stands for several: within 10% of all of them"
+                "{which} {were} played with fewer replicas, each of which stands for several: within 10% of playing all of them"
             ));
         }
         lines.push(
@@ -337,11 +375,16 @@ impl Sized {
     }
 }
 
-/// ×0.72, ×6.3, ×18, ×1,200: with two digits, and never more than there is.
-pub(super) fn times(times: f64) -> String {
+/// With two digits, and never more than there is.
+pub(super) fn two_digits(times: f64) -> f64 {
     let scale = 10f64.powf((times.max(1e-6).log10() + 1e-9).floor() - 1.0);
     // What a division leaves below a digit is that digit.
-    let short = (times / scale + 1e-6).floor() * scale;
+    (times / scale + 1e-6).floor() * scale
+}
+
+/// ×0.71, ×6.3, ×18, ×1,200
+pub(super) fn times(times: f64) -> String {
+    let short = two_digits(times);
     if short >= 9.95 {
         format!("×{}", grouped(short))
     } else if short >= 0.995 {
