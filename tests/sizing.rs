@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use assert_cmd::Command;
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SHOP: &str = "\
@@ -143,6 +143,56 @@ fn what_is_not_known_of_a_replica_is_assumed_and_said() {
     );
 }
 
+/// A recording in which two replicas do the work of `busy` of them for ten minutes, without a compose file.
+fn recording(busy: f64) -> String {
+    let decision = |tick: i64| {
+        let now = compose_scale::units::Moment::from_unix(1_767_600_000 + 5 * tick);
+        let replica = |number: u32| {
+            json!({
+                "name": format!("shop-web-{number}"), "state": "running", "ready": true,
+                "age": format!("{}s", 100 + 5 * tick), "metrics": {"cpu": busy / 2.0 * 100.0},
+            })
+        };
+        let decision = json!({
+            "service": "web", "now": now,
+            "policy": {"min": 1, "max": 4, "metrics": [{"cpu": "60%"}]},
+            "replicas": [replica(1), replica(2)],
+            "host": {"free_memory": "2GiB", "replica_memory": "180MiB"},
+        });
+        format!("{decision}\n")
+    };
+    (0..120).map(decision).collect()
+}
+
+#[test]
+fn a_recording_brings_load_and_memory_and_its_load_is_multiplied() {
+    let none = tempfile::tempdir().expect("a directory");
+    fs::write(none.path().join("watch.jsonl"), recording(1.2)).expect("a file");
+    let arguments = ["--recording", "watch.jsonl", "--size", "vps=4cpu,8GiB"];
+    let text = stdout(simulate(&none, &arguments).args(["--format", "json"]));
+    let document: Value = serde_json::from_str(&text).expect("a document");
+    let replica = &document["sizing"]["replica"];
+    assert_eq!(
+        (
+            &replica["memory_bytes"],
+            &replica["memory_from"],
+            &replica["cpus_from"]
+        ),
+        (
+            &json!(180 << 20),
+            &json!("recording"),
+            &json!("assumed_cpu")
+        )
+    );
+    // 1.2 replicas' work at 60% are two replicas.
+    let loads = &document["policies"][0]["sizing"]["loads"];
+    let peaks = [0, 1, 2, 3].map(|index: usize| loads[index]["replicas"]["peak"].as_f64());
+    for (peak, expected) in peaks.iter().zip([2.0, 20.0, 200.0, 2000.0]) {
+        let ratio = peak.expect("a count") / expected;
+        assert!((0.9..=1.1).contains(&ratio), "{peaks:?}");
+    }
+}
+
 #[test]
 fn what_cannot_be_sized_is_told_with_what_to_write() {
     let shop = directory(SHOP, &[]);
@@ -165,7 +215,7 @@ fn what_cannot_be_sized_is_told_with_what_to_write() {
         ),
         (
             &["tiny=0.5cpu,4GiB"],
-            "--size tiny: no replica of web fits on it: it takes 0.5 cores (its CPU limit), and of 0.5 there are 0.48 beside what is kept free",
+            "--size tiny: no replica of web fits on it: it takes 0.5 cores (its CPU limit), and of 0.5 there are 0.47 beside what is kept free",
         ),
         (
             &["low=2cpu,700MiB"],

@@ -19,7 +19,7 @@ use super::{
     world::Machine,
 };
 use crate::{
-    policy::{Aim, Metric, Policy},
+    policy::{Aim, Metric, Policy, Rate},
     units::Bytes,
 };
 
@@ -265,14 +265,15 @@ fn usual(outcome: &Outcome) -> u32 {
 
 /// Whether a policy counts in replicas somewhere but in its bounds, so that it is another one at another size.
 pub fn counts_in_replicas(policy: &Policy) -> bool {
-    use crate::policy::Rate;
     let rates = |rates: &[Rate]| {
         let by_count = |rate: &Rate| matches!(rate, Rate::Replicas { .. });
         !rates.is_empty() && rates.iter().all(by_count)
     };
-    let steps = |metric: &Metric| match metric {
-        Metric::Cpu(Aim::Thresholds { .. }) | Metric::Errors(_) => true,
-        _ => false,
+    let steps = |metric: &Metric| {
+        matches!(
+            metric,
+            Metric::Cpu(Aim::Thresholds { .. }) | Metric::Errors(_)
+        )
     };
     rates(&policy.behavior.scale_up.policies) || policy.metrics.iter().any(steps)
 }

@@ -357,12 +357,12 @@ mod tests {
             let (one, span) = (named.shape(Duration::ZERO, 3), named.span());
             let (ten, late) = (one.clone().times(10.0), one.clone().after(secs(700)));
             for at in (0..span.as_secs() - 700).step_by(7) {
-                let (now, then) = (one.rate(secs(at)), one.rate(secs(at + 700)));
+                let (early, later) = (one.rate(secs(at)), one.rate(secs(at + 700)));
                 assert!(
-                    (ten.rate(secs(at)) - 10.0 * now).abs() < 1e-6,
+                    (ten.rate(secs(at)) - 10.0 * early).abs() < 1e-6,
                     "{name} at {at}"
                 );
-                assert_eq!(late.rate(secs(at)), then, "{name} at {at}");
+                assert_eq!(late.rate(secs(at)), later, "{name} at {at}");
             }
             let (at, high) = one.peak(span);
             assert_eq!(one.rate(at), high);

@@ -151,7 +151,7 @@ fn loads(sizing: &Sizing, policy: &Sized) -> Vec<Vec<String>> {
 }
 
 fn name(load: &Grown) -> String {
-    if load.times == 1.0 {
+    if load.times <= 1.0 {
         "today".into()
     } else {
         times(load.times)

@@ -257,9 +257,10 @@ impl Question {
         }
         if let Some(short) = loads.iter().rfind(|one| one.shortage > 0) {
             remarks.push(format!(
-                "at {} it is short of {} for a while: load rises faster than it adds replicas, and more machines do not help against that",
+                "load rises faster than it adds replicas: at {} {} of {} are missing for a while, and more machines do not help against that",
                 times(short.times),
-                grouped(f64::from(short.shortage))
+                grouped(f64::from(short.shortage)),
+                grouped(f64::from(short.most))
             ));
         }
         if counts_in_replicas(policy) && loads.iter().any(|one| one.each > 1.0) {
