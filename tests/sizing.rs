@@ -1,6 +1,6 @@
 //! `simulate --size`: how many machines of a kind a service takes, and what that rests on.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write as _, path::Path};
 
 use assert_cmd::Command;
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
@@ -17,12 +17,18 @@ services:
     x-autoscale: {min: 2, max: 8, metrics: [{cpu: 60%}]}
 ";
 
+fn write(directory: &TempDir, name: &str, text: &str) {
+    fs::File::create(directory.path().join(name))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("a file");
+}
+
 /// A project, and files beside its compose file.
 fn directory(yaml: &str, files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().expect("a directory");
-    fs::write(directory.path().join("compose.yaml"), yaml).expect("a file");
+    write(&directory, "compose.yaml", yaml);
     for (name, text) in files {
-        fs::write(directory.path().join(name), text).expect("a file");
+        write(&directory, name, text);
     }
     directory
 }
@@ -123,7 +129,7 @@ fn what_is_not_known_of_a_replica_is_assumed_and_said() {
         .stderr(contains("web has no CPU limit").and(contains("say what it needs with --memory")));
     // JSON lines are the same load.
     let lines = "{\"time\":0,\"cpu_cores\":0.3}\n{\"time\":60,\"cpu_cores\":0.9}\n{\"time\":120,\"cpu_cores\":0.4}\n{\"time\":180,\"cpu_cores\":0.3}\n";
-    fs::write(shop.path().join("load.jsonl"), lines).expect("a file");
+    write(&shop, "load.jsonl", lines);
     let told = |file: &str| {
         let of_it = [
             "--trace",
@@ -167,7 +173,7 @@ fn recording(busy: f64) -> String {
 #[test]
 fn a_recording_brings_load_and_memory_and_its_load_is_multiplied() {
     let none = tempfile::tempdir().expect("a directory");
-    fs::write(none.path().join("watch.jsonl"), recording(1.2)).expect("a file");
+    write(&none, "watch.jsonl", &recording(1.2));
     let arguments = ["--recording", "watch.jsonl", "--size", "vps=4cpu,8GiB"];
     let text = stdout(simulate(&none, &arguments).args(["--format", "json"]));
     let document: Value = serde_json::from_str(&text).expect("a document");
