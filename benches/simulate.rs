@@ -33,6 +33,7 @@ fn day() -> Trial {
         replicas: 1,
         heard: Heard::default(),
         machine: Machine::default(),
+        starts_at_once: 4,
         begins: "2026-01-05T00:00:00Z".parse().expect("a time"),
         seed: 1,
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     decide::Input,
     policy::Policy,
-    units::{Moment, Span},
+    units::{Bytes, Moment, Span},
 };
 
 /// What was learnt.
@@ -31,6 +31,8 @@ pub struct Learnt {
     pub begins: Moment,
     /// Time from a replica's start until it was ready; `None` where none has started.
     pub start_time: Option<Duration>,
+    /// Memory of a replica, as it was counted for the machine: its limit, or the most that one has used.
+    pub memory: Option<Bytes>,
     /// How long a request takes, where requests and those in flight were read.
     pub service_time: Option<Duration>,
     /// What of it is not certain, in sentences.
@@ -125,6 +127,10 @@ impl Learnt {
             replicas: first.current_count(),
             begins,
             start_time,
+            memory: inputs
+                .iter()
+                .filter_map(|one| one.host.as_ref()?.replica_memory)
+                .max(),
             service_time: service_time(inputs),
             doubts,
         })

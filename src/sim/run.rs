@@ -45,6 +45,8 @@ pub struct Setting {
     pub apps: Vec<(App, Option<Policy>)>,
     /// The machine.
     pub machine: Machine,
+    /// How many replicas are started at once.
+    pub starts_at_once: u32,
     /// How fast its Engine is.
     pub pace: Pace,
     /// The time of the wall clock at the beginning.
@@ -62,6 +64,7 @@ impl Default for Setting {
             settings: Settings::default(),
             apps: Vec::new(),
             machine: Machine::default(),
+            starts_at_once: STARTS_AT_ONCE,
             pace: Pace::default(),
             // A Thursday.
             begins: Timestamp::from_second(1_767_225_600).unwrap_or_default(),
@@ -160,6 +163,7 @@ pub struct Simulation {
     pub host: Host,
     loaded: Loaded,
     pace: Pace,
+    starts_at_once: u32,
     memory: BTreeMap<String, Memory>,
     tasks: JoinSet<()>,
     recording: Option<Recording>,
@@ -210,6 +214,7 @@ impl Simulation {
             host,
             loaded: setting.loaded(),
             pace: setting.pace,
+            starts_at_once: setting.starts_at_once,
             memory: BTreeMap::new(),
             tasks,
             recording: None,
@@ -246,7 +251,7 @@ impl Simulation {
             notes,
             nginx,
             dry_run: false,
-            starts_at_once: STARTS_AT_ONCE,
+            starts_at_once: self.starts_at_once,
             recording: self.recording.clone(),
             reload: None,
             host: host::Watcher::told(Box::new(move |_| Some(host.world().look()))),

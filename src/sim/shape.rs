@@ -16,6 +16,8 @@ pub struct Shape {
     daily: Option<Daily>,
     noise: f64,
     seed: u64,
+    /// How much of it is over at the beginning.
+    gone: Duration,
 }
 
 /// From `at` on the load goes to `to`, and is there after `over`.
@@ -49,6 +51,7 @@ impl Shape {
             daily: None,
             noise: 0.0,
             seed: 0,
+            gone: Duration::ZERO,
         }
     }
 
@@ -90,8 +93,45 @@ impl Shape {
         self
     }
 
+    /// The same with so many times the load at every moment.
+    #[must_use]
+    pub fn times(mut self, times: f64) -> Self {
+        for piece in &mut self.pieces {
+            piece.from *= times;
+            piece.to *= times;
+        }
+        if let Some(daily) = &mut self.daily {
+            daily.low *= times;
+            daily.high *= times;
+        }
+        self
+    }
+
+    /// What is left of it after so long.
+    #[must_use]
+    pub fn after(mut self, gone: Duration) -> Self {
+        self.gone += gone;
+        self
+    }
+
+    /// The highest rate within so long, and when it is first there.
+    pub fn peak(&self, span: Duration) -> (Duration, f64) {
+        const STEP: Duration = Duration::from_secs(1);
+        let mut peak = (Duration::ZERO, self.rate(Duration::ZERO));
+        let mut at = STEP;
+        while at < span {
+            let rate = self.rate(at);
+            if rate > peak.1 {
+                peak = (at, rate);
+            }
+            at += STEP;
+        }
+        peak
+    }
+
     /// The rate then.
     pub fn rate(&self, at: Duration) -> f64 {
+        let at = self.gone + at;
         let rate = self.smooth(at);
         if self.noise == 0.0 {
             return rate;
@@ -308,6 +348,26 @@ mod tests {
             rates[77],
             Shape::steady(100.0).with_noise(0.2, 8).rate(secs(77))
         );
+    }
+
+    #[test]
+    fn a_load_is_multiplied_at_every_moment_and_may_begin_later() {
+        for name in ["steady:50", "spikes:10..120", "daily:5..100"] {
+            let named: Named = name.parse().unwrap();
+            let (one, span) = (named.shape(Duration::ZERO, 3), named.span());
+            let (ten, late) = (one.clone().times(10.0), one.clone().after(secs(700)));
+            for at in (0..span.as_secs() - 700).step_by(7) {
+                let (early, later) = (one.rate(secs(at)), one.rate(secs(at + 700)));
+                assert!(
+                    (ten.rate(secs(at)) - 10.0 * early).abs() < 1e-6,
+                    "{name} at {at}"
+                );
+                assert_eq!(late.rate(secs(at)), later, "{name} at {at}");
+            }
+            let (at, high) = one.peak(span);
+            assert_eq!(one.rate(at), high);
+            assert!((0..span.as_secs()).all(|at| one.rate(secs(at)) <= high));
+        }
     }
 
     #[test]

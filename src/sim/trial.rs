@@ -52,6 +52,8 @@ pub struct Trial {
     pub heard: Heard,
     /// The machine.
     pub machine: Machine,
+    /// How many replicas are started at once.
+    pub starts_at_once: u32,
     /// The time of the wall clock at the beginning.
     pub begins: Timestamp,
     /// What all chance comes from.
@@ -173,6 +175,7 @@ impl Trial {
             settings: self.settings.clone(),
             apps: vec![(app, Some(self.policy.clone()))],
             machine: self.machine,
+            starts_at_once: self.starts_at_once,
             pace: Pace::default(),
             begins: self.begins,
             grain: self.settings.interval.0.min(Duration::from_secs(5)),

@@ -36,7 +36,7 @@ use crate::{
 /// Load is played through in steps of at most so long.
 const GRAIN: Duration = Duration::from_secs(1);
 /// What the system itself needs of the host's memory.
-const SYSTEM: Bytes = Bytes(256 << 20);
+pub(super) const SYSTEM: Bytes = Bytes(256 << 20);
 /// What an idle replica uses of a core.
 const IDLE: f64 = 0.002;
 /// How long before the simulation's beginning the first replicas were started.
@@ -91,6 +91,29 @@ pub struct Heard {
     pub in_flight: Option<Shape>,
     /// What all replicas used together, as multiples of what one may use.
     pub cores: Option<Shape>,
+}
+
+impl Heard {
+    /// The same of so many times the load.
+    #[must_use]
+    pub(super) fn times(self, times: f64) -> Self {
+        self.each(|shape| shape.times(times))
+    }
+
+    /// What is left of it after so long.
+    #[must_use]
+    pub(super) fn after(self, gone: Duration) -> Self {
+        self.each(|shape| shape.after(gone))
+    }
+
+    fn each(self, change: impl Fn(Shape) -> Shape) -> Self {
+        Self {
+            interval: self.interval,
+            requests: self.requests.map(&change),
+            in_flight: self.in_flight.map(&change),
+            cores: self.cores.map(&change),
+        }
+    }
 }
 
 /// What goes wrong with replicas of a service from now on.

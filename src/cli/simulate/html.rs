@@ -6,7 +6,7 @@ use std::{fmt::Write, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Results, Tried,
+    Results, Tried, machines,
     report::{grouped, millis, share, verdict},
 };
 use crate::{
@@ -78,6 +78,9 @@ pub(super) fn page(results: &Results) -> String {
     }
     page.push_str("</style></head><body><main>");
     head(&mut page, results, &all);
+    if let Some(sizing) = &results.sizing {
+        machines::html(&mut page, sizing);
+    }
     if let Some(first) = all.first() {
         charts(&mut page, results, &all, first);
     }
@@ -624,7 +627,7 @@ fn decisions(page: &mut String, index: usize, tried: &Tried) {
 }
 
 /// Nothing in a text is markup.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

@@ -26,13 +26,17 @@ use crate::{
     files,
     policy::{Metric, Policy, Settings},
     sim::{
-        Found, Goal, Learnt, Machine, Named, Outcome, Profile, Search, Shape, Spread, Trace, Trial,
+        Found, Goal, Kind, Learnt, Machine, Named, Outcome, Profile, Search, Shape, Spread, Trace,
+        Trial, Unit,
     },
     units::{Bytes, Span},
+    watch::STARTS_AT_ONCE,
 };
 
 mod html;
+mod machines;
 mod report;
+mod size;
 
 /// The longest time that is simulated: a year has seasons enough.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -78,9 +82,9 @@ pub(super) struct SimulateArgs {
     /// Requests that a replica works on at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Memory of a replica
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
-    memory: Bytes,
+    /// Memory of a replica [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
     /// After this time nginx gives up a request
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: Span,
@@ -96,6 +100,10 @@ pub(super) struct SimulateArgs {
     /// Search target, window and least count for the cheapest policy that keeps to the goal
     #[arg(long, requires = "goal")]
     suggest: bool,
+    /// A kind of machine, like small=2cpu,4GiB: how many of it the service needs, today and at 10, 100 and 1,000
+    /// times the load, and how far one of it goes; may be given several times
+    #[arg(long = "size", value_name = "NAME=CPU,MEMORY")]
+    sizes: Vec<Kind>,
     /// What all chance comes from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -124,6 +132,8 @@ struct Load {
     span: Duration,
     begins: Timestamp,
     name: String,
+    /// Whether it was measured in cores.
+    in_cores: bool,
     learnt: Option<Learnt>,
 }
 
@@ -141,6 +151,7 @@ struct Results {
     goal: Option<Goal>,
     tried: Vec<Tried>,
     found: Option<(Found, Option<Tried>)>,
+    sizing: Option<size::Sizing>,
 }
 
 pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Failure> {
@@ -171,7 +182,18 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
         let trial = trial(args, &profile, &load, &settings, policy, service.as_deref());
         trials.insert(name, trial);
     }
-    let results = play(args, trials, load.name, describe(&profile))?;
+    let limits = service
+        .as_ref()
+        .and_then(|name| loaded.as_ref()?.project.services.get(name))
+        .map(|service| service.limits);
+    let host = settings.host;
+    let question = size::Question::of(args, host, &profile, limits, &load, service.as_deref())?;
+    let mut results = play(args, trials, load.name, describe(&profile))?;
+    if let Some(question) = question {
+        let suggested = results.found.iter().filter_map(|(_, best)| best.as_ref());
+        let all: Vec<_> = results.tried.iter().chain(suggested).collect();
+        results.sizing = Some(question.answer(&all)?);
+    }
     if let Some(path) = &args.html {
         let page = html::page(&results);
         // A pipe or a device is not to be replaced.
@@ -363,7 +385,7 @@ fn profile(
     let usual = Profile {
         spread: args.spread,
         concurrency: args.concurrency,
-        memory: args.memory,
+        memory: args.memory.unwrap_or(Profile::default().memory),
         timeout: args.timeout.0,
         ..Profile::default()
     };
@@ -403,6 +425,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
             span: learnt.trace.span() + learnt.interval / 2,
             begins: learnt.begins.0,
             name: name.unwrap_or_default(),
+            in_cores: learnt.trace.unit == Unit::Cores,
             learnt: Some(learnt),
         }
     } else if let Some(path) = &args.trace {
@@ -418,6 +441,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
             span: trace.span(),
             begins: trace.begins.unwrap_or(monday),
             name,
+            in_cores: trace.unit == Unit::Cores,
             learnt: None,
         }
     } else if let Some(named) = &args.load {
@@ -426,6 +450,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
             span: named.span(),
             begins: monday,
             name: named.to_string(),
+            in_cores: false,
             learnt: None,
         }
     } else {
@@ -482,6 +507,7 @@ fn trial(
             cores: args.host_cores,
             memory: args.host_memory,
         },
+        starts_at_once: STARTS_AT_ONCE,
         begins: load.begins,
         seed: args.seed,
     }
@@ -543,6 +569,7 @@ fn play(
         goal: args.goal,
         tried,
         found,
+        sizing: None,
     })
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value, json};
 
-use super::{Results, Tried};
+use super::{Results, Tried, machines};
 use crate::{
     compose::render,
     policy::{Behavior, Policy},
@@ -102,6 +102,9 @@ pub(super) fn text(results: &Results) -> String {
                 );
             }
         }
+    }
+    if let Some(sizing) = &results.sizing {
+        text.push_str(&machines::text(sizing));
     }
     text
 }
@@ -311,6 +314,10 @@ pub(super) fn json(results: &Results) -> Value {
         }
         value["policy"] = serde_json::to_value(&tried.trial.policy).unwrap_or_default();
         value["changes"] = serde_json::to_value(&tried.outcome.changes).unwrap_or_default();
+        if let Some(sizing) = &results.sizing {
+            let of_it = sizing.policies.iter().find(|one| one.name == tried.name);
+            value["sizing"] = of_it.map_or(Value::Null, |one| machines::json_of(sizing, one));
+        }
         value
     };
     let first = results.tried.first();
@@ -322,6 +329,9 @@ pub(super) fn json(results: &Results) -> Value {
         "goal": results.goal.map(|goal| goal.to_string()),
         "policies": results.tried.iter().map(one).collect::<Vec<_>>(),
     });
+    if let Some(sizing) = &results.sizing {
+        document["sizing"] = machines::json(sizing);
+    }
     if let Some((found, best)) = &results.found {
         document["suggestion"] = json!({
             "tried": found.tried,
