@@ -3,7 +3,11 @@
 //! Nothing is refused here: what cannot be told is not needed for anything but making a replica from
 //! what is remembered, and compose has its own words for its mistakes.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use super::{
     dotenv,
@@ -28,7 +32,7 @@ impl Reader<'_> {
             let values = if file.raw {
                 raw(&text, self.variables)
             } else {
-                dotenv::parse_for_service(&text, self.variables).ok()?
+                dotenv::parse_for_service(&text, self.variables, &mut BTreeSet::new()).ok()?
             };
             all.extend(values.into_iter().map(|(key, value)| (key, Some(value))));
         }
@@ -47,7 +51,7 @@ impl Reader<'_> {
         Some(all)
     }
 
-    fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
+    pub(super) fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
         let Some(written) = node.get("env_file").filter(|written| !written.is_null()) else {
             return Some(Vec::new());
         };
@@ -84,10 +88,12 @@ impl Reader<'_> {
     }
 }
 
-struct EnvFile {
-    path: PathBuf,
+/// A file of a service's environment.
+pub(super) struct EnvFile {
+    pub(super) path: PathBuf,
     required: bool,
-    raw: bool,
+    /// Nothing in it is replaced.
+    pub(super) raw: bool,
 }
 
 /// Everything behind the first `=` is the value.
