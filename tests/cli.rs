@@ -115,6 +115,36 @@ fn what_a_check_finds_is_one_document_with_codes_and_places() {
 }
 
 #[test]
+fn directories_that_cannot_be_written_to_are_told() {
+    let shop = directory(
+        "x-autoscale: {nginx: {service: nginx, upstreams: /sys}}
+services:
+  web: {image: web, expose: [\"80\"], x-autoscale: {max: 4}}
+  nginx: {image: nginx}
+",
+    );
+    let output = tool(&shop)
+        .arg("check")
+        .env("COMPOSE_SCALE_STATE", "/proc/state")
+        .assert()
+        .code(1);
+    let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    for code in [
+        "state-not-writable",
+        "upstreams-not-writable",
+        "not-looked-at",
+    ] {
+        assert!(said.contains(&format!("[{code}]")), "{code}: {said}");
+    }
+    let output = tool(&shop)
+        .arg("check")
+        .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+        .assert();
+    let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    assert!(!said.contains("state-not-writable"), "{said}");
+}
+
+#[test]
 fn config_prints_the_project_with_its_policies_filled_in() {
     let shop = directory(FILE);
     let output = tool(&shop)

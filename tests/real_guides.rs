@@ -278,7 +278,7 @@ fn in_tmux() {
         ],
     );
     reader.types(lines[0]);
-    reader.stack.until("it watches", LONG, |s| watching(s));
+    reader.stack.until("it watches", LONG, watching);
 
     let attach = lines[1].split('#').next().unwrap_or_default().trim();
     let terminal = |arguments: &str| reader.types(&format!("{outer} {arguments}")).stdout;
@@ -308,7 +308,7 @@ fn in_tmux() {
     look();
     terminal("send-keys -t look q");
     reader.stack.until("it asks", LONG, |_| {
-        terminal("capture-pane -p -t look").contains("y")
+        terminal("capture-pane -p -t look").contains("end watch?")
     });
     terminal("send-keys -t look y");
     reader
@@ -455,7 +455,7 @@ fn from_up_with_scale() {
         "nothing is made anew"
     );
     let _watch = reader.starts(lines[2]);
-    reader.stack.until("it watches", LONG, |s| watching(s));
+    reader.stack.until("it watches", LONG, watching);
     // The count in the file is 1, and there is no compose.scale.yaml.
     reader.types("docker compose up -d");
     reader.stack.until("the count is restored", LONG, |s| {

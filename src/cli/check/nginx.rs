@@ -112,15 +112,6 @@ impl Look<'_> {
             report.error(Code::NginxCrashing, "nginx", what, fix);
             return;
         }
-        if running.is_empty() {
-            report.error(
-                Code::NginxNotRunning,
-                "nginx",
-                "it is not running",
-                self.place.start(),
-            );
-            return;
-        }
         for paused in found.iter().filter(|c| c.state == State::Paused) {
             report.error(Code::NginxPaused,
                 "nginx",
@@ -130,6 +121,18 @@ impl Look<'_> {
                 ),
                 format!("docker unpause {}", paused.name),
             );
+        }
+        if running.is_empty() {
+            if found.iter().any(|c| c.state == State::Paused) {
+                return;
+            }
+            report.error(
+                Code::NginxNotRunning,
+                "nginx",
+                "it is not running",
+                self.place.start(),
+            );
+            return;
         }
         if running.len() > 1 {
             let names: Vec<_> = running.iter().map(|c| c.name.as_str()).collect();

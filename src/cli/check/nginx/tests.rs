@@ -1,7 +1,10 @@
 //! What is wrong between nginx's configuration and the upstreams: pure, from what `nginx -T` prints.
 
-use super::*;
-use crate::proxy::NginxVersion;
+use super::{
+    super::service::fixture::{FINE, loaded},
+    *,
+};
+use crate::{plan::tests::replica, project::MountPoint, proxy::NginxVersion};
 
 const DIRECTORY: &str = "/etc/nginx/upstreams";
 const UPSTREAM: &str = "upstream web { server 172.18.0.2:80; }";
@@ -104,4 +107,132 @@ fn an_nginx_that_is_too_old_for_reloads_without_loss_is_told() {
     assert_eq!(of("nginx version: nginx/1.27.4"), [""; 0]);
     assert_eq!(of("nginx version: nginx/1.27.3"), ["warning nginx-old"]);
     assert_eq!(of("something else"), ["warning nginx-version"]);
+}
+
+/// A project with a service `web` and a service `nginx`, with these settings of the latter.
+fn shop(settings: &str, web: &str) -> Loaded {
+    loaded(&format!(
+        "x-autoscale: {{nginx: {{service: nginx{settings}}}}}
+services:
+  web:
+{FINE}    x-autoscale: {{max: 3{web}}}
+  nginx: {{image: \"nginx:1.30\"}}
+"
+    ))
+}
+
+/// An nginx that is on the network of the replicas.
+fn nginx() -> Replica {
+    let mut nginx = replica(1);
+    nginx.name = "shop-nginx-1".into();
+    nginx.service = "nginx".into();
+    nginx
+}
+
+fn looked(
+    loaded: &Loaded,
+    containers: &[Replica],
+    look: impl FnOnce(&Look<'_>, &mut Report),
+) -> Vec<String> {
+    let mut report = Report::new("shop");
+    let place = NginxPlace::Service("nginx".into());
+    let of = Look {
+        loaded,
+        routed: &["web"],
+        containers,
+        place: &place,
+    };
+    look(&of, &mut report);
+    report.codes()
+}
+
+#[test]
+fn a_replica_that_nginx_cannot_reach_is_told() {
+    let whereabouts = Whereabouts::containers(Target::of(&nginx()));
+    let told = |whereabouts: &Whereabouts, replica: Replica| {
+        looked(&shop("", ""), &[replica], |look, report| {
+            look.the_addresses(whereabouts, report);
+        })
+    };
+    assert_eq!(told(&whereabouts, replica(1)), [""; 0]);
+    let mut elsewhere = replica(1);
+    elsewhere.addresses = [("shop_back".to_owned(), [172, 19, 0, 2].into())].into();
+    assert_eq!(told(&whereabouts, elsewhere), ["error nginx-no-way"]);
+    // From the host by a published port, where the settings say so.
+    let mut published = replica(1);
+    published.published = [(80, ([127, 0, 0, 1], 49153).into())].into();
+    let by_port = |replica: Replica| {
+        looked(
+            &shop(", reach: published", ""),
+            &[replica],
+            |look, report| {
+                look.the_addresses(&Whereabouts::Host, report);
+            },
+        )
+    };
+    assert_eq!(by_port(published), ["warning nginx-published-port"]);
+    assert_eq!(by_port(replica(1)), ["error nginx-no-way"]);
+}
+
+#[test]
+fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().display().to_string();
+    let logs = |dir: &str| format!(", logs: {{dir: \"{dir}\", inside: /var/log/compose-scale}}");
+    let told = |dir: &str, inside: &str| {
+        let mut nginx = nginx();
+        nginx.mounts = vec![MountPoint {
+            source: directory.path().to_owned(),
+            destination: inside.into(),
+        }];
+        let loaded = shop(&logs(dir), ", metrics: [requests: 50]");
+        looked(&loaded, &[], |look, report| {
+            look.the_log_directory(Some(&nginx), report);
+        })
+    };
+    let gone = format!("{here}/gone");
+    assert_eq!(
+        told(&gone, "/var/log/compose-scale"),
+        ["error nginx-log-directory"]
+    );
+    assert_eq!(told(&here, "/elsewhere"), ["error nginx-log-directory"]);
+    assert_eq!(
+        told(&here, "/var/log/compose-scale"),
+        ["warning nginx-log-missing"]
+    );
+    let log = directory.path().join("shop.log");
+    crate::files::replace(&log, b"").unwrap();
+    assert_eq!(
+        told(&here, "/var/log/compose-scale"),
+        ["warning nginx-no-lines"]
+    );
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(3 * crate::proxy::log::LIMIT).unwrap();
+    let large = told(&here, "/var/log/compose-scale");
+    assert!(
+        large.contains(&"warning nginx-log-grows".to_owned()),
+        "{large:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_nginx_has_not_mounted_is_told() {
+    let loaded = shop(", upstreams: /srv/shop/upstreams", "");
+    let told = |source: &str, destination: &str| {
+        let mut nginx = nginx();
+        nginx.mounts = vec![MountPoint {
+            source: source.into(),
+            destination: destination.into(),
+        }];
+        looked(&loaded, &[], |look, report| {
+            look.the_mount(&nginx, report);
+        })
+    };
+    assert_eq!(told("/srv/shop/upstreams", DIRECTORY), [""; 0]);
+    assert_eq!(told("/srv/shop/html", "/html"), ["error nginx-not-mounted"]);
+    let file = "/srv/shop/upstreams/web.conf";
+    assert_eq!(
+        told(file, "/etc/nginx/upstreams/web.conf"),
+        ["error nginx-single-file"]
+    );
 }
