@@ -299,7 +299,7 @@ fn a_memory_target_without_a_limit_is_said_once_and_the_others_go_on() {
     let watch = stack.watch(&[]);
     let long = Duration::from_secs(30);
     stack.until("it is at its least", long, |s| s.listed().len() == 2);
-    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d web`; until then its memory decides nothing";
+    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d --no-deps --scale web=N web` with the number that runs; until then its memory decides nothing";
     assert_eq!(watch.log().matches(sentence).count(), 1, "{}", watch.log());
     assert!(watch.terminate().success());
 }

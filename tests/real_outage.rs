@@ -3,8 +3,6 @@
 //! The test runs itself a second time with `DOCKER_HOST` set to that Engine, so that everything in
 //! it, the Engine's questions too, goes there.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     env,
     path::Path,

@@ -302,7 +302,7 @@ pub enum EngineError {
     },
     /// The image's name means another image now.
     #[error(
-        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d --no-deps` for the service"
+        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d --no-deps --scale SERVICE=N SERVICE` with the number that there is"
     )]
     ImageMoved {
         /// The image's name.

@@ -193,7 +193,9 @@ fn no_engine(failure: &Failure, report: &mut Report) {
         Failure::Engine(EngineError::Forbidden { .. }) => Code::SocketRights,
         _ => Code::EngineAway,
     };
-    let fix = failure.hint().unwrap_or_default();
+    let fix = failure.hint().unwrap_or_else(|| {
+        "see what `docker info` says, and `sudo journalctl -u docker -n 20` on its machine".into()
+    });
     report.error(code, "engine", failure.to_string(), fix);
 }
 

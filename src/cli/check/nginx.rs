@@ -181,7 +181,8 @@ impl Look<'_> {
             }
             Err(error) => {
                 let text = error.to_string();
-                let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+                let look = "see what it says: `sudo journalctl -u nginx -n 20`";
+                let (what, fix) = text.split_once("; ").unwrap_or((&text, look));
                 report.error(Code::NginxUnanswered, "nginx", what, fix);
                 return;
             }
