@@ -145,6 +145,53 @@ services:
 }
 
 #[test]
+fn init_and_check_say_the_same_of_the_same_data() {
+    for (image, mount, why) in [
+        ("postgres:17", "", "its image is postgres"),
+        ("bitnami/redis", "data:/bitnami/redis", "its image is redis"),
+        ("eclipse-mosquitto", "", "its image is eclipse-mosquitto"),
+        ("memcached:1", "", "its image is memcached"),
+        (
+            "registry.example.com/store",
+            "data:/var/lib/postgresql/data",
+            "/var/lib/postgresql/data is where PostgreSQL keeps its data",
+        ),
+    ] {
+        let yaml = |policy: &str| {
+            let mount = if mount.is_empty() {
+                String::new()
+            } else {
+                format!("\n    volumes: [\"{mount}\"]")
+            };
+            format!(
+                "services:\n  db:\n    image: {image}\n    ports: [\"8080:80\"]{mount}{policy}\nvolumes: {{data: }}\n"
+            )
+        };
+        let output = tool(&directory(&yaml("")))
+            .args(["init", "--yes", "--service", "db"])
+            .assert()
+            .code(1);
+        let refused = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(refused.contains(why), "{why}: {refused}");
+        let output = tool(&directory(&yaml("\n    x-autoscale: {max: 3}")))
+            .arg("check")
+            .assert()
+            .code(1);
+        let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+        let code = if mount.is_empty() {
+            "[database]"
+        } else {
+            "[single-writer]"
+        };
+        let line = said.lines().find(|line| line.contains(why));
+        assert!(
+            line.is_some_and(|line| line.contains(code)),
+            "{why}: {said}"
+        );
+    }
+}
+
+#[test]
 fn config_prints_the_project_with_its_policies_filled_in() {
     let shop = directory(FILE);
     let output = tool(&shop)
