@@ -194,6 +194,14 @@ fn drift_is_judged_with_the_environment_of_this_tool_and_says_so() {
         (&drift["behind"], &drift["unset"]),
         (&0.into(), &serde_json::json!(["CST_VALUE"]))
     );
+    // A running `watch` says it once, and `ps` says that it was `watch` which looked.
+    let watch = stack.watch(&[]);
+    let line = "unknown: CST_VALUE is not set for `watch`";
+    stack.until("watch says so", LONG, |_| watch.log().contains(line));
+    let ps = said(&stack, Some(("CST_VALUE", "1")), &["ps"]);
+    assert!(ps.contains(line), "{ps}");
+    assert_eq!(watch.log().matches("CST_VALUE is not set for").count(), 1);
+    assert!(watch.terminate().success());
     // Where it has the value that compose had, there is nothing to say.
     let same = said(&stack, Some(("CST_VALUE", "1")), &["check"]);
     assert!(!same.contains("behind"), "{same}");
