@@ -115,6 +115,83 @@ fn what_a_check_finds_is_one_document_with_codes_and_places() {
 }
 
 #[test]
+fn directories_that_cannot_be_written_to_are_told() {
+    let shop = directory(
+        "x-autoscale: {nginx: {service: nginx, upstreams: /sys}}
+services:
+  web: {image: web, expose: [\"80\"], x-autoscale: {max: 4}}
+  nginx: {image: nginx}
+",
+    );
+    let output = tool(&shop)
+        .arg("check")
+        .env("COMPOSE_SCALE_STATE", "/proc/state")
+        .assert()
+        .code(1);
+    let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    for code in [
+        "state-not-writable",
+        "upstreams-not-writable",
+        "not-looked-at",
+    ] {
+        assert!(said.contains(&format!("[{code}]")), "{code}: {said}");
+    }
+    let output = tool(&shop)
+        .arg("check")
+        .env("COMPOSE_SCALE_STATE", shop.path().join("state"))
+        .assert();
+    let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    assert!(!said.contains("state-not-writable"), "{said}");
+}
+
+#[test]
+fn init_and_check_say_the_same_of_the_same_data() {
+    for (image, mount, why) in [
+        ("postgres:17", "", "its image is postgres"),
+        ("bitnami/redis", "data:/bitnami/redis", "its image is redis"),
+        ("eclipse-mosquitto", "", "its image is eclipse-mosquitto"),
+        ("memcached:1", "", "its image is memcached"),
+        (
+            "registry.example.com/store",
+            "data:/var/lib/postgresql/data",
+            "/var/lib/postgresql/data is where PostgreSQL keeps its data",
+        ),
+    ] {
+        let yaml = |policy: &str| {
+            let mount = if mount.is_empty() {
+                String::new()
+            } else {
+                format!("\n    volumes: [\"{mount}\"]")
+            };
+            format!(
+                "services:\n  db:\n    image: {image}\n    ports: [\"8080:80\"]{mount}{policy}\nvolumes: {{data: }}\n"
+            )
+        };
+        let output = tool(&directory(&yaml("")))
+            .args(["init", "--yes", "--service", "db"])
+            .assert()
+            .code(1);
+        let refused = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(refused.contains(why), "{why}: {refused}");
+        let output = tool(&directory(&yaml("\n    x-autoscale: {max: 3}")))
+            .arg("check")
+            .assert()
+            .code(1);
+        let said = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+        let code = if mount.is_empty() {
+            "[database]"
+        } else {
+            "[single-writer]"
+        };
+        let line = said.lines().find(|line| line.contains(why));
+        assert!(
+            line.is_some_and(|line| line.contains(code)),
+            "{why}: {said}"
+        );
+    }
+}
+
+#[test]
 fn config_prints_the_project_with_its_policies_filled_in() {
     let shop = directory(FILE);
     let output = tool(&shop)

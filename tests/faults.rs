@@ -65,7 +65,7 @@ fn run(host: &str, verb: &[&str]) -> (i32, String) {
         let engine = stdout
             .lines()
             .skip_while(|line| !line.contains(" engine: "));
-        for line in engine.take(2) {
+        for line in engine.take(3) {
             text.push_str(line);
             text.push('\n');
         }

@@ -299,7 +299,7 @@ fn a_memory_target_without_a_limit_is_said_once_and_the_others_go_on() {
     let watch = stack.watch(&[]);
     let long = Duration::from_secs(30);
     stack.until("it is at its least", long, |s| s.listed().len() == 2);
-    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d web`; until then its memory decides nothing";
+    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d --no-deps --scale web=N web` with the number that runs; until then its memory decides nothing";
     assert_eq!(watch.log().matches(sentence).count(), 1, "{}", watch.log());
     assert!(watch.terminate().success());
 }
@@ -444,5 +444,115 @@ fn a_stopped_replica_is_started_before_a_new_one_is_made() {
         before
             .iter()
             .all(|(name, id)| stack.project.ids().get(name) == Some(id))
+    );
+}
+
+/// The codes that `check` finds, each with its fix.
+fn found(stack: &Stack) -> std::collections::BTreeMap<String, String> {
+    let ran = stack.run(&["check", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let findings = json["findings"].as_array().expect("a list");
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    findings
+        .iter()
+        .map(|one| (word(&one["code"]), word(&one["fix"])))
+        .collect()
+}
+
+#[test]
+fn what_becomes_of_nginx_while_it_runs_is_found_and_mended_by_what_is_said() {
+    if !real() {
+        return;
+    }
+    let stack = project(WEB, DIRECTORY, GOOD);
+    stack.must(&["sync"]);
+    let nginx = |codes: &std::collections::BTreeMap<String, String>| {
+        codes
+            .keys()
+            .find(|code| code.starts_with("nginx-"))
+            .cloned()
+    };
+    assert_eq!(nginx(&found(&stack)), None);
+
+    let name = stack.project.container("nginx", 1);
+    support::api::request("POST", &format!("/containers/{name}/pause"), "");
+    let codes = found(&stack);
+    assert_eq!(codes["nginx-paused"], format!("docker unpause {name}"));
+    assert!(!codes.contains_key("nginx-not-running"), "{codes:?}");
+    support::api::request("POST", &format!("/containers/{name}/unpause"), "");
+
+    stack.project.write("nginx.conf", "nonsense;\n");
+    let codes = found(&stack);
+    assert!(codes["nginx-invalid"].contains("nginx -t"), "{codes:?}");
+    stack.project.write("nginx.conf", GOOD);
+
+    // As after `git clean`: the directory that is mounted is one that has no name any more.
+    let directory = stack.project.directory().join("upstreams");
+    std::fs::remove_dir_all(&directory).expect("its end");
+    std::fs::create_dir(&directory).expect("a directory");
+    let synced = stack.run(&["sync"]);
+    let codes = found(&stack);
+    assert!(codes.contains_key("nginx-stale"), "{codes:#?} {synced:?}");
+    assert_eq!(
+        codes["nginx-stale"],
+        "docker compose up -d --no-deps --force-recreate nginx"
+    );
+    let words: Vec<_> = codes["nginx-stale"].split(' ').skip(2).collect();
+    stack.project.compose(&words);
+    assert_eq!(nginx(&found(&stack)), None);
+}
+
+#[test]
+fn where_nginx_is_not_named_and_nothing_runs_both_are_found() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::of(ComposeProject::new(
+        "services: {web: {image: WEB, expose: [\"80\"], x-autoscale: {max: 3}}}\n",
+    ));
+    let codes = found(&stack);
+    assert!(codes["nginx-unknown"].contains("x-autoscale"), "{codes:?}");
+    assert!(
+        codes["nothing-runs"].contains("docker compose up -d web"),
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn an_image_is_asked_for_its_healthcheck_where_nothing_runs() {
+    if !real() {
+        return;
+    }
+    let checks =
+        serde_json::json!({"Healthcheck": {"Test": ["CMD", "true"]}, "Cmd": ["sleep", "9"]});
+    let image = support::Image::committed(&checks);
+    let told = |image: &str, more: &str| {
+        let stack = Stack::of(ComposeProject::new(&format!(
+            "services:
+  web: {{image: \"{image}\", expose: [\"80\"], {more} x-autoscale: {{max: 3}}}}
+  front: {{image: WEB, depends_on: {{web: {{condition: service_healthy}}}}}}
+"
+        )));
+        let said = stack.run(&["check"]).stdout;
+        let about = said
+            .lines()
+            .filter(|line| line.contains("healthcheck") && !line.contains("→"));
+        about.map(ToOwned::to_owned).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(told(&image.name, ""), "");
+    let off = told(&image.name, "healthcheck: {disable: true},");
+    assert!(
+        off.contains("[waits-for-health]") && !off.contains("unless"),
+        "{off}"
+    );
+    let without = told("WEB", "");
+    assert!(
+        without.contains("[no-healthcheck]") && !without.contains("unless"),
+        "{without}"
+    );
+    let unknown = told("cst-nobody-has-this:1", "");
+    assert!(
+        unknown.contains("(unless its image brings one"),
+        "{unknown}"
     );
 }

@@ -182,6 +182,22 @@ fn as_a_service_of_the_project_it_needs_neither_root_nor_the_socket_itself() {
          COMPOSE_SCALE_IMAGE={image}\nDOCKER_SOCKET={socket}\n"
     );
     stack.project.write(".env", &env);
+    // From another directory its paths would be those of that one.
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let program = std::env::var("COMPOSE_SCALE_TEST_COMPOSE").expect("compose v2's program");
+    let from_there = Command::new(program)
+        .args(["-p", &stack.project.name, "-f"])
+        .arg(directory.join("compose.yaml"))
+        .arg("-f")
+        .arg(directory.join("compose.watch.yaml"))
+        .args(["up", "-d", "compose-scale", "engine-proxy"])
+        .current_dir(elsewhere.path())
+        .env("PWD", elsewhere.path())
+        .output()
+        .expect("compose runs");
+    let said = String::from_utf8_lossy(&from_there.stderr);
+    assert!(!from_there.status.success(), "{said}");
+    assert!(said.contains("/compose.watch.yaml"), "{said}");
     stack
         .project
         .compose(&["up", "-d", "compose-scale", "engine-proxy"]);

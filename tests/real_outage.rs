@@ -3,21 +3,20 @@
 //! The test runs itself a second time with `DOCKER_HOST` set to that Engine, so that everything in
 //! it, the Engine's questions too, goes there.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     env,
-    fs::File,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 mod support;
 
 use support::{
-    api, real,
-    stack::{Stack, new_nginx, now, signal},
+    api,
+    daemon::Daemon,
+    real,
+    stack::{Stack, new_nginx},
     web_image,
 };
 
@@ -57,84 +56,6 @@ impl Drop for Bridge {
     }
 }
 
-/// A daemon with its own socket and data.
-struct Daemon {
-    directory: PathBuf,
-    child: Child,
-}
-
-impl Daemon {
-    fn start(directory: &Path) -> Self {
-        let at = |name: &str| directory.join(name).display().to_string();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(directory.join("log"))
-            .unwrap();
-        // The machine's own settings are for the machine's own Engine.
-        let settings = directory.join("daemon.json");
-        std::io::Write::write_all(&mut File::create(&settings).unwrap(), b"{}").unwrap();
-        let program = env::var("COMPOSE_SCALE_TEST_DOCKERD").unwrap_or_else(|_| "dockerd".into());
-        let child = Command::new(program)
-            .args(["--config-file", &at("daemon.json")])
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
-            .args(["--pidfile", &at("pid"), "--bridge", BRIDGE])
-            .args(["-H", &format!("unix://{}", at("sock"))])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("dockerd starts");
-        let daemon = Self {
-            directory: directory.to_owned(),
-            child,
-        };
-        let end = now() + LONG;
-        while !daemon.answers() {
-            assert!(now() < end, "dockerd does not answer: {}", daemon.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        daemon
-    }
-
-    fn answers(&self) -> bool {
-        std::os::unix::net::UnixStream::connect(self.directory.join("sock")).is_ok()
-            && self
-                .docker(&["version"])
-                .status()
-                .is_ok_and(|s| s.success())
-    }
-
-    fn docker(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command
-            .arg("-H")
-            .arg(format!("unix://{}/sock", self.directory.display()))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
-    fn stop(mut self) {
-        signal(self.child.id(), "TERM");
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            signal(self.child.id(), "TERM");
-            let _ = self.child.wait();
-        }
-    }
-}
-
 #[test]
 fn an_engine_that_stops_and_starts_again_under_watch_leads_to_no_wrong_action() {
     if !real() {
@@ -147,44 +68,23 @@ fn an_engine_that_stops_and_starts_again_under_watch_leads_to_no_wrong_action() 
     let directory = tempfile::tempdir().unwrap();
     let _bridge = Bridge::make();
     // The inner run starts and stops the daemon; here only its images are put into place.
-    let daemon = Daemon::start(directory.path());
-    for image in [web_image(), new_nginx()] {
-        let mut save = Command::new("docker")
-            .args(["save", &image])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let load = daemon
-            .docker(&["load"])
-            .stdin(save.stdout.take().unwrap())
-            .status()
-            .unwrap();
-        assert!(load.success() && save.wait().unwrap().success());
-    }
+    let daemon = Daemon::start(directory.path(), &["--bridge", BRIDGE]);
+    daemon.takes(&[web_image(), new_nginx()]);
     daemon.stop();
     let ran = Command::new(env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
         .arg("an_engine_that_stops_and_starts_again_under_watch_leads_to_no_wrong_action")
         .env(INNER, directory.path())
-        .env(
-            "DOCKER_HOST",
-            format!("unix://{}/sock", directory.path().display()),
-        )
+        .env("DOCKER_HOST", Daemon::host(directory.path()))
         .status()
         .unwrap();
     // Should the inner run have ended badly, its daemon is still there.
-    if let Ok(pid) = std::fs::read_to_string(directory.path().join("pid")) {
-        signal(pid.trim().parse().unwrap(), "TERM");
-        let end = now() + LONG;
-        while directory.path().join("pid").exists() && now() < end {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
+    Daemon::stop_what_is_left(directory.path());
     assert!(ran.success());
 }
 
 fn inner(directory: &Path) {
-    let daemon = Daemon::start(directory);
+    let daemon = Daemon::start(directory, &["--bridge", BRIDGE]);
     let mut watch = None;
     let stack = Stack::up(
         &new_nginx(),
@@ -201,7 +101,7 @@ fn inner(directory: &Path) {
     stack.until("watch has noticed", LONG, |_| {
         running.log().contains("the Docker Engine is away")
     });
-    let daemon = Daemon::start(directory);
+    let daemon = Daemon::start(directory, &["--bridge", BRIDGE]);
     stack.until("everything serves again", LONG, |s| {
         let ps = s.ps();
         running.log().contains("the Docker Engine is back")

@@ -71,7 +71,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
     let engine = super::engine()?;
     let model = loaded.clone();
     // Who waits for `ps` does not wait for a compose that does not answer.
-    let currents = tokio::time::timeout(ANSWER, currents(&engine, &source, &model));
+    let currents = tokio::time::timeout(ANSWER, currents(&engine, &source, &model, "ps"));
     let signals = Signals::listen()?;
     let (mut driver, _notes) = run::driver(Wish {
         loaded,

@@ -97,7 +97,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         .filter_map(|(name, count)| Some((loaded.project.services.get(name)?, *count)))
         .flat_map(|(service, count)| {
             let mut found = refuse::refusals(service, &[]);
-            found.extend(refuse::too_many(service, count));
+            found.extend(refuse::too_many(service, count, count));
             found
         })
         .collect();

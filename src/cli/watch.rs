@@ -41,8 +41,8 @@ pub(super) struct WatchArgs {
     /// Plain log lines, also on a terminal
     #[arg(long)]
     plain: bool,
-    /// Answer at this address what Prometheus asks: /metrics, /healthz and /readyz
-    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "once")]
+    /// Answer at this address what Prometheus asks: /metrics, /healthz and /readyz (like localhost:9917)
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, conflicts_with = "once")]
     metrics: Option<SocketAddr>,
     /// The address of --metrics may be one that others reach
     #[arg(long, requires = "metrics")]
@@ -205,6 +205,16 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     failure::outcome(outcome)
 }
 
+/// An address and its port. `localhost` is the one that everything on this machine tries.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => &format!("127.0.0.1:{port}"),
+        None => text,
+    };
+    text.parse()
+        .map_err(|_| "expected an address and a port, like 127.0.0.1:9917 or localhost:9917".into())
+}
+
 async fn listen(address: SocketAddr, public: bool) -> Result<TcpListener, Failure> {
     let bound = metrics::bind(address, public).await;
     bound.map_err(|error| match error.kind() {
@@ -251,4 +261,26 @@ pub(super) fn no_policy(loaded: &crate::compose::Loaded) -> String {
         "no service of project {} has an `x-autoscale` section, so there is nothing to watch; add one, for example:\n  services:\n    {example}:\n      x-autoscale: {{min: 1, max: 4, metrics: [{{cpu: 60%}}]}}\nor let `compose-scale init` do it",
         loaded.project.name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_an_address_of_metrics() {
+        for (text, meant) in [
+            ("localhost:9917", "127.0.0.1:9917"),
+            ("100.64.0.7:9917", "100.64.0.7:9917"),
+            ("[::1]:9917", "[::1]:9917"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), meant);
+        }
+        for wrong in ["localhost", "localhost:x", "example.com:9917", "9917"] {
+            assert!(
+                address(wrong).unwrap_err().contains("localhost:9917"),
+                "{wrong}"
+            );
+        }
+    }
 }

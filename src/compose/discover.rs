@@ -45,6 +45,8 @@ pub(crate) struct Found {
     pub(crate) watched: Vec<PathBuf>,
     /// What should be told.
     pub(crate) warnings: Vec<String>,
+    /// What values of the env files name and nothing sets.
+    pub(crate) unset: BTreeSet<String>,
 }
 
 /// Finds the compose files and reads the env files.
@@ -59,6 +61,7 @@ pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
         variables: request.env.clone(),
         watched: Vec::new(),
         warnings: Vec::new(),
+        unset: BTreeSet::new(),
     };
     refuse_remote(request.files.iter().filter_map(|file| file.to_str()))?;
     // COMPOSE_FILE itself may be set in the env file, so that one is read first …
@@ -199,6 +202,7 @@ impl Found {
         let mut unset = BTreeSet::new();
         let values = dotenv::parse(&text, &self.variables, earlier, &mut unset);
         self.warn_unset(&unset);
+        self.unset.append(&mut unset);
         values.map_err(|error| {
             LoadError::Mistakes(vec![Mistake {
                 file: shown(request, path),

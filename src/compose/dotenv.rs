@@ -25,18 +25,13 @@ pub(crate) fn parse(
 }
 
 /// Reads the `env_file` of a service: what it says wins over the variables that are set, which fill in
-/// names without a value and what values refer to.
+/// names without a value and what values refer to; what has no value is added to `unset`.
 pub(crate) fn parse_for_service(
     text: &str,
     variables: &Variables,
+    unset: &mut BTreeSet<String>,
 ) -> Result<Variables, DotenvError> {
-    read(
-        text,
-        variables,
-        &Variables::new(),
-        &mut BTreeSet::new(),
-        false,
-    )
+    read(text, variables, &Variables::new(), unset, false)
 }
 
 fn read(
@@ -147,6 +142,9 @@ impl<'a> Reader<'a> {
         } else {
             value.or(outer)
         };
+        if value.is_none() && !self.outer_wins {
+            self.unset.insert(key.to_owned());
+        }
         if let Some(value) = value {
             if !self.outer.contains_key(key) {
                 self.known.insert(key.to_owned(), value.clone());
@@ -284,11 +282,13 @@ mod tests {
     #[test]
     fn the_file_of_a_service_wins_over_what_is_set_outside() {
         let outer = Variables::from([("OUTER".to_owned(), "o".to_owned())]);
-        let found = parse_for_service("OUTER=mine\nB=${OUTER}\n", &outer).unwrap();
+        let mut unset = BTreeSet::new();
+        let found = parse_for_service("OUTER=mine\nB=${OUTER}\n", &outer, &mut unset).unwrap();
         let shown: Vec<_> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(shown, ["B=o", "OUTER=mine"]);
-        let named = parse_for_service("OUTER\nGONE\n", &outer).unwrap();
+        let named = parse_for_service("OUTER\nGONE\n", &outer, &mut unset).unwrap();
         assert_eq!(named, outer);
+        assert_eq!(unset, BTreeSet::from(["GONE".to_owned()]));
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Reader<'_> {
             let values = if file.raw {
                 raw(&text, self.variables)
             } else {
-                dotenv::parse_for_service(&text, self.variables).ok()?
+                dotenv::parse_for_service(&text, self.variables, &mut BTreeSet::new()).ok()?
             };
             all.extend(values.into_iter().map(|(key, value)| (key, Some(value))));
         }
@@ -57,7 +57,7 @@ impl Reader<'_> {
         Some((all, from_files))
     }
 
-    fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
+    pub(super) fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
         let Some(written) = node.get("env_file").filter(|written| !written.is_null()) else {
             return Some(Vec::new());
         };
@@ -94,10 +94,12 @@ impl Reader<'_> {
     }
 }
 
-struct EnvFile {
-    path: PathBuf,
+/// A file of a service's environment.
+pub(super) struct EnvFile {
+    pub(super) path: PathBuf,
     required: bool,
-    raw: bool,
+    /// Nothing in it is replaced.
+    pub(super) raw: bool,
 }
 
 /// Everything behind the first `=` is the value.

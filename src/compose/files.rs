@@ -1,7 +1,7 @@
 //! From files to one merged tree: reading, interpolating, `extends`, `include`, laying over.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -13,6 +13,7 @@ use super::{
     interpolate::{self, Variables},
     merge, schema,
     tree::{KeyPath, Map, Node, Source, Sources, Spot, Value},
+    uses::Uses,
     yaml,
 };
 
@@ -26,8 +27,8 @@ pub(crate) struct Files<'r> {
     pub(crate) mistakes: Mistakes,
     /// What the specification does not allow: what is written is understood, so reading goes on.
     pub(crate) shapes: Mistakes,
-    /// Variables that were used and have no value.
-    pub(crate) unset: BTreeSet<String>,
+    /// Which variables were used, and which of them have no value.
+    pub(crate) uses: Uses,
     /// What should be told.
     pub(crate) warnings: Vec<String>,
     /// Env files of includes: they matter when they change.
@@ -72,7 +73,7 @@ impl<'r> Files<'r> {
             sources: Sources::default(),
             mistakes: Mistakes::default(),
             shapes: Mistakes::default(),
-            unset: BTreeSet::new(),
+            uses: Uses::default(),
             warnings: Vec::new(),
             watched: Vec::new(),
             extended: BTreeMap::new(),
@@ -195,7 +196,7 @@ impl<'r> Files<'r> {
             document,
             &KeyPath::default(),
             variables,
-            &mut self.unset,
+            &mut self.uses,
             &mut self.mistakes,
         );
     }

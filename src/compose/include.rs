@@ -104,12 +104,11 @@ impl Files<'_> {
         let mut values = Variables::new();
         for file in files {
             let parsed = match discover::read(&file) {
-                Ok(text) => {
-                    dotenv::parse(&text, variables, &values, &mut self.unset).map_err(|error| {
+                Ok(text) => dotenv::parse(&text, variables, &values, &mut self.uses.behind)
+                    .map_err(|error| {
                         let shown = discover::shown(self.request, &file);
                         format!("{shown}:{}: {}", error.line, error.message)
-                    })
-                }
+                    }),
                 Err(error) => Err(error.to_string()),
             };
             match parsed {

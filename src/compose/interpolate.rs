@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     error::Mistakes,
     tree::{KeyPath, Node, Value},
+    uses::Uses,
 };
 
 /// The longest value in bytes that variables can make. The kernel takes none over 128 KiB into a
@@ -101,7 +102,7 @@ fn value_of(name: &str, variables: &Variables, unset: &mut BTreeSet<String>) -> 
     })
 }
 
-fn name_length(text: &str) -> usize {
+pub(super) fn name_length(text: &str) -> usize {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
     }
@@ -183,25 +184,32 @@ pub(crate) fn tree(
     node: &mut Node,
     path: &KeyPath,
     variables: &Variables,
-    unset: &mut BTreeSet<String>,
+    uses: &mut Uses,
     mistakes: &mut Mistakes,
 ) {
     let at = node.at;
     match &mut node.value {
-        Value::Text(text) if text.contains('$') => match substitute(text, variables, unset) {
-            // Below `x-autoscale` a number may come from a variable too: `max: ${MAX:-8}`.
-            Ok(new) if path.0.iter().any(|key| key == "x-autoscale") => node.value = retyped(new),
-            Ok(new) => *text = new,
-            Err(error) => mistakes.add(at, path, error.to_string()),
-        },
+        Value::Text(text) if text.contains('$') => {
+            let mut unset = BTreeSet::new();
+            let result = substitute(text, variables, &mut unset);
+            uses.note(at, path, text, unset);
+            match result {
+                // Below `x-autoscale` a number may come from a variable too: `max: ${MAX:-8}`.
+                Ok(new) if path.0.iter().any(|key| key == "x-autoscale") => {
+                    node.value = retyped(new);
+                }
+                Ok(new) => *text = new,
+                Err(error) => mistakes.add(at, path, error.to_string()),
+            }
+        }
         Value::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                tree(item, &path.item(index), variables, unset, mistakes);
+                tree(item, &path.item(index), variables, uses, mistakes);
             }
         }
         Value::Map(map) => {
             for (key, item) in map {
-                tree(item, &path.key(key), variables, unset, mistakes);
+                tree(item, &path.key(key), variables, uses, mistakes);
             }
         }
         _ => {}

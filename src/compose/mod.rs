@@ -50,6 +50,7 @@ mod schema;
 mod service;
 mod tree;
 mod typed;
+mod uses;
 mod words;
 mod workload;
 mod yaml;
@@ -143,7 +144,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
         files.mistakes.append(files.shapes);
         return Err(files.mistakes.finish(&files.sources));
     }
-    found.warn_unset(&files.unset);
+    found.warn_unset(&files.uses.unset());
     assemble(request, found, files, &root, name)
 }
 
@@ -197,8 +198,10 @@ fn assemble(
         shapes: mut mistakes,
         warnings,
         watched,
+        mut uses,
         ..
     } = files;
+    uses.behind.append(&mut found.unset);
     for warning in warnings {
         found.warn(warning);
     }
@@ -218,6 +221,7 @@ fn assemble(
         sources: &sources,
         home: request.env.get("HOME").map(String::as_str),
         variables: &found.variables,
+        uses: &uses,
         read: Vec::new(),
         mistakes: &mut mistakes,
         warnings: &mut found.warnings,

@@ -12,6 +12,7 @@ use super::{
     merge,
     tree::{KeyPath, Node, Sources, Spot, Value},
     typed::{self, Kind},
+    uses::Uses,
     words,
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) home: Option<&'a str>,
     /// For env files.
     pub(crate) variables: &'a Variables,
+    /// Which of them the files name.
+    pub(crate) uses: &'a Uses,
     /// Env files and label files that were looked at.
     pub(crate) read: Vec<PathBuf>,
     /// What is wrong.
@@ -76,6 +79,7 @@ impl Reader<'_> {
             labels: self.labels(node, &path),
             environment,
             workload: self.workload(node, from_files.unwrap_or_default()),
+            variables: self.made_of(node),
             restart: attach::restart(node),
             links: attach::links(node),
             hashable: environment::is_hashable(node),

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     policy::{Aim, Metric, Place, Tolerance},
+    project::Variables,
     units::{Percent, Span},
 };
 
@@ -516,4 +517,79 @@ fn a_command_is_run_in_a_service_of_the_project() {
     compose.yaml:3: x-autoscale.metrics[0].custom.command.service: found `redsi`, expected a service of the project: web, worker, redis
     compose.yaml:19: services.worker.x-autoscale.metrics[1].custom.command.service: found `cache`, expected a service of the project: web, worker, redis
     ");
+}
+
+#[test]
+fn the_variables_that_a_service_is_made_of_are_its_own() {
+    let dir = Dir::with(&[
+        (
+            "compose.yaml",
+            "include: [more.yaml]
+services:
+  web:
+    image: app:${TAG}
+    environment: {MODE: \"${MODE:-fast}\", HANDED: }
+    deploy: {replicas: \"${COUNT:-1}\"}
+    x-autoscale: {max: \"${MAX:-4}\"}
+  other:
+    extends: {file: base.yaml, service: base}
+    command: [run, \"$FLAG\", \"$$NOT\", \"${COMPOSE_PROJECT_NAME}\"]
+    build: ${CONTEXT}
+  filed: {image: app, env_file: app.env}
+  plain: {image: app}
+",
+        ),
+        (
+            "base.yaml",
+            "services:\n  base:\n    image: $BASE\n    user: $GONE_IN_OTHER\n",
+        ),
+        (
+            "more.yaml",
+            "services:\n  included:\n    image: ${INCLUDED:-app}\n",
+        ),
+        (
+            "compose.override.yaml",
+            "services:\n  other:\n    user: root\n",
+        ),
+        ("app.env", "A=${FROM_FILE:-1}\nB=$NOWHERE\nNAMED\n"),
+    ]);
+    let mut request = dir.request();
+    request.env = [("TAG", "1"), ("FLAG", "1")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let loaded = load(&request).unwrap();
+    let told: Vec<_> = loaded
+        .project
+        .services
+        .values()
+        .map(|one| {
+            let words = |names: &std::collections::BTreeSet<String>| {
+                names.iter().cloned().collect::<Vec<_>>().join(" ")
+            };
+            let Variables { used, unset } = &one.variables;
+            format!("{}: {}; unset: {}", one.name, words(used), words(unset))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "web: HANDED MODE TAG; unset: HANDED",
+            "other: BASE FLAG; unset: BASE",
+            "filed: FROM_FILE NAMED NOWHERE; unset: NAMED NOWHERE",
+            "plain: ; unset: ",
+            "included: INCLUDED; unset: ",
+        ]
+    );
+
+    // What a variable of `.env` is made of may be anybody's.
+    let dir = Dir::with(&[
+        (
+            "compose.yaml",
+            "services:\n  web: {image: \"app:$TAG\"}\n  plain: {image: app}\n",
+        ),
+        (".env", "TAG=$OUTER\n"),
+    ]);
+    let services = dir.load().project.services;
+    assert!(services["web"].variables.unset.contains("OUTER"));
+    assert_eq!(services["plain"].variables, Variables::default());
 }

@@ -27,7 +27,8 @@ pub(super) fn message(steps: &Steps<'_>, reason: Reason) -> String {
 
 fn cause(steps: &Steps<'_>, reason: Reason) -> String {
     if let Some(held) = steps.input.hold {
-        return format!("held at {held} by hand");
+        let beyond = steps.input.policy.beyond(held);
+        return format!("held at {held} by hand{beyond}");
     }
     if steps.input.paused == Some(Pause::Both) {
         return "scaling is paused".into();

@@ -341,6 +341,17 @@ fn a_hand_overrules_the_load() {
         "held",
         "held at 4 by hand: 3 → 4",
     );
+    // The bounds are for load, and a person who goes past them is told so.
+    let max = web(&[85.0; 3]).policy.max;
+    is(
+        &web(&[85.0; 3]).with(|input| input.hold = Some(max + 1)),
+        max + 1,
+        "held",
+        &format!(
+            "held at {0} by hand, above its maximum of {max}: 3 → {0}",
+            max + 1
+        ),
+    );
     is(
         &web(&[85.0; 3]).with(|input| input.paused = Some(Pause::Both)),
         3,

@@ -34,6 +34,12 @@ pub trait Engine: Send + Sync + 'static {
         reference: &str,
     ) -> impl Future<Output = Result<Option<String>, EngineError>> + Send;
 
+    /// Whether the image that has this name brings a healthcheck; nothing where none has the name.
+    fn image_is_checked(
+        &self,
+        reference: &str,
+    ) -> impl Future<Output = Result<Option<bool>, EngineError>> + Send;
+
     /// Makes a container like `source`, as compose would have made it with that name and number,
     /// connected to its networks, with its uploaded files; does not start it. Removes what it made
     /// when a step fails.
@@ -296,7 +302,7 @@ pub enum EngineError {
     },
     /// The image's name means another image now.
     #[error(
-        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d --no-deps` for the service"
+        "the image {image} has moved on since the replicas were made, and the old one is gone; run `docker compose up -d --no-deps --scale SERVICE=N SERVICE` with the number that there is"
     )]
     ImageMoved {
         /// The image's name.

@@ -3,7 +3,11 @@
 use super::{Known, record::Door};
 use crate::{
     plan::refuse,
-    project::{Port, PortProblem, Service, image_word},
+    project::{
+        Port, PortProblem, Service,
+        data::{self, Data},
+        image_word,
+    },
 };
 
 /// A service and what can be said of scaling it.
@@ -47,50 +51,6 @@ pub enum Verdict {
         fix: String,
     },
 }
-
-/// Images that hold data which two of them would not share.
-const STORES: [&str; 40] = [
-    "postgresql",
-    "mongodb",
-    "mysql-server",
-    "percona-server",
-    "cockroach",
-    "mssql-server",
-    "solr",
-    "typesense",
-    "redis-stack-server",
-    "eclipse-mosquitto",
-    "postgres",
-    "postgis",
-    "pgvector",
-    "timescaledb",
-    "mysql",
-    "mariadb",
-    "percona",
-    "mongo",
-    "redis",
-    "valkey",
-    "keydb",
-    "dragonfly",
-    "memcached",
-    "rabbitmq",
-    "nats",
-    "kafka",
-    "zookeeper",
-    "etcd",
-    "consul",
-    "elasticsearch",
-    "opensearch",
-    "cassandra",
-    "scylla",
-    "clickhouse",
-    "clickhouse-server",
-    "influxdb",
-    "minio",
-    "couchdb",
-    "neo4j",
-    "meilisearch",
-];
 
 /// Ports of what is no HTTP.
 const OTHER_PROTOCOLS: [(u16, &str); 15] = [
@@ -187,8 +147,9 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
         let what = format!("its image is {image}, which stands in front of others");
         return unfit(what, "name one of those");
     }
-    if STORES.contains(&image) {
-        let what = format!("its image is {image}, and two of it would not share their data");
+    let data = data::of(service);
+    if let Some(Data::Database { why, .. }) = data.first() {
+        let what = format!("{why}, and two of it would not share their data");
         return unfit(what, "scale what uses it");
     }
     // Fixed ports are what `init` is for.
@@ -212,14 +173,20 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(verdict) = ports(door, service, fixed) {
         return verdict;
     }
-    let written = service
-        .volumes
-        .iter()
-        .filter(|volume| volume.kind == "volume" && !volume.read_only)
-        .find_map(|volume| volume.source.as_deref());
+    // A directory of the host is mostly code or settings.
+    let written = data.into_iter().find_map(|found| match found {
+        Data::OneProgram(volume) => Some(volume),
+        Data::Shared(volume) => (volume.kind == "volume").then_some(volume),
+        Data::Database { .. } => None,
+    });
     if let Some(volume) = written {
+        let source = volume.source.as_deref().unwrap_or_default();
+        let volume = match volume.kind.as_str() {
+            "volume" => format!("its volume {source}"),
+            _ => source.to_owned(),
+        };
         return Verdict::Doubtful(format!(
-            "every replica would write to its volume {volume}; if it can stand that, name it: --service {name}"
+            "every replica would write to {volume}; if it can stand that, name it: --service {name}"
         ));
     }
     Verdict::Fit

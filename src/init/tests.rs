@@ -173,3 +173,31 @@ fn what_goes_past_an_nginx_that_is_there_is_refused_with_the_way_out() {
     };
     assert!(fix.contains("--nginx new"), "{fix}");
 }
+
+#[test]
+fn a_database_is_told_by_its_image_and_by_where_its_data_is() {
+    let with = |image: &str, kind: &str, source: &str, target: &str| {
+        let mut one = service("store", &[("", "8080", 80)]);
+        one.image = Some(image.into());
+        one.volumes = vec![Volume {
+            kind: kind.into(),
+            source: Some(source.into()),
+            target: target.into(),
+            read_only: false,
+        }];
+        verdict(one, &Door::New)
+    };
+    let unfit =
+        |image, target| matches!(with(image, "volume", "data", target), Verdict::Unfit { .. });
+    assert!(unfit("bitnami/postgresql:17", "/x"));
+    assert!(unfit("mcr.microsoft.com/mssql/server:2022", "/x"));
+    assert!(unfit(
+        "registry.example.com/store:1",
+        "/var/lib/postgresql/data"
+    ));
+    let doubtful =
+        |kind, source, target| matches!(with("app", kind, source, target), Verdict::Doubtful(_));
+    assert!(doubtful("volume", "data", "/uploads"));
+    assert!(doubtful("bind", "/srv/shop.sqlite", "/app/shop.sqlite"));
+    assert!(!doubtful("bind", "/srv/code", "/app"));
+}

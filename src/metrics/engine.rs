@@ -69,6 +69,11 @@ impl<E: Engine> Engine for Metered<E> {
         self.count("image", self.inner.image_id(reference)).await
     }
 
+    async fn image_is_checked(&self, reference: &str) -> Result<Option<bool>, EngineError> {
+        self.count("image", self.inner.image_is_checked(reference))
+            .await
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

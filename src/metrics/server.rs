@@ -144,7 +144,11 @@ pub async fn bind(address: SocketAddr, public: bool) -> io::Result<TcpListener> 
 /// Of this machine, or of a network that is not the internet.
 fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V4(v4) => {
+            // 100.64.0.0/10 is behind the address translation of a provider or of a private network.
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0b1100_0000 == 64;
+            v4.is_loopback() || v4.is_private() || v4.is_link_local() || shared
+        }
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
@@ -281,6 +285,10 @@ mod tests {
             ("127.0.0.1", true),
             ("::1", true),
             ("172.17.0.1", true),
+            ("100.64.0.1", true),
+            ("100.127.255.254", true),
+            ("100.63.255.255", false),
+            ("100.128.0.1", false),
             ("fd00::1", true),
             ("::ffff:10.0.0.1", true),
             ("0.0.0.0", false),

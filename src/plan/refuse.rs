@@ -193,8 +193,9 @@ pub fn room(service: &Service) -> Option<u32> {
         .min()
 }
 
-/// Why a service cannot have so many replicas, where it may have some.
-pub fn too_many(service: &Service, count: u32) -> Option<Refusal> {
+/// Why a service cannot have so many replicas, where it may have some. The fix makes them anew, `then`
+/// of them: compose would go back to the file's count.
+pub fn too_many(service: &Service, count: u32, then: u32) -> Option<Refusal> {
     let room = room(service).filter(|room| *room < count)?;
     let ranges: Vec<_> = service
         .ports
@@ -210,7 +211,8 @@ pub fn too_many(service: &Service, count: u32) -> Option<Refusal> {
             ranges.join(", ")
         ),
         fix: format!(
-            "publish a range that is wide enough and run `docker compose up -d --no-deps {name}`, or let nginx publish the port and give {name} `expose` instead of `ports`"
+            "publish a range of {count} ports or more and run `{}`, or let nginx publish the port and give {name} `expose` instead of `ports`",
+            super::anew(name, then)
         ),
     })
 }
@@ -302,10 +304,10 @@ mod tests {
         let apart = with(&[("8000-8003", 80, "tcp"), ("8000-8003", 53, "udp")]);
         assert_eq!(room(&apart), Some(4));
         let narrow = with(&[("8000-8009", 80, "tcp"), ("9000-9002", 81, "tcp")]);
-        assert_eq!(too_many(&narrow, 3), None);
+        assert_eq!(too_many(&narrow, 3, 2), None);
         assert_eq!(
-            too_many(&narrow, 4).unwrap().what,
-            "its host ports 8000-8009, 9000-9002 are enough for 3 replicas, not for 4"
+            too_many(&narrow, 4, 2).unwrap().to_string(),
+            "web: its host ports 8000-8009, 9000-9002 are enough for 3 replicas, not for 4; publish a range of 4 ports or more and run `docker compose up -d --no-deps --scale web=2 web`, or let nginx publish the port and give web `expose` instead of `ports`"
         );
     }
 

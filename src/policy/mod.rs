@@ -64,6 +64,19 @@ impl Policy {
         let mut metrics = self.metrics.iter();
         metrics.any(|metric| metric.traffic_window().is_some())
     }
+
+    /// What to add to a sentence about a count that somebody has asked for: whether load alone would
+    /// never come to it.
+    pub fn beyond(&self, count: u32) -> String {
+        let Self { min, max, .. } = self;
+        if count > *max {
+            format!(", above its maximum of {max}")
+        } else if count < *min {
+            format!(", below its minimum of {min}")
+        } else {
+            String::new()
+        }
+    }
 }
 
 fn is_none(span: &Span) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     units::{Bytes, Moment, Span},
 };
 
+pub mod data;
 pub mod labels;
 pub mod recipe;
 pub mod template;
@@ -92,6 +93,9 @@ pub struct Service {
     /// named and set nowhere. `None` as a whole where a file of it cannot be read.
     #[serde(skip)]
     pub environment: Option<BTreeMap<String, Option<String>>>,
+    /// Which variables its values come from.
+    #[serde(skip)]
+    pub variables: Variables,
     /// What is to happen when its process ends, as compose understands it (`no`, `always`, …); `None`
     /// when nothing is written.
     #[serde(skip)]
@@ -113,6 +117,15 @@ pub struct Service {
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.
     pub labels: BTreeMap<String, String>,
+}
+
+/// Variables that the values of a service name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Variables {
+    /// All of them.
+    pub used: BTreeSet<String>,
+    /// Those that have no value here.
+    pub unset: BTreeSet<String>,
 }
 
 /// The keys of the compose file that tell a service's count.

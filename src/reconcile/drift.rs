@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
-use crate::project::Replica;
+use crate::project::{Replica, Variables};
+
+/// Variables that a sentence names before it counts the rest.
+const NAMED: usize = 4;
 
 /// What compose would make a replica of now; nothing where that cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,9 +20,13 @@ pub struct Current {
     pub hash: Option<String>,
     /// The id that the image's name has.
     pub image: Option<String>,
+    /// The variables that both depend on.
+    pub variables: Variables,
+    /// The command of this tool in whose environment the files were read.
+    pub reader: String,
 }
 
-/// Replicas that are behind.
+/// Replicas that are behind, or of which that cannot be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
     /// How many.
@@ -30,7 +37,17 @@ pub struct Drift {
     pub configuration: bool,
     /// Whether the image's name means another image.
     pub image: bool,
-    /// What to type.
+    /// Variables that the service names and that have no value where the files were read: with them it
+    /// may be what it is, and so nothing is said to be behind.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// Variables that the service names.
+    #[serde(default)]
+    pub variables: Vec<String>,
+    /// The command of this tool in whose environment the files were read.
+    #[serde(default)]
+    pub reader: String,
+    /// What to type; or to do, where nobody can tell.
     pub fix: String,
 }
 
@@ -54,18 +71,48 @@ impl Drift {
             configuration |= is_old;
             image |= has_old;
         }
-        (behind > 0).then(|| Self {
-            behind,
+        if behind == 0 {
+            return None;
+        }
+        let Variables { used, unset } = &current.variables;
+        let known = unset.is_empty();
+        let fix = if known {
+            fix(of)
+        } else {
+            format!(
+                "give {} a value in `.env`, which compose and `{}` both read, or in the environment of both",
+                few(unset),
+                current.reader
+            )
+        };
+        Some(Self {
+            behind: if known { behind } else { 0 },
             of,
-            configuration,
-            image,
-            fix: fix(of),
+            configuration: configuration && known,
+            image: image && known,
+            unset: unset.iter().cloned().collect(),
+            variables: used.iter().cloned().collect(),
+            reader: current.reader.clone(),
+            fix,
         })
+    }
+
+    /// Whether it can be told who is behind.
+    pub fn is_known(&self) -> bool {
+        self.unset.is_empty()
     }
 
     /// What is the matter, without what to do about it.
     pub fn what(&self) -> String {
         let Self { behind, of, .. } = self;
+        if !self.is_known() {
+            let verb = if self.unset.len() == 1 { "is" } else { "are" };
+            return format!(
+                "whether its replicas are behind the compose file is unknown: {} {verb} not set for `{}`",
+                few(&self.unset),
+                self.reader
+            );
+        }
         let verb = if *of == 1 {
             "replica is"
         } else {
@@ -76,13 +123,48 @@ impl Drift {
             (false, true) => "of an older image than its name has now",
             _ => "behind the compose file",
         };
-        format!("{behind} of {of} {verb} {behind_what}")
+        // With another environment the same file means another service.
+        let read = if self.variables.is_empty() {
+            String::new()
+        } else {
+            format!(
+                ", read with {} as `{}` has {}",
+                few(&self.variables),
+                self.reader,
+                if self.variables.len() == 1 {
+                    "it"
+                } else {
+                    "them"
+                }
+            )
+        };
+        format!("{behind} of {of} {verb} {behind_what}{read}")
     }
+}
+
+/// The first of some names, and how many more.
+fn few<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let mut names: Vec<_> = names.into_iter().map(String::as_str).collect();
+    let more = names.len().saturating_sub(NAMED);
+    let last = if more > 1 {
+        names.truncate(NAMED);
+        format!("{more} more")
+    } else {
+        names.pop().unwrap_or_default().to_owned()
+    };
+    if names.is_empty() {
+        return last;
+    }
+    format!("{} and {last}", names.join(", "))
 }
 
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: run `{}`", self.what(), self.fix)
+        if self.is_known() {
+            write!(f, "{}: run `{}`", self.what(), self.fix)
+        } else {
+            write!(f, "{}; {}", self.what(), self.fix)
+        }
     }
 }
 
@@ -121,6 +203,7 @@ mod tests {
         let current = Current {
             hash: hash.map(Into::into),
             image: image.map(Into::into),
+            ..Current::default()
         };
         let fix = |count| format!("up {count}");
         Drift::of(&replicas, &current, fix).map(|drift| drift.to_string())
@@ -140,6 +223,39 @@ mod tests {
         assert_eq!(
             of(&some[2..], Some("a"), Some("1")).unwrap(),
             "1 of 1 replica is behind the compose file and of an older image: run `up 1`"
+        );
+    }
+
+    #[test]
+    fn it_says_with_whose_variables_it_was_judged_and_claims_nothing_without_them() {
+        let old = Replica {
+            config_hash: "a".into(),
+            ..replica(1)
+        };
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let judged = |hash: &str, used: &[&str], unset: &[&str]| {
+            let current = Current {
+                hash: Some(hash.into()),
+                variables: Variables {
+                    used: names(used),
+                    unset: names(unset),
+                },
+                reader: "watch".into(),
+                ..Current::default()
+            };
+            Drift::of([&old], &current, |_| "up".into())
+        };
+        let said = |used: &[&str], unset: &[&str]| judged("b", used, unset).unwrap().to_string();
+        insta::assert_snapshot!(said(&["TAG"], &[]), @"1 of 1 replica is behind the compose file, read with TAG as `watch` has it: run `up`");
+        insta::assert_snapshot!(said(&["A", "B"], &[]), @"1 of 1 replica is behind the compose file, read with A and B as `watch` has them: run `up`");
+        insta::assert_snapshot!(said(&["A", "B", "C", "D", "E", "F"], &[]), @"1 of 1 replica is behind the compose file, read with A, B, C, D and 2 more as `watch` has them: run `up`");
+        insta::assert_snapshot!(said(&["A", "TAG"], &["TAG"]), @"whether its replicas are behind the compose file is unknown: TAG is not set for `watch`; give TAG a value in `.env`, which compose and `watch` both read, or in the environment of both");
+        let unknown = judged("b", &["A", "TAG"], &["TAG"]).unwrap();
+        assert_eq!((unknown.behind, unknown.configuration), (0, false));
+        assert_eq!(
+            judged("a", &["TAG"], &["TAG"]),
+            None,
+            "it is as the file says"
         );
     }
 

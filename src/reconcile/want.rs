@@ -216,7 +216,7 @@ impl Machine {
                     from,
                     to: replicas,
                     reason: "held".into(),
-                    message: "asked for by hand".into(),
+                    message: format!("asked for by hand{}", self.setup.policy.beyond(replicas)),
                     metrics: BTreeMap::new(),
                     by,
                     input: None,

@@ -280,6 +280,7 @@ impl Model {
     fn change(&mut self, by: i64, now: Moment) -> Option<Action> {
         let service = self.service()?;
         let name = service.service.clone();
+        let max = service.max;
         let asked = self.asked.get(&name).copied();
         let from = asked.or(service.desired)?;
         let to = u32::try_from(i64::from(from) + by).ok()?;
@@ -292,7 +293,10 @@ impl Model {
             return None;
         }
         self.asked.insert(name.clone(), to);
-        self.message = Some((now, format!("{name}: asking for {to}")));
+        let beyond = max
+            .filter(|max| to > *max)
+            .map_or_else(String::new, |max| format!(", above its maximum of {max}"));
+        self.message = Some((now, format!("{name}: asking for {to}{beyond}")));
         Some(Action::Ask(Request::Scale {
             services: [(name, to)].into_iter().collect(),
             hold: Span(HOLD),

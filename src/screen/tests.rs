@@ -239,6 +239,15 @@ fn keys_ask_for_what_they_say() {
         count(press(&mut model, KeyCode::Char('+'))),
         Some(("web".into(), 7))
     );
+    // Past the policy's bounds is allowed, and said.
+    for _ in 8..=9 {
+        press(&mut model, KeyCode::Char('+'));
+    }
+    let drawn = picture(&model, 100, 30);
+    assert!(
+        drawn.contains("web: asking for 9, above its maximum of 8"),
+        "{drawn}"
+    );
     model.show(snapshot(), Moment::from_unix(NOW));
     assert_eq!(
         count(press(&mut model, KeyCode::Char('-'))),

@@ -161,6 +161,10 @@ impl Engine for SimEngine {
         self.world().map(|_| None)
     }
 
+    async fn image_is_checked(&self, _reference: &str) -> Result<Option<bool>, EngineError> {
+        self.world().map(|_| None)
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

@@ -9,7 +9,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{Driver, Goal, Message, count, found, setup};
+use super::{Driver, Goal, Message, count, found};
 use crate::{
     compose::{self, Loaded},
     compose_cli::ComposeCli,
@@ -57,7 +57,8 @@ impl Known {
     }
 }
 
-/// What to type so that replicas become as the file says, and stay as many.
+/// What to type so that replicas become as the file says, and stay as many: what it depends on is left
+/// alone, which compose would set to the file's count and make anew as well.
 pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
     // Where the file has not got the count, the command would go back to another one.
     let kept = loaded
@@ -67,18 +68,20 @@ pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
         .and_then(|one| one.scale)
         == Some(count);
     if kept && count::file(loaded).is_some() {
-        setup::up(loaded, service)
+        format!("docker compose up -d --no-deps {service}")
     } else {
         plan::anew(service, count)
     }
 }
 
 /// Asks compose and the Engine what the services that have a policy would be made of now. What cannot
-/// be told stays open: no compose here, one that is too old, a file that it refuses.
+/// be told stays open: no compose here, one that is too old, a file that it refuses. `reader` is the
+/// command in whose environment the files are read.
 pub async fn currents<E: Engine>(
     engine: &E,
     source: &compose::Request,
     loaded: &Loaded,
+    reader: &str,
 ) -> Currents {
     let services: Vec<_> = loaded
         .policies
@@ -106,7 +109,13 @@ pub async fn currents<E: Engine>(
             None => None,
         };
         let hash = hashes.remove(&service.name);
-        currents.insert(service.name.clone(), Current { hash, image });
+        let current = Current {
+            hash,
+            image,
+            variables: service.variables.clone(),
+            reader: reader.to_owned(),
+        };
+        currents.insert(service.name.clone(), current);
     }
     currents
 }
@@ -144,7 +153,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let (source, loaded) = (source.clone(), self.loaded.clone());
             let report = self.report.clone();
             self.tasks.spawn(async move {
-                let current = currents(&*engine, &source, &loaded).await;
+                let current = currents(&*engine, &source, &loaded, "watch").await;
                 let _ = report.send(Message::Current(current)).await;
             });
         }
@@ -158,7 +167,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         for (name, machine) in &self.machines {
             if let Some(drift) = self.drift.drift(&self.loaded, machine) {
                 let what = (drift.configuration, drift.image);
-                if said.insert(name.clone(), what) != Some(what) {
+                if said.insert(name.clone(), what) == Some(what) {
+                    // Said before.
+                } else if !drift.is_known() {
+                    info!(service = %name, "{drift}");
+                } else {
                     warn!(
                         service = %name,
                         "{drift}; until then new replicas are made like those that are there"

@@ -148,7 +148,7 @@ pub fn unmeasured(service: &Service, policy: &Policy) -> Option<Refusal> {
         service: name.clone(),
         what: "a memory target needs a memory limit to be a share of".into(),
         fix: format!(
-            "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d {name}`"
+            "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d --no-deps --scale {name}=N {name}` with the number that runs"
         ),
     })
 }

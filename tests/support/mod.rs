@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 pub(crate) mod api;
 pub(crate) mod calls;
+pub(crate) mod daemon;
 pub(crate) mod describe;
 pub(crate) mod kubernetes;
 pub(crate) mod monitoring;

@@ -59,6 +59,7 @@ codes! {
     Links = "links" in "links",
     WaitsForHealth = "waits-for-health" in "depends_on",
     BehindFile = "behind-file" in "",
+    BehindUnknown = "behind-unknown" in "",
     GraceShort = "grace-short" in "stop_grace_period",
     // The Engine and what runs.
     EngineAway = "engine-away",

@@ -17,13 +17,18 @@ pub(super) async fn the_file(
     containers: &[Replica],
     report: &mut Report,
 ) {
-    for (name, current) in currents(engine, source, loaded).await {
+    for (name, current) in currents(engine, source, loaded, "check").await {
         let replicas = containers
             .iter()
             .filter(|c| c.is_replica() && c.service == name && !c.is_being_recreated());
         let drift = Drift::of(replicas, &current, |count| fix(loaded, &name, count));
-        if let Some(drift) = drift {
+        let Some(drift) = drift else {
+            continue;
+        };
+        if drift.is_known() {
             report.warn(Code::BehindFile, &name, drift.what(), drift.fix.as_str());
+        } else {
+            report.hint(Code::BehindUnknown, &name, drift.what(), drift.fix.as_str());
         }
     }
 }

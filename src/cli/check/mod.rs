@@ -29,6 +29,8 @@ mod nginx;
 mod notify;
 mod report;
 mod service;
+#[cfg(test)]
+mod tests;
 mod watchers;
 
 pub use code::CODES;
@@ -53,7 +55,8 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
     if let Some((engine, info, containers)) = the_engine(&mut report).await {
         let look = host::look(Clock::start().now());
         host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
-        service::the_services(&loaded, &containers, &mut report);
+        let checked = service::checked(&loaded, &engine, &containers).await;
+        service::the_services(&loaded, &containers, &checked, &mut report);
         the_containers(&loaded, &containers, &mut report);
         drift::the_file(&loaded, &source, &engine, &containers, &mut report).await;
         custom::the_values(&loaded, &engine, &containers, &mut report).await;
@@ -66,7 +69,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
             "containers and nginx could not be looked at",
             "run `compose-scale check` again when the Engine answers",
         );
-        service::the_services(&loaded, &[], &mut report);
+        service::the_services(&loaded, &[], &service::Checked::default(), &mut report);
     }
     notify::the_targets(&loaded, args.send_test, &mut report).await;
     the_places(&loaded, known.as_ref(), &mut report);
@@ -113,9 +116,6 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
     if policy.max > 1 {
         for refusal in refuse::refusals(service, &[]) {
             report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
-        }
-        if let Some(refusal) = refuse::too_many(service, policy.max) {
-            report.warn(refusal.kind.into(), name, refusal.what, refusal.fix);
         }
     }
     let port = setup::port_of(service, policy);
@@ -182,19 +182,21 @@ async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Repl
             Some((engine, info, containers))
         }
         Err(failure) => {
-            let code = match &failure {
-                Failure::Engine(EngineError::Forbidden { .. }) => Code::SocketRights,
-                _ => Code::EngineAway,
-            };
-            report.error(
-                code,
-                "engine",
-                failure.to_string(),
-                failure.hint().unwrap_or_default(),
-            );
+            no_engine(&failure, report);
             None
         }
     }
+}
+
+fn no_engine(failure: &Failure, report: &mut Report) {
+    let code = match failure {
+        Failure::Engine(EngineError::Forbidden { .. }) => Code::SocketRights,
+        _ => Code::EngineAway,
+    };
+    let fix = failure.hint().unwrap_or_else(|| {
+        "see what `docker info` says, and `sudo journalctl -u docker -n 20` on its machine".into()
+    });
+    report.error(code, "engine", failure.to_string(), fix);
 }
 
 fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) {

@@ -7,6 +7,7 @@ use crate::{
     cli::run,
     compose::Loaded,
     engine::{Engine, docker::Docker},
+    plan,
     policy::Ready,
     project::{Replica, State},
     proxy::{
@@ -25,6 +26,8 @@ use crate::{
 
 mod log;
 mod past;
+#[cfg(test)]
+mod tests;
 
 pub(super) async fn the_nginx(
     loaded: &Loaded,
@@ -109,15 +112,6 @@ impl Look<'_> {
             report.error(Code::NginxCrashing, "nginx", what, fix);
             return;
         }
-        if running.is_empty() {
-            report.error(
-                Code::NginxNotRunning,
-                "nginx",
-                "it is not running",
-                self.place.start(),
-            );
-            return;
-        }
         for paused in found.iter().filter(|c| c.state == State::Paused) {
             report.error(Code::NginxPaused,
                 "nginx",
@@ -127,6 +121,18 @@ impl Look<'_> {
                 ),
                 format!("docker unpause {}", paused.name),
             );
+        }
+        if running.is_empty() {
+            if found.iter().any(|c| c.state == State::Paused) {
+                return;
+            }
+            report.error(
+                Code::NginxNotRunning,
+                "nginx",
+                "it is not running",
+                self.place.start(),
+            );
+            return;
         }
         if running.len() > 1 {
             let names: Vec<_> = running.iter().map(|c| c.name.as_str()).collect();
@@ -175,7 +181,8 @@ impl Look<'_> {
             }
             Err(error) => {
                 let text = error.to_string();
-                let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
+                let look = "see what it says: `sudo journalctl -u nginx -n 20`";
+                let (what, fix) = text.split_once("; ").unwrap_or((&text, look));
                 report.error(Code::NginxUnanswered, "nginx", what, fix);
                 return;
             }
@@ -235,7 +242,11 @@ impl Look<'_> {
                             replica.name
                         ),
                         format!(
-                            "give {service} `ports: [\"127.0.0.1::{port}\"]` and run `docker compose up -d --no-deps {service}`"
+                            "give {service} `ports: [\"127.0.0.1::{port}\"]` and run `{}`",
+                            plan::anew(
+                                service,
+                                u32::try_from(running.clone().count()).unwrap_or(1)
+                            )
                         ),
                     ),
                     _ => (
@@ -320,7 +331,13 @@ impl Look<'_> {
                 return;
             }
             Err(error) => {
-                report.error(Code::NginxUnanswered, "nginx", error.to_string(), "");
+                let look = match self.place {
+                    NginxPlace::Service(name) => format!("docker compose logs --tail 20 {name}"),
+                    NginxPlace::Container(name) => format!("docker logs --tail 20 {name}"),
+                    NginxPlace::Host => "sudo journalctl -u nginx -n 20".to_owned(),
+                };
+                let fix = format!("see what it says: `{look}`");
+                report.error(Code::NginxUnanswered, "nginx", error.to_string(), fix);
                 return;
             }
         };
@@ -340,7 +357,8 @@ impl Look<'_> {
                 let aliases = self.loaded.project.services.get(*service);
                 let others = past::others(&replicas, aliases);
                 past::the_detours(service, &others, directory, &configuration, report);
-                past::the_times(service, policy, &configuration, report);
+                let grace = aliases.and_then(|one| one.stop_grace_period);
+                past::the_times(service, policy, grace, &configuration, report);
             }
         }
         past::the_resolvers(self.routed, &configuration, report);
@@ -380,12 +398,18 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
             return false;
         }
     };
+    the_features(&features, &control.name(), report);
+    true
+}
+
+/// What its version brings.
+fn the_features(features: &Features, name: &str, report: &mut Report) {
     match features {
         Features {
             version: Some(version),
             keepalive_min_timeout: true,
             ..
-        } => report.ok("nginx", format!("{version} in {}", control.name())),
+        } => report.ok("nginx", format!("{version} in {name}")),
         Features {
             version: Some(version),
             ..
@@ -397,10 +421,14 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
             "use nginx 1.27.4 or newer, which has `keepalive_min_timeout`",
         ),
         Features { version: None, .. } => {
-            report.warn(Code::NginxVersion, "nginx", "its version is not understood", "");
+            report.warn(
+                Code::NginxVersion,
+                "nginx",
+                "its version is not understood, so new directives are left out",
+                "use an image whose `nginx -v` tells the version of nginx, best 1.27.4 or newer",
+            );
         }
     }
-    true
 }
 
 fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut Report) {

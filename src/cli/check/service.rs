@@ -1,31 +1,83 @@
 //! What will bite later in a service that may have several replicas: pure, from the compose file and
 //! what runs.
 
+use std::collections::BTreeMap;
+
 use super::{Code, Report, data};
 use crate::{
     compose::Loaded,
+    engine::Engine,
+    plan::refuse,
     policy::{Metric, Policy, Ready},
-    project::{Health, Replica, Service},
+    project::{Health, Replica, Service, State},
     watch::setup,
 };
 
+/// Whether something asks a service's replicas how they are, by service: by the file, by what runs, else by
+/// its image; a service is missing where nobody can tell.
+pub(super) type Checked = BTreeMap<String, bool>;
+
+/// Finds out, and asks the Engine for images only where nothing else tells.
+pub(super) async fn checked(
+    loaded: &Loaded,
+    engine: &impl Engine,
+    containers: &[Replica],
+) -> Checked {
+    let mut checked = Checked::new();
+    for name in loaded.policies.keys() {
+        let Some(service) = loaded.project.services.get(name) else {
+            continue;
+        };
+        let mut running = containers
+            .iter()
+            .filter(|one| one.is_replica() && one.service == *name && one.state == State::Running)
+            .peekable();
+        let known = match (written(loaded, service), &service.image) {
+            (Some(known), _) => Some(known),
+            _ if running.peek().is_some() => Some(running.any(|one| one.health != Health::None)),
+            (None, Some(image)) => engine.image_is_checked(image).await.unwrap_or(None),
+            (None, None) => None,
+        };
+        checked.extend(known.map(|known| (name.clone(), known)));
+    }
+    checked
+}
+
+/// What the file says of a healthcheck: that there is one, or that there shall be none.
+fn written(loaded: &Loaded, service: &Service) -> Option<bool> {
+    let key = (service.name.clone(), "healthcheck".to_owned());
+    let is_off = service.healthcheck.is_none() && loaded.places.contains_key(&key);
+    (is_off || service.healthcheck.is_some()).then_some(!is_off)
+}
+
 /// Looks at every service that has a policy.
-pub(super) fn the_services(loaded: &Loaded, containers: &[Replica], report: &mut Report) {
+pub(super) fn the_services(
+    loaded: &Loaded,
+    containers: &[Replica],
+    checked: &Checked,
+    report: &mut Report,
+) {
     for (name, policy) in &loaded.policies {
         let Some(service) = loaded.project.services.get(name) else {
             continue;
         };
-        let replicas: Vec<_> = containers
-            .iter()
-            .filter(|one| one.is_replica() && one.service == *name)
-            .collect();
-        let is_checked =
-            service.healthcheck.is_some() || replicas.iter().any(|one| one.health != Health::None);
+        let is_checked = checked
+            .get(name)
+            .copied()
+            .or_else(|| written(loaded, service));
         let is_routed = setup::port_of(service, policy).is_some();
         the_readiness(service, policy, is_checked, is_routed, report);
         the_limits(service, policy, report);
         the_end(service, is_routed, report);
         if policy.max > 1 {
+            let there = containers
+                .iter()
+                .filter(|one| one.is_replica() && one.service == *name && one.state.counts());
+            let there = u32::try_from(there.count()).unwrap_or(u32::MAX);
+            let then = if there > 0 { there } else { policy.min.max(1) };
+            if let Some(refusal) = refuse::too_many(service, policy.max, then) {
+                report.warn(refusal.kind.into(), name, refusal.what, refusal.fix);
+            }
             data::the_data(service, report);
             the_others(loaded, service, is_checked, report);
         }
@@ -35,26 +87,39 @@ pub(super) fn the_services(loaded: &Loaded, containers: &[Replica], report: &mut
 fn the_readiness(
     service: &Service,
     policy: &Policy,
-    is_checked: bool,
+    is_checked: Option<bool>,
     is_routed: bool,
     report: &mut Report,
 ) {
-    if is_checked || policy.ready != Ready::Auto {
+    if is_checked == Some(true) || policy.ready != Ready::Auto {
         return;
     }
     let name = &service.name;
+    let unless = unless(is_checked);
     let (what, fix) = if is_routed {
         (
-            "it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them",
+            format!(
+                "it has no healthcheck{unless}: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them"
+            ),
             format!("give {name} a `healthcheck`, or say what to ask: `ready: {{http: /PATH}}`"),
         )
     } else {
         (
-            "it has no healthcheck: a replica counts as soon as it runs, and one that hangs goes on counting",
+            format!(
+                "it has no healthcheck{unless}: a replica counts as soon as it runs, and one that hangs goes on counting"
+            ),
             format!("give {name} a `healthcheck`"),
         )
     };
     report.hint(Code::NoHealthcheck, name, what, fix);
+}
+
+/// What is left open where the image could not be asked for.
+fn unless(is_checked: Option<bool>) -> &'static str {
+    match is_checked {
+        Some(_) => "",
+        None => " (unless its image brings one, which could not be looked at)",
+    }
 }
 
 fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
@@ -112,7 +177,7 @@ fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
 }
 
 /// What other services do with it.
-fn the_others(loaded: &Loaded, service: &Service, is_checked: bool, report: &mut Report) {
+fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, report: &mut Report) {
     let name = &service.name;
     for other in loaded.project.services.values() {
         if other.links.contains(name) {
@@ -137,7 +202,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: bool, report: &mut
         }
         let key = (other.name.clone(), "depends_on".to_owned());
         let own = format!("docker compose up -d --no-deps {}", other.name);
-        if is_checked {
+        if is_checked == Some(true) {
             report.hint(
                 Code::WaitsForHealth,
                 name,
@@ -152,8 +217,9 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: bool, report: &mut
                 Code::WaitsForHealth,
                 name,
                 format!(
-                    "{} waits for its health, and it has no healthcheck: `docker compose up` fails",
-                    other.name
+                    "{} waits for its health, and it has no healthcheck{}: `docker compose up` fails",
+                    other.name,
+                    unless(is_checked)
                 ),
                 format!("give {name} a `healthcheck`, or write `condition: service_started`"),
             );
@@ -170,7 +236,7 @@ fn locate(loaded: &Loaded, key: &(String, String), report: &mut Report) {
 
 #[cfg(test)]
 pub(super) mod fixture {
-    use super::{Report, the_services};
+    use super::{Checked, Report, the_services};
     use crate::compose::{self, Loaded, Request};
 
     /// All that is fine, so that a test names what it is about.
@@ -181,7 +247,7 @@ pub(super) mod fixture {
     deploy: {resources: {limits: {cpus: \"0.5\", memory: 64M}}}
 ";
 
-    fn loaded(yaml: &str) -> Loaded {
+    pub(in crate::cli::check) fn loaded(yaml: &str) -> Loaded {
         let dir = tempfile::tempdir().unwrap();
         crate::files::replace(&dir.path().join("compose.yaml"), yaml.as_bytes()).unwrap();
         let request = Request {
@@ -195,7 +261,8 @@ pub(super) mod fixture {
     pub(in crate::cli::check) fn report(yaml: &str) -> Report {
         let loaded = loaded(yaml);
         let mut report = Report::new("shop");
-        the_services(&loaded, &[], &mut report);
+        // Nobody could ask the Engine for images.
+        the_services(&loaded, &[], &Checked::new(), &mut report);
         report.find_places(&loaded);
         report
     }
@@ -314,6 +381,55 @@ mod tests {
         assert!(
             codes.contains(&"warning waits-for-health".to_owned()),
             "{codes:?}"
+        );
+    }
+
+    #[test]
+    fn an_image_that_brings_a_healthcheck_is_no_reason_to_complain() {
+        let yaml = "services:
+  web: {image: app, expose: [\"80\"], HEALTH x-autoscale: {max: 3}}
+  front: {image: app, depends_on: {web: {condition: service_healthy}}}\n";
+        let told = |health: &str, image: Option<bool>| {
+            let loaded = fixture::loaded(&yaml.replace("HEALTH", health));
+            let mut report = Report::new("shop");
+            let checked = image.map(|known| ("web".to_owned(), known));
+            the_services(&loaded, &[], &checked.into_iter().collect(), &mut report);
+            let about = |code: Option<Code>| {
+                matches!(code, Some(Code::WaitsForHealth | Code::NoHealthcheck))
+            };
+            let found = report.findings.iter().filter(|one| about(one.code));
+            found
+                .map(|one| format!("{:?}: {}", one.severity, one.message))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        insta::assert_snapshot!(told("", Some(true)), @"Hint: front waits for its health: `docker compose up` waits for every replica, and fails when one is unhealthy");
+        insta::assert_snapshot!(told("", Some(false)), @r"
+        Hint: it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
+        Warning: front waits for its health, and it has no healthcheck: `docker compose up` fails
+        ");
+        // Nobody could look at it.
+        insta::assert_snapshot!(told("", None), @r"
+        Hint: it has no healthcheck (unless its image brings one, which could not be looked at): a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
+        Warning: front waits for its health, and it has no healthcheck (unless its image brings one, which could not be looked at): `docker compose up` fails
+        ");
+        insta::assert_snapshot!(told("healthcheck: {disable: true},", None), @r"
+        Hint: it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
+        Warning: front waits for its health, and it has no healthcheck: `docker compose up` fails
+        ");
+    }
+
+    #[test]
+    fn a_range_that_is_too_small_is_widened_without_a_fall_back_to_one() {
+        let ports = "    ports: [\"18000-18001:80\"]\n";
+        assert_eq!(codes(ports, ""), ["warning port-range"]);
+        let wide = "    ports: [\"18000-18002:80\"]\n";
+        assert_eq!(codes(wide, ""), [""; 0]);
+        let yaml = format!("services:\n  web:\n{FINE}{ports}    x-autoscale: {{min: 2, max: 3}}\n");
+        let fix = report(&yaml).findings.remove(0).fix;
+        assert!(
+            fix.contains("`docker compose up -d --no-deps --scale web=2 web`"),
+            "{fix}"
         );
     }
 

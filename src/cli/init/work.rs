@@ -65,9 +65,13 @@ impl Work {
         }
         for file in &draft.upstreams {
             let before = apply::read(&site.path(&file.path))?;
-            if before.is_none() {
+            // What `watch` has written since is the truth; the first one may be for another port.
+            let is_due = before
+                .as_ref()
+                .is_none_or(|before| is_first(before, &file.text));
+            if is_due {
                 let after = Some(file.text.clone().into_bytes());
-                work.change(site, file.path.display().to_string(), None, after);
+                work.change(site, file.path.display().to_string(), before, after);
             }
         }
         // What an earlier answer asked for and this one does not.
@@ -232,4 +236,28 @@ fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
     Err(taken_back(format!(
         "COMPOSE_FILE of .env does not name {OVERRIDE} in the end; write that line by hand, and run `init` again"
     )))
+}
+
+/// Whether it is a first upstream as it would be written now, but for the port.
+fn is_first(before: &[u8], text: &str) -> bool {
+    let without_port = |text: &str| {
+        let (head, port) = text.rsplit_once(':')?;
+        let tail = port.trim_start_matches(|c: char| c.is_ascii_digit());
+        Some(format!("{head}:{tail}"))
+    };
+    let before = String::from_utf8_lossy(before);
+    without_port(&before).is_some_and(|shape| Some(shape) == without_port(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_upstream_follows_the_port_and_what_watch_has_written_stays() {
+        let first = |port: u16| format!("# header\nupstream web {{\n    server web:{port};\n}}\n");
+        assert!(is_first(first(3000).as_bytes(), &first(8000)));
+        let written = "# header\nupstream web {\n    server 172.18.0.2:3000; # shop-web-1\n}\n";
+        assert!(!is_first(written.as_bytes(), &first(8000)));
+    }
 }

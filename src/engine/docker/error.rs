@@ -76,13 +76,13 @@ fn exhausted(message: &str) -> Option<EngineError> {
     let (what, fix) = if message.contains("all ports are allocated") {
         (
             "no host port of the published range is free".to_owned(),
-            "widen the range under `ports` and run `docker compose up -d --no-deps` for the service, or ask for fewer replicas",
+            "widen the range under `ports` and run `docker compose up -d --no-deps --scale SERVICE=N SERVICE` with the number that there is, or ask for fewer replicas",
         )
     } else if let Some(pool) = after("address pools:") {
         let network = first_word(pool).unwrap_or_default();
         (
             format!("network {network} has no free address"),
-            "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d`, or ask for fewer replicas",
+            "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d --scale SERVICE=N` with the number that there is, or ask for fewer replicas",
         )
     } else if message.contains("port is already allocated")
         || ["listen ", "failed to bind host port "]
@@ -174,12 +174,12 @@ mod tests {
             (
                 "driver failed programming external connectivity on endpoint shop-web-3 (cafe): Bind for :::18410 failed: all ports are allocated",
                 "no host port of the published range is free",
-                "widen the range under `ports` and run `docker compose up -d --no-deps` for the service, or ask for fewer replicas",
+                "widen the range under `ports` and run `docker compose up -d --no-deps --scale SERVICE=N SERVICE` with the number that there is, or ask for fewer replicas",
             ),
             (
                 "no available IPv4 addresses on this network's address pools: shop_small (cafe)",
                 "network shop_small has no free address",
-                "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d`, or ask for fewer replicas",
+                "give it a larger subnet under `networks` (`ipam`) and run `docker compose up -d --scale SERVICE=N` with the number that there is, or ask for fewer replicas",
             ),
             (
                 "Address already in use",

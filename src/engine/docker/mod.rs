@@ -257,6 +257,18 @@ impl Engine for Docker {
         Ok(self.image(reference).await?.and_then(|image| image.id))
     }
 
+    async fn image_is_checked(&self, reference: &str) -> Result<Option<bool>, EngineError> {
+        let image = self.image(reference).await?;
+        Ok(image.map(|image| {
+            let test = image
+                .config
+                .and_then(|config| config.healthcheck)
+                .and_then(|check| check.test)
+                .unwrap_or_default();
+            test.first().is_some_and(|first| first != "NONE")
+        }))
+    }
+
     async fn clone_replica(
         &self,
         source: &ContainerId,

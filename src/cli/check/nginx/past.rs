@@ -14,6 +14,8 @@ use crate::{
 const STALE: Duration = Duration::from_secs(30);
 /// Requests that may take so long hold an old worker for as long.
 const LONG: Duration = Duration::from_secs(600);
+/// What compose gives a container to end where the file says nothing.
+const GRACE: Span = Span::seconds(10);
 
 /// Names and addresses that lead to replicas of a service, but for its own name.
 pub(super) fn others(replicas: &[&Replica], service: Option<&Service>) -> BTreeSet<String> {
@@ -114,11 +116,28 @@ pub(super) fn the_resolvers(routed: &[&str], configuration: &Configuration, repo
 pub(super) fn the_times(
     service: &str,
     policy: &Policy,
+    grace: Option<Span>,
     configuration: &Configuration,
     report: &mut Report,
 ) {
     let drain = policy.drain.timeout;
     let patience = configuration.patience_for(service);
+    let grace = grace.unwrap_or(GRACE);
+    if let Some((patience, place)) = &patience
+        && *patience > grace.0
+        && *patience > Duration::from_secs(60)
+    {
+        report.hint(
+            Code::GraceShort,
+            service,
+            format!(
+                "{place}: an answer may take {}, and a replica that compose stops, at a deploy, has {grace} to end what is under way",
+                Span(*patience)
+            ),
+            format!("give {service} `stop_grace_period: {}`", Span(*patience)),
+        );
+        report.at(&place.file, place.line);
+    }
     if let Some((patience, place)) = &patience
         && *patience > drain.0
         && *patience > Duration::from_secs(60)
@@ -181,11 +200,32 @@ mod tests {
         ))
     }
 
-    fn times(main: &str, http: &str) -> Vec<String> {
+    fn times_with(grace: Option<Span>, main: &str, http: &str) -> Vec<String> {
         let mut report = Report::new("shop");
         let configuration = configuration(main, http);
-        the_times("web", &Policy::default(), &configuration, &mut report);
+        the_times(
+            "web",
+            &Policy::default(),
+            grace,
+            &configuration,
+            &mut report,
+        );
         report.codes()
+    }
+
+    fn times(main: &str, http: &str) -> Vec<String> {
+        times_with(Some(Span::seconds(3600)), main, http)
+    }
+
+    #[test]
+    fn a_replica_that_compose_stops_has_as_long_as_its_longest_request() {
+        let long = "proxy_read_timeout 5m; location / { proxy_pass http://web; }";
+        let told = |grace: Option<u64>| times_with(grace.map(Span::seconds), "", long);
+        assert_eq!(told(None), ["hint grace-short", "warning drain-short"]);
+        assert_eq!(told(Some(30)), ["hint grace-short", "warning drain-short"]);
+        assert_eq!(told(Some(300)), ["warning drain-short"]);
+        let usual = "location / { proxy_pass http://web; }";
+        assert_eq!(times_with(None, "", usual), [""; 0]);
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! What is wrong between nginx's configuration and the upstreams: pure, from what `nginx -T` prints.
+
+use super::{
+    super::service::fixture::{FINE, loaded},
+    *,
+};
+use crate::{plan::tests::replica, project::MountPoint, proxy::NginxVersion};
+
+const DIRECTORY: &str = "/etc/nginx/upstreams";
+const UPSTREAM: &str = "upstream web { server 172.18.0.2:80; }";
+const SETTINGS: &str = "proxy_set_header Connection \"\";";
+
+/// nginx's configuration with this in a file of conf.d, and our files.
+fn told(site: &str) -> Vec<String> {
+    let dump = format!(
+        "# configuration file /etc/nginx/nginx.conf:
+events {{}}
+http {{ include /etc/nginx/conf.d/*.conf; }}
+
+# configuration file /etc/nginx/conf.d/default.conf:
+{site}
+
+# configuration file {DIRECTORY}/web.conf:
+{UPSTREAM}
+
+# configuration file {DIRECTORY}/web.location:
+{SETTINGS}
+"
+    );
+    let mut report = Report::new("shop");
+    let configuration = Configuration::parse(&dump);
+    let findings = configuration.look_for("web", DIRECTORY);
+    one_include("web", DIRECTORY, &findings, &mut report);
+    let lines = report.findings.iter().filter(|one| one.code.is_some());
+    let without = lines.clone().find(|one| one.fix.is_empty());
+    assert!(without.is_none(), "nothing to do about {without:?}");
+    report.codes()
+}
+
+const INCLUDE: &str = "include /etc/nginx/upstreams/*.conf;";
+const LOCATION: &str = "include /etc/nginx/upstreams/web.location*;";
+
+#[test]
+fn a_configuration_that_is_right_has_no_finding() {
+    let right = format!(
+        "{INCLUDE}\nserver {{ listen 80; location / {{ proxy_pass http://web; {LOCATION} }} }}"
+    );
+    assert_eq!(told(&right), [""; 0]);
+}
+
+#[test]
+fn each_thing_that_keeps_requests_from_the_upstream_has_a_code() {
+    let pass = format!("proxy_pass http://web; {LOCATION}");
+    for (site, code) in [
+        (
+            format!("server {{ location / {{ {pass} }} }}"),
+            "error nginx-not-included",
+        ),
+        (
+            format!("server {{ {INCLUDE} location / {{ {pass} }} }}"),
+            "error nginx-misplaced",
+        ),
+        (
+            format!("{INCLUDE} {INCLUDE} server {{ location / {{ {pass} }} }}"),
+            "error nginx-included-twice",
+        ),
+        (
+            format!(
+                "{INCLUDE} upstream web {{ server 127.0.0.1:81; }} server {{ location / {{ {pass} }} }}"
+            ),
+            "error nginx-same-name",
+        ),
+        (
+            format!("{INCLUDE} server {{ location / {{ proxy_pass http://web:80; {LOCATION} }} }}"),
+            "error nginx-port-in-pass",
+        ),
+        (
+            format!("{INCLUDE} server {{ location / {{ return 204; }} }}"),
+            "warning nginx-no-pass",
+        ),
+        (
+            format!("{INCLUDE} server {{ location / {{ proxy_pass http://web; }} }}"),
+            "warning nginx-no-settings",
+        ),
+        (
+            format!("{INCLUDE} server {{ proxy_set_header Host $host; location / {{ {pass} }} }}"),
+            "warning nginx-headers-hidden",
+        ),
+    ] {
+        let found = told(&site);
+        assert!(
+            found.iter().any(|one| one == code),
+            "{code}: {found:?} of {site}"
+        );
+    }
+}
+
+#[test]
+fn an_nginx_that_is_too_old_for_reloads_without_loss_is_told() {
+    let of = |said: &str| {
+        let mut report = Report::new("shop");
+        let features = NginxVersion::parse(said).map_or_else(Features::default, Features::of);
+        the_features(&features, "shop-nginx-1", &mut report);
+        report.codes()
+    };
+    assert_eq!(of("nginx version: nginx/1.30.0"), [""; 0]);
+    assert_eq!(of("nginx version: nginx/1.27.4"), [""; 0]);
+    assert_eq!(of("nginx version: nginx/1.27.3"), ["warning nginx-old"]);
+    assert_eq!(of("something else"), ["warning nginx-version"]);
+}
+
+/// A project with a service `web`, and what it says of nginx.
+fn shop(settings: &str, web: &str) -> Loaded {
+    loaded(&format!(
+        "x-autoscale: {{nginx: {{{settings}}}}}
+services:
+  web:
+{FINE}    x-autoscale: {{max: 3{web}}}
+  nginx: {{image: \"nginx:1.30\"}}
+"
+    ))
+}
+
+/// An nginx that is on the network of the replicas.
+fn nginx() -> Replica {
+    let mut nginx = replica(1);
+    nginx.name = "shop-nginx-1".into();
+    nginx.service = "nginx".into();
+    nginx
+}
+
+fn looked(
+    loaded: &Loaded,
+    containers: &[Replica],
+    look: impl FnOnce(&Look<'_>, &mut Report),
+) -> Vec<String> {
+    let mut report = Report::new("shop");
+    let place = NginxPlace::Service("nginx".into());
+    let of = Look {
+        loaded,
+        routed: &["web"],
+        containers,
+        place: &place,
+    };
+    look(&of, &mut report);
+    report.codes()
+}
+
+#[test]
+fn a_replica_that_nginx_cannot_reach_is_told() {
+    let whereabouts = Whereabouts::containers(Target::of(&nginx()));
+    let told = |whereabouts: &Whereabouts, replica: Replica| {
+        looked(&shop("service: nginx", ""), &[replica], |look, report| {
+            look.the_addresses(whereabouts, report);
+        })
+    };
+    assert_eq!(told(&whereabouts, replica(1)), [""; 0]);
+    let mut elsewhere = replica(1);
+    elsewhere.addresses = [("shop_back".to_owned(), [172, 19, 0, 2].into())].into();
+    assert_eq!(told(&whereabouts, elsewhere), ["error nginx-no-way"]);
+    // From the host by a published port, where the settings say so.
+    let mut published = replica(1);
+    published.published = [(80, ([127, 0, 0, 1], 49153).into())].into();
+    let by_port = |replica: Replica| {
+        looked(
+            &shop("host: true, reach: published", ""),
+            &[replica],
+            |look, report| {
+                look.the_addresses(&Whereabouts::Host, report);
+            },
+        )
+    };
+    assert_eq!(by_port(published), ["warning nginx-published-port"]);
+    assert_eq!(by_port(replica(1)), ["error nginx-no-way"]);
+}
+
+#[test]
+fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().display().to_string();
+    let logs = |dir: &str| {
+        format!("service: nginx, logs: {{dir: \"{dir}\", inside: /var/log/compose-scale}}")
+    };
+    let told = |dir: &str, inside: &str| {
+        let mut nginx = nginx();
+        nginx.mounts = vec![MountPoint {
+            source: directory.path().to_owned(),
+            destination: inside.into(),
+        }];
+        let loaded = shop(&logs(dir), ", metrics: [requests: 50]");
+        looked(&loaded, &[], |look, report| {
+            look.the_log_directory(Some(&nginx), report);
+        })
+    };
+    let gone = format!("{here}/gone");
+    assert_eq!(
+        told(&gone, "/var/log/compose-scale"),
+        ["error nginx-log-directory"]
+    );
+    assert_eq!(told(&here, "/elsewhere"), ["error nginx-log-directory"]);
+    assert_eq!(
+        told(&here, "/var/log/compose-scale"),
+        ["warning nginx-log-missing"]
+    );
+    let log = directory.path().join("shop.log");
+    crate::files::replace(&log, b"").unwrap();
+    assert_eq!(
+        told(&here, "/var/log/compose-scale"),
+        ["warning nginx-no-lines"]
+    );
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    file.set_len(3 * crate::proxy::log::LIMIT).unwrap();
+    let large = told(&here, "/var/log/compose-scale");
+    assert!(
+        large.contains(&"warning nginx-log-grows".to_owned()),
+        "{large:?}"
+    );
+}
+
+#[test]
+fn a_directory_that_nginx_has_not_mounted_is_told() {
+    let loaded = shop("service: nginx, upstreams: /srv/shop/upstreams", "");
+    let told = |source: &str, destination: &str| {
+        let mut nginx = nginx();
+        nginx.mounts = vec![MountPoint {
+            source: source.into(),
+            destination: destination.into(),
+        }];
+        looked(&loaded, &[], |look, report| {
+            look.the_mount(&nginx, report);
+        })
+    };
+    assert_eq!(told("/srv/shop/upstreams", DIRECTORY), [""; 0]);
+    assert_eq!(told("/srv/shop/html", "/html"), ["error nginx-not-mounted"]);
+    let file = told(
+        "/srv/shop/upstreams/web.conf",
+        "/etc/nginx/upstreams/web.conf",
+    );
+    assert!(
+        file.contains(&"error nginx-single-file".to_owned()),
+        "{file:?}"
+    );
+}
