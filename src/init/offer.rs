@@ -1,6 +1,6 @@
 //! Which services can be scaled, and why the others cannot.
 
-use super::{Known, record::Door};
+use super::{Known, data, record::Door};
 use crate::{
     plan::refuse,
     project::{Port, PortProblem, Service, image_word},
@@ -199,6 +199,16 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(refusal) = refuse::refusals(&without_ports, &[]).into_iter().next() {
         return unfit(refusal.what, &refusal.fix);
     }
+    // What serves must be where nginx can reach it: on a network that both are on.
+    let serves = !matches!(service.only_port(), Err(PortProblem::None));
+    if let Some(mode) = service.network_mode.as_deref().filter(|_| serves) {
+        return unfit(
+            format!(
+                "with `network_mode: {mode}` it is on no network of the project, where nginx could reach each replica"
+            ),
+            "remove `network_mode`",
+        );
+    }
     let runs_once = known.project.services.values().any(|other| {
         let needed = other.depends_on.get(name);
         needed.is_some_and(|needed| needed.condition == "service_completed_successfully")
@@ -212,14 +222,9 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(verdict) = ports(door, service, fixed) {
         return verdict;
     }
-    let written = service
-        .volumes
-        .iter()
-        .filter(|volume| volume.kind == "volume" && !volume.read_only)
-        .find_map(|volume| volume.source.as_deref());
-    if let Some(volume) = written {
+    if let Some(what) = data::shared(known.project, service) {
         return Verdict::Doubtful(format!(
-            "every replica would write to its volume {volume}; if it can stand that, name it: --service {name}"
+            "every replica would write to {what}; if it can stand that, name it: --service {name}"
         ));
     }
     Verdict::Fit
