@@ -18,6 +18,7 @@ pub struct Edit {
 
 impl Edit {
     /// The same, where it was made to a line of an earlier one: then the line before that one comes back.
+    #[must_use]
     pub fn on_top_of(self, earlier: Option<&Self>) -> Self {
         match earlier {
             Some(earlier) if self.was.as_ref() == Some(&earlier.is) => Self {

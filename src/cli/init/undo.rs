@@ -139,24 +139,23 @@ fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
     request.files = Vec::new();
     request.project_directory = None;
     root.clone_into(&mut request.cwd);
-    let held = match compose::load(&request) {
-        Ok(loaded) => run::lock(&loaded).map(|locks| Held {
+    let held = if let Ok(loaded) = compose::load(&request) {
+        run::lock(&loaded).map(|locks| Held {
             locks,
             beside: Some(run::writers_lock(&loaded, &setup::upstreams(&loaded))),
-        }),
+        })
+    } else {
         // One that was started when the files were good may go on with what it read.
-        Err(_) => {
-            let name = compose::likely_name(&request)
-                .or_else(|| compose::likely_name_without_files(&request));
-            let Some(name) = name else {
-                return Ok(Held::default());
-            };
-            let lock = StateDir::locate(&request.env, &name).lock();
-            lock.map_err(Failure::from).map(|lock| Held {
-                locks: vec![lock],
-                beside: None,
-            })
-        }
+        let name =
+            compose::likely_name(&request).or_else(|| compose::likely_name_without_files(&request));
+        let Some(name) = name else {
+            return Ok(Held::default());
+        };
+        let lock = StateDir::locate(&request.env, &name).lock();
+        lock.map_err(Failure::from).map(|lock| Held {
+            locks: vec![lock],
+            beside: None,
+        })
     };
     match held {
         Err(failure @ Failure::State(StateError::Held { .. })) => Err(failure),
@@ -277,8 +276,8 @@ fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, 
 fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_unfinished = name.starts_with('.') && name.ends_with(".tmp");
-        if is_unfinished || name.starts_with(".compose-scale-") {
+        let is_unfinished = entry.path().extension().is_some_and(|end| end == "tmp");
+        if name.starts_with(".compose-scale-") || (name.starts_with('.') && is_unfinished) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -64,12 +64,12 @@ impl Work {
             let after = text.into_bytes();
             let sum = record::digest_of(&shown, &after);
             work.files.push((shown.clone(), sum.clone()));
-            let is_theirs = |before: &&Vec<u8>| {
+            let is_theirs = |before: &Vec<u8>| {
                 let taken_over = record.is_none() && shown == OVERRIDE;
                 let ours = record.is_some_and(|record| record.is_unchanged(&shown, before));
-                **before != after && !ours && !taken_over && !force
+                *before != after && !ours && !taken_over && !force
             };
-            if before.as_ref().filter(is_theirs).is_some() {
+            if before.as_ref().is_some_and(is_theirs) {
                 // It would be written as it was written then.
                 if record.is_some_and(|record| record.files.get(&shown) == Some(&sum)) {
                     work.left.push(shown);
