@@ -36,7 +36,9 @@ pub(super) fn site(nginx: &str, routed: &[&Chosen<'_>]) -> String {
              proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n        \
              proxy_set_header X-Forwarded-Proto $forwarded_proto;\n        \
              proxy_set_header Upgrade $http_upgrade;\n        \
-             proxy_set_header Connection $connection_upgrade;\n    }}\n}}\n"
+             proxy_set_header Connection $connection_upgrade;\n        \
+             # An answer, a WebSocket or a stream of events that is silent for 60s is cut. If yours may be:\n        \
+             #   proxy_read_timeout 1h;\n    }}\n}}\n"
         );
     }
     text
