@@ -224,7 +224,7 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     }
     if let Some(what) = data::shared(known.project, service) {
         return Verdict::Doubtful(format!(
-            "every replica would write to {what}; if it can stand that, name it: --service {name}"
+            "every replica would write to {what}; if it can stand that, name it (--service {name})"
         ));
     }
     Verdict::Fit
@@ -286,7 +286,7 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
         .find(|(port, _)| *port == first.target)
     {
         return Some(Verdict::Doubtful(format!(
-            "port {port} is that of {what}, which is no HTTP; if it is here, name it: --service {name}"
+            "port {port} is that of {what}, which is no HTTP; if it is here, name it (--service {name})"
         )));
     }
     if fixed.iter().any(|port| port.target != first.target) {

@@ -230,3 +230,19 @@ fn the_watch_that_counts_is_that_of_the_project_that_is_taken_back() {
     drop(lock);
     assert!(!shop.path().join("shop/.env").exists());
 }
+
+#[test]
+fn a_directory_of_upstreams_that_was_there_is_as_before() {
+    let file = "x-autoscale: {nginx: {service: nginx, upstreams: ./up}}\nservices:\n  \
+                web: {image: a, expose: [\"80\"]}\n  nginx: {image: nginx, volumes: [\"./up:/etc/nginx/up:ro\"]}\n";
+    let shop = Shop::new(&[("compose.yaml", file), ("up/readme", "mine\n")]);
+    let before = shop.everything();
+    shop.init(&["--yes"])
+        .assert()
+        .success()
+        .stderr(contains("include /etc/nginx/up/*.conf;"));
+    shop.write("up/.compose-scale-shop.lock", "1\n");
+    shop.init(&["--undo", "--dry-run"]).assert().success();
+    shop.init(&["-p", "shop", "--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}

@@ -56,14 +56,14 @@ fn an_answer_that_cannot_be_used_is_asked_for_again_and_the_diff_comes_before_th
     terminal.keys(&["much", "Enter"]);
     terminal.until(&["expected a share like 60%"]);
     terminal.keys(&["70", "Enter"]);
-    let seen = terminal.until(&["Write this? [y/N]"]);
+    let seen = terminal.until(&["Change these 4 files in "]);
     let place = |part: &str| {
         seen.find(part)
             .unwrap_or_else(|| panic!("no {part}:\n{seen}"))
     };
     assert!(place("how busy") < place("+++ b/compose.scale.yaml"));
     assert!(place("+++ b/compose.scale.yaml") < place("+COMPOSE_FILE="));
-    assert!(place("+COMPOSE_FILE=") < place("Write this?"));
+    assert!(place("+COMPOSE_FILE=") < place("Change these 4 files"));
     assert_eq!(shop.everything(), before);
     terminal.keys(&["perhaps", "Enter"]);
     terminal.until(&["please say y or n"]);

@@ -189,7 +189,12 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
         return Err(Failure::Work(vec![what]));
     }
     if asks {
-        if !ask::yes("Write this?")? {
+        let files = match work.changes.len() {
+            1 => "this file".to_owned(),
+            count => format!("these {count} files"),
+        };
+        let directory = site.places.directory.display();
+        if !ask::yes(&format!("Change {files} in {directory} as shown?"))? {
             say("nothing was written");
             return Ok(());
         }

@@ -63,7 +63,11 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     if rest.is_none() {
         apply::remove_empty(&root, &[DIRECTORY.to_owned()]);
     }
-    if record.nginx != Door::New && record.edits().next().is_some() && kept.is_empty() {
+    let has_upstreams = record
+        .paths()
+        .iter()
+        .any(|path| path.starts_with(UPSTREAMS));
+    if record.nginx != Door::New && has_upstreams && kept.is_empty() {
         say(
             "\nin nginx's own configuration, which is yours: take out what you wrote there for `init` (the two `include` lines), and let proxy_pass name the address of before, with its port",
         );
@@ -158,7 +162,10 @@ fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
         })
     };
     match held {
-        Err(failure @ Failure::State(StateError::Held { .. })) => Err(failure),
+        Err(failure @ Failure::State(StateError::Held { .. })) => {
+            say("nothing is taken back while a `watch` runs, which would write on: stop it first");
+            Err(failure)
+        }
         other => Ok(other.unwrap_or_default()),
     }
 }
