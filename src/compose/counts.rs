@@ -17,8 +17,13 @@ pub fn alone(text: &str) -> Result<BTreeMap<String, u32>, String> {
     };
     let mut counts = BTreeMap::new();
     let number = |value: &Yaml, at: String| {
-        let number = value.as_u64().and_then(|count| u32::try_from(count).ok());
-        number.ok_or_else(|| format!("{at} is no plain number"))
+        // One with a tag is none: `!reset` means something else.
+        let number = match value {
+            Yaml::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        let count = number.and_then(|count| u32::try_from(count).ok());
+        count.ok_or_else(|| format!("{at} is no plain number"))
     };
     for (key, services) in entries(&root, "all of it")? {
         if key != "services" {

@@ -24,20 +24,21 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     let Some(record) = read_record(&root)? else {
         return nothing(&root, args.dry_run);
     };
-    let held = hold(project, &root)?;
-    let Plan {
-        changes,
-        rest,
-        kept,
-    } = plan(&root, &record, args.force)?;
-    let text: String = changes.iter().map(shown).collect();
     if args.dry_run {
+        let Plan { changes, kept, .. } = plan(&root, &record, args.force)?;
+        let text: String = changes.iter().map(shown).collect();
         output::write(text.as_bytes())?;
         for what in &kept {
             say(what);
         }
         return Ok(());
     }
+    let held = hold(project, &root)?;
+    let Plan {
+        changes,
+        rest,
+        kept,
+    } = plan(&root, &record, args.force)?;
     apply::apply(&changes)?;
     for change in &changes {
         let what = if change.after.is_some() {
@@ -51,7 +52,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     for path in paths.chain([".env", RECORD]) {
         let _ = files::remove_leftover(&root.join(path));
     }
-    held.leave();
+    drop(held);
     if rest.is_none() {
         if record.directories.iter().any(|path| path == UPSTREAMS) {
             sweep(&root.join(UPSTREAMS));
@@ -127,12 +128,12 @@ struct Held {
     beside: Option<PathBuf>,
 }
 
-impl Held {
-    fn leave(self) {
-        drop(self.locks);
-        if let Some(path) = self.beside {
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(path) = &self.beside {
             let _ = fs::remove_file(path);
         }
+        self.locks.clear();
     }
 }
 
