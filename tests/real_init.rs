@@ -228,7 +228,8 @@ fn an_nginx_of_the_project_is_told_by_its_owner_and_everything_is_as_before_in_t
         "        proxy_pass http://web:8000;",
     );
     stack.project.write("edge/site.conf", &new);
-    for command in commands(&ran) {
+    let typed = commands(&ran);
+    for command in typed.iter().flat_map(|line| line.split(" && ")) {
         let words: Vec<_> = command.split(' ').collect();
         match words.as_slice() {
             ["docker", "compose", words @ ..] => {

@@ -121,6 +121,33 @@ fn an_nginx_of_this_machine_is_told_what_to_include() {
 }
 
 #[test]
+fn an_nginx_that_has_not_been_written_for_yet_is_told_when_its_files_are_there() {
+    for (nginx, reload) in [
+        (
+            "{host: true, upstreams: ./up}",
+            "sudo nginx -t && sudo nginx -s reload",
+        ),
+        (
+            "{container: edge, upstreams: ./up}",
+            "docker exec edge nginx -t && docker exec edge nginx -s reload",
+        ),
+    ] {
+        let file = format!(
+            "x-autoscale: {{nginx: {nginx}}}\nservices: {{web: {{image: web, expose: [\"80\"]}}}}\n"
+        );
+        let shop = Shop::new(&[("compose.yml", &file)]);
+        let commands = format!(
+            "next, when those lines are written:\n  docker compose up -d\n  compose-scale sync\n  {reload}\n  compose-scale check\n"
+        );
+        shop.init(&["--yes"])
+            .assert()
+            .success()
+            .stderr(contains(commands));
+        shop.load();
+    }
+}
+
+#[test]
 fn where_nothing_can_be_scaled_each_reason_and_its_fix_is_told() {
     let shop = Shop::new(&[(
         "compose.yaml",

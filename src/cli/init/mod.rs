@@ -15,7 +15,7 @@ use crate::{
     compose::{self, Loaded, Places},
     compose_cli::{ComposeCli, Version},
     init::{
-        self, Draft, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
+        self, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
         record::{Door, Record},
     },
     telemetry::plain,
@@ -25,6 +25,7 @@ use crate::{
 mod apply;
 mod ask;
 mod choose;
+mod next;
 mod undo;
 mod work;
 
@@ -175,7 +176,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     }
     if work.changes.is_empty() {
         say("everything is set up already; there is nothing to write");
-        next(&site, &door, &draft);
+        next::tell(&site, &door, &draft);
         return Ok(());
     }
     let compose = if draft.resets { too_old().await } else { None };
@@ -209,7 +210,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
         work,
         (door.clone(), image.to_owned(), choices),
     )?;
-    next(&site, &door, &draft);
+    next::tell(&site, &door, &draft);
     Ok(())
 }
 
@@ -334,39 +335,6 @@ async fn too_old() -> Option<String> {
             "compose here is {a}.{b}.{c}, and `!reset`, which takes the port of the host away from the service, needs {major}.{minor}.{patch}: update compose, or take that port out of your file and run `init` again"
         )
     })
-}
-
-/// What is left to type.
-fn next(site: &Site, door: &Door, draft: &Draft) {
-    if !draft.by_hand.is_empty() {
-        say("\nin nginx's own configuration, which is yours:");
-        for line in &draft.by_hand {
-            say(&format!("  {}", line.replace('\n', "\n  ")));
-        }
-    }
-    let directory = &site.places.directory;
-    let here = std::env::current_dir().is_ok_and(|cwd| cwd == *directory);
-    let theirs = !draft.by_hand.is_empty();
-    say(if theirs {
-        "\nnext, when those lines are written:"
-    } else {
-        "\nnext:"
-    });
-    if !here {
-        say(&format!(
-            "  cd {}    # COMPOSE_FILE in .env counts only there",
-            directory.display()
-        ));
-    }
-    if theirs && *door == Door::Host {
-        say("  sudo nginx -t && sudo nginx -s reload");
-    }
-    say("  docker compose up -d");
-    if theirs && let Door::Service(name) = door {
-        say(&format!("  docker compose exec {name} nginx -s reload"));
-    }
-    say("  compose-scale check\n  compose-scale watch");
-    say("and to take it all back: compose-scale init --undo");
 }
 
 /// Words for people, beside the data.
