@@ -195,6 +195,21 @@ fn a_project_below_another_one_takes_back_its_own_and_never_the_other() {
 }
 
 #[test]
+fn a_project_whose_files_are_in_a_directory_below_is_taken_back_from_above() {
+    let shop = Shop::new(&[
+        ("deploy/compose.yml", PLAIN),
+        (".env", "COMPOSE_FILE=deploy/compose.yml\n"),
+    ]);
+    let before = shop.everything();
+    shop.init(&["--yes"]).assert().success().stderr(contains(
+        "/deploy    # COMPOSE_FILE in .env counts only there",
+    ));
+    assert!(shop.path().join("deploy/compose.scale.yaml").exists());
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
 fn the_watch_that_counts_is_that_of_the_project_that_is_taken_back() {
     let shop = Shop::new(&[("shop/compose.yaml", PLAIN), ("other/compose.yaml", PLAIN)]);
     let home = shop.path().join("home");

@@ -97,8 +97,15 @@ fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
             .is_ok_and(|text| dotenv::files(&text).is_some_and(|files| !files.is_empty()));
         path.join(RECORD).is_file() || lists_files || compose::has_compose_file(path)
     };
-    let found = start.ancestors().find(is_project);
-    Ok(found.map_or_else(|| start.clone(), Path::to_owned))
+    let found = start.ancestors().find(is_project).unwrap_or(&start);
+    // Its files may be in a directory below, which is the project's then.
+    let places = compose::places(&project.request(&[])?);
+    let below = places.ok().map(|places| places.directory);
+    let below = below.filter(|path| path.starts_with(found) && path.join(RECORD).is_file());
+    Ok(match below {
+        Some(below) if !found.join(RECORD).is_file() => below,
+        _ => found.to_owned(),
+    })
 }
 
 /// There is no record. An `init` that was ended at its very beginning may have left an empty directory.

@@ -221,11 +221,11 @@ pub(super) fn write(
     let mut changes = vec![Change {
         shown: RECORD.into(),
         before: apply::read(&path)?,
-        after: None,
+        // It names the directories that are made, its own among them.
+        after: Some(Vec::new()),
         path,
     }];
     changes.extend(work.changes);
-    changes[0].after = Some(Vec::new());
     record.directories.extend(apply::missing(root, &changes));
     changes[0].after = Some(record.text().into_bytes());
     let applied = apply::apply(&changes)?;
