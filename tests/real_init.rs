@@ -256,6 +256,40 @@ fn an_nginx_of_the_project_is_told_by_its_owner_and_everything_is_as_before_in_t
     assert_eq!(stack.project.ids().len(), 2);
 }
 
+#[test]
+fn counts_that_somebody_keeps_are_taken_over_and_come_back() {
+    if !real() {
+        return;
+    }
+    let project = ComposeProject::new(
+        "services:\n  jobs: {image: BUSYBOX, command: [sleep, \"1000\"], stop_signal: SIGKILL}\n  \
+         mail: {image: BUSYBOX, command: [sleep, \"1000\"], stop_signal: SIGKILL, deploy: {replicas: 1}}\n",
+    );
+    project.write(
+        "compose.scale.yaml",
+        "# counts\nservices:\n  jobs:\n    scale: 3\n  mail:\n    deploy:\n      replicas: 2\n",
+    );
+    project.write(".env", "COMPOSE_FILE=compose.yaml:compose.scale.yaml\n");
+    let stack = Stack::of(project);
+    let before = files(stack.project.directory());
+    stack.project.compose(&["up", "-d"]);
+    let running = stack.project.untouched();
+    assert_eq!(running.len(), 5);
+
+    let ran = stack.must(&["init", "--yes", "--service", "jobs"]);
+    assert_eq!(commands(&ran)[0], "docker compose up -d");
+    stack.project.compose(&["up", "-d"]);
+    assert_eq!(stack.project.untouched(), running);
+    stack.must(&["scale", "jobs=4"]);
+    stack.project.compose(&["up", "-d"]);
+    assert_eq!(stack.project.ids().len(), 6);
+
+    stack.must(&["init", "--undo"]);
+    assert_eq!(files(stack.project.directory()), before);
+    stack.project.compose(&["up", "-d"]);
+    assert_eq!(stack.project.ids().len(), 5);
+}
+
 /// An nginx on this machine, ended with the value.
 struct HostNginx(Child);
 
