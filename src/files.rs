@@ -31,6 +31,16 @@ pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 
 /// The same for a file of the user's own: its mode and its owner stay, and a link to it is followed.
 pub fn replace_content(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    replace_content_if(path, bytes, |_| true)
+}
+
+/// The same, if it still is what was looked at: that is asked when all but the last step is done. Nothing
+/// has changed where it is not.
+pub fn replace_content_if(
+    path: &Path,
+    bytes: &[u8],
+    is_as_looked_at: impl FnOnce(&Path) -> bool,
+) -> io::Result<bool> {
     let path = match fs::canonicalize(path) {
         Ok(real) => real,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
@@ -38,7 +48,7 @@ pub fn replace_content(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     };
     let before = fs::metadata(&path).ok();
     let mode = before.as_ref().map_or(MODE, |meta| meta.mode() & 0o7777);
-    let changed = replace_with(&path, bytes, mode)?;
+    let changed = replace_with_if(&path, bytes, mode, is_as_looked_at)?;
     if let Some(before) = before.filter(|_| changed) {
         let now = fs::metadata(&path)?;
         if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
@@ -50,6 +60,15 @@ pub fn replace_content(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 }
 
 fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
+    replace_with_if(path, bytes, mode, |_| true)
+}
+
+fn replace_with_if(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    go_on: impl FnOnce(&Path) -> bool,
+) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == bytes) {
         // The text may have been copied with a mode of its own.
         let others = fs::metadata(path)?.mode() & 0o077;
@@ -59,14 +78,23 @@ fn replace_with(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
         return Ok(false);
     }
     let beside = beside(path)?;
-    let written = write(&beside, bytes, mode).and_then(|()| fs::rename(&beside, path));
-    if let Err(error) = written {
-        // The error that matters is the first; a leftover is replaced by the next attempt.
-        let _ = fs::remove_file(&beside);
-        return Err(error);
-    }
+    let written = write(&beside, bytes, mode).and_then(|()| {
+        if go_on(path) {
+            fs::rename(&beside, path).map(|()| true)
+        } else {
+            fs::remove_file(&beside).map(|()| false)
+        }
+    });
+    let changed = match written {
+        Ok(changed) => changed,
+        Err(error) => {
+            // The error that matters is the first; a leftover is replaced by the next attempt.
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
+    };
     sync_directory(path)?;
-    Ok(true)
+    Ok(changed)
 }
 
 /// Removes a file for good. Returns whether it was there.
@@ -76,6 +104,12 @@ pub fn remove(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Removes what a write of this file left beside it when it was broken off.
+pub fn remove_leftover(path: &Path) -> io::Result<bool> {
+    let real = fs::canonicalize(path);
+    remove(&beside(real.as_deref().unwrap_or(path))?)
 }
 
 fn write(beside: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -197,6 +231,38 @@ mod tests {
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(replace_content(&dir.path().join("new"), b"one").unwrap());
+    }
+
+    #[test]
+    fn what_was_changed_since_it_was_looked_at_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("compose.scale.yaml");
+        replace(&path, b"one").unwrap();
+        let edited = |path: &Path| {
+            fs::read(dir.path().join(".compose.scale.yaml.tmp")).unwrap();
+            replace(&dir.path().join("edit"), b"mine").unwrap();
+            fs::rename(dir.path().join("edit"), path).unwrap();
+            false
+        };
+        assert!(!replace_content_if(&path, b"two", edited).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert_eq!(names(dir.path()), ["compose.scale.yaml"]);
+        assert!(replace_content_if(&path, b"two", |_| true).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn the_leftover_of_a_link_is_beside_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("below")).unwrap();
+        let (file, link) = (dir.path().join("below/secret"), dir.path().join(".env"));
+        replace(&file, b"one").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&dir.path().join("below/.secret.tmp"), b"two").unwrap();
+        assert!(remove_leftover(&link).unwrap());
+        assert!(!remove_leftover(&link).unwrap());
+        assert_eq!(names(&dir.path().join("below")), ["secret"]);
+        assert!(!remove_leftover(&dir.path().join("nothing")).unwrap());
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! The live screen in a real terminal: tmux, as over ssh, on the simulated Engine.
 
 use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
+    fs, io::Write as _, ops::Deref, path::Path, process::Command, sync::mpsc, thread,
+    time::Duration,
 };
 
 use compose_scale::sim::{App, Daemon, Host, Machine, Shape, World};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+
+#[path = "support/terminal.rs"]
+mod terminal;
+
+use terminal::{LONG, Terminal, now, tmux};
 
 const YAML: &str = "\
 name: shop
@@ -33,32 +33,10 @@ services:
     image: nginx:1.30
     volumes: [\"./upstreams:/etc/nginx/upstreams:ro\"]
 ";
-const LONG: Duration = Duration::from_secs(30);
-
-/// The tmux that is used; says so where there is none. In CI there must be one.
-fn tmux() -> Option<String> {
-    let named = std::env::var("COMPOSE_SCALE_TEST_TMUX").ok();
-    let program = named
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "tmux".into());
-    let works = Command::new(&program)
-        .arg("-V")
-        .stdout(Stdio::null())
-        .status();
-    if works.is_ok_and(|status| status.success()) {
-        return Some(program);
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "COMPOSE_SCALE_TEST_TMUX must name tmux in CI"
-    );
-    eprintln!("skipped: needs tmux");
-    None
-}
 
 /// `watch` in a terminal of 80 columns and 24 lines, on a simulated Engine.
 struct Stage {
-    tmux: String,
+    terminal: Terminal,
     directory: TempDir,
     daemon: Daemon,
     end: CancellationToken,
@@ -96,72 +74,20 @@ impl Stage {
                 until.cancelled().await;
             });
         });
-        let stage = Self {
-            tmux,
-            daemon: daemon.recv().expect("a daemon"),
-            directory,
-            end,
-            thread: Some(thread),
-        };
+        let daemon = daemon.recv().expect("a daemon");
         let program = env!("CARGO_BIN_EXE_compose-scale");
-        let here = stage.directory.path().display();
+        let here = directory.path().display();
         let script = format!(
             "cd '{here}'; export DOCKER_HOST=unix://{here}/docker.sock COMPOSE_SCALE_STATE={here}/state; \
              unset COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; \
              '{program}' {command}; echo \"ended with $?\"; stty -a | grep -o '.icanon'; exec cat\n"
         );
-        write(&stage.directory.path().join("play.sh"), &script);
-        stage.must(&[
-            "new-session",
-            "-d",
-            "-x",
-            "80",
-            "-y",
-            "24",
-            &format!("sh '{here}/play.sh'"),
-        ]);
-        stage
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.tmux);
-        command
-            .arg("-S")
-            .arg(self.directory.path().join("tmux.sock"))
-            .args(["-f", "/dev/null"])
-            .args(arguments)
-            .env("TERM", "xterm-256color")
-            .env("LC_ALL", "C.UTF-8")
-            .env_remove("TMUX");
-        command
-    }
-
-    fn must(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().expect("tmux runs");
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    fn keys(&self, keys: &[&str]) {
-        let mut all = vec!["send-keys"];
-        all.extend(keys);
-        self.must(&all);
-    }
-
-    fn seen(&self) -> String {
-        self.must(&["capture-pane", "-p"])
-    }
-
-    /// What is on the screen once it has all of this.
-    fn until(&self, what: &[&str]) -> String {
-        let begun = now();
-        loop {
-            let seen = self.seen();
-            if what.iter().all(|part| seen.contains(part)) {
-                return seen;
-            }
-            assert!(begun.elapsed() < LONG, "no {what:?} within 30s:\n{seen}");
-            thread::sleep(Duration::from_millis(50));
+        Self {
+            terminal: Terminal::begin(tmux, (80, 24), &script),
+            daemon,
+            directory,
+            end,
+            thread: Some(thread),
         }
     }
 
@@ -189,9 +115,17 @@ impl Stage {
     }
 }
 
+impl Deref for Stage {
+    type Target = Terminal;
+
+    fn deref(&self) -> &Terminal {
+        &self.terminal
+    }
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = self.command(&["kill-server"]).output();
+        self.terminal.close();
         self.end.cancel();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -208,11 +142,6 @@ fn write(path: &Path, text: &str) {
     fs::File::create(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .expect("a file");
-}
-
-#[expect(clippy::disallowed_methods, reason = "these tests run in real time")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[test]

@@ -305,6 +305,11 @@ pub(crate) fn separator(variables: &Variables) -> &str {
         .map_or(":", String::as_str)
 }
 
+/// Whether a directory has a compose file of its own, by the names that compose looks for.
+pub fn has_compose_file(directory: &Path) -> bool {
+    !existing(directory, &NAMES).is_empty()
+}
+
 fn existing(directory: &Path, names: &[&str]) -> Vec<PathBuf> {
     names
         .iter()

@@ -31,6 +31,7 @@ use crate::{
 mod attach;
 mod consistency;
 pub mod count;
+pub mod counts;
 mod create;
 mod details;
 mod discover;
@@ -55,6 +56,7 @@ mod words;
 mod workload;
 mod yaml;
 
+pub use discover::has_compose_file;
 pub use error::{LoadError, Mistake};
 pub use guess::{likely_name, likely_name_without_files};
 pub use running::RunningError;

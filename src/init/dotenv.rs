@@ -16,6 +16,20 @@ pub struct Edit {
     pub ended: bool,
 }
 
+impl Edit {
+    /// The same, where it was made to a line of an earlier one: then the line before that one comes back.
+    #[must_use]
+    pub fn on_top_of(self, earlier: Option<&Self>) -> Self {
+        match earlier {
+            Some(earlier) if self.was.as_ref() == Some(&earlier.is) => Self {
+                is: self.is,
+                ..earlier.clone()
+            },
+            _ => self,
+        }
+    }
+}
+
 const NAME: &str = "COMPOSE_FILE";
 
 /// Adds `file` to `COMPOSE_FILE` in the text of a `.env`. `files` are those of the project until now, for a
@@ -96,6 +110,13 @@ pub fn take_back(text: &str, edit: &Edit) -> Result<Option<String>, Changed> {
     }
     old += &lines[at + 1..].concat();
     Ok((!(edit.made && old.is_empty())).then_some(old))
+}
+
+/// The value of `COMPOSE_FILE` in the text of a `.env`, as it is written there.
+pub fn files(text: &str) -> Option<&str> {
+    let line = text.lines().rfind(|line| value_at(line).is_some())?;
+    let value = &line[value_at(line)?..];
+    Some(value[..end_of_value(value)].trim_matches(['"', '\'']))
 }
 
 /// Where the value begins, in a line that sets the variable.
@@ -235,6 +256,31 @@ mod tests {
         let (text, edit) = added(None);
         let more = format!("{text}B=2\n");
         assert_eq!(take_back(&more, &edit).unwrap().unwrap(), "B=2\n");
+    }
+
+    #[test]
+    fn an_edit_of_an_edit_goes_back_to_the_line_before_both() {
+        let (one, first) = added(Some("COMPOSE_FILE=a\n"));
+        let (two, second) = add(Some(&one), &["b".to_owned()], "s", ":", true).unwrap();
+        let both = second.clone().on_top_of(Some(&first));
+        assert_eq!(take_back(&two, &both).unwrap().unwrap(), "COMPOSE_FILE=a\n");
+        // A line that somebody else wrote in between is what comes back.
+        let other = Edit {
+            is: "COMPOSE_FILE=x".into(),
+            ..first
+        };
+        assert_eq!(second.clone().on_top_of(Some(&other)), second);
+    }
+
+    #[test]
+    fn what_is_listed_is_the_last_value_and_no_comment() {
+        for (text, listed) in [
+            ("A=1\n# COMPOSE_FILE=x\n", None),
+            ("COMPOSE_FILE=x\nCOMPOSE_FILE='a:b' # c\nB=2\n", Some("a:b")),
+            ("export COMPOSE_FILE=a # compose.scale.yaml", Some("a")),
+        ] {
+            assert_eq!(files(text), listed);
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Pure: a project and what is wanted come in, the text of files and words for people come out.
 //! Nothing of the user's own is rewritten but one line of `.env`; everything else is laid over it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     policy::{Nginx, Place},
@@ -14,6 +17,7 @@ pub mod diff;
 pub mod dotenv;
 mod offer;
 pub mod record;
+mod site;
 mod text;
 
 pub use offer::{Offer, Published, Verdict, offers};
@@ -48,6 +52,8 @@ pub struct Known<'a> {
     pub policies: &'a [String],
     /// Services whose image is nginx.
     pub candidates: &'a [String],
+    /// Services with a count in an override that is taken over: they keep a place there.
+    pub counts: &'a BTreeMap<String, u32>,
 }
 
 /// One file to be.

@@ -1,10 +1,12 @@
 //! Which services can be scaled, and why the others cannot.
 
+use std::path::Path;
+
 use super::{Known, record::Door};
 use crate::{
     plan::refuse,
     project::{
-        Port, PortProblem, Service,
+        Port, PortProblem, Service, Volume,
         data::{self, Data},
         image_word,
     },
@@ -160,6 +162,16 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(refusal) = refuse::refusals(&without_ports, &[]).into_iter().next() {
         return unfit(refusal.what, &refusal.fix);
     }
+    // What serves must be where nginx can reach it: on a network that both are on.
+    let serves = !matches!(service.only_port(), Err(PortProblem::None));
+    if let Some(mode) = service.network_mode.as_deref().filter(|_| serves) {
+        return unfit(
+            format!(
+                "with `network_mode: {mode}` it is on no network of the project, where nginx could reach each replica"
+            ),
+            "remove `network_mode`",
+        );
+    }
     let runs_once = known.project.services.values().any(|other| {
         let needed = other.depends_on.get(name);
         needed.is_some_and(|needed| needed.condition == "service_completed_successfully")
@@ -180,16 +192,29 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
         Data::Database { .. } => None,
     });
     if let Some(volume) = written {
-        let source = volume.source.as_deref().unwrap_or_default();
-        let volume = match volume.kind.as_str() {
-            "volume" => format!("its volume {source}"),
-            _ => source.to_owned(),
-        };
+        let what = in_words(known, volume);
         return Verdict::Doubtful(format!(
-            "every replica would write to {volume}; if it can stand that, name it: --service {name}"
+            "every replica would write to {what}; if it can stand that, name it (--service {name})"
         ));
     }
     Verdict::Fit
+}
+
+/// A volume for people: a path as it is written in the project.
+fn in_words(known: &Known<'_>, volume: &Volume) -> String {
+    let source = volume.source.as_deref().unwrap_or_default();
+    if volume.kind == "volume" {
+        return format!("its volume {source}");
+    }
+    let inside = Path::new(source).strip_prefix(&known.project.working_dir);
+    let shown = inside.map_or_else(
+        |_| source.to_owned(),
+        |path| format!("./{}", path.display()),
+    );
+    format!(
+        "{shown} ({}), which looks like the data of one program",
+        volume.target
+    )
 }
 
 /// What its ports forbid.
@@ -248,7 +273,7 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
         .find(|(port, _)| *port == first.target)
     {
         return Some(Verdict::Doubtful(format!(
-            "port {port} is that of {what}, which is no HTTP; if it is here, name it: --service {name}"
+            "port {port} is that of {what}, which is no HTTP; if it is here, name it (--service {name})"
         )));
     }
     if fixed.iter().any(|port| port.target != first.target) {

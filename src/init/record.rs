@@ -2,7 +2,7 @@
 //! the line in `.env` back. No value of `.env` but that of `COMPOSE_FILE` is in it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Component, Path},
 };
 
@@ -32,6 +32,12 @@ pub struct Record {
     pub image: String,
     /// The services.
     pub services: Vec<Choice>,
+    /// The text of a file that was taken over, by its path: what stood there before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replaced: BTreeMap<String, String>,
+    /// What held before, as long as not all of this is written: a file may still be the earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<Record>>,
 }
 
 /// Where requests come in.
@@ -75,11 +81,32 @@ impl Record {
             ));
         }
         // It may come with a project of somebody else's, and files are removed by it.
-        let mut paths = record.files.keys().chain(&record.directories);
-        if let Some(path) = paths.find(|path| !is_ours(path)) {
-            return Err(format!("{path} is none that this program writes"));
+        for one in record.and_earlier() {
+            let replaced = one.replaced.keys();
+            let mut paths = one.files.keys().chain(&one.directories).chain(replaced);
+            if let Some(path) = paths.find(|path| !is_ours(path)) {
+                return Err(format!("{path} is none that this program writes"));
+            }
         }
         Ok(record)
+    }
+
+    /// This one, and those of before that may still hold for a file.
+    fn and_earlier(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |record| record.earlier.as_deref())
+    }
+
+    /// Every file that may be there.
+    pub fn paths(&self) -> BTreeSet<&String> {
+        self.and_earlier()
+            .flat_map(|record| record.files.keys())
+            .collect()
+    }
+
+    /// What may have been done to `.env`, the last first.
+    pub fn edits(&self) -> impl Iterator<Item = &Edit> {
+        self.and_earlier()
+            .filter_map(|record| record.dotenv.as_ref())
     }
 
     /// As a file.
@@ -88,11 +115,14 @@ impl Record {
         format!("{text}\n")
     }
 
-    /// Whether a file is as it was written.
+    /// Whether a file is as it was written, or as it was before that.
     pub fn is_unchanged(&self, path: &str, bytes: &[u8]) -> bool {
-        self.files
-            .get(path)
-            .is_some_and(|sum| *sum == digest_of(path, bytes))
+        let sum = digest_of(path, bytes);
+        let before = self.replaced.get(path);
+        before.is_some_and(|text| text.as_bytes() == bytes)
+            || self
+                .and_earlier()
+                .any(|record| record.files.get(path) == Some(&sum))
     }
 }
 
@@ -151,6 +181,8 @@ mod tests {
                 cpu: "60%".into(),
                 port: None,
             }],
+            replaced: BTreeMap::new(),
+            earlier: None,
         };
         assert_eq!(Record::parse(&record.text()), Ok(record.clone()));
         assert!(record.is_unchanged("compose-scale/a", b"text"));
@@ -173,7 +205,29 @@ mod tests {
             );
             let error = Record::parse(&text).unwrap_err();
             assert!(error.contains(path), "{error}");
+            let good = text.replace(path, "compose-scale/a");
+            let nested = good.replace(
+                "\"services\":[]",
+                &format!("\"services\":[],\"earlier\":{text}"),
+            );
+            assert!(Record::parse(&nested).unwrap_err().contains(path));
         }
+    }
+
+    #[test]
+    fn until_all_is_written_a_file_may_be_the_one_of_before() {
+        let text = |sum: &str, more: &str| {
+            format!(
+                r#"{{"version":1,"files":{{"{OVERRIDE}":"{sum}"}},"directories":[],"dotenv":null,"nginx":"new","image":"nginx","services":[]{more}}}"#
+            )
+        };
+        let earlier = format!(",\"earlier\":{}", text(&digest_of(OVERRIDE, b"old"), ""));
+        let record = Record::parse(&text(&digest_of(OVERRIDE, b"new"), &earlier)).unwrap();
+        for bytes in [b"old", b"new"] {
+            assert!(record.is_unchanged(OVERRIDE, bytes));
+        }
+        assert!(!record.is_unchanged(OVERRIDE, b"own"));
+        assert_eq!(record.paths().len(), 1);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! From a project to the text of files.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 
 use super::*;
@@ -48,6 +50,7 @@ fn known<'a>(project: &'a Project, nginx: &'a Nginx, candidates: &'a [String]) -
         nginx,
         policies: &[],
         candidates,
+        counts: const { &BTreeMap::new() },
     }
 }
 
@@ -109,6 +112,61 @@ fn one_port_of_two_addresses_has_two_ports_inside() {
         1,
         "for the one that is not on port 80"
     );
+}
+
+#[test]
+fn the_last_port_of_two_addresses_has_two_ports_inside_too() {
+    let services = vec![
+        service("one", &[("127.0.0.1", "65535", 80)]),
+        service("two", &[("127.0.0.2", "65535", 80)]),
+    ];
+    let draft = drafted(services, &Door::New, &["one", "two"]).unwrap();
+    let overlay = text(&draft, OVERRIDE);
+    for line in ["\"127.0.0.1:65535:65535\"", "\"127.0.0.2:65535:65534\""] {
+        assert!(overlay.contains(&format!("      - {line}\n")), "{overlay}");
+    }
+}
+
+#[test]
+fn what_serves_is_on_a_network_that_nginx_can_be_on_and_a_worker_need_not_be() {
+    for mode in ["bridge", "none", "host", "container:other"] {
+        let mut web = service("web", &[("", "8080", 80)]);
+        web.network_mode = Some(mode.into());
+        let Verdict::Unfit { what, .. } = verdict(web, &Door::New) else {
+            panic!("{mode} is offered");
+        };
+        assert!(what.contains(mode), "{what}");
+    }
+    let mut jobs = service("jobs", &[]);
+    jobs.network_mode = Some("none".into());
+    assert_eq!(verdict(jobs, &Door::New), Verdict::Fit);
+}
+
+#[test]
+fn nginx_listens_on_ipv6_where_the_network_has_it_and_the_port_was_open_to_it() {
+    let mut web = service("web", &[("", "80", 80), ("127.0.0.1", "81", 80)]);
+    let plain = drafted(vec![web.clone()], &Door::New, &["web"]).unwrap();
+    assert!(!text(&plain, SITE).contains("[::]"));
+    web.recipe = Some(Ok(crate::project::recipe::Recipe {
+        networks: vec![crate::project::recipe::Resource {
+            name: "shop_default".into(),
+            make: Some(serde_json::json!({"EnableIPv6": true})),
+        }],
+        ..Default::default()
+    }));
+    let draft = drafted(vec![web], &Door::New, &["web"]).unwrap();
+    let site = text(&draft, SITE);
+    assert!(
+        site.contains("listen 80;\n    listen [::]:80;\n    listen 81;\n    #"),
+        "{site}"
+    );
+}
+
+#[test]
+fn the_comment_names_the_nginx_that_is_added() {
+    let services = vec![service("web", &[("", "80", 80)]), service("nginx", &[])];
+    let draft = drafted(services, &Door::New, &["web"]).unwrap();
+    assert!(text(&draft, SITE).contains("docker compose exec gateway nginx -s reload"));
 }
 
 #[test]

@@ -5,17 +5,18 @@ use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 use super::{
     Draft, INSIDE, Known, NewFile, OVERRIDE, Offer, Published, SITE, UPSTREAMS,
     record::{Choice, Door},
+    site::{by_hand, first_upstreams, site},
 };
-use crate::{project::Service, proxy::render};
+use crate::project::Service;
 
 /// A service that is to be scaled.
-struct Chosen<'a> {
-    choice: &'a Choice,
+pub(super) struct Chosen<'a> {
+    pub(super) choice: &'a Choice,
     offer: &'a Offer,
-    service: &'a Service,
-    port: Option<u16>,
+    pub(super) service: &'a Service,
+    pub(super) port: Option<u16>,
     /// What is published, and the port inside of nginx that it leads to.
-    listens: Vec<(&'a Published, u16)>,
+    pub(super) listens: Vec<(&'a Published, u16)>,
 }
 
 pub(super) fn draft(
@@ -31,7 +32,8 @@ pub(super) fn draft(
             let service = known.project.services.get(&choice.service)?;
             // One address may have a port that another one has too; inside there is one address.
             let listens = offer.published.iter().map(|published| {
-                let free = (published.port..=u16::MAX).find(|port| !taken.contains(port));
+                let mut ports = (published.port..=u16::MAX).chain((1..published.port).rev());
+                let free = ports.find(|port| !taken.contains(port));
                 let inside = free.unwrap_or(published.port);
                 taken.insert(inside);
                 (published, inside)
@@ -63,15 +65,14 @@ pub(super) fn draft(
             path: format!("{UPSTREAMS}/.gitkeep").into(),
             text: String::new(),
         });
-        // Until `watch` has run, `http://web` is a name of Docker's DNS and port 80.
-        if matches!(door, Door::New | Door::Service(_)) {
-            draft.upstreams.extend(first_upstreams(known, &routed));
-        }
+        draft
+            .upstreams
+            .extend(first_upstreams(known, door, &routed));
     }
     if matches!(door, Door::New) && !routed.is_empty() {
         draft.files.push(NewFile {
             path: SITE.into(),
-            text: site(&routed),
+            text: site(&new_name(known), &routed),
         });
     } else if !routed.is_empty() {
         draft.by_hand = by_hand(&routed, &upstreams.inside);
@@ -170,6 +171,15 @@ fn overlay(
         )),
         _ => {}
     }
+    // Their counts are put in where they were taken from.
+    let kept = known.counts.keys().filter(|name| {
+        let is_there = known.project.services.contains_key(*name)
+            || known.project.disabled_services.contains(*name);
+        let chosen = chosen.iter().any(|one| one.choice.service == **name);
+        let nginx = matches!(door, Door::Service(nginx) if nginx == *name && upstreams.mount);
+        is_there && !chosen && !nginx
+    });
+    sections.extend(kept.map(|name| format!("  {}:\n", key(name))));
     text + &sections.join("\n")
 }
 
@@ -286,70 +296,6 @@ pub(super) fn new_name(known: &Known<'_>) -> String {
         .find(is_free)
         .unwrap_or(names[2])
         .to_owned()
-}
-
-fn site(routed: &[&Chosen<'_>]) -> String {
-    let mut text = format!(
-        "# Made by `compose-scale init`. Change it as you like, then\n\
-         #   docker compose exec nginx nginx -s reload\n\
-         \n\
-         include {INSIDE}/*.conf;\n\
-         \n\
-         map $http_upgrade $connection_upgrade {{\n    default upgrade;\n    '' '';\n}}\n\
-         # What a proxy in front of this one says of HTTPS is passed on.\n\
-         map $http_x_forwarded_proto $forwarded_proto {{\n    default $http_x_forwarded_proto;\n    '' $scheme;\n}}\n"
-    );
-    for one in routed {
-        text += "\nserver {\n";
-        for (_, inside) in &one.listens {
-            let _ = writeln!(text, "    listen {inside};");
-        }
-        let name = &one.choice.service;
-        let _ = write!(
-            text,
-            "    # As it was without nginx: how large a request may be is {name}'s own business.\n    \
-             client_max_body_size 0;\n\n    \
-             location / {{\n        \
-             proxy_pass http://{name};    # without a port: it is in the upstream\n        \
-             include {INSIDE}/{name}.location*;\n        \
-             proxy_set_header Host $http_host;\n        \
-             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n        \
-             proxy_set_header X-Forwarded-Proto $forwarded_proto;\n        \
-             proxy_set_header Upgrade $http_upgrade;\n        \
-             proxy_set_header Connection $connection_upgrade;\n    }}\n}}\n"
-        );
-    }
-    text
-}
-
-fn first_upstreams(known: &Known<'_>, routed: &[&Chosen<'_>]) -> Vec<NewFile> {
-    let mut files = Vec::new();
-    for one in routed {
-        let name = &one.choice.service;
-        let Some(port) = one.port.filter(|port| *port != 80) else {
-            continue;
-        };
-        if let Ok(header) = render::header(&known.project.name) {
-            files.push(NewFile {
-                path: format!("{UPSTREAMS}/{}", render::upstream_name(name)).into(),
-                text: format!("{header}upstream {name} {{\n    server {name}:{port};\n}}\n"),
-            });
-        }
-    }
-    files
-}
-
-fn by_hand(routed: &[&Chosen<'_>], inside: &str) -> Vec<String> {
-    let mut lines = vec![format!(
-        "at http level, outside of any server (a file in conf.d is at http level):\n    include {inside}/*.conf;"
-    )];
-    for one in routed {
-        let name = &one.choice.service;
-        lines.push(format!(
-            "in the location that sends to {name}, without a port in proxy_pass:\n    proxy_pass http://{name};\n    include {inside}/{name}.location*;"
-        ));
-    }
-    lines
 }
 
 fn notes(one: &Chosen<'_>, door: &Door, notes: &mut Vec<String>) {

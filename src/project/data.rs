@@ -78,7 +78,7 @@ const HOMES: &[(&str, &str)] = &[
     ("/var/opt/mssql", "SQL Server"),
 ];
 /// Last parts of a path that hold what one program keeps for itself.
-const DATA: &[&str] = &["data", "db", "database", "pgdata", "sqlite"];
+const DATA: &[&str] = &["data", "db", "database", "pgdata", "sqlite", "storage"];
 
 /// What the replicas of a service would have in common, or should have and would not.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,8 +166,12 @@ fn keeps_data(volume: &Volume) -> bool {
     let source = volume.source.as_deref().unwrap_or_default();
     let paths = [volume.target.trim_end_matches('/'), source];
     let is_file = |path: &str| has_ending(path, &["db", "sqlite", "sqlite3"]);
-    let last = paths[0].rsplit('/').next().unwrap_or_default();
-    paths[0].starts_with("/var/lib/") || DATA.contains(&last) || paths.iter().any(|p| is_file(p))
+    let is_named = |path: &str| DATA.contains(&path.rsplit('/').next().unwrap_or_default());
+    // The key of a named volume is a name that somebody chose, and says little.
+    paths[0].starts_with("/var/lib/")
+        || is_named(paths[0])
+        || volume.kind == "bind" && is_named(source)
+        || paths.iter().any(|path| is_file(path))
 }
 
 fn has_ending(path: &str, endings: &[&str]) -> bool {
@@ -251,6 +255,17 @@ mod tests {
         assert_eq!(
             told("app", &[("/srv/shop.sqlite", "/shop"), ("d", "/app/data")]),
             ["one program: /shop", "one program: /app/data"]
+        );
+        assert_eq!(
+            told(
+                "app",
+                &[
+                    ("/srv/shop/storage", "/app/x"),
+                    ("/srv/shop", "/app"),
+                    ("data", "/app/up")
+                ]
+            ),
+            ["one program: /app/x", "shared: /app", "shared: /app/up"]
         );
     }
 }

@@ -50,6 +50,14 @@ pub(super) fn differ_in_counts_only(one: &Loaded, other: &Loaded) -> bool {
     without(one) == without(other)
 }
 
+/// What became of a write.
+enum Written {
+    /// The file has the counts.
+    Kept,
+    /// Somebody else has changed it while it was being written: it is read first.
+    Changed,
+}
+
 impl Kept {
     /// The file may be another one now.
     pub(super) fn read_again(&mut self) {
@@ -85,13 +93,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return;
         }
         let result = self.write_counts(&path, &wanted);
+        if matches!(result, Ok(Written::Changed)) {
+            return;
+        }
         if follows {
             self.stamps.insert(path.clone(), follow::stamp(&path));
         }
         // What failed is tried again at the next tick.
         self.kept.counts.extend(wanted);
         match result {
-            Ok(()) => {
+            Ok(_) => {
                 if self.complaints.settle(Topic::Counts) {
                     info!("{} is kept again", path.display());
                 }
@@ -109,7 +120,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
-    fn write_counts(&mut self, path: &Path, wanted: &BTreeMap<String, u32>) -> io::Result<()> {
+    fn write_counts(&mut self, path: &Path, wanted: &BTreeMap<String, u32>) -> io::Result<Written> {
+        let looked_at = follow::stamp(path);
         let mut text = fs::read_to_string(path)?;
         for (service, count) in wanted {
             let Some(model) = self.loaded.project.services.get_mut(service) else {
@@ -136,10 +148,20 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
             }
         }
-        if files::replace_content(path, text.as_bytes())? {
+        // Whoever is writing there at this moment goes first.
+        let mut is_ours = true;
+        let changed = files::replace_content_if(path, text.as_bytes(), |path| {
+            is_ours = follow::stamp(path) == looked_at;
+            is_ours
+        })?;
+        if changed {
             debug!(?wanted, "the counts are kept in {}", path.display());
         }
-        Ok(())
+        Ok(if is_ours {
+            Written::Kept
+        } else {
+            Written::Changed
+        })
     }
 
     /// What to do so that compose leaves the count alone, for whoever has just made it fewer.

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     cli::Failure,
     files,
-    init::{RECORD, record::Record},
+    init::{RECORD, record::Record, relative},
 };
 
 /// One file, before and after; `None` is no file.
@@ -22,7 +22,6 @@ pub(super) struct Change {
 
 /// What has been done, as long as it may have to be taken back.
 pub(super) struct Applied<'a> {
-    root: &'a Path,
     done: Vec<&'a Change>,
     /// Directories that were made, the outermost first.
     made: Vec<PathBuf>,
@@ -39,24 +38,18 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-/// Changes files in this order. When one cannot be changed, those before it are as they were.
-pub(super) fn apply<'a>(root: &'a Path, changes: &'a [Change]) -> Result<Applied<'a>, Failure> {
+/// Changes files in this order. When one cannot be changed, or is no longer as it was looked at, those
+/// before it are as they were.
+pub(super) fn apply(changes: &[Change]) -> Result<Applied<'_>, Failure> {
     let mut applied = Applied {
-        root,
         done: Vec::new(),
         made: Vec::new(),
     };
     for change in changes {
-        let parent = change.path.parent().unwrap_or(root);
-        let made = match change.after {
-            Some(_) => applied.make(parent),
-            None => Ok(()),
-        };
-        if let Err(error) = made.and_then(|()| put(&change.path, change.after.as_deref())) {
+        if let Err(why) = applied.change(change) {
             applied.take_back();
             return Err(Failure::Work(vec![format!(
-                "cannot write {}: {error}; nothing was changed",
-                change.path.display()
+                "{why}; nothing was changed, and another run looks again"
             )]));
         }
         applied.done.push(change);
@@ -64,33 +57,75 @@ pub(super) fn apply<'a>(root: &'a Path, changes: &'a [Change]) -> Result<Applied
     Ok(applied)
 }
 
+/// The directories that are missing for these changes, the outermost first.
+pub(super) fn missing(root: &Path, changes: &[Change]) -> Vec<String> {
+    let mut all = Vec::new();
+    for change in changes.iter().filter(|change| change.after.is_some()) {
+        for path in missing_above(&change.path) {
+            let inside = relative(root, &path);
+            if !all.contains(&inside) {
+                all.push(inside);
+            }
+        }
+    }
+    all
+}
+
+fn missing_above(path: &Path) -> Vec<PathBuf> {
+    let above = path.ancestors().skip(1);
+    let mut missing: Vec<_> = above
+        .take_while(|path| !path.is_dir())
+        .map(Path::to_owned)
+        .collect();
+    missing.reverse();
+    missing
+}
+
 fn put(path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
+    may_end_here();
     match bytes {
         Some(bytes) => files::replace_content(path, bytes).map(drop),
         None => files::remove(path).map(drop),
     }
 }
 
+/// Where a test ends the process as `kill -9` would: before this step of its run.
+#[cfg(debug_assertions)]
+#[expect(clippy::disallowed_methods, reason = "nothing is to be done after it")]
+fn may_end_here() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static STEP: AtomicUsize = AtomicUsize::new(0);
+    let step = STEP.fetch_add(1, Ordering::Relaxed).to_string();
+    if std::env::var("COMPOSE_SCALE_TEST_END_AT_STEP").is_ok_and(|wanted| wanted == step) {
+        std::process::exit(137);
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn may_end_here() {}
+
 impl Applied<'_> {
-    fn make(&mut self, directory: &Path) -> io::Result<()> {
-        let missing: Vec<_> = directory
-            .ancestors()
-            .take_while(|path| !path.is_dir())
-            .map(Path::to_owned)
-            .collect();
-        for path in missing.into_iter().rev() {
+    fn change(&mut self, change: &Change) -> Result<(), String> {
+        let path = change.path.display();
+        let now = read(&change.path).map_err(|failure| failure.to_string())?;
+        if now != change.before {
+            return Err(format!("{path} was changed in the meantime"));
+        }
+        let made = match change.after {
+            Some(_) => self.make_above(&change.path),
+            None => Ok(()),
+        };
+        made.and_then(|()| put(&change.path, change.after.as_deref()))
+            .map_err(|error| format!("cannot write {path}: {error}"))
+    }
+
+    fn make_above(&mut self, path: &Path) -> io::Result<()> {
+        for path in missing_above(path) {
+            may_end_here();
             fs::create_dir(&path)?;
             self.made.push(path);
         }
         Ok(())
-    }
-
-    /// The directories that were made, below the project's.
-    pub(super) fn directories(&self) -> impl Iterator<Item = String> + '_ {
-        self.made.iter().map(|path| {
-            let inside = path.strip_prefix(self.root).unwrap_or(path);
-            inside.display().to_string()
-        })
     }
 
     /// Makes everything as it was, as far as that can be.
@@ -120,6 +155,7 @@ pub(super) fn record(root: &Path, record: Option<&Record>) -> Result<(), Failure
 /// Removes directories that have nothing in them any more.
 pub(super) fn remove_empty(root: &Path, directories: &[String]) {
     for directory in directories.iter().rev() {
+        may_end_here();
         let _ = fs::remove_dir(root.join(directory));
     }
 }

@@ -1,7 +1,8 @@
-//! Questions, on a terminal only.
+//! Questions, on a terminal only. Each is asked until its answer can be used.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
+use super::{say, share};
 use crate::{cli::Failure, init::record::Choice, telemetry::plain};
 
 /// Whether somebody is there to be asked.
@@ -14,57 +15,122 @@ fn line(question: &str, proposed: &str) -> Result<String, Failure> {
     let mut stderr = anstream::stderr().lock();
     let _ = write!(stderr, "{} [{}] ", plain(question), plain(proposed));
     let _ = stderr.flush();
-    drop(stderr);
-    let mut answer = String::new();
-    if std::io::stdin().read_line(&mut answer)? == 0 {
+    let mut answer = Vec::new();
+    if std::io::stdin().lock().read_until(b'\n', &mut answer)? == 0 {
+        let _ = writeln!(stderr);
         return Err(Failure::Usage(
             "nothing was written: there was no answer".into(),
         ));
     }
+    let answer = String::from_utf8_lossy(&answer);
     let answer = answer.trim();
     Ok(if answer.is_empty() { proposed } else { answer }.to_owned())
 }
 
-/// The same until the answer can be read.
-fn until<T: std::str::FromStr>(question: &str, proposed: &str) -> Result<T, Failure> {
+/// The same until the answer is understood; what is wrong with one is said.
+fn until<T>(
+    question: &str,
+    proposed: &str,
+    understand: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, Failure> {
     loop {
-        if let Ok(value) = line(question, proposed)?.parse() {
-            return Ok(value);
+        match understand(&line(question, proposed)?) {
+            Ok(answer) => return Ok(answer),
+            Err(what) => say(&format!("  {what}")),
         }
     }
 }
 
 pub(super) fn yes(question: &str) -> Result<bool, Failure> {
-    let answer = line(question, "y/N")?.to_ascii_lowercase();
-    Ok(answer == "y" || answer == "yes")
+    until(question, "y/N", |answer| {
+        match answer.to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(true),
+            "n" | "no" | "y/n" => Ok(false),
+            _ => Err("please say y or n; Enter is n, and then nothing is written".into()),
+        }
+    })
 }
 
-pub(super) fn services(proposed: &[String]) -> Result<Vec<String>, Failure> {
-    let answer = line("Which services shall be scaled?", &proposed.join(" "))?;
-    let names = answer.split([' ', ',']).filter(|name| !name.is_empty());
-    Ok(names.map(str::to_owned).collect())
+/// Names of services. `refuse` says what is wrong with one.
+pub(super) fn services(
+    proposed: &[String],
+    refuse: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, Failure> {
+    let shown = match proposed {
+        [] => "none".to_owned(),
+        names => names.join(" "),
+    };
+    let question = "Which services shall be scaled? Names, with a space between them";
+    until(question, &shown, |answer| {
+        if proposed.is_empty() && answer == "none" {
+            return Ok(Vec::new());
+        }
+        let names = answer.split([' ', ',']).filter(|name| !name.is_empty());
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        match names.iter().find_map(|name| refuse(name)) {
+            Some(what) => Err(what),
+            None => Ok(names),
+        }
+    })
 }
 
-/// How many, by what, and where, of one service.
-pub(super) fn numbers(choice: &mut Choice, port: Option<u16>) -> Result<(), Failure> {
+/// The service that sends requests to the others, of several that could.
+pub(super) fn door(candidates: &[String]) -> Result<String, Failure> {
+    let Some(first) = candidates.first() else {
+        return Err(Failure::Usage(
+            "say which service is nginx: --nginx NAME".into(),
+        ));
+    };
+    let all = candidates.join(", ");
+    let question =
+        format!("Several services run nginx: {all}. Which one sends requests to the others?");
+    until(&question, first, |answer| {
+        let is_one = candidates.iter().any(|name| name == answer);
+        let name = is_one.then(|| answer.to_owned());
+        name.ok_or_else(|| format!("{answer} is none of them: {all}"))
+    })
+}
+
+/// How many, by what, and where, of one service. `limited` is whether it has a CPU limit.
+pub(super) fn numbers(
+    choice: &mut Choice,
+    port: Option<u16>,
+    limited: bool,
+) -> Result<(), Failure> {
     let name = choice.service.clone();
-    choice.min = until(&format!("{name}: at least"), &choice.min.to_string())?;
-    choice.max = until(
-        &format!("{name}: at most"),
-        &choice.max.max(choice.min).to_string(),
-    )?;
-    choice.cpu = loop {
-        let answer = line(&format!("{name}: CPU load to hold"), &choice.cpu)?;
-        if let Ok(share) = super::share(&answer) {
-            break share;
+    let count = |least: u32| {
+        move |answer: &str| match answer.parse() {
+            Ok(count) if (least..=1000).contains(&count) => Ok(count),
+            _ => Err(format!("expected a whole number from {least} to 1000")),
         }
     };
+    choice.min = until(
+        &format!("{name}: how many replicas at least? With 2 a crash is not noticed"),
+        &choice.min.to_string(),
+        count(1),
+    )?;
+    choice.max = until(
+        &format!("{name}: how many at most?"),
+        &choice.max.max(choice.min).to_string(),
+        count(choice.min),
+    )?;
+    let of = if limited { "its CPU limit" } else { "one core" };
+    choice.cpu = until(
+        &format!(
+            "{name}: how busy should a replica be, in percent of {of}? Above that, more are started"
+        ),
+        &choice.cpu,
+        share,
+    )?;
     if choice.port.or(port).is_none() {
-        let answer = line(
-            &format!("{name}: which port does it listen on, for nginx?"),
-            "none, it is a worker",
-        )?;
-        choice.port = answer.parse().ok().filter(|port| *port > 0);
+        let question = format!(
+            "{name}: on which port does it take requests? `none` for a worker, which takes none"
+        );
+        choice.port = until(&question, "none", |answer| match answer.parse() {
+            Ok(port) if port > 0 => Ok(Some(port)),
+            _ if answer == "none" => Ok(None),
+            _ => Err("expected a port from 1 to 65535, or none".into()),
+        })?;
     }
     Ok(())
 }

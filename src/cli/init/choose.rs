@@ -13,7 +13,7 @@ pub(super) fn choices(
     offers: &[Offer],
     asks: bool,
 ) -> Result<Vec<Choice>, Failure> {
-    let recorded = site.record.as_ref().map(|record| record.services.clone());
+    let recorded = recorded(site)?;
     let mut choices = recorded.clone().unwrap_or_default();
     let mut named = args.services.clone();
     named.extend(args.ports.iter().filter_map(|(service, _)| service.clone()));
@@ -26,7 +26,7 @@ pub(super) fn choices(
                 .iter()
                 .any(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }))
         {
-            named = ask::services(&named)?;
+            named = ask::services(&named, |name| refused(offers, name))?;
         }
         if named.is_empty() {
             return Err(nothing(offers));
@@ -43,7 +43,8 @@ pub(super) fn choices(
         let offer = offers.iter().find(|offer| offer.service == name);
         let before = choices.iter().position(|choice| choice.service == name);
         let service = site.base.project.services.get(&name);
-        let scale = service.and_then(|service| service.scale).unwrap_or(1);
+        let written = service.and_then(|service| service.scale);
+        let scale = site.counts.get(&name).copied().or(written).unwrap_or(1);
         let mut choice = match before {
             Some(at) => choices[at].clone(),
             None => first(&name, scale, args),
@@ -62,8 +63,10 @@ pub(super) fn choices(
                 _ => choice.port = Some(*port),
             }
         }
-        if asks && before.is_none() && offer.is_some() {
-            ask::numbers(&mut choice, offer.and_then(|offer| offer.port))?;
+        let can_be = offer.is_some_and(|offer| !matches!(offer.verdict, Verdict::Unfit { .. }));
+        if asks && before.is_none() && can_be {
+            let limited = service.is_some_and(|service| service.limits.cpus.is_some());
+            ask::numbers(&mut choice, offer.and_then(|offer| offer.port), limited)?;
         }
         if let Some(offer) = offer.filter(|offer| offer.behind_nginx)
             && choice.port.or(offer.port).is_none()
@@ -87,6 +90,35 @@ pub(super) fn choices(
     Ok(choices)
 }
 
+/// What an earlier `init` was told, of services that are still there; `None` where that is nothing.
+fn recorded(site: &Site) -> Result<Option<Vec<Choice>>, Failure> {
+    let Some(record) = &site.record else {
+        return Ok(None);
+    };
+    let project = &site.base.project;
+    let mut choices = record.services.clone();
+    if let Some(off) = choices
+        .iter()
+        .find(|choice| project.disabled_services.contains(&choice.service))
+    {
+        return Err(Failure::Usage(format!(
+            "{0}: its profile is off, and `init` has set it up: say --profile, as then",
+            off.service
+        )));
+    }
+    choices.retain(|choice| {
+        let is_there = project.services.contains_key(&choice.service);
+        if !is_there {
+            say(&format!(
+                "{}: no longer a service of this project; it is taken out of compose.scale.yaml",
+                choice.service
+            ));
+        }
+        is_there
+    });
+    Ok(Some(choices).filter(|choices| !choices.is_empty()))
+}
+
 /// What is proposed for a service: two, so that a crash is not noticed, and room to grow.
 fn first(name: &str, scale: u32, args: &InitArgs) -> Choice {
     let max = args
@@ -99,6 +131,21 @@ fn first(name: &str, scale: u32, args: &InitArgs) -> Choice {
         max,
         cpu: "60%".into(),
         port: None,
+    }
+}
+
+/// What is wrong with the name of a service that somebody has typed.
+fn refused(offers: &[Offer], name: &str) -> Option<String> {
+    let Some(offer) = offers.iter().find(|offer| offer.service == name) else {
+        let all: Vec<_> = offers.iter().map(|offer| offer.service.as_str()).collect();
+        return Some(format!(
+            "there is no service {name}; this project has {}",
+            all.join(", ")
+        ));
+    };
+    match &offer.verdict {
+        Verdict::Unfit { what, fix } => Some(format!("{name}: {what}; {fix}")),
+        Verdict::Fit | Verdict::Doubtful(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! was shown.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -13,7 +14,10 @@ use super::{Failure, ProjectArgs, output};
 use crate::{
     compose::{self, Loaded, Places},
     compose_cli::{ComposeCli, Version},
-    init::{self, Draft, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE, record::Record},
+    init::{
+        self, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
+        record::{Door, Record},
+    },
     telemetry::plain,
     watch::setup,
 };
@@ -21,6 +25,7 @@ use crate::{
 mod apply;
 mod ask;
 mod choose;
+mod next;
 mod undo;
 mod work;
 
@@ -108,6 +113,10 @@ struct Site {
     record: Option<Record>,
     candidates: Vec<String>,
     policies: Vec<String>,
+    /// The text of an override of somebody else's that has nothing but counts, by its name.
+    taken_over: BTreeMap<String, String>,
+    /// The counts in it.
+    counts: BTreeMap<String, u32>,
 }
 
 impl Site {
@@ -117,6 +126,7 @@ impl Site {
             nginx: &self.base.settings.nginx,
             policies: &self.policies,
             candidates: &self.candidates,
+            counts: &self.counts,
         }
     }
 
@@ -131,12 +141,9 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     }
     let site = look(project)?;
     let known = site.known();
-    let door = match (&args.nginx, &site.record) {
-        (None, Some(record)) => record.nginx.clone(),
-        (asked, _) => init::door(&known, asked.as_deref())?,
-    };
-    let offers = init::offers(&known, &door);
     let asks = !args.yes && !args.dry_run && ask::is_terminal();
+    let door = door(&site, &args, asks)?;
+    let offers = init::offers(&known, &door);
     let choices = choose::choices(&site, &args, &offers, asks)?;
     let kept = site.record.as_ref().map(|record| record.image.as_str());
     let image = args.nginx_image.as_deref().or(kept).unwrap_or(IMAGE);
@@ -162,9 +169,14 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
         );
         return Err(Failure::Work(lines));
     }
+    for path in &work.left {
+        say(&format!(
+            "{path}: left as you have changed it; nothing new is to be written into it"
+        ));
+    }
     if work.changes.is_empty() {
         say("everything is set up already; there is nothing to write");
-        next(&site, &draft);
+        next::tell(&site, &door, &draft);
         return Ok(());
     }
     let compose = if draft.resets { too_old().await } else { None };
@@ -178,7 +190,12 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
         return Err(Failure::Work(vec![what]));
     }
     if asks {
-        if !ask::yes("Write this?")? {
+        let files = match work.changes.len() {
+            1 => "this file".to_owned(),
+            count => format!("these {count} files"),
+        };
+        let directory = site.places.directory.display();
+        if !ask::yes(&format!("Change {files} in {directory} as shown?"))? {
             say("nothing was written");
             return Ok(());
         }
@@ -187,9 +204,35 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
             "nothing was written: add --yes to write this without being asked, or --dry-run to only see it".into(),
         ));
     }
-    work::write(project, &site, &work, (door, image.to_owned(), choices))?;
-    next(&site, &draft);
+    work::write(
+        project,
+        &site,
+        work,
+        (door.clone(), image.to_owned(), choices),
+    )?;
+    next::tell(&site, &door, &draft);
     Ok(())
+}
+
+/// Where requests come in: as it is said, as it was, or as the project shows; asked where that is several.
+fn door(site: &Site, args: &InitArgs, asks: bool) -> Result<Door, Failure> {
+    let known = site.known();
+    let asked = args.nginx.as_deref();
+    if let (None, Some(record)) = (asked, &site.record) {
+        match &record.nginx {
+            Door::Service(name) if !known.project.services.contains_key(name) => {
+                say(&format!("{name}: no longer a service of this project"));
+            }
+            door => return Ok(door.clone()),
+        }
+    }
+    match init::door(&known, asked) {
+        Err(InitError::Usage(_)) if asks && asked.is_none() => {
+            let name = ask::door(&site.candidates)?;
+            Ok(init::door(&known, Some(&name))?)
+        }
+        door => Ok(door?),
+    }
 }
 
 /// Reads the project as it is without the override, and the record.
@@ -215,13 +258,17 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
         ));
     }
     let places = compose::places(&request)?;
+    let mut elsewhere = request.clone();
+    elsewhere.env.remove("COMPOSE_PATH_SEPARATOR");
+    let there = compose::places(&elsewhere).ok();
+    if there.is_none_or(|there| there.separator != places.separator) {
+        return Err(unread(
+            "COMPOSE_PATH_SEPARATOR of the environment counts in this shell only: write it into .env, or unset it",
+        ));
+    }
     let ours = places.directory.join(OVERRIDE);
     let record = read_record(&places.directory)?;
-    if record.is_none() && ours.exists() {
-        return Err(Failure::Config(format!(
-            "{OVERRIDE} is there already and was not made by `init`; give it another name, or add x-autoscale by hand (README, \"The policy\")"
-        )));
-    }
+    let (taken_over, counts) = taken_over(&ours, record.as_ref())?;
     request.files.clone_from(&places.files);
     request.files.retain(|file| *file != ours);
     request.project_directory = Some(places.directory.clone());
@@ -236,7 +283,29 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
         base,
         places,
         record,
+        taken_over,
+        counts,
     })
+}
+
+/// The override that was there before the first `init`, by its name, and the counts in it: `watch` keeps
+/// them in a file that somebody wrote for that. Anything else in it is somebody's own.
+type TakenOver = (BTreeMap<String, String>, BTreeMap<String, u32>);
+
+fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure> {
+    let text = match record {
+        Some(record) => record.replaced.get(OVERRIDE).cloned(),
+        None => apply::read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    };
+    let Some(text) = text else {
+        return Ok(TakenOver::default());
+    };
+    let counts = compose::counts::alone(&text).map_err(|what| {
+        Failure::Config(format!(
+            "{OVERRIDE} is there already and was not made by `init`, which takes over a file of nothing but counts (services.NAME.scale): {what}; give the file another name, or add x-autoscale by hand (README, \"The policy\")"
+        ))
+    })?;
+    Ok((BTreeMap::from([(OVERRIDE.to_owned(), text)]), counts))
 }
 
 /// What an earlier `init` has written here.
@@ -266,27 +335,6 @@ async fn too_old() -> Option<String> {
             "compose here is {a}.{b}.{c}, and `!reset`, which takes the port of the host away from the service, needs {major}.{minor}.{patch}: update compose, or take that port out of your file and run `init` again"
         )
     })
-}
-
-/// What is left to type.
-fn next(site: &Site, draft: &Draft) {
-    if !draft.by_hand.is_empty() {
-        say("\nin nginx's own configuration, which is yours:");
-        for line in &draft.by_hand {
-            say(&format!("  {}", line.replace('\n', "\n  ")));
-        }
-    }
-    let directory = &site.places.directory;
-    let here = std::env::current_dir().is_ok_and(|cwd| cwd == *directory);
-    say("\nnext:");
-    if !here {
-        say(&format!(
-            "  cd {}    # COMPOSE_FILE in .env counts only there",
-            directory.display()
-        ));
-    }
-    say("  docker compose up -d\n  compose-scale check\n  compose-scale watch");
-    say("and to take it all back: compose-scale init --undo");
 }
 
 /// Words for people, beside the data.

@@ -9,32 +9,37 @@ use super::{InitArgs, apply, apply::Change, read_record, say, work::shown};
 use crate::{
     cli::{Failure, ProjectArgs, output, run},
     compose,
-    files::clean,
-    init::{OVERRIDE, RECORD, UPSTREAMS, dotenv, record::Record},
+    files::{self, clean},
+    init::{
+        DIRECTORY, OVERRIDE, RECORD, UPSTREAMS, dotenv,
+        record::{Door, Record},
+    },
     proxy::render,
-    state::StateError,
+    state::{Lock, StateDir, StateError},
+    watch::setup,
 };
 
 pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
     let root = root(project)?;
     let Some(record) = read_record(&root)? else {
-        return Err(Failure::Config(format!(
-            "nothing here was set up by `init`: there is no {RECORD} in {} or above",
-            root.display()
-        )));
+        return nothing(&root, args.dry_run);
     };
-    let held = hold(project)?;
-    let (changes, rest, kept) = plan(&root, &record, args.force)?;
-    let text: String = changes.iter().map(shown).collect();
     if args.dry_run {
+        let Plan { changes, kept, .. } = plan(&root, &record, args.force)?;
+        let text: String = changes.iter().map(shown).collect();
         output::write(text.as_bytes())?;
         for what in &kept {
             say(what);
         }
         return Ok(());
     }
-    apply::apply(&root, &changes)?;
-    apply::record(&root, rest.as_ref())?;
+    let held = hold(project, &root)?;
+    let Plan {
+        changes,
+        rest,
+        kept,
+    } = plan(&root, &record, args.force)?;
+    apply::apply(&changes)?;
     for change in &changes {
         let what = if change.after.is_some() {
             "as before"
@@ -43,12 +48,30 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         };
         say(&format!("{}: {what}", change.shown));
     }
+    let paths = record.paths().into_iter().map(String::as_str);
+    for path in paths.chain([".env", RECORD]) {
+        let _ = files::remove_leftover(&root.join(path));
+    }
     drop(held);
     if rest.is_none() {
         if record.directories.iter().any(|path| path == UPSTREAMS) {
             sweep(&root.join(UPSTREAMS));
         }
+        // The record goes last of all files: until then another `--undo` goes on from here.
         apply::remove_empty(&root, &record.directories);
+    }
+    apply::record(&root, rest.as_ref())?;
+    if rest.is_none() {
+        apply::remove_empty(&root, &[DIRECTORY.to_owned()]);
+    }
+    let has_upstreams = record
+        .paths()
+        .iter()
+        .any(|path| path.starts_with(UPSTREAMS));
+    if record.nginx != Door::New && has_upstreams && kept.is_empty() {
+        say(
+            "\nin nginx's own configuration, which is yours: take out what you wrote there for `init` (the two `include` lines), and let proxy_pass name the address of before, with its port",
+        );
     }
     if changes.iter().any(|change| change.shown == OVERRIDE) {
         say("\nnext:\n  docker compose up -d --remove-orphans");
@@ -60,7 +83,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     }
 }
 
-/// The directory of the project: where the record is.
+/// The directory of the project: where the record is, at most as far up as compose would look for it.
 fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
     let cwd = std::env::current_dir()?;
     let named = project.project_directory.clone();
@@ -69,90 +92,154 @@ fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
         .first()
         .and_then(|file| file.parent().map(Path::to_owned));
     let start = clean(&cwd.join(named.or(beside).unwrap_or_default()));
-    let found = start.ancestors().find(|path| path.join(RECORD).is_file());
-    Ok(found.map_or_else(|| start.clone(), Path::to_owned))
+    let is_project = |path: &&Path| {
+        let lists_files = fs::read_to_string(path.join(".env"))
+            .is_ok_and(|text| dotenv::files(&text).is_some_and(|files| !files.is_empty()));
+        path.join(RECORD).is_file() || lists_files || compose::has_compose_file(path)
+    };
+    let found = start.ancestors().find(is_project).unwrap_or(&start);
+    // Its files may be in a directory below, which is the project's then.
+    let places = compose::places(&project.request(&[])?);
+    let below = places.ok().map(|places| places.directory);
+    let below = below.filter(|path| path.starts_with(found) && path.join(RECORD).is_file());
+    Ok(match below {
+        Some(below) if !found.join(RECORD).is_file() => below,
+        _ => found.to_owned(),
+    })
 }
 
-/// Keeps a `watch` from starting, and fails while one runs: it would write on. A project that cannot be
-/// loaded has none that could be found.
-fn hold(project: &ProjectArgs) -> Result<Vec<crate::state::Lock>, Failure> {
-    let request = project.request(&[])?;
-    let Ok(loaded) = compose::load(&request) else {
-        return Ok(Vec::new());
+/// There is no record. An `init` that was ended at its very beginning may have left an empty directory.
+fn nothing(root: &Path, dry_run: bool) -> Result<(), Failure> {
+    let home = root.join(DIRECTORY);
+    let leftover = root.join(RECORD);
+    if home.is_dir() && !dry_run {
+        files::remove_leftover(&leftover)?;
+        if fs::remove_dir(&home).is_ok() {
+            say(&format!(
+                "{DIRECTORY}: removed; nothing else had been written"
+            ));
+            return Ok(());
+        }
+    }
+    Err(Failure::Config(format!(
+        "nothing here was set up by `init`: there is no {RECORD} in {}",
+        root.display()
+    )))
+}
+
+/// What keeps a `watch` from starting.
+#[derive(Default)]
+struct Held {
+    locks: Vec<Lock>,
+    /// The lock beside nginx's files, which nobody else would remove.
+    beside: Option<PathBuf>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(path) = &self.beside {
+            let _ = fs::remove_file(path);
+        }
+        self.locks.clear();
+    }
+}
+
+/// Keeps a `watch` of the project that is taken back from starting, and fails while one runs: it would
+/// write on.
+fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
+    let mut request = project.request(&[])?;
+    request.files = Vec::new();
+    request.project_directory = None;
+    root.clone_into(&mut request.cwd);
+    let held = if let Ok(loaded) = compose::load(&request) {
+        run::lock(&loaded).map(|locks| Held {
+            locks,
+            beside: Some(run::writers_lock(&loaded, &setup::upstreams(&loaded))),
+        })
+    } else {
+        // One that was started when the files were good may go on with what it read.
+        let name =
+            compose::likely_name(&request).or_else(|| compose::likely_name_without_files(&request));
+        let Some(name) = name else {
+            return Ok(Held::default());
+        };
+        let lock = StateDir::locate(&request.env, &name).lock();
+        lock.map_err(Failure::from).map(|lock| Held {
+            locks: vec![lock],
+            beside: None,
+        })
     };
-    match run::lock(&loaded) {
-        Err(failure @ Failure::State(StateError::Held { .. })) => Err(failure),
+    match held {
+        Err(failure @ Failure::State(StateError::Held { .. })) => {
+            say("nothing is taken back while a `watch` runs, which would write on: stop it first");
+            Err(failure)
+        }
         other => Ok(other.unwrap_or_default()),
     }
 }
 
-/// What to change, what is then left in the record, and what is kept and why.
-#[expect(clippy::type_complexity, reason = "three answers of one look")]
-fn plan(
-    root: &Path,
-    record: &Record,
-    force: bool,
-) -> Result<(Vec<Change>, Option<Record>, Vec<String>), Failure> {
-    let mut changes = Vec::new();
-    let mut kept = Vec::new();
-    let mut rest = record.clone();
+/// What to do.
+struct Plan {
+    changes: Vec<Change>,
+    /// What is left in the record.
+    rest: Option<Record>,
+    /// What is kept, and why.
+    kept: Vec<String>,
+}
+
+fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
+    let mut plan = Plan {
+        changes: Vec::new(),
+        rest: None,
+        kept: Vec::new(),
+    };
     // `.env` first: as long as it names the override, that has to be there.
-    if let Some(edit) = &record.dotenv {
-        let path = root.join(".env");
-        let before = apply::read(&path)?;
-        let text = before.as_deref().map(std::str::from_utf8).transpose();
-        let Ok(text) = text else {
-            let what = ".env: it is not UTF-8, so it is left as it is, and so is all that it names; take compose.scale.yaml out of its COMPOSE_FILE by hand and come back";
-            return Ok((Vec::new(), Some(rest), vec![what.into()]));
-        };
-        match text.map(|text| dotenv::take_back(text, edit)) {
-            Some(Ok(after)) => changes.push(Change {
-                path,
-                shown: ".env".into(),
-                before,
-                after: after.map(String::into_bytes),
-            }),
-            // What it still names has to be there.
-            Some(Err(dotenv::Changed)) if text.is_some_and(|text| text.contains(OVERRIDE)) => {
-                let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is taken back; take compose.scale.yaml out of it and come back";
-                return Ok((Vec::new(), Some(rest), vec![what.into()]));
-            }
-            Some(Err(dotenv::Changed)) | None => {}
+    match dotenv_change(root, record)? {
+        Ok(change) => plan.changes.extend(change),
+        Err(why) => {
+            plan.kept.push(why);
+            plan.rest = Some(record.clone());
+            return Ok(plan);
         }
-        rest.dotenv = None;
     }
-    for path in record.files.keys() {
-        let Some(before) = apply::read(&root.join(path))? else {
-            rest.files.remove(path);
+    let mut rest = record.clone();
+    rest.dotenv = None;
+    rest.earlier = None;
+    rest.files.clear();
+    for path in record.paths() {
+        let before = apply::read(&root.join(path))?;
+        let after = record.replaced.get(path).cloned().map(String::into_bytes);
+        if before == after {
             continue;
-        };
-        if !force && !record.is_unchanged(path, &before) {
-            kept.push(format!(
+        }
+        if let Some(bytes) = &before
+            && !force
+            && !record.is_unchanged(path, bytes)
+        {
+            plan.kept.push(format!(
                 "{path}: it was changed since `init` wrote it, so it is kept; `init --undo --force` removes it too"
             ));
+            let sum = record.files.get(path).cloned().unwrap_or_default();
+            rest.files.insert(path.clone(), sum);
             continue;
         }
-        rest.files.remove(path);
-        changes.push(Change {
+        plan.changes.push(Change {
             path: root.join(path),
             shown: path.clone(),
-            before: Some(before),
-            after: None,
+            before,
+            after,
         });
     }
     // Upstreams are the program's own, whatever is in them.
     let made = record.directories.iter().any(|path| path == UPSTREAMS);
     if made && rest.files.is_empty() {
-        for entry in fs::read_dir(root.join(UPSTREAMS))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        let entries = fs::read_dir(root.join(UPSTREAMS)).into_iter().flatten();
+        for entry in entries.flatten() {
             let Ok(Some(bytes)) = apply::read(&entry.path()) else {
                 continue;
             };
             if render::owner(&String::from_utf8_lossy(&bytes)).is_some() {
-                changes.push(Change {
+                plan.changes.push(Change {
                     shown: format!("{UPSTREAMS}/{}", entry.file_name().to_string_lossy()),
                     path: entry.path(),
                     before: Some(bytes),
@@ -161,18 +248,51 @@ fn plan(
             }
         }
     }
-    let rest = (!rest.files.is_empty()).then_some(rest);
-    Ok((changes, rest, kept))
+    plan.rest = (!rest.files.is_empty()).then_some(rest);
+    Ok(plan)
+}
+
+/// The line of before; or why nothing can be taken back.
+fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, String>, Failure> {
+    let path = root.join(".env");
+    let before = apply::read(&path)?;
+    let text = before.as_deref().map(std::str::from_utf8).transpose();
+    let Ok(text) = text else {
+        let what = ".env: it is not UTF-8, so it is left as it is, and so is all that it names; take compose.scale.yaml out of its COMPOSE_FILE by hand and come back";
+        return Ok(match record.edits().next() {
+            Some(_) => Err(what.into()),
+            None => Ok(None),
+        });
+    };
+    let text = text.unwrap_or_default();
+    let taken_back = record
+        .edits()
+        .find_map(|edit| dotenv::take_back(text, edit).ok());
+    // What it names in the end has to be there.
+    let last = match &taken_back {
+        Some(after) => after.as_deref().unwrap_or_default(),
+        None => text,
+    };
+    let names_it = dotenv::files(last).is_some_and(|files| files.contains(OVERRIDE));
+    let stays = record.replaced.contains_key(OVERRIDE);
+    if names_it && !stays && record.edits().next().is_some() {
+        let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is taken back; take compose.scale.yaml out of it and come back";
+        return Ok(Err(what.into()));
+    }
+    Ok(Ok(taken_back.map(|after| Change {
+        path,
+        shown: ".env".into(),
+        before,
+        after: after.map(String::into_bytes),
+    })))
 }
 
 /// Removes the hidden files of a `watch` that runs no longer.
 fn sweep(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(".compose-scale-")
-        {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_unfinished = entry.path().extension().is_some_and(|end| end == "tmp");
+        if name.starts_with(".compose-scale-") || (name.starts_with('.') && is_unfinished) {
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     cli::{Failure, ProjectArgs},
     compose::{self, count},
     init::{
-        DIRECTORY, Draft, OVERRIDE, diff, dotenv,
+        Draft, OVERRIDE, RECORD, diff, dotenv,
         record::{self, Choice, Door, Record},
         relative,
     },
@@ -22,9 +22,11 @@ pub(super) struct Work {
     pub(super) changes: Vec<Change>,
     /// Files that are not ours, or no longer.
     pub(super) in_the_way: Vec<String>,
+    /// Files that were changed by hand and would be what they were before that: they stay.
+    pub(super) left: Vec<String>,
     dotenv: Option<dotenv::Edit>,
-    /// What is recorded of files: those of this draft.
-    files: Vec<(String, Vec<u8>)>,
+    /// What is recorded of files: the digests of this draft's.
+    files: Vec<(String, String)>,
 }
 
 impl Work {
@@ -37,6 +39,7 @@ impl Work {
         let mut work = Self {
             changes: Vec::new(),
             in_the_way: Vec::new(),
+            left: Vec::new(),
             dotenv: None,
             files: Vec::new(),
         };
@@ -47,20 +50,33 @@ impl Work {
             let mut text = file.text.clone();
             // The count that runs is not set back to the first one.
             if shown == OVERRIDE
-                && let (Some(before), Some(record)) = (&before, record)
+                && let Some(before) = &before
             {
-                let services = record.services.iter().map(|one| one.service.clone());
-                let services: Vec<_> = services.collect();
+                if let Some(first) = site.taken_over.get(OVERRIDE) {
+                    let services: Vec<_> = site.counts.keys().cloned().collect();
+                    text = count::carried(first, &text, &services);
+                }
+                let recorded = record.into_iter().flat_map(|record| &record.services);
+                let services = recorded.map(|one| &one.service).chain(site.counts.keys());
+                let services: Vec<_> = services.cloned().collect();
                 text = count::carried(&String::from_utf8_lossy(before), &text, &services);
             }
             let after = text.into_bytes();
-            if let Some(before) = before.as_ref().filter(|before| **before != after)
-                && !record.is_some_and(|record| record.is_unchanged(&shown, before))
-                && !force
-            {
+            let sum = record::digest_of(&shown, &after);
+            work.files.push((shown.clone(), sum.clone()));
+            let is_theirs = |before: &Vec<u8>| {
+                let taken_over = record.is_none() && shown == OVERRIDE;
+                let ours = record.is_some_and(|record| record.is_unchanged(&shown, before));
+                *before != after && !ours && !taken_over && !force
+            };
+            if before.as_ref().is_some_and(is_theirs) {
+                // It would be written as it was written then.
+                if record.is_some_and(|record| record.files.get(&shown) == Some(&sum)) {
+                    work.left.push(shown);
+                    continue;
+                }
                 work.in_the_way.push(shown.clone());
             }
-            work.files.push((shown.clone(), after.clone()));
             work.change(site, shown, before, Some(after));
         }
         for file in &draft.upstreams {
@@ -75,7 +91,7 @@ impl Work {
             }
         }
         // What an earlier answer asked for and this one does not.
-        for path in record.into_iter().flat_map(|record| record.files.keys()) {
+        for path in record.into_iter().flat_map(Record::paths) {
             let gone = !work.files.iter().any(|(file, _)| file == path);
             let before = apply::read(&site.path(path))?;
             if let Some(before) = before.filter(|_| gone) {
@@ -107,12 +123,23 @@ impl Work {
                 "the name of {file} cannot be written into COMPOSE_FILE; give the file another one"
             )));
         }
-        let before = apply::read(&site.path(".env"))?;
+        let path = site.path(".env");
+        if path.is_symlink() && !path.exists() {
+            return Err(Failure::Work(vec![format!(
+                ".env is a link to {}, which is not there: make that file, or remove the link",
+                std::fs::read_link(&path)?.display()
+            )]));
+        }
+        let before = apply::read(&path)?;
         let text = before.as_deref().map(String::from_utf8_lossy);
         let anew = !project.files.is_empty();
         let added = dotenv::add(text.as_deref(), &files, OVERRIDE, &places.separator, anew);
         if let Some((after, edit)) = added {
-            self.dotenv = Some(edit);
+            let earlier = site
+                .record
+                .as_ref()
+                .and_then(|record| record.edits().next());
+            self.dotenv = Some(edit.on_top_of(earlier));
             self.change(site, ".env".into(), before, Some(after.into_bytes()));
         }
         Ok(())
@@ -173,49 +200,48 @@ pub(super) fn shown(change: &Change) -> String {
     out
 }
 
-/// Writes all of it, with the record, or nothing.
+/// Writes all of it, or nothing. The record comes first, so that `--undo` knows what may be there wherever
+/// this ends.
 pub(super) fn write(
     project: &ProjectArgs,
     site: &Site,
-    work: &Work,
+    work: Work,
     (nginx, image, services): (Door, String, Vec<Choice>),
 ) -> Result<(), Failure> {
+    let root = &site.places.directory;
     let old = site.record.as_ref();
-    let applied = apply::apply(&site.places.directory, &work.changes)?;
-    let mut directories = old
-        .map(|record| record.directories.clone())
-        .unwrap_or_default();
-    directories.extend(applied.directories());
-    // Where no other file is below it.
-    let home = site.places.directory.join(DIRECTORY);
-    if !home.is_dir() {
-        std::fs::create_dir(&home)?;
-        directories.insert(0, DIRECTORY.to_owned());
-    }
-    let files = work
-        .files
-        .iter()
-        .map(|(path, bytes)| (path.clone(), record::digest_of(path, bytes)));
-    let record = Record {
+    let mut record = Record {
         version: record::VERSION,
-        files: files.collect(),
-        directories,
-        dotenv: work.dotenv.clone().or_else(|| old?.dotenv.clone()),
+        files: work.files.into_iter().collect(),
+        directories: old.map_or_else(Vec::new, |record| record.directories.clone()),
+        dotenv: work.dotenv.or_else(|| old?.edits().next().cloned()),
         nginx,
         image,
         services,
+        replaced: old.map_or_else(|| site.taken_over.clone(), |record| record.replaced.clone()),
+        earlier: old.cloned().map(Box::new),
     };
-    let recorded = apply::record(&site.places.directory, Some(&record));
-    let loaded = recorded.and_then(|()| read_again(project, site));
-    match loaded {
-        Ok(()) => Ok(()),
-        Err(failure) => {
-            applied.take_back();
-            let _ = apply::record(&site.places.directory, old);
-            apply::remove_empty(&site.places.directory, &record.directories);
-            Err(failure)
-        }
+    let path = site.path(RECORD);
+    let mut changes = vec![Change {
+        shown: RECORD.into(),
+        before: apply::read(&path)?,
+        // It names the directories that are made, its own among them.
+        after: Some(Vec::new()),
+        path,
+    }];
+    changes.extend(work.changes);
+    record.directories.extend(apply::missing(root, &changes));
+    changes[0].after = Some(record.text().into_bytes());
+    let applied = apply::apply(&changes)?;
+    record.earlier = None;
+    let done = read_again(project, site).and_then(|()| match old {
+        Some(_) => apply::record(root, Some(&record)),
+        None => Ok(()),
+    });
+    if done.is_err() {
+        applied.take_back();
     }
+    done
 }
 
 /// Whether what was written is what the project is made of from now on.
@@ -227,6 +253,7 @@ fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
     };
     let mut request = project.request(&[])?;
     request.files = Vec::new();
+    request.project_directory = None;
     request.cwd.clone_from(&site.places.directory);
     let loaded = compose::load(&request).map_err(|error| taken_back(error.to_string()))?;
     let files = &loaded.project.config_files;

@@ -3,134 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use assert_cmd::Command;
 use compose_scale::{compose, files};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
-use tempfile::TempDir;
 
-const ARTICLE: &str = "\
-name: shop
-services:
-  web:
-    image: my-web-app:latest
-    ports:
-      - \"8080:80\"
-    deploy:
-      replicas: 3
-  db:
-    image: postgres:17
-    volumes: [data:/var/lib/postgresql/data]
-volumes: {data: {}}
-";
+mod again;
+mod broken_off;
+mod questions;
+mod shop;
+#[path = "../support/terminal.rs"]
+mod terminal;
 
-struct Shop {
-    directory: TempDir,
-    programs: TempDir,
-}
-
-impl Shop {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let shop = Self {
-            directory: tempfile::tempdir().unwrap(),
-            programs: tempfile::tempdir().unwrap(),
-        };
-        for (path, text) in files {
-            shop.write(path, text);
-        }
-        shop.compose("2.40.3")
-    }
-
-    /// The compose that is installed says it is of this release.
-    fn compose(self, version: &str) -> Self {
-        let docker = self.programs.path().join("docker");
-        let text = format!("#!/bin/sh\necho {version}\n");
-        files::replace(&docker, text.as_bytes()).unwrap();
-        fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
-        self
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        files::replace(&path, text.as_bytes()).unwrap();
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path().join(path)).unwrap()
-    }
-
-    fn init(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_compose-scale"));
-        command
-            .arg("init")
-            .args(arguments)
-            .current_dir(self.path())
-            .env("PATH", self.programs.path())
-            .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
-            .env("COMPOSE_SCALE_STATE", self.programs.path().join("state"))
-            .env("NO_COLOR", "1");
-        for name in [
-            "FILE",
-            "PROJECT_NAME",
-            "PROFILES",
-            "ENV_FILES",
-            "PATH_SEPARATOR",
-        ] {
-            command.env_remove(format!("COMPOSE_{name}"));
-        }
-        command
-    }
-
-    /// What it prints and says, and how it ends.
-    fn said(&self, arguments: &[&str]) -> String {
-        let output = self.init(arguments).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        format!(
-            "{}---- says, and ends with {}\n{}",
-            text(&output.stdout),
-            output.status.code().unwrap(),
-            text(&output.stderr)
-        )
-        .replace(
-            &fs::canonicalize(self.path()).unwrap().display().to_string(),
-            "DIR",
-        )
-    }
-
-    /// Every file with its bytes and its mode.
-    fn everything(&self) -> BTreeMap<String, (u32, Vec<u8>)> {
-        fn below(directory: &Path, all: &mut BTreeMap<String, (u32, Vec<u8>)>) {
-            for entry in fs::read_dir(directory).unwrap().flatten() {
-                let path = entry.path();
-                let name = path.display().to_string();
-                let mode = entry.metadata().unwrap().permissions().mode();
-                if path.is_dir() {
-                    all.insert(name, (mode, Vec::new()));
-                    below(&path, all);
-                } else {
-                    all.insert(name, (mode, fs::read(&path).unwrap()));
-                }
-            }
-        }
-        let mut all = BTreeMap::new();
-        below(self.path(), &mut all);
-        all
-    }
-
-    fn load(&self) -> compose::Loaded {
-        compose::load(&compose::Request {
-            cwd: self.path().to_owned(),
-            ..compose::Request::default()
-        })
-        .unwrap()
-    }
-}
+use shop::{ARTICLE, PLAIN, Shop};
 
 #[test]
 fn the_articles_file_gets_an_nginx_that_takes_its_port_over() {
@@ -233,6 +118,33 @@ fn an_nginx_of_this_machine_is_told_what_to_include() {
     )]);
     insta::assert_snapshot!(shop.said(&["--yes", "--nginx", "host"]));
     shop.load();
+}
+
+#[test]
+fn an_nginx_that_has_not_been_written_for_yet_is_told_when_its_files_are_there() {
+    for (nginx, reload) in [
+        (
+            "{host: true, upstreams: ./up}",
+            "sudo nginx -t && sudo nginx -s reload",
+        ),
+        (
+            "{container: edge, upstreams: ./up}",
+            "docker exec edge nginx -t && docker exec edge nginx -s reload",
+        ),
+    ] {
+        let file = format!(
+            "x-autoscale: {{nginx: {nginx}}}\nservices: {{web: {{image: web, expose: [\"80\"]}}}}\n"
+        );
+        let shop = Shop::new(&[("compose.yml", &file)]);
+        let commands = format!(
+            "next, when those lines are written:\n  docker compose up -d\n  compose-scale sync\n  {reload}\n  compose-scale check\n"
+        );
+        shop.init(&["--yes"])
+            .assert()
+            .success()
+            .stderr(contains(commands));
+        shop.load();
+    }
 }
 
 #[test]
@@ -370,10 +282,16 @@ fn what_stands_in_the_way_is_one_clear_message() {
         "a share like 60%",
     );
     said(
-        &[article, ("compose.scale.yaml", "services: {}\n")],
+        &[
+            article,
+            (
+                "compose.scale.yaml",
+                "services: {web: {scale: 2, image: a}}\n",
+            ),
+        ],
         &["--yes"],
         78,
-        "was not made by `init`",
+        "nothing but counts (services.NAME.scale): `services.web.image` is in it",
     );
     said(
         &[article, ("compose-scale/conf.d/default.conf", "mine\n")],
@@ -401,6 +319,27 @@ fn what_stands_in_the_way_is_one_clear_message() {
         .assert()
         .code(2)
         .stderr(contains("unset it, and name the files with -f"));
+    let shop = Shop::new(&[article]);
+    shop.init(&["--yes"])
+        .env("COMPOSE_PATH_SEPARATOR", ";")
+        .assert()
+        .code(2)
+        .stderr(contains("write it into .env, or unset it"));
+    shop.write(".env", "COMPOSE_PATH_SEPARATOR=;\n");
+    shop.init(&["--yes"])
+        .env("COMPOSE_PATH_SEPARATOR", ";")
+        .assert()
+        .success();
+    assert!(
+        shop.read(".env")
+            .contains("COMPOSE_FILE=compose.yaml;compose.scale.yaml")
+    );
+    let shop = Shop::new(&[article]);
+    std::os::unix::fs::symlink("/nowhere/env", shop.path().join(".env")).unwrap();
+    shop.init(&["--yes"]).assert().code(1).stderr(contains(
+        ".env is a link to /nowhere/env, which is not there",
+    ));
+    assert!(shop.path().join(".env").is_symlink());
     let shop = Shop::new(&[article]).compose("2.20.1");
     shop.init(&["--yes"])
         .assert()
@@ -461,8 +400,6 @@ fn keep_count(shop: &Shop, count: u32) {
     let kept = compose::count::with_count(&text, "web", keys, count).unwrap();
     shop.write("compose.scale.yaml", &kept);
 }
-
-const PLAIN: &str = "services: {web: {image: my/web, ports: [\"8080:3000\"]}}\n";
 
 #[test]
 fn a_count_that_watch_has_kept_is_no_change_by_hand() {

@@ -1,0 +1,58 @@
+//! What is left to do by hand when everything is written.
+
+use super::{Site, say};
+use crate::{
+    init::{Draft, record::Door},
+    policy::Place,
+};
+
+/// Says what to write into an nginx that is somebody's own, and what to type.
+pub(super) fn tell(site: &Site, door: &Door, draft: &Draft) {
+    let by_hand = !draft.by_hand.is_empty();
+    if by_hand {
+        say("\nin nginx's own configuration, which is yours:");
+        for line in &draft.by_hand {
+            say(&format!("  {}", line.replace('\n', "\n  ")));
+        }
+        say("\nnext, when those lines are written:");
+    } else {
+        say("\nnext:");
+    }
+    let directory = &site.places.directory;
+    if !std::env::current_dir().is_ok_and(|cwd| cwd == *directory) {
+        say(&format!(
+            "  cd {}    # COMPOSE_FILE in .env counts only there",
+            directory.display()
+        ));
+    }
+    let up = "docker compose up -d".to_owned();
+    let mut commands = match reload(site, door).filter(|_| by_hand) {
+        None => vec![up],
+        // With what was written for it, it can read the lines at once.
+        Some(reload) if *door == Door::Host && !draft.upstreams.is_empty() => vec![reload, up],
+        Some(reload) if matches!(door, Door::Service(_)) => vec![up, reload],
+        Some(reload) => vec![up, "compose-scale sync".into(), reload],
+    };
+    commands.extend(["compose-scale check".into(), "compose-scale watch".into()]);
+    for command in commands {
+        say(&format!("  {command}"));
+    }
+    say("and to take it all back: compose-scale init --undo");
+}
+
+/// How to make nginx read its configuration.
+fn reload(site: &Site, door: &Door) -> Option<String> {
+    let in_container = |how: &str, name: &str| {
+        let nginx = format!("docker {how} {name} nginx");
+        format!("{nginx} -t && {nginx} -s reload")
+    };
+    match door {
+        Door::New => None,
+        Door::Service(name) => Some(in_container("compose exec", name)),
+        Door::Host => Some("sudo nginx -t && sudo nginx -s reload".into()),
+        Door::Elsewhere => match &site.base.settings.nginx.place {
+            Some(Place::Container(name)) => Some(in_container("exec", name)),
+            _ => None,
+        },
+    }
+}
