@@ -2,10 +2,15 @@
 //! published schemas of three versions take, that fit together, and that say what is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files of a test that nobody else reads"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -604,7 +609,6 @@ fn kubectl_reads_the_directory_and_an_overlay_of_it() {
 
 #[test]
 fn a_secret_is_readable_by_its_owner_alone() {
-    use std::os::unix::fs::PermissionsExt as _;
     let project = project("services:\n  web: {image: web, environment: {API_TOKEN: hunter2}}\n");
     let (code, _, stderr) = output_of(project.path(), &["export", "kubernetes", "-o", "k8s"]);
     assert_eq!(code, 0, "{stderr}");
@@ -1047,7 +1051,6 @@ fn a_directory_of_somebody_else_stays_as_it_is() {
     fs::copy(k8s.join("web-service.yaml"), k8s.join("mine.yaml")).unwrap();
     assert_eq!(output_of(here.path(), &export).0, 0);
     assert!(k8s.join("mine.yaml").exists());
-    use std::os::unix::fs::PermissionsExt as _;
     let secret = k8s.join("web-env-secret.yaml");
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(output_of(here.path(), &export).0, 0);

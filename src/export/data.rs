@@ -128,12 +128,10 @@ fn object(subject: &Subject<'_>, file: &MountedFile, bytes: &[u8]) -> Object {
                 type_: Some("Opaque".to_owned()),
                 ..Secret::default()
             };
-            match text {
-                Some(text) => secret.string_data = Some(BTreeMap::from([(key, text)])),
-                None => {
-                    let bytes = ByteString(bytes.to_vec());
-                    secret.data = Some(BTreeMap::from([(key, bytes)]));
-                }
+            if let Some(text) = text {
+                secret.string_data = Some(BTreeMap::from([(key, text)]));
+            } else {
+                secret.data = Some(BTreeMap::from([(key, ByteString(bytes.to_vec()))]));
             }
             told.object(&secret)
         }

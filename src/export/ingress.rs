@@ -296,7 +296,7 @@ fn backend(name: &str, port: u16) -> IngressBackend {
     }
 }
 
-/// The name that the controller's IngressClass has, unless somebody named it otherwise.
+/// The name that the controller's `IngressClass` has, unless somebody named it otherwise.
 fn class(controller: Controller) -> &'static str {
     match controller {
         Controller::Traefik => "traefik",

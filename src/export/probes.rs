@@ -73,7 +73,7 @@ pub(super) fn probes(subject: &Subject<'_>, told: &mut Told) -> Probes {
             "write `port` or `expose` and export again",
         );
     }
-    let startup = readiness.as_ref().and_then(|probe| startup(subject, probe));
+    let startup = readiness.as_ref().map(|probe| startup(subject, probe));
     if readiness.is_none() && check.is_none() && ready.is_none_or(|ready| *ready == Ready::Auto) {
         told.chosen(
             subject.place("healthcheck"),
@@ -146,13 +146,13 @@ const STARTS_WITHIN: i64 = 3600;
 /// Until it has passed once: with a policy as long as `ready_timeout`, after which the pod is given up,
 /// as `watch` does. Else it is asked every second, so that the pod is found as soon as it can be, as in compose,
 /// and not an interval later.
-fn startup(subject: &Subject<'_>, readiness: &Probe) -> Option<Probe> {
+fn startup(subject: &Subject<'_>, readiness: &Probe) -> Probe {
     let Some(policy) = subject.policy else {
-        return Some(Probe {
+        return Probe {
             period_seconds: Some(1),
             failure_threshold: i32::try_from(STARTS_WITHIN).ok(),
             ..readiness.clone()
-        });
+        };
     };
     let check = subject.service.healthcheck.as_ref();
     let often = check
@@ -162,12 +162,12 @@ fn startup(subject: &Subject<'_>, readiness: &Probe) -> Option<Probe> {
         seconds(span.0)
     });
     let longest = i64::from(seconds(policy.ready_timeout.0));
-    Some(Probe {
+    Probe {
         period_seconds: Some(period),
         failure_threshold: i32::try_from((longest + i64::from(period) - 1) / i64::from(period))
             .ok(),
         ..readiness.clone()
-    })
+    }
 }
 
 /// What is done before the stop signal, and how long a stop may take in all.

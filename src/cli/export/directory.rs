@@ -156,8 +156,10 @@ fn listed(directory: &Path) -> BTreeSet<String> {
     }
     let text = fs::read_to_string(&path).unwrap_or_default();
     let items = text.lines().filter_map(|line| line.strip_prefix("  - "));
-    let is_name = |name: &&str| name.ends_with(".yaml") && !name.contains('/');
-    items.filter(is_name).map(ToOwned::to_owned).collect()
+    items
+        .filter(|name| !name.contains('/'))
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 fn remove(directory: &Path, name: &str) -> Result<(), Failure> {
