@@ -1,28 +1,105 @@
-//! `init` and `init --undo` that are ended at any step, as by `kill -9`: what is there then can be taken
-//! back, and written once more.
+//! `init` and `init --undo` that are killed at any step: what is there then can be taken back, and written
+//! once more.
 
-#![cfg(debug_assertions)]
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, Output, Stdio},
+};
 
 use crate::shop::{ARTICLE, PLAIN, Shop};
 
-/// What a process that is killed ends with.
-const KILLED: i32 = 137;
+/// What changes a directory, kind by kind, because strace counts each by itself; not every machine has all of
+/// a kind.
+const CALLS: [&str; 4] = [
+    "?mkdir,?mkdirat",
+    "?rename,?renameat,?renameat2",
+    "?rmdir",
+    "?unlink,?unlinkat",
+];
+const SIGKILL: i32 = 9;
 
-/// Ends a run before its first step, on a project of its own; then before its second; and so on, until
-/// there is no such step. Returns how many there were.
-fn at_every_step(begin: impl Fn() -> Shop, run: &[&str], then: impl Fn(&Shop, usize)) -> usize {
-    for step in 0.. {
-        let shop = begin();
-        let mut command = shop.init(run);
-        command.env("COMPOSE_SCALE_TEST_END_AT_STEP", step.to_string());
-        let code = command.output().unwrap().status.code().unwrap();
-        if code == 0 {
-            return step;
-        }
-        assert_eq!(code, KILLED, "step {step}");
-        then(&shop, step);
+/// The strace that is used; says so where there is none that may trace. In CI there must be one.
+fn strace() -> Option<String> {
+    let named = std::env::var("COMPOSE_SCALE_TEST_STRACE").ok();
+    let named = named.filter(|name| !name.is_empty());
+    // By its path: what is traced has a PATH of its own.
+    let here = || {
+        let all = std::env::var_os("PATH")?;
+        let mut paths = std::env::split_paths(&all).map(|directory| directory.join("strace"));
+        Some(
+            paths
+                .find(|path| path.is_file())?
+                .to_string_lossy()
+                .into_owned(),
+        )
+    };
+    let program = named.or_else(here).unwrap_or_else(|| "strace".into());
+    let mut works = Command::new(&program);
+    works
+        .args(["-o", "/dev/null", "true"])
+        .stderr(Stdio::null());
+    if works.status().is_ok_and(|status| status.success()) {
+        return Some(program);
     }
-    unreachable!("a run ends")
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "COMPOSE_SCALE_TEST_STRACE must name strace in CI"
+    );
+    eprintln!("skipped: needs strace, and the right to trace");
+    None
+}
+
+/// Runs a command whose process is killed in place of its call number `step` of a kind.
+fn killed_at(strace: &str, calls: &str, step: usize, command: &assert_cmd::Command) -> Output {
+    let mut traced = Command::new(strace);
+    traced
+        .args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+        ])
+        .arg(format!("inject={calls}:signal=KILL:when={}", step + 1))
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        traced.current_dir(directory);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => traced.env(name, value),
+            None => traced.env_remove(name),
+        };
+    }
+    traced.output().unwrap()
+}
+
+/// Kills a run at its first step of a kind, on a project of its own; then at its second; and so on, until there
+/// is no such step. Returns how many there were in all.
+fn at_every_step(
+    strace: &str,
+    begin: impl Fn() -> Shop,
+    run: &[&str],
+    then: impl Fn(&Shop, usize),
+) -> usize {
+    let mut steps = 0;
+    for calls in CALLS {
+        for step in 0.. {
+            let shop = begin();
+            let output = killed_at(strace, calls, step, &shop.init(run));
+            if output.status.success() {
+                break;
+            }
+            // strace ends as what it traces did.
+            let signal = output.status.signal();
+            assert_eq!(signal, Some(SIGKILL), "{calls} {step}: {output:?}");
+            then(&shop, step);
+            steps += 1;
+        }
+    }
+    steps
 }
 
 /// What is left can be taken back; nothing may have been written yet.
@@ -51,6 +128,9 @@ fn projects() -> Vec<Vec<(&'static str, &'static str)>> {
 
 #[test]
 fn a_first_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
+    let Some(strace) = strace() else {
+        return;
+    };
     for files in projects() {
         // Where things are is part of what is compared.
         let before = |shop: &Shop| {
@@ -65,6 +145,7 @@ fn a_first_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
             );
         };
         let steps = at_every_step(
+            &strace,
             || Shop::new(&files),
             &["--yes"],
             |shop, step| {
@@ -74,6 +155,7 @@ fn a_first_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
         );
         assert!(steps >= 7, "{steps}");
         let finished = at_every_step(
+            &strace,
             || Shop::new(&files),
             &["--yes"],
             |shop, _| {
@@ -89,6 +171,9 @@ fn a_first_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
 
 #[test]
 fn a_second_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
+    let Some(strace) = strace() else {
+        return;
+    };
     let file = ARTICLE.replace(
         "  db:\n",
         "  api: {image: api, ports: [\"9090:9090\"]}\n  db:\n",
@@ -103,12 +188,12 @@ fn a_second_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
         assert_eq!(shop.everything().len(), 2, "{:?}", shop.everything());
     };
     let run = ["--yes", "--service", "api", "-f", "compose.yaml"];
-    let steps = at_every_step(begin, &run, |shop, step| {
+    let steps = at_every_step(&strace, begin, &run, |shop, step| {
         undo(shop, step);
         before(shop);
     });
     assert!(steps >= 4, "{steps}");
-    at_every_step(begin, &run, |shop, _| {
+    at_every_step(&strace, begin, &run, |shop, _| {
         shop.init(&run).assert().success();
         assert!(shop.load().policies.contains_key("api"));
         shop.init(&["--undo"]).assert().success();
@@ -118,13 +203,16 @@ fn a_second_run_that_is_ended_anywhere_can_be_taken_back_and_finished() {
 
 #[test]
 fn an_undo_that_is_ended_anywhere_can_be_finished() {
+    let Some(strace) = strace() else {
+        return;
+    };
     for files in projects() {
         let begin = || {
             let shop = Shop::new(&files);
             shop.init(&["--yes"]).assert().success();
             shop
         };
-        let steps = at_every_step(begin, &["--undo"], |shop, step| {
+        let steps = at_every_step(&strace, begin, &["--undo"], |shop, step| {
             undo(shop, step);
             for (path, text) in &files {
                 assert_eq!(shop.read(path), *text, "{path}");

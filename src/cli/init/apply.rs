@@ -82,27 +82,11 @@ fn missing_above(path: &Path) -> Vec<PathBuf> {
 }
 
 fn put(path: &Path, bytes: Option<&[u8]>) -> io::Result<()> {
-    may_end_here();
     match bytes {
         Some(bytes) => files::replace_content(path, bytes).map(drop),
         None => files::remove(path).map(drop),
     }
 }
-
-/// Where a test ends the process as `kill -9` would: before this step of its run.
-#[cfg(debug_assertions)]
-#[expect(clippy::disallowed_methods, reason = "nothing is to be done after it")]
-fn may_end_here() {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static STEP: AtomicUsize = AtomicUsize::new(0);
-    let step = STEP.fetch_add(1, Ordering::Relaxed).to_string();
-    if std::env::var("COMPOSE_SCALE_TEST_END_AT_STEP").is_ok_and(|wanted| wanted == step) {
-        std::process::exit(137);
-    }
-}
-
-#[cfg(not(debug_assertions))]
-fn may_end_here() {}
 
 impl Applied<'_> {
     fn change(&mut self, change: &Change) -> Result<(), String> {
@@ -121,7 +105,6 @@ impl Applied<'_> {
 
     fn make_above(&mut self, path: &Path) -> io::Result<()> {
         for path in missing_above(path) {
-            may_end_here();
             fs::create_dir(&path)?;
             self.made.push(path);
         }
@@ -155,7 +138,6 @@ pub(super) fn record(root: &Path, record: Option<&Record>) -> Result<(), Failure
 /// Removes directories that have nothing in them any more.
 pub(super) fn remove_empty(root: &Path, directories: &[String]) {
     for directory in directories.iter().rev() {
-        may_end_here();
         let _ = fs::remove_dir(root.join(directory));
     }
 }
