@@ -208,6 +208,18 @@ impl ComposeProject {
             .expect("compose can be run")
     }
 
+    /// Removes containers one after the other, and then all else: Engine 20.10 loses track of endpoints when
+    /// dozens go at once, and never lets go of their network.
+    pub(crate) fn down_in_turn(&self) {
+        for container in self.inspect_all() {
+            let id = text(&container["Id"]);
+            api::request("DELETE", &format!("/containers/{id}?force=1&v=1"), "");
+        }
+        let output = self.try_compose(&["down", "-v", "-t", "0"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+
     /// `up -d --scale SERVICE=N …` with more arguments before it.
     pub(crate) fn up_scaled(&self, arguments: &[&str], services: &[&str], count: u32) {
         let mut all = vec!["up", "-d"];
