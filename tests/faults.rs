@@ -219,7 +219,7 @@ fn empty(request: &str, listing: Option<&'static str>) -> Verdict {
 const BEGINS: &str = "INFO watching every 5s project=\"shop\" services=\"web\"";
 /// The last of what is said of a project that has no container.
 const NOTHING_THERE: [&str; 2] = [
-    "WARN web has no container; run `docker compose up -d web` service=\"web\"",
+    "WARN web has no container; run `docker compose up -d --no-recreate web` service=\"web\"",
     "ERROR nginx is not running; start it with `docker compose up -d --no-deps nginx` service=\"web\"",
 ];
 

@@ -314,7 +314,10 @@ fn what_runs_is_looked_at_and_not_only_what_is_written() {
     let (code, said) = findings(&stack);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("no replica is running"), "{said}");
-    assert!(said.contains("docker compose up -d web"), "{said}");
+    assert!(
+        said.contains("docker compose up -d --no-recreate web"),
+        "{said}"
+    );
     stack.project.compose(&["stop", "nginx"]);
     let (_, said) = findings(&stack);
     assert!(
@@ -417,7 +420,10 @@ fn what_cannot_be_made_of_its_file_without_compose_says_what_to_run() {
         .expect("the tool runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("docker compose up -d web"), "{said}");
+    assert!(
+        said.contains("docker compose up -d --no-recreate web"),
+        "{said}"
+    );
     assert!(stack.project.ids().is_empty(), "{said}");
 }
 
@@ -513,7 +519,7 @@ fn where_nginx_is_not_named_and_nothing_runs_both_are_found() {
     let codes = found(&stack);
     assert!(codes["nginx-unknown"].contains("x-autoscale"), "{codes:?}");
     assert!(
-        codes["nothing-runs"].contains("docker compose up -d web"),
+        codes["nothing-runs"].contains("docker compose up -d --no-recreate web"),
         "{codes:?}"
     );
 }

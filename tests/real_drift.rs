@@ -260,7 +260,7 @@ fn the_fix_makes_the_service_anew_and_nothing_that_it_depends_on() {
     };
     assert_eq!((kept("base"), kept("web")), (2, 0));
 
-    // With the count in a file of the project it need not be said, and is kept.
+    // The count goes with it also where a file of the project has it.
     stack
         .project
         .write("compose.scale.yaml", "services:\n  web:\n    scale: 3\n");
@@ -271,7 +271,7 @@ fn the_fix_makes_the_service_anew_and_nothing_that_it_depends_on() {
         .project
         .write("compose.yaml", &with_a_variable("3", "2"));
     let fix = stack.ps()["services"][0]["drift"]["fix"].clone();
-    assert_eq!(fix, "docker compose up -d --no-deps web");
+    assert_eq!(fix, "docker compose up -d --no-deps --scale web=3 web");
     stack
         .project
         .compose(&text(&fix).split(' ').skip(2).collect::<Vec<_>>());

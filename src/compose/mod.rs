@@ -100,6 +100,60 @@ pub struct Loaded {
     pub places: BTreeMap<(String, String), (PathBuf, usize)>,
     /// Files whose change, appearance or end calls for loading again.
     pub watched: Vec<PathBuf>,
+    /// What `docker compose` has to be given so that it finds this project, as it was given here; empty where
+    /// it finds it by itself.
+    pub flags: String,
+}
+
+impl Loaded {
+    /// A command for this project, as it is to be typed: `docker compose …` finds another project, or none,
+    /// without what this tool was given.
+    pub fn typed(&self, text: &str) -> String {
+        typed(&self.flags, text)
+    }
+}
+
+/// Puts flags into every `docker compose` of a text.
+pub fn typed(flags: &str, text: &str) -> String {
+    let with = format!("docker compose {flags} ");
+    if flags.is_empty() || text.contains(&with) {
+        return text.to_owned();
+    }
+    text.replace("docker compose ", &with)
+}
+
+impl Request {
+    /// The flags of `docker compose` that say the same as those that were given here.
+    pub fn flags(&self) -> String {
+        let mut words = Vec::new();
+        let mut add = |flag: &str, value: &str| words.extend([flag.to_owned(), quoted(value)]);
+        for file in &self.files {
+            add("-f", &file.to_string_lossy());
+        }
+        if let Some(directory) = &self.project_directory {
+            add("--project-directory", &directory.to_string_lossy());
+        }
+        if let Some(name) = &self.project_name {
+            add("-p", name);
+        }
+        for file in &self.env_files {
+            add("--env-file", &file.to_string_lossy());
+        }
+        for profile in &self.profiles {
+            add("--profile", profile);
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Where the files of a project are, before any of them is read.
@@ -298,6 +352,7 @@ fn assemble(
         warnings: found.warnings,
         places,
         watched: all,
+        flags: request.flags(),
     })
 }
 

@@ -593,3 +593,23 @@ services:
     assert!(services["web"].variables.unset.contains("OUTER"));
     assert_eq!(services["plain"].variables, Variables::default());
 }
+
+#[test]
+fn what_is_to_be_typed_has_the_flags_that_were_given() {
+    let mut request = Request {
+        files: vec!["a.yaml".into(), "my b.yaml".into()],
+        project_name: Some("shop".into()),
+        env_files: vec!["prod.env".into()],
+        profiles: vec!["debug".into()],
+        ..Request::default()
+    };
+    let flags = "-f a.yaml -f 'my b.yaml' -p shop --env-file prod.env --profile debug";
+    assert_eq!(request.flags(), flags);
+    let command = "docker compose up -d web";
+    let typed = format!("docker compose {flags} up -d web");
+    assert_eq!(super::typed(flags, command), typed);
+    // What has them already is not given them again.
+    assert_eq!(super::typed(flags, &typed), typed);
+    request = Request::default();
+    assert_eq!(super::typed(&request.flags(), command), command);
+}

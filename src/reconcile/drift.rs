@@ -171,7 +171,9 @@ impl fmt::Display for Drift {
 impl Machine {
     /// Its replicas that are behind what compose would make now.
     pub fn drift(&self, current: &Current, fix: impl FnOnce(u32) -> String) -> Option<Drift> {
-        Drift::of(self.staying(), current, fix)
+        // While compose replaces replicas there are more of them for a moment.
+        let wanted = self.desired();
+        Drift::of(self.staying(), current, |of| fix(wanted.unwrap_or(of)))
     }
 
     /// What its replicas were made of: configuration hash and image.
@@ -182,7 +184,9 @@ impl Machine {
 
     fn staying(&self) -> impl Iterator<Item = &Replica> {
         let stays = self.members.values().filter(|m| !m.is_on_its_way_out());
-        stays.map(|m| &m.replica)
+        stays
+            .map(|m| &m.replica)
+            .filter(|replica| !replica.is_being_recreated())
     }
 }
 

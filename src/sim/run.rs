@@ -143,6 +143,7 @@ impl Setting {
             warnings: Vec::new(),
             places: BTreeMap::default(),
             watched: Vec::new(),
+            flags: String::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{Driver, Goal, Message, count, found};
+use super::{Driver, Goal, Message, found};
 use crate::{
     compose::{self, Loaded},
     compose_cli::ComposeCli,
@@ -60,18 +60,8 @@ impl Known {
 /// What to type so that replicas become as the file says, and stay as many: what it depends on is left
 /// alone, which compose would set to the file's count and make anew as well.
 pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
-    // Where the file has not got the count, the command would go back to another one.
-    let kept = loaded
-        .project
-        .services
-        .get(service)
-        .and_then(|one| one.scale)
-        == Some(count);
-    if kept && count::file(loaded).is_some() {
-        format!("docker compose up -d --no-deps {service}")
-    } else {
-        plan::anew(service, count)
-    }
+    // The count goes with it also where the file has it: who types it may have other files at hand.
+    loaded.typed(&plan::anew(service, count))
 }
 
 /// Asks compose and the Engine what the services that have a policy would be made of now. What cannot

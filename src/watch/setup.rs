@@ -81,7 +81,10 @@ pub fn up(loaded: &Loaded, service: &str) -> String {
     } else {
         ""
     };
-    format!("docker compose up -d {alone}{service}")
+    // What is there stays, whatever the file says of it by now.
+    loaded.typed(&format!(
+        "docker compose up -d --no-recreate {alone}{service}"
+    ))
 }
 
 /// The services whose image is nginx, when the settings do not say which one.
@@ -239,9 +242,11 @@ mod tests {
   web: {image: web, depends_on: [site], x-autoscale: {max: 3}}
 ",
         );
-        assert_eq!(up(&loaded, "api"), "docker compose up -d api");
-        assert_eq!(up(&loaded, "site"), "docker compose up -d --no-deps site");
-        assert_eq!(up(&loaded, "web"), "docker compose up -d --no-deps web");
+        // The project was named.
+        let command = |rest: &str| format!("docker compose -p shop up -d --no-recreate {rest}");
+        assert_eq!(up(&loaded, "api"), command("api"));
+        assert_eq!(up(&loaded, "site"), command("--no-deps site"));
+        assert_eq!(up(&loaded, "web"), command("--no-deps web"));
         assert_eq!(
             setup_for(&loaded, &loaded.project.services["web"], true).up,
             up(&loaded, "web")

@@ -73,6 +73,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
     }
     notify::the_targets(&loaded, args.send_test, &mut report).await;
     the_places(&loaded, known.as_ref(), &mut report);
+    report.typed_for(&loaded);
     report.find_places(&loaded);
     report.group();
     match args.format {

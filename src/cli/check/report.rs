@@ -114,6 +114,13 @@ impl Report {
         self.add(Severity::Error, Some(code), about, what.into(), fix.into());
     }
 
+    /// Makes commands those for this project, with the flags that were given here.
+    pub(super) fn typed_for(&mut self, loaded: &Loaded) {
+        for finding in &mut self.findings {
+            finding.fix = loaded.typed(&finding.fix);
+        }
+    }
+
     fn add(
         &mut self,
         severity: Severity,

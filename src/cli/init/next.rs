@@ -2,6 +2,7 @@
 
 use super::{Site, say};
 use crate::{
+    compose,
     init::{Draft, record::Door},
     policy::Place,
 };
@@ -35,9 +36,23 @@ pub(super) fn tell(site: &Site, door: &Door, draft: &Draft) {
     };
     commands.extend(["compose-scale check".into(), "compose-scale watch".into()]);
     for command in commands {
-        say(&format!("  {command}"));
+        say(&format!("  {}", for_project(site, &command)));
     }
-    say("and to take it all back: compose-scale init --undo");
+    let undo = for_project(site, "compose-scale init --undo");
+    say(&format!("and to take it all back: {undo}"));
+}
+
+/// With the project's name, where it was given. Its files are found by `.env` from now on.
+fn for_project(site: &Site, command: &str) -> String {
+    let mut words = site.base.flags.split(' ').skip_while(|word| *word != "-p");
+    let Some(name) = words.nth(1) else {
+        return command.to_owned();
+    };
+    let named = compose::typed(&format!("-p {name}"), command);
+    match named.strip_prefix("compose-scale ") {
+        Some(rest) => format!("compose-scale -p {name} {rest}"),
+        None => named,
+    }
 }
 
 /// How to make nginx read its configuration.
