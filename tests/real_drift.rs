@@ -51,7 +51,9 @@ fn replicas_behind_the_compose_file_are_said_until_compose_has_made_them_anew() 
         (&drift["configuration"], &drift["image"]),
         (&true.into(), &false.into())
     );
-    let fix = "docker compose up -d --no-deps --scale web=3 web";
+    let fix = stack
+        .project
+        .typed("docker compose up -d --no-deps --scale web=3 web");
     assert_eq!(drift["fix"], fix);
     let shown = stack.must(&["ps"]).stdout;
     let line = format!("  3 of 3 replicas are behind the compose file: run `{fix}`\n");
@@ -128,7 +130,7 @@ fn an_image_that_has_moved_on_is_said() {
         "{after}"
     );
     assert!(
-        text(&after["fix"]).starts_with("docker compose up -d"),
+        text(&after["fix"]).starts_with(&stack.project.typed("docker compose up -d")),
         "{after}"
     );
 }
@@ -245,7 +247,10 @@ fn the_fix_makes_the_service_anew_and_nothing_that_it_depends_on() {
         .project
         .write("compose.yaml", &with_a_variable("2", "2"));
     let fix = stack.ps()["services"][0]["drift"]["fix"].clone();
-    assert_eq!(fix, "docker compose up -d --no-deps --scale web=3 web");
+    let typed = stack
+        .project
+        .typed("docker compose up -d --no-deps --scale web=3 web");
+    assert_eq!(fix, typed);
     let words: Vec<_> = text(&fix).split(' ').skip(2).collect();
     stack.project.compose(&words);
     let after = stack.project.ids();
@@ -271,7 +276,10 @@ fn the_fix_makes_the_service_anew_and_nothing_that_it_depends_on() {
         .project
         .write("compose.yaml", &with_a_variable("3", "2"));
     let fix = stack.ps()["services"][0]["drift"]["fix"].clone();
-    assert_eq!(fix, "docker compose up -d --no-deps --scale web=3 web");
+    let typed = stack
+        .project
+        .typed("docker compose up -d --no-deps --scale web=3 web");
+    assert_eq!(fix, typed);
     stack
         .project
         .compose(&text(&fix).split(' ').skip(2).collect::<Vec<_>>());

@@ -208,6 +208,14 @@ impl ComposeProject {
             .expect("compose can be run")
     }
 
+    /// A command as it is to be typed for this project, whose name is given to every command of the tool.
+    pub(crate) fn typed(&self, command: &str) -> String {
+        command.replace(
+            "docker compose ",
+            &format!("docker compose -p {} ", self.name),
+        )
+    }
+
     /// Removes containers one after the other, and then all else: Engine 20.10 loses track of endpoints when
     /// dozens go at once, and never lets go of their network.
     pub(crate) fn down_in_turn(&self) {
