@@ -107,6 +107,7 @@ codes! {
     NginxIncludedTwice = "nginx-included-twice",
     NginxSameName = "nginx-same-name",
     NginxPortInPass = "nginx-port-in-pass",
+    NginxDuplicate = "nginx-duplicate",
     NginxNoPass = "nginx-no-pass",
     NginxNoSettings = "nginx-no-settings",
     NginxHeadersHidden = "nginx-headers-hidden",
@@ -148,6 +149,7 @@ impl From<way::Kind> for Code {
             way::Kind::IncludedTwice => Self::NginxIncludedTwice,
             way::Kind::SameName => Self::NginxSameName,
             way::Kind::PortInPass => Self::NginxPortInPass,
+            way::Kind::Duplicate => Self::NginxDuplicate,
             way::Kind::Unlogged => Self::NginxUnlogged,
         }
     }

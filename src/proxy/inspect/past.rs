@@ -10,7 +10,7 @@ use std::{
 use super::{
     Configuration, PASSES, Place,
     configuration::{Block, Statement},
-    host_of, time,
+    host_of, is_inside, time,
 };
 
 /// A name or an address that leads to a replica without our upstream.
@@ -215,11 +215,7 @@ fn variable(target: &str) -> Option<&str> {
 }
 
 fn is_ours(block: &Block, directory: &str) -> bool {
-    let inside = block
-        .place
-        .file
-        .strip_prefix(directory.trim_end_matches('/'));
-    inside.is_some_and(|rest| rest.starts_with('/'))
+    is_inside(&block.place.file, directory)
 }
 
 fn is_address(host: &str) -> bool {

@@ -132,6 +132,43 @@ location /x { proxy_pass http://other$request_uri; } }\n}";
 }
 
 #[test]
+fn what_the_settings_have_too_is_found_with_its_line_wherever_it_comes_from() {
+    let main = "http {
+server { location / {
+    include params;
+    proxy_connect_timeout 5s;
+    proxy_pass http://web;
+    include upstreams/web.location*;
+} }
+}";
+    let params = ("/etc/nginx/params", "proxy_http_version 1.1;");
+    let found = |ours: &str| {
+        let configuration = dump(&[
+            ("/etc/nginx/nginx.conf", main),
+            params,
+            ("/etc/nginx/upstreams/web.location", ours),
+        ]);
+        configuration
+            .look_for("web", "/etc/nginx/upstreams/")
+            .duplicate
+    };
+    let include = place("/etc/nginx/nginx.conf:6");
+    let expected = |at: &str, name: &str| Duplicate {
+        place: place(at),
+        name: name.into(),
+        include: include.clone(),
+    };
+    let expected = [
+        expected("/etc/nginx/params:1", "proxy_http_version"),
+        expected("/etc/nginx/nginx.conf:4", "proxy_connect_timeout"),
+    ];
+    assert_eq!(found(""), expected);
+    // What is in our own file is no duplicate of itself.
+    let location = render::location("shop", "web").unwrap();
+    assert_eq!(found(&location), expected);
+}
+
+#[test]
 fn headers_of_an_outer_level_that_the_settings_take_out_are_named() {
     let location = render::location("shop", "web").unwrap();
     let look = |own: &str| {
