@@ -144,7 +144,7 @@ impl Configuration {
                     findings.variable.push(statement.place.clone());
                 }
                 let (host, port) = host_of(target);
-                if host.eq_ignore_ascii_case(service) {
+                if host.eq_ignore_ascii_case(service) || self.finds_by_variable(target, service) {
                     let pass = self.pass(statement, target, port, &location);
                     findings.passes.push(pass);
                 }
@@ -198,10 +198,10 @@ impl Configuration {
         let is_pass = |statement: &&Statement| {
             PASSES.contains(&statement.name.as_str())
                 && self.is_within(statement, "http")
-                && statement
-                    .args
-                    .first()
-                    .is_some_and(|target| host_of(target).0.eq_ignore_ascii_case(service))
+                && statement.args.first().is_some_and(|target| {
+                    host_of(target).0.eq_ignore_ascii_case(service)
+                        || self.finds_by_variable(target, service)
+                })
         };
         let passes = self.statements.iter().filter(is_pass);
         passes

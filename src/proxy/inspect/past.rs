@@ -157,7 +157,10 @@ impl Configuration {
         let passes = self.statements.iter().filter(|one| {
             let target = one.args.first();
             PASSES.contains(&one.name.as_str())
-                && target.is_some_and(|target| host_of(target).0.eq_ignore_ascii_case(service))
+                && target.is_some_and(|target| {
+                    host_of(target).0.eq_ignore_ascii_case(service)
+                        || self.finds_by_variable(target, service)
+                })
         });
         let each = passes.filter_map(|pass| {
             let of_it = format!("{}_read_timeout", pass.name.trim_end_matches("_pass"));
@@ -186,6 +189,16 @@ impl Configuration {
             _ => value.to_owned(),
         };
         values.into_iter().map(with_port).collect()
+    }
+
+    /// Whether the host is a variable that may be the name of a service and nothing else, which finds
+    /// its upstream.
+    pub(super) fn finds_by_variable(&self, target: &str, service: &str) -> bool {
+        let is_it = |value: &String| {
+            let (host, port) = host_of(value);
+            port.is_none() && host.eq_ignore_ascii_case(service)
+        };
+        self.targets(target).iter().any(is_it)
     }
 
     /// What a variable may be, as far as `set` and `map` tell.

@@ -169,6 +169,43 @@ server { location / {
 }
 
 #[test]
+fn a_variable_that_is_the_name_alone_is_a_way_to_the_service() {
+    let look = |set: &str, pass: &str| {
+        let main = format!(
+            "http {{\nserver {{ {set} location / {{ access_log off; proxy_read_timeout 9m;
+{pass} include upstreams/web.location*; }} }}\n}}"
+        );
+        let configuration = dump(&[("/etc/nginx/nginx.conf", &main)]);
+        let passes = configuration.look_for("web", "/etc/nginx/upstreams").passes;
+        assert_eq!(
+            configuration.unlogged("web", "/logs/shop.log").len(),
+            passes.len()
+        );
+        assert_eq!(
+            configuration.patience_for("web").is_some(),
+            !passes.is_empty()
+        );
+        passes
+    };
+    let by_name = look("set $b web;", "proxy_pass http://$b;");
+    assert_eq!(
+        by_name,
+        [Pass {
+            place: place("/etc/nginx/nginx.conf:3"),
+            target: "http://$b".into(),
+            port: None,
+            settings: true,
+            hides_headers_of: None,
+        }]
+    );
+    assert_eq!(look("set $b http://web;", "proxy_pass $b;").len(), 1);
+    // Those go past the upstream.
+    assert_eq!(look("set $b web;", "proxy_pass http://$b:80;"), []);
+    assert_eq!(look("set $b web:80;", "proxy_pass http://$b;"), []);
+    assert_eq!(look("set $b other;", "proxy_pass http://$b;"), []);
+}
+
+#[test]
 fn headers_of_an_outer_level_that_the_settings_take_out_are_named() {
     let location = render::location("shop", "web").unwrap();
     let look = |own: &str| {

@@ -54,6 +54,17 @@ fn a_configuration_that_is_right_has_no_finding() {
 }
 
 #[test]
+fn a_variable_that_is_the_service_without_a_port_has_no_finding() {
+    let by_variable = |pass: &str| {
+        told(&format!(
+            "{INCLUDE}\nserver {{ location / {{ set $b web; proxy_pass {pass}; {LOCATION} }} }}"
+        ))
+    };
+    assert_eq!(by_variable("http://$b"), [""; 0]);
+    assert_eq!(by_variable("http://$b:80"), ["warning nginx-no-pass"]);
+}
+
+#[test]
 fn each_thing_that_keeps_requests_from_the_upstream_has_a_code() {
     let pass = format!("proxy_pass http://web; {LOCATION}");
     for (site, code) in [
