@@ -68,6 +68,8 @@ codes! {
     NotLookedAt = "not-looked-at",
     SlowCounters = "slow-counters",
     NothingRuns = "nothing-runs" in "",
+    Crashing = "crashing" in "",
+    Unhealthy = "unhealthy" in "",
     HalfRecreated = "half-recreated" in "",
     ContainersOlder = "containers-older" in "",
     MixedReplicas = "mixed-replicas" in "",
