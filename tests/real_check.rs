@@ -85,6 +85,7 @@ fn what_will_bite_later_is_found_with_its_code_and_its_place() {
              location / { proxy_pass http://web; include /etc/nginx/upstreams/web.location*; proxy_read_timeout 5m; }
              location /site { proxy_pass http://site; }
              location /by-name { set $to http://web:80; proxy_pass $to; }
+             location /by-port { set $b web; proxy_pass http://$b:80; }
          }\n",
     );
     let json = stack.must(&["check", "--format", "json"]).stdout;
@@ -112,6 +113,7 @@ fn what_will_bite_later_is_found_with_its_code_and_its_place() {
         "warning no-cpu-limit compose.yaml:3",
         "warning nginx-bypass default.conf:3",
         "warning nginx-bypass default.conf:7",
+        "warning nginx-bypass default.conf:8",
         "warning nginx-resolver default.conf:2",
         "warning drain-short default.conf:5",
     ] {
@@ -230,6 +232,15 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
             "has an upstream of the same name",
             "remove that `upstream web`",
         ),
+        (
+            DIRECTORY,
+            "include /etc/nginx/upstreams/*.conf;
+             server { location / { proxy_pass http://web;
+             proxy_http_version 1.1;
+             include /etc/nginx/upstreams/web.location*; } }\n",
+            "/etc/nginx/conf.d/default.conf:3: `proxy_http_version` is in web.location too",
+            "take yours out; web.location has it",
+        ),
     ] {
         let stack = project(WEB, volumes, nginx);
         let (code, said) = findings(&stack);
@@ -260,6 +271,28 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
             "{wrong}: something was touched"
         );
     }
+}
+
+#[test]
+fn a_directive_that_nginx_takes_once_is_said_by_sync_too() {
+    if !real() {
+        return;
+    }
+    let stack = project(
+        WEB,
+        DIRECTORY,
+        "include /etc/nginx/upstreams/*.conf;
+         server { location / { set $to web; proxy_pass http://$to;
+         include /etc/nginx/upstreams/web.location*; proxy_connect_timeout 5s; } }\n",
+    );
+    let ran = stack.run(&["sync"]);
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    let said = "\"proxy_connect_timeout\" directive is duplicate in /etc/nginx/conf.d/default.conf:3 \
+                (SERVICE.location has proxy_connect_timeout: where that is included, take yours out)";
+    assert!(ran.stderr.contains(said), "{ran:#?}");
+    let codes = found(&stack);
+    assert!(codes.contains_key("nginx-duplicate"), "{codes:?}");
+    assert!(!codes.contains_key("nginx-no-pass"), "{codes:?}");
 }
 
 #[test]

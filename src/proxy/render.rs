@@ -48,6 +48,19 @@ pub fn location_name(service: &str) -> String {
     format!("{service}.location")
 }
 
+/// Whether the file of settings has this directive, and nginx takes only one of it on a level.
+pub fn is_set_once(name: &str) -> bool {
+    ONCE.contains(&name)
+}
+
+/// What of [`location`] may not be written beside its include again: not `proxy_set_header`, nor
+/// `proxy_next_upstream`, whose words add up.
+const ONCE: [&str; 3] = [
+    "proxy_http_version",
+    "proxy_connect_timeout",
+    "proxy_next_upstream_tries",
+];
+
 /// Every file of these upstreams, by name.
 pub fn files(
     project: &str,

@@ -48,6 +48,8 @@ pub enum Kind {
     SameName,
     /// A port stands behind its name.
     PortInPass,
+    /// A directive beside the include of its settings is in those too.
+    Duplicate,
     /// Requests are not logged.
     Unlogged,
 }
@@ -185,6 +187,22 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
             Some(place),
             format!("{place} has an upstream of the same name, and nginx refuses two"),
             format!("remove that `upstream {service}`; compose-scale writes it"),
+        );
+    }
+    for inspect::Duplicate {
+        place,
+        name,
+        include,
+    } in &findings.duplicate
+    {
+        let settings = render::location_name(service);
+        say(
+            Kind::Duplicate,
+            Some(place),
+            format!(
+                "{place}: `{name}` is in {settings} too, which {include} includes on the same level, and nginx refuses two"
+            ),
+            format!("take yours out; {settings} has it"),
         );
     }
     for pass in &findings.passes {

@@ -68,6 +68,8 @@ codes! {
     NotLookedAt = "not-looked-at",
     SlowCounters = "slow-counters",
     NothingRuns = "nothing-runs" in "",
+    Crashing = "crashing" in "",
+    Unhealthy = "unhealthy" in "",
     HalfRecreated = "half-recreated" in "",
     ContainersOlder = "containers-older" in "",
     MixedReplicas = "mixed-replicas" in "",
@@ -107,6 +109,7 @@ codes! {
     NginxIncludedTwice = "nginx-included-twice",
     NginxSameName = "nginx-same-name",
     NginxPortInPass = "nginx-port-in-pass",
+    NginxDuplicate = "nginx-duplicate",
     NginxNoPass = "nginx-no-pass",
     NginxNoSettings = "nginx-no-settings",
     NginxHeadersHidden = "nginx-headers-hidden",
@@ -148,6 +151,7 @@ impl From<way::Kind> for Code {
             way::Kind::IncludedTwice => Self::NginxIncludedTwice,
             way::Kind::SameName => Self::NginxSameName,
             way::Kind::PortInPass => Self::NginxPortInPass,
+            way::Kind::Duplicate => Self::NginxDuplicate,
             way::Kind::Unlogged => Self::NginxUnlogged,
         }
     }

@@ -213,7 +213,11 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             .iter()
             .filter(|r| r.state == State::Running)
             .collect();
+        the_crashing(name, &replicas, running.is_empty(), report);
         if running.is_empty() {
+            if replicas.iter().any(|r| r.state == State::Restarting) {
+                continue;
+            }
             report.error(
                 Code::NothingRuns,
                 name,
@@ -226,7 +230,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             );
             continue;
         }
-        report.ok(name, format!("{} running", running.len()));
+        the_unhealthy(name, &running, report);
         // The halves of a recreate have one number.
         let numbers = replicas.iter().filter(|r| r.state.counts());
         let numbers: BTreeSet<_> = numbers.map(|r| r.number).collect();
@@ -275,6 +279,47 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
                 format!("give {name} a `healthcheck`, or use `ready: auto`"),
             );
         }
+    }
+}
+
+/// Replicas that the Engine starts again and again: to start them once more mends nothing.
+fn the_crashing(name: &str, replicas: &[&Replica], is_all: bool, report: &mut Report) {
+    for crashing in replicas.iter().filter(|r| r.state == State::Restarting) {
+        let container = &crashing.name;
+        let code = crashing
+            .exit_code
+            .map_or_else(String::new, |code| format!(", exit code {code}"));
+        let fix = format!("see why: `docker logs --tail 50 {container}`");
+        let what = format!("{container} keeps crashing (it is restarting{code})");
+        if is_all {
+            let what = format!("{what}, and no other replica runs");
+            report.error(Code::Crashing, name, what, fix);
+        } else {
+            report.warn(Code::Crashing, name, what, fix);
+        }
+    }
+}
+
+/// How many run, and which of them their healthcheck says no of.
+fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
+    let all = running.len();
+    let unhealthy = running.iter().filter(|r| r.health == Health::Unhealthy);
+    let unhealthy: Vec<_> = unhealthy.map(|r| r.name.as_str()).collect();
+    let Some(first) = unhealthy.first() else {
+        report.ok(name, format!("{all} running"));
+        return;
+    };
+    let fix = format!(
+        "see what the healthcheck says: `docker inspect --format '{{{{json .State.Health.Log}}}}' {first}`, and `docker compose logs --tail 50 {name}`"
+    );
+    let names = unhealthy.join(", ");
+    if unhealthy.len() == all {
+        let what = format!("the healthcheck of every replica that runs fails: {names}");
+        report.error(Code::Unhealthy, name, what, fix);
+    } else {
+        let well = all - unhealthy.len();
+        let what = format!("{all} run, of which {well} are well: the healthcheck of {names} fails");
+        report.warn(Code::Unhealthy, name, what, fix);
     }
 }
 

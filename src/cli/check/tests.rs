@@ -111,6 +111,45 @@ fn what_runs_may_be_other_than_the_file() {
     assert_eq!(told(asks, &[healthy]), [""; 0]);
 }
 
+#[test]
+fn what_crashes_or_is_not_healthy_is_no_replica_that_runs_well() {
+    let told = |containers: &[Replica]| {
+        let mut report = Report::new("shop");
+        the_containers(&web(""), containers, &mut report);
+        let fixes = report.findings.iter().filter(|one| one.code.is_some());
+        let fixes: Vec<_> = fixes.map(|one| one.fix.clone()).collect();
+        (report.codes(), fixes.join("\n"), report.to_string())
+    };
+    let mut crashing = replica(1);
+    crashing.state = State::Restarting;
+    crashing.exit_code = Some(137);
+    let (codes, fix, text) = told(&[crashing.clone()]);
+    assert_eq!(codes, ["error crashing"]);
+    assert_eq!(fix, "see why: `docker logs --tail 50 shop-web-1`");
+    assert!(text.contains("exit code 137"), "{text}");
+    let (codes, _, text) = told(&[crashing, replica(2)]);
+    assert_eq!(codes, ["warning crashing"]);
+    assert!(text.contains("1 running"), "{text}");
+
+    let with = |number: u32, health: Health| {
+        let mut replica = replica(number);
+        replica.health = health;
+        replica
+    };
+    let (codes, fix, text) = told(&[with(1, Health::Unhealthy)]);
+    assert_eq!(codes, ["error unhealthy"]);
+    assert!(!text.contains("1 running"), "{text}");
+    assert!(
+        fix.contains("{{json .State.Health.Log}}' shop-web-1"),
+        "{fix}"
+    );
+    assert!(fix.contains("docker compose logs --tail 50 web"), "{fix}");
+    let (codes, _, text) = told(&[with(1, Health::Healthy), with(2, Health::Unhealthy)]);
+    assert_eq!(codes, ["warning unhealthy"]);
+    assert!(text.contains("shop-web-2"), "{text}");
+    assert_eq!(told(&[with(1, Health::Starting)]).0, [""; 0]);
+}
+
 fn info(version: &str) -> EngineInfo {
     EngineInfo {
         version: version.into(),

@@ -63,6 +63,19 @@ pub struct Findings {
     pub foreign: Vec<Place>,
     /// Where the target is made of variables, so that it may be this service or not.
     pub variable: Vec<Place>,
+    /// Directives beside an include of its settings that are in those too; nginx refuses two.
+    pub duplicate: Vec<Duplicate>,
+}
+
+/// A directive that our file of settings has as well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The directive of the user's own.
+    pub place: Place,
+    /// Its name.
+    pub name: String,
+    /// The include of our file, on the same level.
+    pub include: Place,
 }
 
 /// An include on the wrong level.
@@ -131,14 +144,44 @@ impl Configuration {
                     findings.variable.push(statement.place.clone());
                 }
                 let (host, port) = host_of(target);
-                if host.eq_ignore_ascii_case(service) {
+                if host.eq_ignore_ascii_case(service) || self.finds_by_variable(target, service) {
                     let pass = self.pass(statement, target, port, &location);
                     findings.passes.push(pass);
                 }
             }
         }
         findings.foreign = self.foreign_upstreams(service, &conf);
+        findings.duplicate = self.duplicates(&location, directory);
         findings
+    }
+
+    /// What stands beside an include of `location` and will be in that as well, should it exist.
+    fn duplicates(&self, location: &str, directory: &str) -> Vec<Duplicate> {
+        let mut found: Vec<Duplicate> = Vec::new();
+        let includes = self
+            .statements
+            .iter()
+            .filter(|s| self.includes(s, location));
+        for include in includes {
+            let is_one = |own: &&Statement| {
+                own.block == include.block
+                    && render::is_set_once(&own.name)
+                    && !is_inside(&own.place.file, directory)
+            };
+            for own in self.statements.iter().filter(is_one) {
+                let duplicate = Duplicate {
+                    place: own.place.clone(),
+                    name: own.name.clone(),
+                    include: include.place.clone(),
+                };
+                // A file that is included in several locations is one place.
+                let known = |one: &Duplicate| one.place == own.place && one.name == own.name;
+                if !found.iter().any(known) {
+                    found.push(duplicate);
+                }
+            }
+        }
+        found
     }
 
     /// The longest that nginx waits between two pieces of an answer, anywhere; 60 s unless it is set.
@@ -155,10 +198,10 @@ impl Configuration {
         let is_pass = |statement: &&Statement| {
             PASSES.contains(&statement.name.as_str())
                 && self.is_within(statement, "http")
-                && statement
-                    .args
-                    .first()
-                    .is_some_and(|target| host_of(target).0.eq_ignore_ascii_case(service))
+                && statement.args.first().is_some_and(|target| {
+                    host_of(target).0.eq_ignore_ascii_case(service)
+                        || self.finds_by_variable(target, service)
+                })
         };
         let passes = self.statements.iter().filter(is_pass);
         passes
@@ -232,6 +275,12 @@ impl Configuration {
             hides_headers_of: hidden.map(|s| s.place.clone()),
         }
     }
+}
+
+/// Whether a file is in a directory.
+fn is_inside(file: &str, directory: &str) -> bool {
+    let rest = file.strip_prefix(directory.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Host and port of `http://web:80/path`, `grpc://web`, `web:9000`. An IPv6 address is no service.

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Configuration, PASSES, Place,
     configuration::{Block, Statement},
-    host_of, time,
+    host_of, is_inside, time,
 };
 
 /// A name or an address that leads to a replica without our upstream.
@@ -83,11 +83,11 @@ impl Configuration {
                 if is_other(target) {
                     add(statement, target, By::Pass);
                 }
-                for value in variable(target).map_or_else(Vec::new, |name| self.values(name)) {
+                for value in self.targets(target) {
                     // A name without a port finds the upstream.
-                    let with_port = is_it(value) && host_of(value).1.is_some();
-                    if with_port || is_other(value) {
-                        add(statement, value, By::Variable);
+                    let with_port = is_it(&value) && host_of(&value).1.is_some();
+                    if with_port || is_other(&value) {
+                        add(statement, &value, By::Variable);
                     }
                 }
             } else if statement.name == "server"
@@ -113,11 +113,8 @@ impl Configuration {
             let target = statement.args.first().filter(|_| {
                 PASSES.contains(&statement.name.as_str()) && self.is_within(statement, "http")
             });
-            let Some(name) = target.and_then(|target| variable(target)) else {
-                continue;
-            };
-            for value in self.values(name) {
-                let (host, port) = host_of(value);
+            for value in target.map_or_else(Vec::new, |target| self.targets(target)) {
+                let (host, port) = host_of(&value);
                 let host = host.to_ascii_lowercase();
                 let is_upstream =
                     port.is_none() && (upstreams.contains(&host) || known.contains(&host));
@@ -160,7 +157,10 @@ impl Configuration {
         let passes = self.statements.iter().filter(|one| {
             let target = one.args.first();
             PASSES.contains(&one.name.as_str())
-                && target.is_some_and(|target| host_of(target).0.eq_ignore_ascii_case(service))
+                && target.is_some_and(|target| {
+                    host_of(target).0.eq_ignore_ascii_case(service)
+                        || self.finds_by_variable(target, service)
+                })
         });
         let each = passes.filter_map(|pass| {
             let of_it = format!("{}_read_timeout", pass.name.trim_end_matches("_pass"));
@@ -178,6 +178,27 @@ impl Configuration {
         let blocks = self.blocks.iter().filter(|block| block.name == "upstream");
         let names = blocks.filter_map(|block| block.args.first());
         names.map(|name| name.to_ascii_lowercase()).collect()
+    }
+
+    /// What a target may be whose host is a variable, with the port that is behind that.
+    pub(super) fn targets(&self, target: &str) -> Vec<String> {
+        let values = variable(target).map_or_else(Vec::new, |name| self.values(name));
+        let port = host_of(target).1;
+        let with_port = |value: &str| match (host_of(value).1, port) {
+            (None, Some(port)) => format!("{value}:{port}"),
+            _ => value.to_owned(),
+        };
+        values.into_iter().map(with_port).collect()
+    }
+
+    /// Whether the host is a variable that may be the name of a service and nothing else, which finds
+    /// its upstream.
+    pub(super) fn finds_by_variable(&self, target: &str, service: &str) -> bool {
+        let is_it = |value: &String| {
+            let (host, port) = host_of(value);
+            port.is_none() && host.eq_ignore_ascii_case(service)
+        };
+        self.targets(target).iter().any(is_it)
     }
 
     /// What a variable may be, as far as `set` and `map` tell.
@@ -215,11 +236,7 @@ fn variable(target: &str) -> Option<&str> {
 }
 
 fn is_ours(block: &Block, directory: &str) -> bool {
-    let inside = block
-        .place
-        .file
-        .strip_prefix(directory.trim_end_matches('/'));
-    inside.is_some_and(|rest| rest.starts_with('/'))
+    is_inside(&block.place.file, directory)
 }
 
 fn is_address(host: &str) -> bool {
@@ -293,6 +310,17 @@ http {{ include /etc/nginx/upstreams/*.conf;
     fn a_variable_with_a_port_is_looked_up_and_goes_past_it() {
         let set = "server { set $to http://web:80; location / { proxy_pass $to; } }";
         assert_eq!(past(set), [("http://web:80".to_owned(), By::Variable)]);
+        let behind = "server { location / { proxy_pass http://web; }
+            location /v { set $b web; proxy_pass http://$b:80; } }";
+        assert_eq!(past(behind), [("web:80".to_owned(), By::Variable)]);
+        let mapped = "map $uri $be { default web; }
+            server { location / { proxy_pass http://$be:80/x; } }";
+        assert_eq!(past(mapped), [("web:80".to_owned(), By::Variable)]);
+        let published = "server { set $b 127.0.0.1; location / { proxy_pass http://$b:8001; } }";
+        assert_eq!(
+            past(published),
+            [("127.0.0.1:8001".to_owned(), By::Variable)]
+        );
         let map = "map $host $to { default shop-web-1; }
             server { location / { proxy_pass http://${to}/x; } }";
         assert_eq!(past(map), [("shop-web-1".to_owned(), By::Variable)]);
@@ -310,6 +338,8 @@ http {{ include /etc/nginx/upstreams/*.conf;
         assert_eq!(to("10.0.0.9:80", ""), []);
         let [none] = to("api:80", "").try_into().unwrap();
         assert_eq!((none.host.as_str(), none.at), ("api", None));
+        let behind = "server { set $to web; location / { proxy_pass http://$to:80; } }";
+        assert_eq!(resolvers(behind).len(), 1);
         let [long] = to("api", "resolver 127.0.0.11;").try_into().unwrap();
         assert!(long.is_dockers && long.at.is_some());
         assert_eq!(long.valid, None);

@@ -132,6 +132,80 @@ location /x { proxy_pass http://other$request_uri; } }\n}";
 }
 
 #[test]
+fn what_the_settings_have_too_is_found_with_its_line_wherever_it_comes_from() {
+    let main = "http {
+server { location / {
+    include params;
+    proxy_connect_timeout 5s;
+    proxy_pass http://web;
+    include upstreams/web.location*;
+} }
+}";
+    let params = ("/etc/nginx/params", "proxy_http_version 1.1;");
+    let found = |ours: &str| {
+        let configuration = dump(&[
+            ("/etc/nginx/nginx.conf", main),
+            params,
+            ("/etc/nginx/upstreams/web.location", ours),
+        ]);
+        configuration
+            .look_for("web", "/etc/nginx/upstreams/")
+            .duplicate
+    };
+    let include = place("/etc/nginx/nginx.conf:6");
+    let expected = |at: &str, name: &str| Duplicate {
+        place: place(at),
+        name: name.into(),
+        include: include.clone(),
+    };
+    let expected = [
+        expected("/etc/nginx/params:1", "proxy_http_version"),
+        expected("/etc/nginx/nginx.conf:4", "proxy_connect_timeout"),
+    ];
+    assert_eq!(found(""), expected);
+    // What is in our own file is no duplicate of itself.
+    let location = render::location("shop", "web").unwrap();
+    assert_eq!(found(&location), expected);
+}
+
+#[test]
+fn a_variable_that_is_the_name_alone_is_a_way_to_the_service() {
+    let look = |set: &str, pass: &str| {
+        let main = format!(
+            "http {{\nserver {{ {set} location / {{ access_log off; proxy_read_timeout 9m;
+{pass} include upstreams/web.location*; }} }}\n}}"
+        );
+        let configuration = dump(&[("/etc/nginx/nginx.conf", &main)]);
+        let passes = configuration.look_for("web", "/etc/nginx/upstreams").passes;
+        assert_eq!(
+            configuration.unlogged("web", "/logs/shop.log").len(),
+            passes.len()
+        );
+        assert_eq!(
+            configuration.patience_for("web").is_some(),
+            !passes.is_empty()
+        );
+        passes
+    };
+    let by_name = look("set $b web;", "proxy_pass http://$b;");
+    assert_eq!(
+        by_name,
+        [Pass {
+            place: place("/etc/nginx/nginx.conf:3"),
+            target: "http://$b".into(),
+            port: None,
+            settings: true,
+            hides_headers_of: None,
+        }]
+    );
+    assert_eq!(look("set $b http://web;", "proxy_pass $b;").len(), 1);
+    // Those go past the upstream.
+    assert_eq!(look("set $b web;", "proxy_pass http://$b:80;"), []);
+    assert_eq!(look("set $b web:80;", "proxy_pass http://$b;"), []);
+    assert_eq!(look("set $b other;", "proxy_pass http://$b;"), []);
+}
+
+#[test]
 fn headers_of_an_outer_level_that_the_settings_take_out_are_named() {
     let location = render::location("shop", "web").unwrap();
     let look = |own: &str| {

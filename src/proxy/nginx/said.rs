@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Output, workers::Workers};
+use crate::proxy::render;
 
 /// What a shell and a container runtime say when there is no such program, and of one that was ended by a
 /// signal, as everything is that runs in a container when that stops.
@@ -15,7 +16,7 @@ pub(super) fn could_not_run(output: &Output) -> bool {
 pub(super) fn first_error(output: &Output) -> String {
     let said = || output.stderr.lines().chain(output.stdout.lines());
     let emergency = said().find_map(|line| line.split_once("[emerg] "));
-    match emergency {
+    let told = match emergency {
         // A line of the log has process and thread in front: `12#12: `.
         Some((_, message)) => match message.split_once(": ") {
             Some((ids, rest)) if ids.bytes().all(|b| b.is_ascii_digit() || b == b'#') => rest,
@@ -23,8 +24,21 @@ pub(super) fn first_error(output: &Output) -> String {
         }
         .trim()
         .to_owned(),
-        None => last_line(output),
+        None => return last_line(output),
+    };
+    match duplicate(&told) {
+        Some(name) => {
+            format!("{told} (SERVICE.location has {name}: where that is included, take yours out)")
+        }
+        None => told,
     }
+}
+
+/// The directive that is there twice, where our file of settings has it.
+fn duplicate(message: &str) -> Option<&str> {
+    let (name, _) = message.split_once("\" directive is duplicate")?;
+    let name = name.strip_prefix('"')?;
+    render::is_set_once(name).then_some(name)
 }
 
 /// What a program says last, for want of something better.
@@ -67,6 +81,20 @@ mod tests {
             "host not found in upstream \"a: b\" in /a.conf:2"
         );
         assert_eq!(said("only this\n\n"), "only this");
+        let duplicate = |name: &str| {
+            said(&format!(
+                "nginx: [emerg] \"{name}\" directive is duplicate in /a.conf:2\n"
+            ))
+        };
+        assert_eq!(
+            duplicate("proxy_http_version"),
+            "\"proxy_http_version\" directive is duplicate in /a.conf:2 \
+             (SERVICE.location has proxy_http_version: where that is included, take yours out)"
+        );
+        assert_eq!(
+            duplicate("keepalive_min_timeout"),
+            "\"keepalive_min_timeout\" directive is duplicate in /a.conf:2"
+        );
         assert_eq!(said(""), "exit code 1");
     }
 }

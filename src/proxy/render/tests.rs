@@ -202,6 +202,15 @@ fn a_service_that_is_there_twice_is_refused() {
 }
 
 #[test]
+fn what_is_set_once_is_what_the_settings_have_but_for_what_may_be_there_twice() {
+    let directives = crate::proxy::inspect::parse(&location("shop", "web").unwrap());
+    let mut names: Vec<_> = directives.iter().map(|one| one.name.as_str()).collect();
+    names.retain(|name| !["proxy_set_header", "proxy_next_upstream"].contains(name));
+    assert_eq!(names, ONCE);
+    assert!(!is_set_once("proxy_set_header") && !is_set_once("proxy_read_timeout"));
+}
+
+#[test]
 fn the_zone_grows_with_the_servers() {
     // What was measured to fit: 63 in 64k, 143 in 128k, 303 in 256k.
     for (servers, kib) in [(0, 64), (1, 128), (64, 128), (65, 192), (300, 384)] {

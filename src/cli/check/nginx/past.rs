@@ -64,7 +64,9 @@ pub(super) fn the_detours(
                 format!(
                     "{place}: the variable is `{target}` there, which is looked up in DNS past its upstream: replicas get requests before they are ready, and no drain"
                 ),
-                format!("let the variable be `{service}`, without a port: that finds the upstream"),
+                format!(
+                    "let the variable be `{service}`, with no port in it or behind it: that finds the upstream"
+                ),
             ),
         };
         report.warn(Code::NginxBypass, service, what, fix);

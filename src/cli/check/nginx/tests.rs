@@ -12,6 +12,11 @@ const SETTINGS: &str = "proxy_set_header Connection \"\";";
 
 /// nginx's configuration with this in a file of conf.d, and our files.
 fn told(site: &str) -> Vec<String> {
+    told_with(site, UPSTREAM, SETTINGS)
+}
+
+/// The same with these in our files.
+fn told_with(site: &str, upstream: &str, settings: &str) -> Vec<String> {
     let dump = format!(
         "# configuration file /etc/nginx/nginx.conf:
 events {{}}
@@ -21,10 +26,10 @@ http {{ include /etc/nginx/conf.d/*.conf; }}
 {site}
 
 # configuration file {DIRECTORY}/web.conf:
-{UPSTREAM}
+{upstream}
 
 # configuration file {DIRECTORY}/web.location:
-{SETTINGS}
+{settings}
 "
     );
     let mut report = Report::new("shop");
@@ -46,6 +51,17 @@ fn a_configuration_that_is_right_has_no_finding() {
         "{INCLUDE}\nserver {{ listen 80; location / {{ proxy_pass http://web; {LOCATION} }} }}"
     );
     assert_eq!(told(&right), [""; 0]);
+}
+
+#[test]
+fn a_variable_that_is_the_service_without_a_port_has_no_finding() {
+    let by_variable = |pass: &str| {
+        told(&format!(
+            "{INCLUDE}\nserver {{ location / {{ set $b web; proxy_pass {pass}; {LOCATION} }} }}"
+        ))
+    };
+    assert_eq!(by_variable("http://$b"), [""; 0]);
+    assert_eq!(by_variable("http://$b:80"), ["warning nginx-no-pass"]);
 }
 
 #[test]
@@ -93,6 +109,29 @@ fn each_thing_that_keeps_requests_from_the_upstream_has_a_code() {
             "{code}: {found:?} of {site}"
         );
     }
+}
+
+#[test]
+fn a_directive_that_the_settings_will_have_too_is_told_before_they_are_there() {
+    let before = |own: &str, around: &str| {
+        let site = format!(
+            "{INCLUDE} server {{ {around} location / {{ {own} proxy_pass http://web; {LOCATION} }} }}"
+        );
+        told_with(&site, "", "")
+    };
+    for own in [
+        "proxy_http_version 1.1;",
+        "proxy_connect_timeout 5s;",
+        "proxy_next_upstream_tries 2;",
+    ] {
+        assert_eq!(before(own, ""), ["error nginx-duplicate"], "{own}");
+        // An inner level takes the place of the outer one.
+        assert_eq!(before("", own), [""; 0], "{own}");
+    }
+    let repeated = "proxy_set_header Host $host; proxy_next_upstream error; proxy_read_timeout 5s;";
+    assert_eq!(before(repeated, ""), [""; 0]);
+    let elsewhere = "location /x { proxy_http_version 1.1; proxy_pass http://other; }";
+    assert_eq!(before("", elsewhere), [""; 0]);
 }
 
 #[test]
