@@ -68,12 +68,15 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         .paths()
         .iter()
         .any(|path| path.starts_with(UPSTREAMS));
-    if record.nginx != Door::New && has_upstreams && kept.is_empty() {
+    // Without `.env` the override counts no longer, kept or not: what it had added is an orphan then.
+    let counted = |change: &Change| [OVERRIDE, ".env"].contains(&change.shown.as_str());
+    let counts_no_longer = changes.iter().any(counted);
+    if record.nginx != Door::New && has_upstreams && (kept.is_empty() || counts_no_longer) {
         say(
             "\nin nginx's own configuration, which is yours: take out what you wrote there for `init` (the two `include` lines), and let proxy_pass name the address of before, with its port",
         );
     }
-    if changes.iter().any(|change| change.shown == OVERRIDE) {
+    if counts_no_longer {
         say("\nnext:\n  docker compose up -d --remove-orphans");
     }
     if kept.is_empty() {
@@ -229,6 +232,18 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             before,
             after,
         });
+    }
+    // What the override mounts stays with it: whoever names it again has all of it.
+    if rest.files.contains_key(OVERRIDE) {
+        let inside = |change: &mut Change| Path::new(&change.shown).starts_with(DIRECTORY);
+        for change in plan.changes.extract_if(.., inside) {
+            let sum = record.files.get(&change.shown).cloned().unwrap_or_default();
+            plan.kept.push(format!(
+                "{}: kept with {OVERRIDE}, which mounts it",
+                change.shown
+            ));
+            rest.files.insert(change.shown, sum);
+        }
     }
     // Upstreams are the program's own, whatever is in them.
     let made = record.directories.iter().any(|path| path == UPSTREAMS);
