@@ -269,6 +269,12 @@ fn what_stands_in_the_way_is_one_clear_message() {
         "compose.yaml:1",
     );
     said(
+        &[article, (".env", "A=b\nCOMPOSE_FILE=\n")],
+        &["--yes"],
+        78,
+        ".env:2: COMPOSE_FILE: it has an entry that is empty",
+    );
+    said(
         &[article],
         &["--yes", "--service", "wbe"],
         2,
@@ -363,6 +369,25 @@ fn what_stands_in_the_way_is_one_clear_message() {
         ".env is a link to /nowhere/env, which is not there",
     ));
     assert!(shop.path().join(".env").is_symlink());
+    for link in [
+        "compose.scale.yaml",
+        "compose-scale",
+        "compose-scale/conf.d/default.conf",
+    ] {
+        let shop = Shop::new(&[article, ("compose-scale/conf.d/x", "")]);
+        if link == "compose-scale" {
+            fs::remove_dir_all(shop.path().join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("/nowhere/new", shop.path().join(link)).unwrap();
+        shop.init(&["--yes"])
+            .assert()
+            .code(1)
+            .stderr(contains(format!(
+                "{link} is a link to /nowhere/new, which is not there: make that "
+            )));
+        assert!(shop.path().join(link).is_symlink());
+        assert!(!shop.path().join(".env").exists());
+    }
     let shop = Shop::new(&[article]).compose("2.20.1");
     shop.init(&["--yes"])
         .assert()
@@ -378,7 +403,7 @@ fn what_cannot_be_written_leaves_everything_as_it_was() {
     shop.init(&["--yes"])
         .assert()
         .code(1)
-        .stderr(contains("compose-scale"));
+        .stderr(contains("compose-scale is a file; move it away"));
     assert_eq!(shop.everything(), before);
 
     // A line of .env that does not do what it seems to: the value of another name goes over lines.

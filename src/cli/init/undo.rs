@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{InitArgs, apply, apply::Change, read_record, say, work::shown};
+use super::{BY_HAND, InitArgs, apply, apply::Change, is_made_here, read_record, say, work::shown};
 use crate::{
     cli::{Failure, ProjectArgs, output, run},
     compose,
@@ -22,6 +22,9 @@ use crate::{
 pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
     let root = root(project)?;
     let Some(record) = read_record(&root)? else {
+        if is_made_here(&root) {
+            return Err(Failure::Config(format!("{RECORD} is gone; {BY_HAND}")));
+        }
         return nothing(&root, args.dry_run);
     };
     if args.dry_run {
@@ -219,8 +222,13 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             && !force
             && !record.is_unchanged(path, bytes)
         {
+            let force = if after.is_some() {
+                "brings back what was there before"
+            } else {
+                "removes it too"
+            };
             plan.kept.push(format!(
-                "{path}: it was changed since `init` wrote it, so it is kept; `init --undo --force` removes it too"
+                "{path}: it was changed since `init` wrote it, so it is kept; `init --undo --force` {force}"
             ));
             let sum = record.files.get(path).cloned().unwrap_or_default();
             rest.files.insert(path.clone(), sum);
