@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs};
 
-use compose_scale::state::StateDir;
+use compose_scale::{files, state::StateDir};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 
 use crate::shop::{ARTICLE, PLAIN, Shop};
@@ -79,7 +79,7 @@ fn a_file_of_ones_own_that_is_replaced_comes_back() {
     assert_eq!(shop.everything(), before);
 
     // The record is JSON, which has no place for such bytes.
-    fs::write(shop.path().join(SITE), b"# \xff\n").unwrap();
+    files::replace(&shop.path().join(SITE), b"# \xff\n").unwrap();
     let before = shop.everything();
     shop.init(&["--yes", "--force"])
         .assert()
