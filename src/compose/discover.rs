@@ -241,6 +241,17 @@ impl Found {
         };
         let separator = separator(&self.variables);
         refuse_remote(std::iter::once(list.as_str()))?;
+        if list.split(separator).any(str::is_empty) {
+            let (file, line) = self.listing(request).unwrap_or_default();
+            return Err(LoadError::Mistakes(vec![Mistake {
+                file,
+                line,
+                path: "COMPOSE_FILE".into(),
+                message: "it has an entry that is empty, which compose takes for the directory; \
+                          name the compose files in it, or remove it"
+                    .into(),
+            }]));
+        }
         let files: Vec<_> = list
             .split(separator)
             .map(|file| absolute(request, Path::new(file)))
@@ -255,6 +266,27 @@ impl Found {
         }
         self.files = files;
         Ok(())
+    }
+
+    /// The env file that sets `COMPOSE_FILE`, and its line; none where the environment does.
+    fn listing(&self, request: &Request) -> Option<(String, usize)> {
+        if request.env.contains_key("COMPOSE_FILE") {
+            return None;
+        }
+        let sets = |line: &str| {
+            let line = line.trim_start().trim_start_matches("export ").trim_start();
+            let rest = line.strip_prefix("COMPOSE_FILE").map(str::trim_start);
+            rest.is_some_and(|rest| rest.starts_with(['=', ':']))
+        };
+        self.watched.iter().rev().find_map(|path| {
+            let text = read(path).ok()?;
+            let line = text
+                .lines()
+                .collect::<Vec<_>>()
+                .iter()
+                .rposition(|line| sets(line))?;
+            Some((shown(request, path), line + 1))
+        })
     }
 
     fn search(&mut self, request: &Request) -> Result<(), LoadError> {

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeMap, fs};
 
-use compose_scale::state::StateDir;
+use compose_scale::{files, state::StateDir};
 use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 
 use crate::shop::{ARTICLE, PLAIN, Shop};
 
+const RECORD: &str = "compose-scale/init.json";
 const SITE: &str = "compose-scale/conf.d/default.conf";
 
 #[test]
@@ -47,6 +48,86 @@ fn a_file_that_was_tuned_stays_as_long_as_nothing_new_belongs_in_it() {
         .stderr(contains("default.conf: it was changed since"));
     assert_eq!(shop.read(SITE), tuned);
     assert!(!shop.path().join("compose.scale.yaml").exists());
+}
+
+#[test]
+fn a_file_of_ones_own_that_is_replaced_comes_back() {
+    let mine = "# mine\r\nserver { listen 80; }";
+    let shop = Shop::new(&[("compose.yaml", ARTICLE), (SITE, mine)]);
+    let before = shop.everything();
+    shop.init(&["--yes", "--force"]).assert().success();
+    assert!(shop.read(SITE).contains("listen 8080;"));
+
+    // Neither another run with --force nor one that needs no such file loses it.
+    shop.write(SITE, &(shop.read(SITE) + "# tuned\n"));
+    shop.init(&["--undo"]).assert().code(1).stderr(contains(
+        "`init --undo --force` brings back what was there before",
+    ));
+    shop.init(&["--yes", "--force", "--max", "9"])
+        .assert()
+        .success();
+    shop.init(&["--undo"])
+        .assert()
+        .success()
+        .stderr(contains("default.conf: as before"));
+    assert_eq!(shop.everything(), before);
+
+    shop.init(&["--yes", "--force"]).assert().success();
+    shop.init(&["--yes", "--nginx", "host"]).assert().success();
+    assert_eq!(shop.read(SITE), mine);
+    shop.init(&["--undo"]).assert().success();
+    assert_eq!(shop.everything(), before);
+
+    // The record is JSON, which has no place for such bytes.
+    files::replace(&shop.path().join(SITE), b"# \xff\n").unwrap();
+    let before = shop.everything();
+    shop.init(&["--yes", "--force"])
+        .assert()
+        .code(1)
+        .stderr(contains("default.conf is yours and not UTF-8").and(contains("move it away")));
+    assert_eq!(shop.everything(), before);
+}
+
+#[test]
+fn where_the_record_is_lost_or_damaged_the_way_out_is_told() {
+    let shop = Shop::new(&[("compose.yaml", ARTICLE)]);
+    shop.init(&["--yes"]).assert().success();
+    let record = shop.read(RECORD);
+    let way_out = || {
+        contains("restore it from version control")
+            .and(contains(
+                "take compose.scale.yaml out of COMPOSE_FILE in .env",
+            ))
+            .and(contains("remove compose.scale.yaml and compose-scale/"))
+            .and(contains("docker compose up -d --remove-orphans"))
+    };
+    shop.write(RECORD, &record[..record.len() / 2]);
+    let damaged = shop.everything();
+    for run in ["--yes", "--undo"] {
+        shop.init(&[run])
+            .assert()
+            .code(1)
+            .stderr(contains("init.json cannot be read").and(way_out()));
+    }
+    assert_eq!(shop.everything(), damaged);
+
+    fs::remove_file(shop.path().join(RECORD)).unwrap();
+    let lost = shop.everything();
+    for run in ["--yes", "--undo"] {
+        shop.init(&[run]).assert().code(78).stderr(
+            contains("compose-scale/init.json is gone")
+                .and(way_out())
+                .and(contains("not made by `init`").not()),
+        );
+    }
+    assert_eq!(shop.everything(), lost);
+    // Nor is it said that there is nothing, where the record was all there was beside the override.
+    fs::remove_dir_all(shop.path().join("compose-scale")).unwrap();
+    fs::create_dir(shop.path().join("compose-scale")).unwrap();
+    shop.init(&["--undo"]).assert().code(78).stderr(way_out());
+
+    shop.write(RECORD, &record);
+    shop.init(&["--undo"]).assert().success();
 }
 
 #[test]

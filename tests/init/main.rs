@@ -79,6 +79,20 @@ fn two_services_with_ports_get_two_servers_and_a_dotenv_keeps_its_other_lines_an
     assert_eq!(shop.everything(), before);
 }
 
+#[test]
+fn each_service_is_said_to_be_taken_or_why_it_is_not() {
+    let shop = Shop::new(&[(
+        "compose.yaml",
+        "services:\n  web: {image: web, ports: [\"8080:80\"]}\n  db: {image: my/db}\n",
+    )]);
+    shop.init(&["--yes"]).assert().success().stderr(
+        contains("web: can be scaled\n").and(contains(
+            "db: not taken by itself: it has no port; if several of it can share the work, name it (--service db)\n",
+        )),
+    );
+    assert!(!shop.load().policies.contains_key("db"));
+}
+
 const WITH_NGINX: &str = "\
 name: shop
 services:
@@ -198,18 +212,27 @@ fn a_second_run_adds_to_the_first_and_touches_nothing_that_was_changed_since() {
         ));
     assert_eq!(shop.everything(), mine);
 
-    shop.init(&["--undo"])
-        .assert()
-        .code(1)
-        .stderr(contains("compose.scale.yaml: it was changed since").and(contains("--force")));
+    shop.init(&["--undo"]).assert().code(1).stderr(
+        contains("compose.scale.yaml: it was changed since")
+            .and(contains("--force"))
+            .and(contains(
+                "default.conf: kept with compose.scale.yaml, which mounts it",
+            ))
+            // The nginx that it added has the port until then.
+            .and(contains("docker compose up -d --remove-orphans")),
+    );
     assert_eq!(shop.read("compose.scale.yaml"), changed);
     assert!(!shop.path().join(".env").exists());
-    assert!(
-        !shop
-            .path()
-            .join("compose-scale/conf.d/default.conf")
-            .exists()
-    );
+    // What is kept works as soon as it is named again, and is known still.
+    shop.write(".env", "COMPOSE_FILE=compose.yaml:compose.scale.yaml\n");
+    assert_eq!(shop.load().policies["web"].max, 7);
+    for path in [
+        "compose-scale/conf.d/default.conf",
+        "compose-scale/upstreams",
+    ] {
+        assert!(shop.path().join(path).exists(), "{path}");
+    }
+    fs::remove_file(shop.path().join(".env")).unwrap();
     shop.init(&["--undo", "--force"]).assert().success();
     assert_eq!(shop.everything(), before);
 }
@@ -244,6 +267,12 @@ fn what_stands_in_the_way_is_one_clear_message() {
         &["--yes"],
         78,
         "compose.yaml:1",
+    );
+    said(
+        &[article, (".env", "A=b\nCOMPOSE_FILE=\n")],
+        &["--yes"],
+        78,
+        ".env:2: COMPOSE_FILE: it has an entry that is empty",
     );
     said(
         &[article],
@@ -340,6 +369,25 @@ fn what_stands_in_the_way_is_one_clear_message() {
         ".env is a link to /nowhere/env, which is not there",
     ));
     assert!(shop.path().join(".env").is_symlink());
+    for link in [
+        "compose.scale.yaml",
+        "compose-scale",
+        "compose-scale/conf.d/default.conf",
+    ] {
+        let shop = Shop::new(&[article, ("compose-scale/conf.d/x", "")]);
+        if link == "compose-scale" {
+            fs::remove_dir_all(shop.path().join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("/nowhere/new", shop.path().join(link)).unwrap();
+        shop.init(&["--yes"])
+            .assert()
+            .code(1)
+            .stderr(contains(format!(
+                "{link} is a link to /nowhere/new, which is not there: make that "
+            )));
+        assert!(shop.path().join(link).is_symlink());
+        assert!(!shop.path().join(".env").exists());
+    }
     let shop = Shop::new(&[article]).compose("2.20.1");
     shop.init(&["--yes"])
         .assert()
@@ -355,7 +403,7 @@ fn what_cannot_be_written_leaves_everything_as_it_was() {
     shop.init(&["--yes"])
         .assert()
         .code(1)
-        .stderr(contains("compose-scale"));
+        .stderr(contains("compose-scale is a file; move it away"));
     assert_eq!(shop.everything(), before);
 
     // A line of .env that does not do what it seems to: the value of another name goes over lines.

@@ -154,7 +154,10 @@ fn tell(offers: &[Offer]) {
     for offer in offers {
         let name = &offer.service;
         match &offer.verdict {
-            Verdict::Fit => say(&format!("{name}: can be scaled")),
+            Verdict::Fit if offer.obvious => say(&format!("{name}: can be scaled")),
+            Verdict::Fit => say(&format!(
+                "{name}: not taken by itself: it has no port; if several of it can share the work, name it (--service {name})"
+            )),
             Verdict::Doubtful(why) => say(&format!("{name}: not taken by itself: {why}")),
             Verdict::Unfit { what, .. } => say(&format!("{name}: not offered: {what}")),
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     compose::{self, Loaded, Places},
     compose_cli::{ComposeCli, Version},
     init::{
-        self, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
+        self, DIRECTORY, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
         record::{Door, Record},
     },
     telemetry::plain,
@@ -301,6 +301,11 @@ fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure
         return Ok(TakenOver::default());
     };
     let counts = compose::counts::alone(&text).map_err(|what| {
+        if record.is_none() && text.starts_with(MADE_BY) {
+            return Failure::Config(format!(
+                "{OVERRIDE} was made by `init`, and {RECORD} is gone; {BY_HAND}"
+            ));
+        }
         Failure::Config(format!(
             "{OVERRIDE} is there already and was not made by `init`, which takes over a file of nothing but counts (services.NAME.scale): {what}; give the file another name, or add x-autoscale by hand (README, \"The policy\")"
         ))
@@ -308,17 +313,34 @@ fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure
     Ok((BTreeMap::from([(OVERRIDE.to_owned(), text)]), counts))
 }
 
+/// How the override begins that is written here.
+const MADE_BY: &str = "# Made by `compose-scale init`";
+
+/// What is left to do where the record is lost.
+const BY_HAND: &str = "it is what `init` knows its own files by: restore it from version control or a backup, or take back by hand: take compose.scale.yaml out of COMPOSE_FILE in .env, remove compose.scale.yaml and compose-scale/ (but for what is yours in it), and run `docker compose up -d --remove-orphans`";
+
+/// Whether there is an override that was written here.
+fn is_made_here(directory: &Path) -> bool {
+    fs::read_to_string(directory.join(OVERRIDE)).is_ok_and(|text| text.starts_with(MADE_BY))
+}
+
 /// What an earlier `init` has written here.
 fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
     let path = directory.join(RECORD);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(Failure::Work(vec![format!(
+                "{} is a file; move it away, `init` writes a directory of that name",
+                directory.join(DIRECTORY).display()
+            )]));
+        }
         Err(error) => return Err(Failure::Work(vec![format!("{}: {error}", path.display())])),
     };
     Record::parse(&text).map(Some).map_err(|what| {
         Failure::Work(vec![format!(
-            "{} cannot be read, so it is not known what `init` has written: {what}",
+            "{} cannot be read, so it is not known what `init` has written: {what}; {BY_HAND}",
             path.display()
         )])
     })

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{InitArgs, apply, apply::Change, read_record, say, work::shown};
+use super::{BY_HAND, InitArgs, apply, apply::Change, is_made_here, read_record, say, work::shown};
 use crate::{
     cli::{Failure, ProjectArgs, output, run},
     compose,
@@ -22,6 +22,9 @@ use crate::{
 pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
     let root = root(project)?;
     let Some(record) = read_record(&root)? else {
+        if is_made_here(&root) {
+            return Err(Failure::Config(format!("{RECORD} is gone; {BY_HAND}")));
+        }
         return nothing(&root, args.dry_run);
     };
     if args.dry_run {
@@ -68,12 +71,15 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         .paths()
         .iter()
         .any(|path| path.starts_with(UPSTREAMS));
-    if record.nginx != Door::New && has_upstreams && kept.is_empty() {
+    // Without `.env` the override counts no longer, kept or not: what it had added is an orphan then.
+    let counted = |change: &Change| [OVERRIDE, ".env"].contains(&change.shown.as_str());
+    let counts_no_longer = changes.iter().any(counted);
+    if record.nginx != Door::New && has_upstreams && (kept.is_empty() || counts_no_longer) {
         say(
             "\nin nginx's own configuration, which is yours: take out what you wrote there for `init` (the two `include` lines), and let proxy_pass name the address of before, with its port",
         );
     }
-    if changes.iter().any(|change| change.shown == OVERRIDE) {
+    if counts_no_longer {
         say("\nnext:\n  docker compose up -d --remove-orphans");
     }
     if kept.is_empty() {
@@ -216,8 +222,13 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             && !force
             && !record.is_unchanged(path, bytes)
         {
+            let force = if after.is_some() {
+                "brings back what was there before"
+            } else {
+                "removes it too"
+            };
             plan.kept.push(format!(
-                "{path}: it was changed since `init` wrote it, so it is kept; `init --undo --force` removes it too"
+                "{path}: it was changed since `init` wrote it, so it is kept; `init --undo --force` {force}"
             ));
             let sum = record.files.get(path).cloned().unwrap_or_default();
             rest.files.insert(path.clone(), sum);
@@ -229,6 +240,18 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             before,
             after,
         });
+    }
+    // What the override mounts stays with it: whoever names it again has all of it.
+    if rest.files.contains_key(OVERRIDE) {
+        let inside = |change: &mut Change| Path::new(&change.shown).starts_with(DIRECTORY);
+        for change in plan.changes.extract_if(.., inside) {
+            let sum = record.files.get(&change.shown).cloned().unwrap_or_default();
+            plan.kept.push(format!(
+                "{}: kept with {OVERRIDE}, which mounts it",
+                change.shown
+            ));
+            rest.files.insert(change.shown, sum);
+        }
     }
     // Upstreams are the program's own, whatever is in them.
     let made = record.directories.iter().any(|path| path == UPSTREAMS);

@@ -1,5 +1,7 @@
 //! What has to be done to the files of a project, shown and done.
 
+use std::path::Path;
+
 use owo_colors::OwoColorize as _;
 
 use super::{
@@ -10,7 +12,7 @@ use crate::{
     cli::{Failure, ProjectArgs},
     compose::{self, count},
     init::{
-        Draft, OVERRIDE, RECORD, diff, dotenv,
+        DIRECTORY, Draft, OVERRIDE, RECORD, diff, dotenv,
         record::{self, Choice, Door, Record},
         relative,
     },
@@ -27,6 +29,8 @@ pub(super) struct Work {
     dotenv: Option<dotenv::Edit>,
     /// What is recorded of files: the digests of this draft's.
     files: Vec<(String, String)>,
+    /// The text of files of somebody's own that are replaced, by their path.
+    replaced: Vec<(String, String)>,
 }
 
 impl Work {
@@ -42,8 +46,16 @@ impl Work {
             left: Vec::new(),
             dotenv: None,
             files: Vec::new(),
+            replaced: Vec::new(),
         };
         let record = site.record.as_ref();
+        let paths = draft.files.iter().chain(&draft.upstreams);
+        for path in paths
+            .map(|file| file.path.as_path())
+            .chain([Path::new(DIRECTORY)])
+        {
+            refuse_dangling(site, path)?;
+        }
         for file in &draft.files {
             let shown = file.path.display().to_string();
             let before = apply::read(&site.path(&file.path))?;
@@ -64,12 +76,17 @@ impl Work {
             let after = text.into_bytes();
             let sum = record::digest_of(&shown, &after);
             work.files.push((shown.clone(), sum.clone()));
-            let is_theirs = |before: &Vec<u8>| {
+            let is_theirs = |before: &&Vec<u8>| {
                 let taken_over = record.is_none() && shown == OVERRIDE;
                 let ours = record.is_some_and(|record| record.is_unchanged(&shown, before));
-                *before != after && !ours && !taken_over && !force
+                **before != after && !ours && !taken_over
             };
-            if before.as_ref().is_some_and(is_theirs) {
+            let theirs = before.as_ref().filter(is_theirs);
+            let is_new = !record.is_some_and(|record| record.paths().contains(&shown));
+            if let Some(theirs) = theirs.filter(|_| force && is_new) {
+                work.keep(&shown, theirs)?;
+            }
+            if theirs.is_some() && !force {
                 // It would be written as it was written then.
                 if record.is_some_and(|record| record.files.get(&shown) == Some(&sum)) {
                     work.left.push(shown);
@@ -96,7 +113,9 @@ impl Work {
             let before = apply::read(&site.path(path))?;
             if let Some(before) = before.filter(|_| gone) {
                 if record.is_some_and(|record| record.is_unchanged(path, &before)) || force {
-                    work.change(site, path.clone(), Some(before), None);
+                    let first = record.and_then(|record| record.replaced.get(path));
+                    let after = first.map(|text| text.clone().into_bytes());
+                    work.change(site, path.clone(), Some(before), after);
                 } else {
                     work.in_the_way.push(path.clone());
                 }
@@ -123,14 +142,8 @@ impl Work {
                 "the name of {file} cannot be written into COMPOSE_FILE; give the file another one"
             )));
         }
-        let path = site.path(".env");
-        if path.is_symlink() && !path.exists() {
-            return Err(Failure::Work(vec![format!(
-                ".env is a link to {}, which is not there: make that file, or remove the link",
-                std::fs::read_link(&path)?.display()
-            )]));
-        }
-        let before = apply::read(&path)?;
+        refuse_dangling(site, Path::new(".env"))?;
+        let before = apply::read(&site.path(".env"))?;
         let text = before.as_deref().map(String::from_utf8_lossy);
         let anew = !project.files.is_empty();
         let added = dotenv::add(text.as_deref(), &files, OVERRIDE, &places.separator, anew);
@@ -142,6 +155,17 @@ impl Work {
             self.dotenv = Some(edit.on_top_of(earlier));
             self.change(site, ".env".into(), before, Some(after.into_bytes()));
         }
+        Ok(())
+    }
+
+    /// Keeps a file of somebody's own in the record, for `--undo` to bring it back.
+    fn keep(&mut self, shown: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Err(Failure::Work(vec![format!(
+                "{shown} is yours and not UTF-8, so {RECORD} cannot keep it for `init --undo`: move it away"
+            )]));
+        };
+        self.replaced.push((shown.to_owned(), text.to_owned()));
         Ok(())
     }
 
@@ -165,6 +189,24 @@ impl Work {
     pub(super) fn shown(&self) -> String {
         self.changes.iter().map(shown).collect()
     }
+}
+
+/// A link to nothing would be replaced by a file.
+fn refuse_dangling(site: &Site, shown: &Path) -> Result<(), Failure> {
+    let path = site.path(shown);
+    if !path.is_symlink() || path.exists() {
+        return Ok(());
+    }
+    let kind = if shown == Path::new(DIRECTORY) {
+        "directory"
+    } else {
+        "file"
+    };
+    Err(Failure::Work(vec![format!(
+        "{} is a link to {}, which is not there: make that {kind}, or remove the link",
+        shown.display(),
+        std::fs::read_link(&path)?.display()
+    )]))
 }
 
 /// A change as a diff, in colours.
@@ -221,6 +263,7 @@ pub(super) fn write(
         replaced: old.map_or_else(|| site.taken_over.clone(), |record| record.replaced.clone()),
         earlier: old.cloned().map(Box::new),
     };
+    record.replaced.extend(work.replaced);
     let path = site.path(RECORD);
     let mut changes = vec![Change {
         shown: RECORD.into(),
