@@ -232,7 +232,7 @@ impl Growth {
             usual: all(f64::from(usual(outcome))).max(min),
             // Digits beyond that are of the arithmetic.
             mean: ((mean * each).max(f64::from(min)) * 1000.0).round() / 1000.0,
-            shortage: all(f64::from(measures.largest_shortage)),
+            shortage: all(worst.map_or(0.0, missing)),
             had: all(worst.map_or(0.0, |one| f64::from(one.serving))),
             wanted: self.wanted(times),
             at: at.map_or(Duration::ZERO, |record| record.at),
@@ -497,11 +497,17 @@ mod tests {
             let mut trial = trial("spikes:1..100", &policy);
             trial.span = minutes(15);
             let growth = Growth::of(&trial).expect("a load that it follows");
-            let all = growth.play(&[1.0, 10.0], &done()).expect("played");
+            let all = growth.play(&[1.0, 10.0, 100.0], &done()).expect("played");
             // 1,000 a second are 25 replicas' all, and 42 at 60%.
             assert!(all[1].is_short() && all[1].most < 25, "{all:?}");
             assert_eq!((all[1].wanted, all[1].needed()), (42, 42));
             assert_eq!(all[1].had + all[1].shortage, 25, "{all:?}");
+            // What is played in parts is not rounded before it is multiplied.
+            assert!(all[2].each > 1.0, "{all:?}");
+            assert!(
+                (250..=251).contains(&(all[2].had + all[2].shortage)),
+                "{all:?}"
+            );
             // Seven at 60% serve 168 a second.
             let times = growth.suffices(7, &all).expect("played").expect("some");
             assert!((1.5..=1.7).contains(&times), "{times}");

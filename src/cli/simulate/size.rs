@@ -251,7 +251,7 @@ impl Question {
                     } else {
                         String::new()
                     };
-                    let today = loads.first().map_or(0, Grown::needed);
+                    let today = grouped(f64::from(loads.first().map_or(0, Grown::needed)));
                     remarks.push(format!(
                         "one {} is not enough today: it holds {} replicas, and the peak takes {today}{but}",
                         kind.name,
