@@ -199,6 +199,62 @@ fn a_recording_brings_load_and_memory_and_its_load_is_multiplied() {
     }
 }
 
+/// A spike that is over before replicas are ready, a jump after which there is nothing, and one replica a minute.
+#[test]
+fn a_policy_that_is_too_slow_needs_no_fewer_machines() {
+    let slow = SHOP.replace(
+        "metrics: [{cpu: 60%}]",
+        "metrics: [{cpu: 60%}], behavior: {scale_up: {policies: [{replicas: 1, per: 1m}]}}",
+    );
+    let jump = "time,requests_per_second\n0,10\n60,100\n120,0\n600,0\n";
+    let kind = ["--size", "v=4cpu,8GiB"];
+    for (yaml, load, peak) in [
+        (
+            SHOP,
+            &["--load", "spikes:1..100", "--for", "15m"][..],
+            100.0,
+        ),
+        (SHOP, &["--trace", "load.csv"], 100.0),
+        (&slow, &["--load", "spikes:10..120", "--for", "15m"], 120.0),
+    ] {
+        let shop = directory(yaml, &[("load.csv", jump)]);
+        let text = stdout(simulate(&shop, load).args(kind).args(["--format", "json"]));
+        let document: Value = serde_json::from_str(&text).expect("a document");
+        let sizing = &document["policies"][0]["sizing"];
+        let one = &sizing["one_machine"][0];
+        let (lasts, full) = (one["lasts_until"].as_f64(), one["cores_full_at"].as_f64());
+        // Seven replicas at 60% serve 168 a second.
+        assert!(
+            lasts <= full && lasts < Some(175.0 / peak),
+            "{load:?}: {one}"
+        );
+        let tenfold = &sizing["loads"][1];
+        let wanted = (peak * 10.0 / 24.0_f64).ceil();
+        assert!(tenfold["short_of"].as_u64() > Some(0), "{tenfold}");
+        assert!(
+            tenfold["machines_for"].as_f64() >= Some(wanted),
+            "{tenfold}"
+        );
+        let machines = &tenfold["machines"][0]["machines"];
+        assert!(
+            machines.as_f64() >= Some((wanted / 7.0).ceil()),
+            "{tenfold}"
+        );
+        let lines = sizing["remarks"].to_string();
+        assert!(lines.contains("more were needed for a while"), "{lines}");
+    }
+    let shop = directory(SHOP, &[]);
+    let text = stdout(simulate(&shop, &["--load", "spikes:1..100", "--for", "15m"]).args(kind));
+    for part in [
+        " ×10 !",
+        " of 42 ",
+        "- !: machines are for the replicas that serve the peak at the target",
+        "compose file: !: load rises faster than it adds replicas",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_sized_is_told_with_what_to_write() {
     let shop = directory(SHOP, &[]);

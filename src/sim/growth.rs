@@ -15,6 +15,7 @@ use std::{
 };
 
 use super::{
+    books::Record,
     trial::{Outcome, Trial},
     world::Machine,
 };
@@ -41,6 +42,7 @@ const ANY: u32 = 1_000_000;
 pub struct Growth {
     trial: Trial,
     peak: f64,
+    peak_at: Duration,
 }
 
 /// What a multiple of the load comes to.
@@ -60,8 +62,29 @@ pub struct Grown {
     pub mean: f64,
     /// By how many there were too few to do all that came, at worst.
     pub shortage: u32,
+    /// So many served then.
+    pub had: u32,
+    /// So many serve the peak at the target.
+    pub wanted: u32,
     /// When most of them ran.
     pub at: Duration,
+}
+
+impl Grown {
+    /// Whether there were too few for a while, so that requests waited or failed.
+    pub fn is_short(&self) -> bool {
+        self.shortage > 0
+    }
+
+    /// So many there has to be room for: those that ran, and where they were too few, those that serve the peak at
+    /// the target.
+    pub fn needed(&self) -> u32 {
+        if self.is_short() {
+            self.most.max(self.wanted)
+        } else {
+            self.most
+        }
+    }
 }
 
 impl Growth {
@@ -69,7 +92,7 @@ impl Growth {
     /// load here, or there is none.
     pub fn of(trial: &Trial) -> Option<Self> {
         let follows = |metric: &Metric| !matches!(metric, Metric::Memory(_) | Metric::Custom(_));
-        let (_, peak) = trial.load.peak(trial.span);
+        let (peak_at, peak) = trial.load.peak(trial.span);
         if peak <= 0.0 || !trial.policy.metrics.iter().any(follows) {
             return None;
         }
@@ -87,7 +110,11 @@ impl Growth {
             memory: Bytes(1 << 60),
         };
         trial.starts_at_once = ANY;
-        Some(Self { trial, peak })
+        Some(Self {
+            trial,
+            peak,
+            peak_at,
+        })
     }
 
     /// The highest load of today, in requests per second.
@@ -162,6 +189,12 @@ impl Growth {
         count.max(trial.policy.min).max(1)
     }
 
+    /// So many serve the peak at the target, at so many times the load.
+    fn wanted(&self, times: f64) -> u32 {
+        let count = self.peak * times / self.trial.profile.capacity() / self.busy();
+        ((count - 1e-9).ceil() as u32).max(self.trial.policy.min)
+    }
+
     /// How busy replicas are by this policy, as a share of what they can do.
     fn busy(&self) -> f64 {
         let capacity = self.trial.profile.capacity();
@@ -185,6 +218,11 @@ impl Growth {
         let most = most.unwrap_or(0);
         let at = records.iter().find(|record| record.running == most);
         let measures = &outcome.measures;
+        let missing =
+            |one: &Record| one.expected / self.trial.profile.capacity() - f64::from(one.serving);
+        let worst = records
+            .iter()
+            .max_by(|a, b| missing(a).total_cmp(&missing(b)));
         let mean = measures.replica_hours / measures.hours.max(1e-9);
         Grown {
             times,
@@ -194,7 +232,9 @@ impl Growth {
             usual: all(f64::from(usual(outcome))).max(min),
             // Digits beyond that are of the arithmetic.
             mean: ((mean * each).max(f64::from(min)) * 1000.0).round() / 1000.0,
-            shortage: all(f64::from(measures.largest_shortage)),
+            shortage: all(worst.map_or(0.0, missing)),
+            had: all(worst.map_or(0.0, |one| f64::from(one.serving))),
+            wanted: self.wanted(times),
             at: at.map_or(Duration::ZERO, |record| record.at),
         }
     }
@@ -208,16 +248,22 @@ impl Growth {
         if replicas < self.trial.policy.min.max(1) {
             return Ok(None);
         }
-        let expected = finest.times * f64::from(replicas) / f64::from(finest.most.max(1));
+        let expected = finest.times * f64::from(replicas) / f64::from(finest.needed().max(1));
         let mut found = expected;
         // Few go up by steps that can be seen, and are counted rather than reckoned.
         if f64::from(replicas) < PLAYED {
             let tried = |step: i32| expected * STEP.powi(step);
+            // Where they came too late, most of them ran when the peak was over.
+            let peak = if finest.is_short() {
+                self.peak_at
+            } else {
+                finest.at
+            };
             // Half of what is expected has room to spare.
             let (mut good, mut bad) = (-TRIED / 2, TRIED / 2);
             while bad - good > 1 {
                 let middle = i32::midpoint(good, bad);
-                if self.holds(tried(middle), replicas, finest.at)? {
+                if self.holds(tried(middle), replicas, peak)? {
                     good = middle;
                 } else {
                     bad = middle;
@@ -226,14 +272,15 @@ impl Growth {
             found = tried(good);
         }
         // All of the time was played for these, not only the peak.
-        let fits = |one: &&Grown| one.most <= replicas;
+        let fits = |one: &&Grown| one.needed() <= replicas;
         let least = played.iter().filter(fits).map(|one| one.times);
         let most = played.iter().filter(|one| !fits(one)).map(|one| one.times);
         let found = least.fold(found, f64::max);
         Ok(Some(most.fold(found, |found, most| found.min(most / STEP))))
     }
 
-    /// Whether it comes to no more than so many replicas around the peak.
+    /// Whether it comes to no more than so many replicas around the peak. That few ran because the others came too
+    /// late does not count.
     fn holds(&self, times: f64, replicas: u32, peak: Duration) -> std::io::Result<bool> {
         let mut trial = self.at(times, 1.0);
         let begins = peak.saturating_sub(BEFORE);
@@ -243,7 +290,9 @@ impl Growth {
         trial.begins = trial.begins.checked_add(begins).unwrap_or(trial.begins);
         trial.replicas = self.at_first(&trial);
         let outcome = trial.play(&Arc::new(AtomicU64::new(0)))?;
-        Ok(outcome.records.iter().all(|one| one.running <= replicas))
+        let is_short = outcome.measures.largest_shortage > 0;
+        let ran = outcome.records.iter().all(|one| one.running <= replicas);
+        Ok(ran && (!is_short || self.wanted(times) <= replicas))
     }
 }
 
@@ -433,6 +482,35 @@ mod tests {
                 "{replicas}: {all:?}"
             );
             assert!(all[1].most > replicas, "{replicas}: {all:?}");
+        }
+    }
+
+    /// Replicas that come too late, or never, are no machines that are not needed.
+    #[test]
+    fn where_the_policy_is_too_slow_what_serves_the_peak_is_needed() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let slowly = json!({"scale_up": {"policies": [{"replicas": 1, "per": "1m"}]}});
+        for behavior in [json!({}), slowly] {
+            let policy = json!({
+                "min": 2, "max": 4, "metrics": [{"cpu": "60%"}], "behavior": behavior,
+            });
+            let mut trial = trial("spikes:1..100", &policy);
+            trial.span = minutes(15);
+            let growth = Growth::of(&trial).expect("a load that it follows");
+            let all = growth.play(&[1.0, 10.0, 100.0], &done()).expect("played");
+            // 1,000 a second are 25 replicas' all, and 42 at 60%.
+            assert!(all[1].is_short() && all[1].most < 25, "{all:?}");
+            assert_eq!((all[1].wanted, all[1].needed()), (42, 42));
+            assert_eq!(all[1].had + all[1].shortage, 25, "{all:?}");
+            // What is played in parts is not rounded before it is multiplied.
+            assert!(all[2].each > 1.0, "{all:?}");
+            assert!(
+                (250..=251).contains(&(all[2].had + all[2].shortage)),
+                "{all:?}"
+            );
+            // Seven at 60% serve 168 a second.
+            let times = growth.suffices(7, &all).expect("played").expect("some");
+            assert!((1.5..=1.7).contains(&times), "{times}");
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     html::escaped,
     report::grouped,
-    size::{Sized, Sizing, times, two_digits},
+    size::{SHORT, Sized, Sizing, times, two_digits},
 };
 use crate::{sim::Grown, units::Short};
 
@@ -121,11 +121,11 @@ fn loads(sizing: &Sizing, policy: &Sized) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for load in &policy.loads {
         for (index, (kind, fit)) in sizing.kinds.iter().enumerate() {
-            let machines = fit.machines(load.most).unwrap_or(0);
+            let machines = fit.machines(load.needed()).unwrap_or(0);
             let of_load = [
                 name(load),
                 format!("{}/s", rate(load.peak)),
-                grouped(f64::from(load.most)),
+                replicas(load),
                 grouped(f64::from(load.usual)),
                 mean(load.mean),
             ];
@@ -141,7 +141,7 @@ fn loads(sizing: &Sizing, policy: &Sized) -> Vec<Vec<String>> {
                 // Rounded down: all of them is all of them.
                 format!(
                     "{:.0}%",
-                    (fit.without_one(machines, load.most) * 100.0).floor()
+                    (fit.without_one(machines, load.needed()) * 100.0).floor()
                 ),
             ]);
             rows.push(row);
@@ -151,10 +151,25 @@ fn loads(sizing: &Sizing, policy: &Sized) -> Vec<Vec<String>> {
 }
 
 fn name(load: &Grown) -> String {
-    if load.times <= 1.0 {
+    let name = if load.times <= 1.0 {
         "today".into()
     } else {
         times(load.times)
+    };
+    if load.is_short() {
+        format!("{name} {SHORT}")
+    } else {
+        name
+    }
+}
+
+/// Those that ran, and of how many where that was too few.
+fn replicas(load: &Grown) -> String {
+    let (ran, needed) = (f64::from(load.most), f64::from(load.needed()));
+    if needed > ran {
+        format!("{} of {}", grouped(ran), grouped(needed))
+    } else {
+        grouped(ran)
     }
 }
 
@@ -209,12 +224,12 @@ pub(super) fn json_of(sizing: &Sizing, policy: &Sized) -> Value {
     });
     let loads = policy.loads.iter().map(|load| {
         let machines = sizing.kinds.iter().map(|(kind, fit)| {
-            let count = fit.machines(load.most).unwrap_or(0);
+            let count = fit.machines(load.needed()).unwrap_or(0);
             json!({
                 "kind": kind.name,
                 "machines": count,
                 "to_lose_one": count + 1,
-                "without_one": fit.without_one(count, load.most),
+                "without_one": fit.without_one(count, load.needed()),
             })
         });
         json!({
@@ -222,6 +237,7 @@ pub(super) fn json_of(sizing: &Sizing, policy: &Sized) -> Value {
             "peak": load.peak,
             "replicas": {"peak": load.most, "p95": load.usual, "mean": load.mean},
             "short_of": load.shortage,
+            "machines_for": load.needed(),
             "each_stands_for": load.each,
             "machines": machines.collect::<Vec<_>>(),
         })

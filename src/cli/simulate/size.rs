@@ -25,6 +25,8 @@ const TIMES: [f64; 4] = [1.0, 10.0, 100.0, 1000.0];
 /// So many requests a second went through nginx with its log (docs/benchmarks.md): beyond that it needs more than two
 /// cores, or company.
 const NGINX: f64 = 25_000.0;
+/// Marks a load for which there were too few replicas for a while.
+pub(super) const SHORT: char = '!';
 
 /// Where a figure of a replica is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -220,9 +222,13 @@ impl Question {
         let loads = growth.play(&TIMES, done)?;
         let at_peak = growth.peak() / self.profile.capacity() * self.profile.cores;
         let one = at_once(&self.kinds, |(kind, fit)| {
+            let cores_full = kind.room(self.host).cores / at_peak;
             Ok::<_, std::io::Error>(Reach {
-                lasts: growth.suffices(fit.replicas(), &loads)?,
-                cores_full: kind.room(self.host).cores / at_peak,
+                // A policy that adds replicas too late, or too few, does not make a machine last longer.
+                lasts: growth
+                    .suffices(fit.replicas(), &loads)?
+                    .map(|lasts| lasts.min(cores_full)),
+                cores_full,
             })
         });
         let one = one.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -245,7 +251,7 @@ impl Question {
                     } else {
                         String::new()
                     };
-                    let today = loads.first().map_or(0, |today| today.most);
+                    let today = grouped(f64::from(loads.first().map_or(0, Grown::needed)));
                     remarks.push(format!(
                         "one {} is not enough today: it holds {} replicas, and the peak takes {today}{but}",
                         kind.name,
@@ -255,12 +261,12 @@ impl Question {
                 Some(_) => {}
             }
         }
-        if let Some(short) = loads.iter().rfind(|one| one.shortage > 0) {
+        if let Some(short) = loads.iter().rfind(|one| one.is_short()) {
             remarks.push(format!(
-                "load rises faster than it adds replicas: at {} {} of {} are missing for a while, and more machines do not help against that",
+                "{SHORT}: load rises faster than it adds replicas, and more machines do not help against that: at {} {} ran, and {} more were needed for a while",
                 times(short.times),
+                grouped(f64::from(short.had)),
                 grouped(f64::from(short.shortage)),
-                grouped(f64::from(short.most))
             ));
         }
         if counts_in_replicas(policy) && loads.iter().any(|one| one.each > 1.0) {
@@ -322,6 +328,15 @@ impl Question {
             "×N is N times the load at every moment; `max` is lifted, `min` stays, and replicas start as many at once as are wanted"
                 .to_owned(),
         );
+        if policies
+            .iter()
+            .flat_map(|one| &one.loads)
+            .any(Grown::is_short)
+        {
+            lines.push(format!(
+                "{SHORT}: machines are for the replicas that serve the peak at the target (load × cost / target), where fewer than that ran because they came too late"
+            ));
+        }
         let mut parts: Vec<_> = policies.iter().flat_map(|one| &one.loads).collect();
         parts.retain(|one| one.each > 1.0);
         parts.sort_by(|a, b| a.times.total_cmp(&b.times));
@@ -334,7 +349,7 @@ impl Question {
             };
             let were = if before.is_empty() { "was" } else { "were" };
             lines.push(format!(
-                "{which} {were} played with fewer replicas, each of which stands for several: within 10% of playing all of them"
+                "{which} {were} played with fewer replicas, each of which stands for several (in a test, on a slow rise and a sudden one, that differs from playing 100 of them by no more than 10%)"
             ));
         }
         lines.push(
@@ -378,12 +393,12 @@ impl Sized {
 
 /// With two digits, and never more than there is.
 pub(super) fn two_digits(times: f64) -> f64 {
-    let scale = 10f64.powf((times.max(1e-6).log10() + 1e-9).floor() - 1.0);
+    let scale = 10f64.powf((times.max(1e-9).log10() + 1e-9).floor() - 1.0);
     // What a division leaves below a digit is that digit.
     (times / scale + 1e-6).floor() * scale
 }
 
-/// ×0.71, ×6.3, ×18, ×1,200
+/// ×0.0016, ×0.71, ×6.3, ×18, ×1,200
 pub(super) fn times(times: f64) -> String {
     let short = two_digits(times);
     if short >= 9.95 {
@@ -391,7 +406,10 @@ pub(super) fn times(times: f64) -> String {
     } else if short >= 0.995 {
         format!("×{}", Short(short))
     } else {
-        format!("×{}", decimals(short))
+        // As many zeros as there are, and two digits.
+        let digits = (1.0 - (short.max(1e-9).log10() + 1e-9).floor()) as usize;
+        let text = format!("{short:.digits$}");
+        format!("×{}", text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -408,10 +426,13 @@ mod tests {
     #[test]
     fn multiples_have_two_digits_and_are_never_too_high() {
         let all = [
-            0.0629, 0.7199, 1.0, 6.37, 9.999, 10.0, 18.9, 129.9, 1000.0, 12_999.0,
+            0.001_67, 0.0629, 0.2, 0.7199, 1.0, 6.37, 9.999, 10.0, 18.9, 129.9, 1000.0, 12_999.0,
         ];
         let told = all.map(times).join(" ");
-        assert_eq!(told, "×0.06 ×0.71 ×1 ×6.3 ×9.9 ×10 ×18 ×120 ×1,000 ×12,000");
+        assert_eq!(
+            told,
+            "×0.0016 ×0.062 ×0.2 ×0.71 ×1 ×6.3 ×9.9 ×10 ×18 ×120 ×1,000 ×12,000"
+        );
         assert_eq!(
             [0.5, 0.25, 2.0, 1.9, 0.0125].map(decimals).join(" "),
             "0.5 0.25 2 1.9 0.01"
