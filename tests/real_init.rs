@@ -174,7 +174,15 @@ fn commands(ran: &Ran) -> Vec<String> {
         .lines()
         .skip_while(|line| !line.starts_with("next"));
     let typed = next.skip(1).take_while(|line| line.starts_with("  "));
-    typed.map(|line| line.trim().to_owned()).collect()
+    typed.map(|line| without_name(line.trim())).collect()
+}
+
+/// Without the project's name, which was given to the tool and so is in every command.
+fn without_name(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let is_name = |at: usize| words[at] == "-p" || at > 0 && words[at - 1] == "-p";
+    let rest = (0..words.len()).filter(|at| !is_name(*at));
+    rest.map(|at| words[at]).collect::<Vec<_>>().join(" ")
 }
 
 /// Which replicas answer.

@@ -80,7 +80,10 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         );
     }
     if counts_no_longer {
-        say("\nnext:\n  docker compose up -d --remove-orphans");
+        let name = project.project_name.as_deref();
+        let flags = name.map(|name| format!("-p {name}")).unwrap_or_default();
+        let up = compose::typed(&flags, "docker compose up -d --remove-orphans");
+        say(&format!("\nnext:\n  {up}"));
     }
     if kept.is_empty() {
         Ok(())
