@@ -26,6 +26,7 @@ use self::{
 use crate::{
     policy::{Policy, Settings},
     project::{Project, Service},
+    units::shell_word,
 };
 
 mod attach;
@@ -126,7 +127,7 @@ impl Request {
     /// The flags of `docker compose` that say the same as those that were given here.
     pub fn flags(&self) -> String {
         let mut words = Vec::new();
-        let mut add = |flag: &str, value: &str| words.extend([flag.to_owned(), quoted(value)]);
+        let mut add = |flag: &str, value: &str| words.extend([flag.to_owned(), shell_word(value)]);
         for file in &self.files {
             add("-f", &file.to_string_lossy());
         }
@@ -143,16 +144,6 @@ impl Request {
             add("--profile", profile);
         }
         words.join(" ")
-    }
-}
-
-/// A word as a shell takes it for one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

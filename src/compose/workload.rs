@@ -16,7 +16,7 @@ use super::{
     details::is_external,
     merge::{into_entries, into_hosts},
     service::Reader,
-    tree::{Node, Value},
+    tree::Node,
     words,
 };
 use crate::{
@@ -104,7 +104,7 @@ impl Reader<'_> {
                 let file = MountedFile {
                     kind,
                     path: path.clone(),
-                    mode: item.get("mode").and_then(mode),
+                    mode: item.get("mode").and_then(read::mode),
                     owned: item.get("uid").is_some() || item.get("gid").is_some(),
                     content,
                     name,
@@ -222,11 +222,7 @@ fn below(path: &str, node: &Node, all: &mut Vec<String>) {
 }
 
 fn command(node: &Node, key: &str) -> Option<Vec<String>> {
-    let node = node.get(key).filter(|node| !node.is_null())?;
-    match node.as_text() {
-        Some(line) => words::split(line).ok(),
-        None => read::texts(node),
-    }
+    read::command(node.get(key).filter(|node| !node.is_null())?)
 }
 
 /// Names and addresses; an address in brackets is one of IPv6.
@@ -286,13 +282,5 @@ fn reserved(node: &Node) -> Limits {
         memory: memory
             .or_else(|| size(node.get("mem_reservation")))
             .map(Bytes),
-    }
-}
-
-fn mode(node: &Node) -> Option<u32> {
-    match &node.value {
-        Value::Int(mode) => u32::try_from(*mode).ok(),
-        Value::Text(octal) => u32::from_str_radix(octal.trim_start_matches("0o"), 8).ok(),
-        _ => None,
     }
 }

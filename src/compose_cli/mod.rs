@@ -15,6 +15,8 @@ use std::{
 
 use tokio::process::Command;
 
+use crate::units::shell_word;
+
 mod hash;
 
 /// Longest wait for a program to tell its version.
@@ -235,7 +237,7 @@ impl ComposeCli {
         let arguments: Vec<_> = arguments.iter().map(|a| a.to_string_lossy()).collect();
         words
             .chain(arguments.iter().map(AsRef::as_ref))
-            .map(quoted)
+            .map(shell_word)
             .collect::<Vec<_>>()
             .join(" ")
     }
@@ -306,16 +308,6 @@ fn last_words(output: &Output) -> String {
         return output.status.to_string();
     }
     lines[lines.len().saturating_sub(LINES)..].join("; ")
-}
-
-/// As a shell would take it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -177,6 +177,7 @@ fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequireme
     if let Some(memory) = limits.memory {
         limit.insert("memory".to_owned(), bytes(memory.0));
     }
+    let size = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
     if let Some(policy) = subject.policy {
         request.clone_from(&limit);
         let by_cpu = policy.metrics.iter().any(|m| matches!(m, Metric::Cpu(_)));
@@ -191,8 +192,7 @@ fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequireme
         let less = |reserved: Option<f64>, limit: Option<f64>| {
             reserved.is_some_and(|reserved| limit.is_none_or(|limit| reserved < limit))
         };
-        let memory = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
-        if less(reserved.cpus, limits.cpus) || less(memory(reserved), memory(limits)) {
+        if less(reserved.cpus, limits.cpus) || less(size(reserved), size(limits)) {
             told.chosen(
                 subject.place("deploy.resources.reservations"),
                 "requests are the limits, because the autoscaler's percentages are of requests and the policy's are of limits",
@@ -201,7 +201,6 @@ fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequireme
         }
     } else {
         let above = |reserved: Option<f64>, limit: Option<f64>| matches!((reserved, limit), (Some(reserved), Some(limit)) if reserved > limit);
-        let size = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
         if above(reserved.cpus, limits.cpus) || above(size(reserved), size(limits)) {
             told.chosen(
                 subject.place("deploy.resources.reservations"),

@@ -8,7 +8,6 @@ use k8s_openapi::{
         ConfigMap, ConfigMapVolumeSource, EnvFromSource, EnvVar, KeyToPath, Secret,
         SecretEnvSource, SecretVolumeSource, Volume, VolumeMount,
     },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -104,7 +103,7 @@ fn object(subject: &Subject<'_>, file: &MountedFile, bytes: &[u8]) -> Object {
             "put the file into the image or a volume",
         );
     }
-    let metadata = shared_metadata(subject, subject.shared.object_of(file));
+    let metadata = subject.metadata_of_all(subject.shared.object_of(file));
     let key = names::data_key(&file.name);
     let text = std::str::from_utf8(bytes)
         .ok()
@@ -151,15 +150,6 @@ fn secret_note(place: &str, told: &mut Told) {
         "its value is in this file in clear",
         "keep the file out of version control, or replace it by a SealedSecret or an ExternalSecret",
     );
-}
-
-/// Of what belongs to no service alone.
-fn shared_metadata(subject: &Subject<'_>, name: &str) -> ObjectMeta {
-    let mut metadata = subject.metadata(name);
-    if let Some(labels) = &mut metadata.labels {
-        labels.remove("app.kubernetes.io/name");
-    }
-    metadata
 }
 
 /// Puts the volumes and mounts of a service's configs and secrets to those that there are.

@@ -210,7 +210,8 @@ fn as_nginx_has_them(subject: &Subject<'_>, host: Option<&String>, told: &mut To
     rules
 }
 
-fn is_host(host: &str) -> bool {
+/// Whether an Ingress takes it for the name of a host: labels, and `*.` before them.
+pub fn is_host(host: &str) -> bool {
     let name = host.strip_prefix("*.").unwrap_or(host);
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let label = |part: &str| {

@@ -19,7 +19,7 @@ use shared::Shared;
 
 pub use autoscale::Controller;
 use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
-pub use ingress::front;
+pub use ingress::{front, is_host};
 
 use crate::{
     policy::{Policy, Settings},
@@ -228,6 +228,15 @@ impl Subject<'_> {
             labels: Some(self.selector()),
             ..ObjectMeta::default()
         }
+    }
+
+    /// Of what belongs to no service alone.
+    fn metadata_of_all(&self, name: &str) -> ObjectMeta {
+        let mut metadata = self.metadata(name);
+        if let Some(labels) = &mut metadata.labels {
+            labels.remove("app.kubernetes.io/name");
+        }
+        metadata
     }
 
     /// What scales it, where it has a policy.

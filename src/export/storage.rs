@@ -97,10 +97,7 @@ fn claim(subject: &Subject<'_>, key: &str, users: &[&Subject<'_>]) -> Object {
             );
         }
     }
-    let mut metadata = subject.metadata(&subject.shared.volumes[key]);
-    if let Some(labels) = &mut metadata.labels {
-        labels.remove("app.kubernetes.io/name");
-    }
+    let metadata = subject.metadata_of_all(&subject.shared.volumes[key]);
     let storage = Quantity(size.to_owned());
     told.object(&PersistentVolumeClaim {
         metadata,

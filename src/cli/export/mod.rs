@@ -79,12 +79,7 @@ enum Format {
 fn host(text: &str) -> Result<(String, String), String> {
     let form = "expected SERVICE=HOST, like web=www.example.com";
     let (service, host) = text.split_once('=').ok_or(form)?;
-    let label = |part: &str| {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !part.is_empty() && part.chars().all(fits) && !part.starts_with('-') && !part.ends_with('-')
-    };
-    let name = host.strip_prefix("*.").unwrap_or(host);
-    if service.is_empty() || host.len() > 253 || !name.split('.').all(label) {
+    if service.is_empty() || host.len() > 253 || !export::is_host(host) {
         return Err(form.to_owned());
     }
     Ok((service.to_owned(), host.to_owned()))

@@ -5,10 +5,7 @@ use serde_json::json;
 
 use super::{Making, read};
 use crate::{
-    compose::{
-        details::is_external,
-        tree::{Node, Value},
-    },
+    compose::{details::is_external, tree::Node},
     project::recipe::File,
 };
 
@@ -69,12 +66,7 @@ impl Making<'_, '_> {
             let why = format!("{source} cannot be written into a container that is read-only");
             return self.refuse(section, &why);
         }
-        let mode = match item.get("mode").map(|mode| &mode.value) {
-            None => Some(MODE),
-            Some(Value::Int(mode)) => u32::try_from(*mode).ok(),
-            Some(Value::Text(octal)) => u32::from_str_radix(octal.trim_start_matches("0o"), 8).ok(),
-            Some(_) => None,
-        };
+        let mode = item.get("mode").map_or(Some(MODE), read::mode);
         let owner = |key: &str| match item.get(key).and_then(Node::as_text) {
             None => Some(0),
             Some(id) => id.parse::<u32>().ok(),

@@ -16,7 +16,6 @@ use super::{
     merge::into_entries,
     service::Reader,
     tree::{KeyPath, Node},
-    words,
 };
 use crate::project::{
     Service, labels,
@@ -319,11 +318,7 @@ impl Making<'_, '_> {
         if node.is_null() {
             return;
         }
-        let words = match node.as_text() {
-            Some(line) => words::split(line).ok(),
-            None => read::texts(node),
-        };
-        match words {
+        match read::command(node) {
             Some(words) => self.set_config(field, json!(words)),
             None => self.unread(key),
         }

@@ -60,6 +60,23 @@ fn nano_cpus(node: &Node) -> Option<i64> {
     Some((cpus * 1e9) as i64)
 }
 
+/// The words of a command, of a line or a list.
+pub(in crate::compose) fn command(node: &Node) -> Option<Vec<String>> {
+    match node.as_text() {
+        Some(line) => words::split(line).ok(),
+        None => texts(node),
+    }
+}
+
+/// The mode of a file: a number, or octal digits.
+pub(in crate::compose) fn mode(node: &Node) -> Option<u32> {
+    match &node.value {
+        Value::Int(mode) => u32::try_from(*mode).ok(),
+        Value::Text(octal) => u32::from_str_radix(octal.trim_start_matches("0o"), 8).ok(),
+        _ => None,
+    }
+}
+
 /// A list of texts, each once.
 pub(in crate::compose) fn texts(node: &Node) -> Option<Vec<String>> {
     node.as_list()?.iter().map(Node::scalar).collect()
