@@ -22,13 +22,25 @@ use compose_scale::{
 };
 use serde_json::Value;
 
-fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+/// README and every page below docs/, by path.
+fn pages() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap();
+    pages
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "md"))
+        .chain([root.join("README.md")])
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
-/// The rows of the table whose header begins with these cells, without their markup.
-fn table(header: &[&str]) -> Vec<Vec<String>> {
-    let text = readme();
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The rows of the page's tables whose header begins with these cells, without their markup.
+fn table(name: &str, header: &[&str]) -> Vec<Vec<String>> {
+    let text = page(name);
     let rows: Vec<_> = text
         .split("\n\n")
         .filter(|block| block.starts_with('|'))
@@ -40,7 +52,10 @@ fn table(header: &[&str]) -> Vec<Vec<String>> {
             rows.skip(1).filter(move |_| is_it)
         })
         .collect();
-    assert!(!rows.is_empty(), "no table with the header {header:?}");
+    assert!(
+        !rows.is_empty(),
+        "{name} has no table with the header {header:?}"
+    );
     rows
 }
 
@@ -129,7 +144,10 @@ fn policy_rows() -> Vec<(String, String)> {
 
 /// Of the two tables of keys the one that has this key.
 fn key_rows(having: &str) -> Vec<(String, String)> {
-    let all = table(&["key", "default", "allowed", "meaning"]);
+    let all = table(
+        "docs/settings.md",
+        &["key", "default", "allowed", "meaning"],
+    );
     let rows: Vec<_> = all
         .into_iter()
         .map(|row| (only_code(&row[0]).unwrap().to_owned(), row[1].clone()))
@@ -247,7 +265,7 @@ fn every_default_in_the_settings_table_is_the_programs() {
 
 #[test]
 fn every_metric_that_is_shown_is_read() {
-    let rows = table(&["metric", "meaning"]);
+    let rows = table("docs/settings.md", &["metric", "meaning"]);
     let mut kinds = BTreeSet::new();
     for row in rows {
         let entries = format!("{{max: 1, metrics: [{}]}}", only_code(&row[0]).unwrap());
@@ -269,14 +287,11 @@ fn every_metric_that_is_shown_is_read() {
 
 #[test]
 fn every_example_with_a_policy_is_read_without_a_mistake() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let pages = ["policy.md", "notify.md", "guides.md"]
-        .map(|page| fs::read_to_string(docs.join(page)).unwrap());
-    let text = readme() + &pages.concat();
+    let text: String = pages().into_values().collect();
     let mut read = 0;
     for block in text.split("```yaml\n").skip(1) {
         let yaml = block.split("```").next().unwrap();
-        if yaml.contains("x-autoscale") {
+        if yaml.contains("x-autoscale") && yaml.contains("services:") {
             let loaded = load(yaml).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
             assert!(!loaded.policies.is_empty(), "{yaml}");
             assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
@@ -288,8 +303,7 @@ fn every_example_with_a_policy_is_read_without_a_mistake() {
 
 #[test]
 fn every_event_that_one_can_be_told_of_is_explained() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/notify.md");
-    let text = fs::read_to_string(page).unwrap();
+    let text = page("docs/notify.md");
     let (_, events) = text.split_once("\n## Events\n").unwrap();
     let (events, _) = events.split_once("\n## ").unwrap();
     let shown: BTreeSet<_> = code_in(events).into_iter().collect();
@@ -300,8 +314,7 @@ fn every_event_that_one_can_be_told_of_is_explained() {
 
 #[test]
 fn every_code_of_a_finding_is_explained_and_every_one_explained_is_a_code() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check.md");
-    let text = fs::read_to_string(page).unwrap();
+    let text = page("docs/check.md");
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     let mut shown = Vec::new();
     for row in rows {
@@ -336,9 +349,16 @@ fn the_commands_are_those_of_the_help() {
         .filter(|word| !word.is_empty())
         .map(ToOwned::to_owned)
         .collect();
-    let rows = table(&["command", "what it does"]);
+    for name in ["README.md", "docs/commands.md"] {
+        let shown = commands_shown(name);
+        assert_eq!(shown, commands, "{name}");
+    }
+}
+
+/// The commands in a page's table, each with options that its help knows.
+fn commands_shown(page: &str) -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
-    for row in &rows {
+    for row in table(page, &["command", "what it does"]) {
         // The command, and the one below it where there is one.
         let words: Vec<_> = only_code(&row[0])
             .unwrap()
@@ -361,12 +381,12 @@ fn the_commands_are_those_of_the_help() {
         }
         shown.insert(words[0].to_owned());
     }
-    assert_eq!(shown, commands);
+    shown
 }
 
 #[test]
 fn the_exit_codes_are_the_programs() {
-    let shown: Vec<String> = table(&["exit code", "meaning"])
+    let shown: Vec<String> = table("docs/commands.md", &["exit code", "meaning"])
         .iter()
         .map(|row| row[0].clone())
         .collect();
@@ -383,7 +403,7 @@ fn the_exit_codes_are_the_programs() {
 
 #[test]
 fn every_reason_that_can_come_up_is_explained() {
-    let rows = table(&["reason", "meaning, and what to do"]);
+    let rows = table("docs/reasons.md", &["reason", "meaning, and what to do"]);
     let shown: BTreeSet<&str> = rows.iter().flat_map(|row| code_in(&row[0])).collect();
     let all: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.label()).collect();
     assert_eq!(shown, all);
@@ -416,7 +436,10 @@ fn the_worked_example_is_what_the_program_decides() {
         decision.message,
         decision.reason.label()
     );
-    assert!(readme().contains(&said), "not in README: {said}");
+    assert!(
+        page("docs/decisions.md").contains(&said),
+        "not in docs/decisions.md: {said}"
+    );
 }
 
 /// The anchors of a page's headings.
@@ -438,22 +461,15 @@ fn headings(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn links_within_the_repository_lead_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in [
-        "README.md",
-        "docs/check.md",
-        "docs/guides.md",
-        "docs/outgrow.md",
-    ] {
-        links_of(&root.join(page));
+    for (path, text) in pages() {
+        links_of(&path, &text);
     }
 }
 
-fn links_of(page: &Path) {
-    let text = fs::read_to_string(page).unwrap();
-    let anchors = headings(&text);
+fn links_of(page: &Path, text: &str) {
+    let name = page.display();
+    let anchors = headings(text);
     let root = page.parent().unwrap();
-    let mut seen = 0;
     for target in text
         .split("](")
         .skip(1)
@@ -462,17 +478,99 @@ fn links_of(page: &Path) {
         if target.starts_with("https://") {
             continue;
         }
-        seen += 1;
         if let Some(anchor) = target.strip_prefix('#') {
-            assert!(anchors.contains(anchor), "no heading for #{anchor}");
+            assert!(anchors.contains(anchor), "{name}: no heading for #{anchor}");
         } else {
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
             let file = root.join(file);
-            assert!(file.exists(), "{target} does not exist");
+            assert!(file.exists(), "{name}: {target} does not exist");
             let there =
                 anchor.is_empty() || headings(&fs::read_to_string(file).unwrap()).contains(anchor);
-            assert!(there, "no heading for {target}");
+            assert!(there, "{name}: no heading for {target}");
         }
     }
-    assert!(seen > 0);
+}
+
+#[test]
+fn the_index_has_every_page() {
+    let index = page("docs/README.md");
+    for path in pages().into_keys() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let linked = name == "README.md" || index.contains(&format!("({name})"));
+        assert!(linked, "docs/README.md does not link {name}");
+    }
+}
+
+/// The longest line of running text. Tables and code cannot be wrapped.
+const WIDTH: usize = 120;
+
+/// The lines of a page outside of code blocks, tables and links that nothing can break, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+            return None;
+        }
+        let is_table = line.trim_start().starts_with('|');
+        (!is_code && !is_table).then_some((number + 1, line))
+    })
+}
+
+#[test]
+fn lines_of_prose_fit_a_window() {
+    let mut wide = Vec::new();
+    for (path, text) in pages() {
+        for (number, line) in prose(&text) {
+            if line.chars().count() > WIDTH {
+                wide.push(format!("{}:{number}", path.display()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "more than {WIDTH} characters: {wide:#?}");
+}
+
+#[test]
+fn the_readme_is_read_in_five_minutes() {
+    let lines = page("README.md").lines().count();
+    assert!(lines <= 250, "README has {lines} lines");
+}
+
+/// Phrases that readers stumbled over, each with a plainer one.
+const STUMBLING: &[(&str, &str)] = &[
+    ("to and fro", "flapping"),
+    (
+        "a crash must not be noticed",
+        "a crash must not cause downtime",
+    ),
+    ("takes stock", "resyncs"),
+    ("end what they start", "clean up after themselves"),
+    ("who is told of", "notification targets"),
+    ("last room of the machine", "the remaining memory"),
+    ("cannot have a twin", "cannot run twice"),
+    ("looked at afresh", "re-read"),
+    ("policy of before", "the previous policy"),
+    ("count of before", "the previous count"),
+    ("bite later", "cause problems later"),
+    ("bite some day", "cause problems later"),
+    ("the page is away", "the site is down"),
+    ("adding goes on", "pauses scaling down only"),
+    ("comes with what to type", "includes the fix"),
+    ("engine of many machines", "Kubernetes"),
+];
+
+#[test]
+fn no_phrase_that_readers_stumble_over() {
+    for (path, text) in pages() {
+        for (number, line) in text.lines().enumerate() {
+            for (phrase, plain) in STUMBLING {
+                let name = path.display();
+                assert!(
+                    !line.to_lowercase().contains(phrase),
+                    "{name}:{}: {phrase:?}; plainer: {plain:?}",
+                    number + 1
+                );
+            }
+        }
+    }
 }

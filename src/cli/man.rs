@@ -41,7 +41,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 const FILES: &[(&str, &str)] = &[
     (
         "compose.yaml",
-        "policies are its x-autoscale sections; see README.md",
+        "policies are its x-autoscale sections; see settings.md in the documentation",
     ),
     (
         "~/.local/state/compose-scale/PROJECT",

@@ -13,6 +13,8 @@ use crate::{
     units::Moment,
 };
 
+mod picture;
+
 const NOW: i64 = 1_800_000_000;
 
 fn replica(name: &str, phase: &str) -> serde_json::Value {
