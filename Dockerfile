@@ -29,8 +29,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 # With --target the flag does not reach build scripts, which could not run as static programs.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
-    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
-    && cp "target/$target/release/compose-scale" /compose-scale
+    && RUSTFLAGS="-C target-feature=+crt-static" cargo build --profile dist --locked --target "$target" \
+    && cp "target/$target/dist/compose-scale" /compose-scale
 
 FROM scratch
 COPY --from=build /compose-scale /compose-scale

@@ -6,9 +6,9 @@ bench_ready() {
     BENCH=$(demo_programs)/bench
     TOOL=${COMPOSE_SCALE_BENCH_TOOL:-}
     if [ -z "$TOOL" ]; then
-        note "building (release)"
-        cargo build --release --locked --quiet || return 1
-        TOOL=$ROOT/target/release/compose-scale
+        note "building (profile dist)"
+        cargo build --profile dist --locked --quiet || return 1
+        TOOL=$ROOT/target/dist/compose-scale
     fi
     PROJECT=cs-bench-$$
     PORT=$(free_port 18480)
