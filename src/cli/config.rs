@@ -28,7 +28,7 @@ pub(super) struct ConfigArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
     format: Format,
-    /// The files that nginx would be given for what runs now, instead of the project
+    /// Print the files that nginx would get for the running replicas instead
     #[arg(long, conflicts_with = "format")]
     nginx: bool,
 }

@@ -20,23 +20,23 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct PauseArgs {
-    /// A service with a policy
+    /// Services with a policy
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
-    /// Only add nothing: removing goes on
+    /// Pause scaling up only
     #[arg(long)]
     up: bool,
-    /// Only remove nothing: adding goes on
+    /// Pause scaling down only
     #[arg(long)]
     down: bool,
-    /// Resume by itself after this long
+    /// Resume automatically after this time, for example 2h
     #[arg(long = "for", value_name = "SPAN", value_parser = span)]
     span: Option<Span>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// A service with a policy
+    /// Services with a policy
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
 }

@@ -25,19 +25,19 @@ const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ScaleArgs {
-    /// A service and its count, like web=5
+    /// Service and replica count, for example web=5
     #[arg(required = true, value_name = "SERVICE=N", value_parser = count)]
     counts: Vec<(String, u32)>,
-    /// How long a running watch leaves the count alone
+    /// How long `watch` keeps this count whatever the load
     #[arg(long, default_value = "10m", value_name = "SPAN")]
     hold: Span,
-    /// Give up waiting after this long
+    /// How long to wait until the replicas serve
     #[arg(long, default_value = "5m", value_name = "SPAN")]
     timeout: Span,
-    /// Do not wait until the replicas serve (only with a running watch)
+    /// Do not wait until the replicas serve; needs a running `watch`
     #[arg(long)]
     no_wait: bool,
-    /// Show the steps, touch nothing
+    /// Show the steps, change nothing
     #[arg(long)]
     dry_run: bool,
 }

@@ -42,7 +42,7 @@ pub(super) struct CheckArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Send a test to everybody whom `x-autoscale.notify` names
+    /// Send a test to every target in `x-autoscale.notify`
     #[arg(long)]
     send_test: bool,
 }

@@ -34,16 +34,16 @@ const NEXT: &str = "\nFor a project of your own: add `x-autoscale: {min: 1, max:
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Where to play it: simulated, or on the real Engine, in a project of its own that is gone afterwards
+    /// Run on a simulated server, or on this machine's Engine in a project that is removed at the end
     #[arg(long, value_enum, default_value_t = Stage::Simulated)]
     engine: Stage,
-    /// Lines, also on a terminal (simulated)
+    /// Print lines, also on a terminal (simulated only)
     #[arg(long)]
     plain: bool,
-    /// How many times as fast as it would be (simulated)
+    /// Speed, in times real time (simulated only)
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
     speed: f64,
-    /// The nginx image to play with (docker)
+    /// nginx image (docker only)
     #[arg(long, value_name = "IMAGE", default_value = "nginx:1.30")]
     image: String,
 }

@@ -27,25 +27,25 @@ const NAMED: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
-    /// Only what happened since: so long ago, like 2h, or at a time like 2026-01-01T12:00:00Z
+    /// Only entries since then: an age like 2h, or a time like 2026-01-01T12:00:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = since)]
     since: Option<Since>,
-    /// Only this service; may be given more than once
+    /// Only this service; may be repeated
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
-    /// Only changes of a count, not what went wrong
+    /// Only changes of a replica count, no failures
     #[arg(long)]
     changes: bool,
-    /// Only the last rows
+    /// Only the last N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     last: Option<u32>,
-    /// Go on with what is appended, until Ctrl-C
+    /// Continue with new entries until Ctrl-C
     #[arg(long)]
     follow: bool,
-    /// Replicas over time as a chart, instead of rows
+    /// Draw replicas over time instead of rows
     #[arg(long, conflicts_with_all = ["changes", "last", "follow", "format"])]
     chart: bool,
-    /// Output format; json prints one line for each row
+    /// Output format; json prints one line per row
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }

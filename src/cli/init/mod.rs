@@ -33,37 +33,37 @@ use work::Work;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// A service to scale; again for another one
+    /// Service to scale; may be repeated
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
-    /// The fewest replicas
+    /// Minimum number of replicas
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     min: Option<u32>,
-    /// The most replicas
+    /// Maximum number of replicas
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     max: Option<u32>,
-    /// The CPU load to hold, like 60%
+    /// CPU target, for example 60%
     #[arg(long, value_name = "SHARE", value_parser = share)]
     cpu: Option<String>,
-    /// The port in the container that requests go to
+    /// Container port that gets the requests
     #[arg(long = "port", value_name = "[NAME=]PORT", value_parser = port)]
     ports: Vec<(Option<String>, u16)>,
-    /// Where requests come in: a service, `host` for nginx on this machine, `new` to add one
+    /// nginx to use: a service, `host` (nginx on this machine) or `new` (adds one)
     #[arg(long, value_name = "NAME")]
     nginx: Option<String>,
-    /// The image of an nginx that is added
+    /// Image of a new nginx
     #[arg(long, value_name = "IMAGE", value_parser = image)]
     nginx_image: Option<String>,
     /// Write without asking
     #[arg(short, long)]
     yes: bool,
-    /// Show what would be written, and write nothing
+    /// Show the diff, write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take back what was written, as far as it is unchanged
+    /// Remove what an earlier init wrote; files changed since then stay
     #[arg(long, conflicts_with_all = ["services", "min", "max", "cpu", "ports", "nginx", "nginx_image"])]
     undo: bool,
-    /// Replace or remove files that were changed since, too
+    /// Also replace or remove files that were changed by hand
     #[arg(long)]
     force: bool,
 }

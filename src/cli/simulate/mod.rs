@@ -46,68 +46,68 @@ const MONDAY: i64 = 1_767_571_200;
 const AT_FIRST: f64 = 0.6;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The load is one of --trace, --recording and --load. A trace has the columns `time` \
-    (seconds, or like 2026-01-01T12:00:00Z) and `requests_per_second` or `cpu_cores`, as CSV or JSON lines.\n\n\
-    Example: compose-scale simulate --load daily:5..100 --service-time 120ms --concurrency 4 --html report.html"
-)]
 pub(super) struct SimulateArgs {
-    /// The service whose policy is tried; the only one that has one, where there is one
+    /// Service whose policy is tested [default: the only one with a policy]
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// A file with a policy (what is below x-autoscale) to compare with; may be given several times
+    /// File with another policy to compare (the content of x-autoscale); may be repeated
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
-    /// Load over time from a table, CSV or JSON lines
+    /// Load from a table, CSV or JSON lines
+    ///
+    /// Columns: `time` (seconds, or like 2026-01-01T12:00:00Z) and `requests_per_second` or `cpu_cores`.
+    /// Give one of --trace, --recording and --load.
     #[arg(long, value_name = "FILE", group = "source")]
     trace: Option<PathBuf>,
-    /// Load, app and policy from a recording of `watch --record`
+    /// Load, service times and policy from a recording of `watch --record`
     #[arg(long, value_name = "FILE", group = "source")]
     recording: Option<PathBuf>,
-    /// A shape with its rates per second: steady:50, steps:0..80, ramp:.., spikes:.., daily:5..100, week:..
+    /// Load as a shape in requests per second: steady:50, steps:0..80, ramp:, spikes:, daily:5..100, week:
     #[arg(long, value_name = "SHAPE:LOW..HIGH", group = "source")]
     load: Option<Named>,
-    /// How much of it; all of it without
+    /// Length of the simulated time [default: the whole load]
     #[arg(long = "for", value_name = "TIME")]
     span: Option<Span>,
-    /// How long a request takes that waits for nobody [default: 100ms, or learnt from the recording]
+    /// Time of a request without waiting [default: 100ms, or from the recording]
     #[arg(long, value_name = "TIME")]
     service_time: Option<Span>,
-    /// How these times vary: fixed, exponential, or the ratio of standard deviation to mean
+    /// Spread of the service time: fixed, exponential, or standard deviation divided by mean
     #[arg(long, value_name = "SPREAD", default_value = "exponential", value_parser = spread)]
     spread: Spread,
-    /// Time from a replica's start until it is ready [default: 3s, or learnt from the recording]
+    /// Time until a new replica is ready [default: 3s, or from the recording]
     #[arg(long, value_name = "TIME")]
     start_time: Option<Span>,
-    /// Requests that a replica works on at once
+    /// Concurrent requests that a replica handles
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Memory of a replica [default: 128MiB]
+    /// Memory per replica [default: 128MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
-    /// After this time nginx gives up a request
+    /// Time after which nginx gives up on a request
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: Span,
-    /// Cores of the host
+    /// CPU cores of the machine
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     host_cores: u32,
-    /// Memory of the host
+    /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "8GiB")]
     host_memory: Bytes,
-    /// What a policy has to keep to: p50, p95 or p99 like p95=300ms, or utilisation=80%
+    /// Goal of the policy: p50, p95 or p99, for example p95=300ms, or utilisation=80%
     #[arg(long, value_name = "GOAL")]
     goal: Option<Goal>,
-    /// Search target, window and least count for the cheapest policy that keeps to the goal
+    /// Search for the cheapest policy that meets the goal (target, window, minimum)
     #[arg(long, requires = "goal")]
     suggest: bool,
-    /// A kind of machine, like small=2cpu,4GiB: how many of it the service needs, today and at 10, 100 and 1,000
-    /// times the load, and how far one of it goes; may be given several times
+    /// Machine size, for example small=2cpu,4GiB; may be repeated
+    ///
+    /// Prints how many machines of this size the service needs, now and at 10, 100 and 1,000 times the
+    /// load, and how long one machine is enough.
     #[arg(long = "size", value_name = "NAME=CPU,MEMORY")]
     sizes: Vec<Kind>,
-    /// What all chance comes from
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Write a page with charts
+    /// Write charts to this HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Output format
