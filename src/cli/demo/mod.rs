@@ -28,9 +28,9 @@ const DRAWN: usize = 20;
 
 /// What to do next.
 const NEXT: &str = "\nFor a project of your own: add `x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}]}` to a service, then\n  \
-     compose-scale check       says what would keep it from working\n  \
-     compose-scale simulate    tries the policy on a load of your choice\n  \
-     compose-scale watch       does it\n";
+     compose-scale check       finds problems, each with the fix\n  \
+     compose-scale simulate    tests the policy on a simulated load\n  \
+     compose-scale watch       scales it\n";
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -190,7 +190,7 @@ fn bar(state: &State) -> String {
 }
 
 fn end(totals: &std::collections::BTreeMap<String, Totals>) -> String {
-    let mut text = String::from("\nThat was all of it:\n");
+    let mut text = String::from("\nSummary:\n");
     for (service, totals) in totals {
         let p95 = totals.took.percentile(0.95).unwrap_or_default();
         let _ = writeln!(

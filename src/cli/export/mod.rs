@@ -105,10 +105,7 @@ fn url(text: &str) -> Result<String, String> {
                 .next()
                 .is_some_and(|host| host.contains('@')) =>
         {
-            Err(
-                "a password does not belong into manifests; KEDA has TriggerAuthentication for it"
-                    .to_owned(),
-            )
+            Err("do not put a password into manifests; use KEDA's TriggerAuthentication".to_owned())
         }
         Some(rest) if !rest.is_empty() && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
@@ -168,7 +165,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
     if args.strict && !lost.is_empty() {
         tracing::warn!("{}", list(&lost, "does not carry over"));
         return Err(Failure::Work(vec![format!(
-            "{} not carry over, and --strict asks for all of it; nothing was written",
+            "{} not carry over; with --strict, nothing was written then",
             count(lost.len(), "thing does", "things do")
         )]));
     }

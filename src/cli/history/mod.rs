@@ -222,7 +222,7 @@ impl Place {
         let there = match &self.services {
             Some(_) => format!("this project and its history have {}", has(&all)),
             None => format!(
-                "the compose file cannot be used, and what is recorded is of {}",
+                "the compose file cannot be used; the history has {}",
                 has(&all)
             ),
         };
@@ -235,7 +235,7 @@ impl Place {
     /// For a project that was never scaled.
     fn say_that_there_is_nothing(&self, format: Format) -> Result<(), Failure> {
         let text = format!(
-            "nothing is recorded yet: {} is made with the first change",
+            "nothing is recorded yet: {} is created with the first change",
             self.state.log_path().display()
         );
         match format {
@@ -285,14 +285,14 @@ impl Faults {
     fn report(&self) {
         if self.gap {
             tracing::warn!(
-                "logs were put away faster than they could be read, and some of what happened is not shown"
+                "logs were rotated faster than they could be read; some entries are missing"
             );
         }
         if !self.damaged.is_empty() {
             let logs: Vec<_> = self.damaged.iter().map(in_words).collect();
             let text = logs.join("; ");
             tracing::warn!(
-                "lines that are damaged are left out: {}",
+                "damaged lines are skipped: {}",
                 crate::telemetry::plain(&text)
             );
         }

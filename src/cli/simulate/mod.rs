@@ -199,7 +199,7 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
         // A pipe or a device is not to be replaced.
         if path.exists() && !path.is_file() {
             return Err(Failure::Work(vec![format!(
-                "cannot write {}: it is there and no regular file",
+                "cannot write {}: it exists and is not a regular file",
                 path.display()
             )]));
         }
@@ -292,7 +292,7 @@ fn policies(
             (None, None) => {
                 let names: Vec<_> = loaded.policies.keys().map(String::as_str).collect();
                 return Err(Failure::Usage(format!(
-                    "several services have a policy ({}); choose one with --service",
+                    "several services have a policy ({}); select one with --service",
                     names.join(", ")
                 )));
             }
@@ -329,7 +329,7 @@ fn simulated(name: &str, mut policy: Policy) -> Result<Policy, Failure> {
     }
     for metric in left_out {
         warn!(
-            "{name}: the custom metric {} has no value in a simulation and is left out",
+            "{name}: the custom metric {} has no value in a simulation and is ignored",
             metric.name()
         );
     }
@@ -351,14 +351,14 @@ fn recorded(path: &Path, service: Option<&str>) -> Result<(String, Vec<Input>), 
         Some(service) if !services.is_empty() => {
             let names: Vec<_> = services.into_iter().collect();
             return Err(Failure::Work(vec![format!(
-                "{name}: no decision of {service} in it; it has those of {}",
+                "{name}: no decision of {service} in it; it has decisions of {}",
                 names.join(", ")
             )]));
         }
         None if services.len() > 1 => {
             let names: Vec<_> = services.into_iter().collect();
             return Err(Failure::Usage(format!(
-                "{name} has decisions of {}; choose one with --service",
+                "{name} has decisions of {}; select one with --service",
                 names.join(", ")
             )));
         }
@@ -406,9 +406,7 @@ fn profile(
 
 fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Result<Load, Failure> {
     if profile.service_time.is_zero() {
-        return Err(Failure::Usage(
-            "--service-time is 0s, expected more than that".into(),
-        ));
+        return Err(Failure::Usage("--service-time is 0s, expected more".into()));
     }
     let monday = Timestamp::from_second(MONDAY).unwrap_or_default();
     let per_core = profile.rate_of_cores(1.0);
@@ -462,7 +460,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
     if let Some(span) = args.span {
         if args.load.is_some() && span.0 < load.span {
             warn!(
-                "only the first {span} of {} are played, which goes on for {}",
+                "only the first {span} of {} are simulated; it lasts {}",
                 load.name,
                 Span(load.span)
             );
@@ -471,7 +469,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
     }
     if load.span.is_zero() || load.span > LONGEST {
         return Err(Failure::Usage(format!(
-            "a simulation of {} is not possible, expected at most a year and more than nothing",
+            "cannot simulate {}, expected more than zero and at most a year",
             Span::measured(load.span)
         )));
     }
