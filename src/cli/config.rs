@@ -59,7 +59,7 @@ async fn files(loaded: &Loaded) -> Result<String, Failure> {
     let features = features(engine, loaded, &whereabouts).await;
     let features = features.ok_or_else(|| {
         Failure::Work(vec![format!(
-            "nginx is not running, so its version and its networks cannot be told; start it with `{}`",
+            "nginx is not running, so its version and its networks are unknown; start it with `{}`",
             place.start()
         )])
     })??;
@@ -168,7 +168,7 @@ fn upstream(
             });
         } else {
             tracing::warn!(
-                "nginx does not reach {}; `compose-scale check` says why",
+                "nginx cannot reach {}; `compose-scale check` says why",
                 plain(&replica.name)
             );
         }

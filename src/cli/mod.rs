@@ -292,7 +292,7 @@ impl ProjectArgs {
         let state = self.state_despite(failure)?;
         let client = Client::ask(&state.socket(), ask).await.ok()??;
         tracing::warn!(
-            "the compose file cannot be used, and `watch` goes on with what it read before:\n{failure}"
+            "the compose file cannot be used; `watch` keeps the previous one:\n{failure}"
         );
         Some(client)
     }

@@ -135,7 +135,7 @@ async fn answer(mut client: Client) -> Result<(), Failure> {
         Some(Reply::Done { ok: true, message }) => output::line(&message),
         Some(Reply::Done { ok: false, message }) => Err(Failure::Work(vec![message])),
         Some(Reply::Note(_) | Reply::Status(_)) | None => Err(Failure::Work(vec![
-            "the running `watch` gave no answer".into(),
+            "the running `watch` did not answer".into(),
         ])),
     }
 }
@@ -175,9 +175,9 @@ fn change(
         match state.record(note) {
             Ok(()) => {}
             Err(error @ StateError::Unrotated { .. }) => {
-                tracing::warn!(%error, "what happens is recorded in a log that grows");
+                tracing::warn!(%error, "scaling.log is not rotated and grows");
             }
-            Err(error) => tracing::warn!(%error, "what happens is not recorded"),
+            Err(error) => tracing::warn!(%error, "events are not recorded"),
         }
     }
     output::line(&lines.join("\n"))

@@ -56,7 +56,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     for (service, count) in args.counts {
         if count == 0 {
             return Err(Failure::Usage(format!(
-                "{service}=0: a service keeps at least one replica, because new ones are made like it; to stop it run `docker compose stop {service}`"
+                "{service}=0: a service keeps at least one replica, because new ones are its clones; to stop it run `docker compose stop {service}`"
             )));
         }
         if count > MOST {
@@ -122,7 +122,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     }
     if args.no_wait {
         return Err(Failure::Usage(
-            "--no-wait needs a running `compose-scale watch`, which goes on with the work".into(),
+            "--no-wait needs a running `compose-scale watch`, which continues the work".into(),
         ));
     }
 

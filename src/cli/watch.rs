@@ -56,7 +56,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     }
     if setup::nginx_place(&loaded).is_none() {
         warn!(
-            "where nginx is cannot be told: replicas come and go, but no traffic is moved; name it with x-autoscale.nginx (service, container or host)"
+            "nginx was not found: replicas are added and removed, but no upstream is written; name it with x-autoscale.nginx (service, container or host)"
         );
     }
     for (name, policy) in &loaded.policies {
@@ -74,7 +74,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         }
         let service = loaded.project.services.get(name);
         if let Some(refusal) = service.and_then(|s| setup::unmeasured(s, policy)) {
-            error!("{refusal}; until then its memory decides nothing");
+            error!("{refusal}; until then its memory metric is ignored");
         }
     }
     let mut signals = Signals::listen()?;
@@ -139,7 +139,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         let begun = Screen::begin(asks.clone(), stop, abort);
         begun
             .inspect_err(|error| {
-                warn!("this terminal cannot be drawn on ({error}): log lines it is");
+                warn!("cannot draw on this terminal ({error}): printing log lines");
             })
             .ok()
     };
