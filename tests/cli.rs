@@ -226,7 +226,7 @@ fn config_for_nginx_needs_an_engine_and_a_place_and_is_text() {
         .args(["config", "--nginx"])
         .assert()
         .code(78)
-        .stderr(contains("where nginx is cannot be told"));
+        .stderr(contains("nginx was not found"));
     let shop = directory(&format!("{FILE}  nginx: {{image: nginx}}\n"));
     tool(&shop)
         .args(["config", "--nginx"])
@@ -347,13 +347,10 @@ fn what_makes_no_sense_is_a_usage_error() {
             vec!["pause", "web", "wbe"],
             "no such service: wbe; this project has web, db",
         ),
-        (
-            vec!["pause", "db"],
-            "db has no policy, so nothing scales it",
-        ),
+        (vec!["pause", "db"], "db has no policy, so it is not scaled"),
         (
             vec!["resume", "db"],
-            "db has no policy, so nothing scales it",
+            "db has no policy, so it is not scaled",
         ),
         (
             vec!["pause", "web", "--for", "2"],
@@ -679,7 +676,7 @@ fn a_running_watch_keeps_a_pause_before_it_answers_also_while_the_engine_is_away
         .args(["pause", "db"])
         .assert()
         .code(1)
-        .stderr(contains("db has no policy, so nothing scales it"));
+        .stderr(contains("db has no policy, so it is not scaled"));
     assert_eq!(paused(&shop), serde_json::Value::Null);
     drop(watch);
     assert_eq!(remembered(&shop), serde_json::Value::Null);
@@ -908,7 +905,7 @@ fn the_cheapest_policy_that_keeps_to_a_goal_is_found_and_can_be_pasted() {
     .args(["--policy", "found.yaml"])
     .assert()
     .success()
-    .stdout(contains("found.yaml: keeps to p95=1000ms"));
+    .stdout(contains("found.yaml: meets p95=1000ms"));
 
     // A request alone takes longer.
     simulate(&shop, &load)
@@ -916,7 +913,7 @@ fn the_cheapest_policy_that_keeps_to_a_goal_is_found_and_can_be_pasted() {
         .assert()
         .code(1)
         .stdout(contains(
-            "policies keeps to p95=10ms. A request takes 100ms by itself",
+            "policies meets p95=10ms. A request takes 100ms without waiting",
         ));
 }
 
@@ -992,7 +989,7 @@ fn what_cannot_be_simulated_is_told_with_its_place() {
         (
             vec!["--load", "steady:5", "--for", "0s"],
             2,
-            "more than nothing",
+            "more than zero",
         ),
         (
             vec!["--load", "steady:5", "--service-time", "0s"],
@@ -1022,12 +1019,12 @@ fn the_demo_needs_no_docker_and_no_file_and_tells_its_story() {
         .assert()
         .success()
         .stdout(
-            contains("Somebody shares a link")
+            contains("A link is shared")
                 .and(contains("web  scaling: requests"))
                 .and(contains("shop-web-3 died with exit code 1"))
                 .and(contains("nginx refuses its configuration"))
                 .and(contains("●●"))
-                .and(contains("was stopped by somebody else"))
+                .and(contains("was stopped by someone else"))
                 .and(contains("compose-scale check")),
         );
     assert!(

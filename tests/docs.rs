@@ -385,6 +385,28 @@ fn commands_shown(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
+fn help_has_no_phrase_that_readers_stumble_over() {
+    let mut commands = commands_shown("docs/commands.md");
+    commands.insert("export kubernetes".to_owned());
+    commands.remove("help");
+    for command in commands {
+        let output = Command::new(env!("CARGO_BIN_EXE_compose-scale"))
+            .args(command.split(' '))
+            .arg("--help")
+            .output()
+            .unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(help.contains("Usage:"), "{command}: {help}");
+        for (phrase, plain) in STUMBLING.iter().chain(IN_MESSAGES) {
+            assert!(
+                !help.contains(phrase),
+                "{command}: {phrase:?}; plainer: {plain:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_exit_codes_are_the_programs() {
     let shown: Vec<String> = table("docs/commands.md", &["exit code", "meaning"])
         .iter()
@@ -573,4 +595,67 @@ fn no_phrase_that_readers_stumble_over() {
             }
         }
     }
+}
+
+/// Phrases that messages of the program do without, each with a plainer one.
+const IN_MESSAGES: &[(&str, &str)] = &[
+    ("all the same", "anyway"),
+    (" anew", "again"),
+    (" of before", "previous"),
+    ("cannot be told", "is unknown"),
+    ("goes on with", "keeps"),
+    (" is away", "does not answer"),
+    ("is told of", "gets"),
+    ("last words", "last log lines"),
+    ("mend ", "correct"),
+    ("somebody", "another command"),
+    ("nobody ", "no user"),
+    ("take back", "undo"),
+    ("taken back", "undone"),
+    ("touches nothing", "changes nothing"),
+    ("touch nothing", "change nothing"),
+];
+
+/// The sources below a directory, without those of tests.
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("tests") {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn messages_have_no_phrase_that_readers_stumble_over() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    for part in ["cli", "screen", "watch", "reconcile", "init"] {
+        sources(&root.join(part), &mut all);
+    }
+    let mut wrong = Vec::new();
+    for path in all {
+        let text = fs::read_to_string(&path).unwrap();
+        let program = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+        for (number, line) in program.lines().enumerate() {
+            if line.trim_start().starts_with("//") || line.contains("reason = \"") {
+                continue;
+            }
+            let literals: Vec<_> = line.split('"').skip(1).step_by(2).collect();
+            for (phrase, plain) in STUMBLING.iter().chain(IN_MESSAGES) {
+                if literals.iter().any(|literal| literal.contains(phrase)) {
+                    let place = path.strip_prefix(&root).unwrap().display();
+                    wrong.push(format!(
+                        "src/{place}:{}: {phrase:?}; plainer: {plain:?}",
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -1038,7 +1038,7 @@ fn a_directory_of_somebody_else_stays_as_it_is() {
         fs::write(here.path().join("compose.yaml"), compose).unwrap();
         let (code, _, stderr) = output_of(here.path(), args);
         assert_eq!(code, 1, "{stderr}");
-        assert!(stderr.contains("is of another export: a"), "{stderr}");
+        assert!(stderr.contains("belongs to another export: a"), "{stderr}");
         assert_eq!(names(&k8s), before);
     }
 
@@ -1063,7 +1063,7 @@ fn a_directory_of_somebody_else_stays_as_it_is() {
     fs::write(k8s.join("kustomization.yml"), "").unwrap();
     let (code, _, stderr) = output_of(here.path(), &export);
     assert_eq!(code, 1);
-    assert!(stderr.contains("kustomization.yml is there"), "{stderr}");
+    assert!(stderr.contains("kustomization.yml exists"), "{stderr}");
     let fresh = here.path().join("fresh");
     fs::create_dir_all(fresh.join("web-deployment.yaml")).unwrap();
     let (code, _, _) = output_of(here.path(), &["export", "kubernetes", "-o", "fresh"]);

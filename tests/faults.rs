@@ -232,11 +232,11 @@ fn a_watch_whose_engine_nobody_runs_says_so_once_and_waits() {
     watch.until("it says so", |w| w.said().len() >= 2);
     // It is tried every half a second.
     thread::sleep(Duration::from_secs(2));
-    let away = "WARN the Docker Engine is away; nothing is done until it is back error=\"cannot reach the Docker Engine at unix://RUN/docker.sock: nothing listens on the socket\"";
+    let away = "WARN the Docker Engine does not answer; nothing is done until it does error=\"cannot reach the Docker Engine at unix://RUN/docker.sock: nothing listens on the socket\"";
     assert_eq!(watch.said(), [BEGINS, away]);
     engine.away(false);
     watch.until("it is back", |w| w.said().len() >= 5);
-    let back = "INFO the Docker Engine is back";
+    let back = "INFO the Docker Engine answers again";
     let [none, nginx] = NOTHING_THERE;
     assert_eq!(watch.said(), [BEGINS, away, back, none, nginx]);
 }
@@ -270,7 +270,7 @@ fn a_watch_whose_engine_hangs_or_talks_nonsense_from_the_start_says_so_once_and_
             let mut watch = Watch::start(&engine.host());
             watch.until("it says so", |w| w.said().len() >= 2);
             let failed = format!(
-                "WARN cannot list the project's containers; load decides nothing until that is over error=\"listing the project's containers: {why}\""
+                "WARN cannot list the project's containers; nothing is scaled by load until that works again error=\"listing the project's containers: {why}\""
             );
             // Nonsense is asked for again every five seconds.
             thread::sleep(Duration::from_secs(6));

@@ -211,7 +211,7 @@ fn what_cannot_be_meant_is_a_usage_error() {
         .assert()
         .code(2)
         .stderr(contains(
-            "no such service: db; the compose file cannot be used, and what is recorded is of jobs, web",
+            "no such service: db; the compose file cannot be used; the history has jobs, web",
         ));
 }
 
@@ -284,7 +284,8 @@ fn damaged_lines_are_named_once_and_hide_no_others() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let state = shop.log("").display().to_string();
     assert_eq!(said.lines().count(), 1, "{said}");
-    let named = "lines that are damaged are left out: STATE/scaling.log.1 lines 6, 7; STATE/scaling.log line 6\n";
+    let named =
+        "damaged lines are skipped: STATE/scaling.log.1 lines 6, 7; STATE/scaling.log line 6\n";
     assert!(said.replace(&state, "STATE/").ends_with(named), "{said}");
 }
 
@@ -428,7 +429,7 @@ fn a_line_that_does_not_fit_leaves_nothing_behind() {
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(ran.status.success(), "{said}");
     assert!(
-        said.contains("what happens is not recorded") && said.contains("File too large"),
+        said.contains("events are not recorded") && said.contains("File too large"),
         "{said}"
     );
     let left = fs::read_to_string(shop.log("scaling.log")).expect("a log");
@@ -446,9 +447,10 @@ fn a_log_that_cannot_be_rotated_grows_and_that_is_said() {
         fs::create_dir_all(shop.log(&format!("scaling.log.{number}/in the way")))
             .expect("it is made");
     }
-    shop.tool(&["pause", "web"]).assert().success().stderr(
-        contains("what happens is recorded in a log that grows").and(contains("cannot rotate")),
-    );
+    shop.tool(&["pause", "web"])
+        .assert()
+        .success()
+        .stderr(contains("scaling.log is not rotated and grows").and(contains("cannot rotate")));
     let log = fs::read_to_string(shop.log("scaling.log")).expect("a log");
     let last = log.lines().last().expect("a line");
     assert_eq!(short(last), "web paused");

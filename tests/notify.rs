@@ -544,13 +544,11 @@ fn check_sends_a_test_to_everybody_and_says_what_came_of_it() {
     );
     let shown = server.url("/…");
     for line in [
-        format!("ok       notify: webhook {shown} is told of scale, trouble\n"),
-        format!(
-            "ok       notify: webhook {shown} is told of all that is in scaling.log (of web)\n"
-        ),
-        format!("ok       notify: webhook {shown} took the test\n"),
-        "ok       notify: command cat took the test\n".into(),
-        "error    notify: command sh did not take the test: exit code 3 [notify-test-failed]\n"
+        format!("ok       notify: webhook {shown} gets scale, trouble\n"),
+        format!("ok       notify: webhook {shown} gets all events of scaling.log (of web)\n"),
+        format!("ok       notify: webhook {shown} accepted the test\n"),
+        "ok       notify: command cat accepted the test\n".into(),
+        "error    notify: command sh did not accept the test: exit code 3 [notify-test-failed]\n"
             .into(),
     ] {
         assert!(said.contains(&line), "{line}{said}");
@@ -573,11 +571,11 @@ fn check_knows_what_cannot_work() {
         &[],
     );
     for line in [
-        "warning  notify: webhook http://HOST/…: its path and headers, and all that is told, go there in clear text",
+        "warning  notify: webhook http://HOST/…: its path, its headers and all notifications are sent in clear text",
         "warning  notify: webhook http://HOST/…: its host has no address on this machine",
         "error    notify: command no-such-program: there is no such program",
         "error    notify: command ./compose.yaml: it cannot be run [notify-program]\n         → chmod +x ",
-        "error    notify: webhook http://HOST/… did not take the test: the host `HOST` has no address",
+        "error    notify: webhook http://HOST/… did not accept the test: the host `HOST` has no address",
     ] {
         let line = line.replace("HOST", &host);
         assert!(said.contains(&line), "{line}\n{said}");
@@ -594,7 +592,7 @@ fn https_is_spoken_with_whom_the_machine_trusts() {
     let server = Server::encrypted(|_| FINE);
     let url = format!("https://localhost:{}/secret", server.address.port());
     let said = check(&format!("[\"{url}\"]"), &[authority()]);
-    assert!(said.contains("/… took the test"), "{said}");
+    assert!(said.contains("/… accepted the test"), "{said}");
     assert_eq!(server.next().json()["event"], "test");
 }
 
@@ -603,7 +601,7 @@ fn the_proxy_of_the_environment_is_used() {
     let proxy = Server::new(|_| FINE);
     let variable = ("HTTP_PROXY", format!("http://{}", proxy.address));
     let said = check("[\"http://hooks.invalid/secret\"]", &[variable]);
-    assert!(said.contains("took the test"), "{said}");
+    assert!(said.contains("accepted the test"), "{said}");
     assert!(!said.contains("no address"), "{said}");
     let request = proxy.next();
     assert_eq!(request.line(), "POST http://hooks.invalid/secret HTTP/1.1");

@@ -142,7 +142,7 @@ fn a_second_state_directory_is_no_place_for_a_second_watcher() {
     let watch = stack.watch(&[]);
     let long = Duration::from_secs(30);
     stack.until("it acts", long, |s| {
-        s.run(&["check"]).stdout.contains("acts on it now")
+        s.run(&["check"]).stdout.contains("manages it now")
     });
     let elsewhere = stack.project.directory().join("elsewhere");
     let output = stack
@@ -238,8 +238,8 @@ fn each_thing_that_is_wrong_with_nginx_has_its_fix() {
              server { location / { proxy_pass http://web;
              proxy_http_version 1.1;
              include /etc/nginx/upstreams/web.location*; } }\n",
-            "/etc/nginx/conf.d/default.conf:3: `proxy_http_version` is in web.location too",
-            "take yours out; web.location has it",
+            "has `proxy_http_version` too, and nginx refuses two",
+            "remove yours; web.location has it",
         ),
     ] {
         let stack = project(WEB, volumes, nginx);
@@ -337,7 +337,7 @@ fn a_memory_target_without_a_limit_is_said_once_and_the_others_go_on() {
     let watch = stack.watch(&[]);
     let long = Duration::from_secs(30);
     stack.until("it is at its least", long, |s| s.listed().len() == 2);
-    let sentence = "ERROR web: a memory target needs a memory limit to be a share of; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d --no-deps --scale web=N web` with the number that runs; until then its memory decides nothing";
+    let sentence = "ERROR web: a memory target needs a memory limit; give web `deploy: {resources: {limits: {memory: 256M}}}` and run `docker compose up -d --no-deps --scale web=N web`, where N is the number of running replicas; until then its memory metric is ignored";
     assert_eq!(watch.log().matches(sentence).count(), 1, "{}", watch.log());
     assert!(watch.terminate().success());
 }
@@ -593,8 +593,5 @@ fn an_image_is_asked_for_its_healthcheck_where_nothing_runs() {
         "{without}"
     );
     let unknown = told("cst-nobody-has-this:1", "");
-    assert!(
-        unknown.contains("(unless its image brings one"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("(unless its image has one"), "{unknown}");
 }

@@ -138,7 +138,11 @@ fn an_up_changes_nothing(stack: &Stack, watch: &Watch) {
         assert_eq!(stack.project.ids(), before, "{}", watch.log());
     }
     let log = &watch.log()[said..];
-    for ours in ["creating", "replicas are left", "policies hold from now on"] {
+    for ours in [
+        "creating",
+        "replicas are left",
+        "policies apply from now on",
+    ] {
         assert!(!log.contains(ours), "{ours}: {log}");
     }
 }
@@ -161,7 +165,7 @@ fn the_count_survives_compose_where_it_is_kept_in_a_file() {
         watch.log()
     );
     an_up_changes_nothing(&stack, &watch);
-    assert!(!watch.log().contains("policies hold"), "{}", watch.log());
+    assert!(!watch.log().contains("policies apply"), "{}", watch.log());
 
     // A policy that is changed holds, and the file is still kept.
     stack.rewrite(
@@ -235,21 +239,21 @@ fn what_cannot_be_kept_is_said_once_and_scaling_goes_on() {
     for count in ["web=3", "web=2"] {
         stack.must(&["scale", count]);
     }
-    assert_eq!(said("cannot keep the count in"), 1, "{}", watch.log());
+    assert_eq!(said("cannot write the count to"), 1, "{}", watch.log());
     assert_eq!(text(), block.replace('1', "4"));
     fs::remove_dir(&beside).expect("it is gone");
     stack.until("it is kept", LONG, |_| text() == block.replace('1', "2"));
-    assert_eq!(said("is kept again"), 1, "{}", watch.log());
+    assert_eq!(said("is updated again"), 1, "{}", watch.log());
 
     // Somebody else's count is no other policy, and does not stay.
-    let before = said("policies hold");
+    let before = said("policies apply");
     stack
         .project
         .write("compose.scale.yaml", &block.replace('1', "7"));
     stack.until("it is ours again", LONG, |_| {
         text() == block.replace('1', "2")
     });
-    assert_eq!(said("policies hold"), before, "{}", watch.log());
+    assert_eq!(said("policies apply"), before, "{}", watch.log());
     assert_eq!(watch.terminate().code(), Some(0));
     stack.must(&["scale", "web=3"]);
     assert_eq!(text(), block.replace('1', "3"));

@@ -113,10 +113,10 @@ fn a_state_directory_that_is_full_is_said_once_and_stops_nothing() {
     stack.must(&["scale", "web=3"]);
     stack.must(&["scale", "web=2"]);
     assert_eq!(stack.listed().len(), 2);
-    let about = ["holds and history", "what happens is"];
+    let about = ["holds and history", "events are"];
     let full = [
-        "WARN what happens is not recorded error=\"cannot use STATE/scaling.log: No space left on device (os error 28)\"",
-        "WARN cannot keep holds and history: a restart of this program would lose them error=\"cannot use STATE/state.json: No space left on device (os error 28)\"",
+        "WARN events are not recorded error=\"cannot use STATE/scaling.log: No space left on device (os error 28)\"",
+        "WARN cannot save holds and history: a restart would lose them error=\"cannot use STATE/state.json: No space left on device (os error 28)\"",
     ];
     let place = stack.state().display().to_string();
     let said = |watch: &Watch| {
@@ -132,8 +132,8 @@ fn a_state_directory_that_is_full_is_said_once_and_stops_nothing() {
     stack.must(&["scale", "web=1"]);
     let mut all = full.to_vec();
     all.extend([
-        "INFO holds and history are kept again",
-        "INFO what happens is recorded again",
+        "INFO holds and history are saved again",
+        "INFO events are recorded again",
     ]);
     assert_eq!(said(&watch), all);
     assert!(watch.terminate().success());

@@ -67,9 +67,7 @@ fn replicas_behind_the_compose_file_are_said_until_compose_has_made_them_anew() 
     let words: Vec<_> = fix.split(' ').skip(2).collect();
     stack.project.compose(&words);
     stack.until("it is over", LONG, |_| {
-        watch
-            .log()
-            .contains("its replicas are as the compose file says")
+        watch.log().contains("its replicas match the compose file")
     });
     assert_eq!(stack.ps()["services"][0]["drift"], serde_json::Value::Null);
     let said = watch.log().matches("behind the compose file").count();

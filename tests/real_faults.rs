@@ -57,7 +57,7 @@ fn an_engine_that_fails_under_watch_is_said_once_and_so_is_its_return() {
     };
     let from = watch.log().len();
     drop_events();
-    hears(from, "the Docker Engine is back");
+    hears(from, "the Docker Engine answers again");
 
     let from = watch.log().len();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -82,8 +82,8 @@ fn an_engine_that_fails_under_watch_is_said_once_and_so_is_its_return() {
     assert_eq!(
         lines[1..],
         [
-            "WARN cannot list the project's containers; load decides nothing until that is over error=\"listing the project's containers: input/output error (HTTP 500)\"",
-            "INFO the Docker Engine is back",
+            "WARN cannot list the project's containers; nothing is scaled by load until that works again error=\"listing the project's containers: input/output error (HTTP 500)\"",
+            "INFO the Docker Engine answers again",
             "INFO the project's containers can be listed again",
         ]
     );
@@ -92,14 +92,14 @@ fn an_engine_that_fails_under_watch_is_said_once_and_so_is_its_return() {
     proxy.away(true);
     hears(
         from,
-        "the Docker Engine is away; nothing is done until it is back",
+        "the Docker Engine does not answer; nothing is done until it does",
     );
     proxy.away(false);
-    hears(from, "the Docker Engine is back");
+    hears(from, "the Docker Engine answers again");
 
     let from = watch.log().len();
     std::fs::remove_dir_all(stack.state()).expect("the state directory goes");
-    hears(from, "was removed; it is there again");
+    hears(from, "was removed; it is restored");
     stack.until("it can be asked again", LONG, |s| {
         s.ps()["watching"] == true
     });

@@ -182,7 +182,7 @@ fn what_compose_makes_with_another_hash_than_it_prints_is_told() {
     };
     let name = stack.project.container("web", 1);
     let told = format!(
-        "compose made {name} with another configuration hash than its own `config` gives; the next `docker compose up -d` may make it anew"
+        "compose made {name} with another configuration hash than its own `config` gives; the next `docker compose up -d` may recreate it"
     );
     let said = scale(&format!("{}:{path}", programs.path().display()));
     assert_eq!(said.matches(&told).count(), 1, "{said}");

@@ -308,7 +308,7 @@ fn in_tmux() {
     look();
     terminal("send-keys -t look q");
     reader.stack.until("it asks", LONG, |_| {
-        terminal("capture-pane -p -t look").contains("end watch?")
+        terminal("capture-pane -p -t look").contains("stop watch?")
     });
     terminal("send-keys -t look y");
     reader

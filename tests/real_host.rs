@@ -92,7 +92,7 @@ fn what_does_not_fit_is_not_made_and_ps_has_the_numbers() {
     assert_eq!(containers(&stack), 2);
     let said = stack.must(&["check"]).stdout;
     assert!(
-        said.contains("the machine has memory for none of the 1 more that it may have"),
+        said.contains("`max` allows 1 more, but the machine has memory for none"),
         "{said}"
     );
 

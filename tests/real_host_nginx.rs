@@ -182,10 +182,7 @@ fn a_published_port_is_probed_by_http_and_read_again_after_every_start() {
     stack.run(&["sync"]);
     let _nginx = HostNginx::start(&program, &stack, port);
     let said = stack.must(&["check"]).stdout;
-    assert!(
-        said.contains("GET / is answered with a status below 500"),
-        "{said}"
-    );
+    assert!(said.contains("GET / gets a status below 500"), "{said}");
     stack.must(&["scale", "web=2"]);
     let servers = || {
         let file = stack.project.directory().join("upstreams/web.conf");

@@ -255,7 +255,7 @@ fn an_nginx_of_the_project_is_told_by_its_owner_and_everything_is_as_before_in_t
     }
 
     let ran = stack.must(&["init", "--undo"]);
-    assert!(ran.stderr.contains("let proxy_pass name"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("set proxy_pass to"), "{}", ran.stderr);
     stack.project.write("edge/site.conf", conf);
     assert_eq!(commands(&ran), ["docker compose up -d --remove-orphans"]);
     stack.project.compose(&["up", "-d", "--remove-orphans"]);
@@ -377,7 +377,7 @@ fn an_nginx_of_this_machine_is_told_by_its_owner_and_everything_is_as_before_in_
     }
 
     let ran = stack.must(&["init", "--undo"]);
-    assert!(ran.stderr.contains("let proxy_pass name"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("set proxy_pass to"), "{}", ran.stderr);
     stack.project.write("host.conf", &conf);
     let ended = nginx(&program, &directory).args(["-s", "reload"]).status();
     assert!(ended.expect("nginx runs").success());

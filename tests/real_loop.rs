@@ -137,20 +137,20 @@ fn a_policy_that_changes_holds_at_once_and_a_bad_one_changes_nothing() {
     stack.until("the new minimum holds", LONG, |s| s.listed().len() == 2);
     stack.rewrite(new_nginx().as_str(), &policy("many"));
     stack.until("the mistake is told", LONG, |_| {
-        watch.log().contains("going on with the policy of before")
+        watch.log().contains("keeping the previous policy")
     });
     assert_eq!(stack.listed().len(), 2);
 
     // The running watch answers all the same, and scales by the policy it has.
     let ps = stack.must(&["ps"]);
-    assert!(ps.stdout.contains("web: 2 of 2 wanted serving"), "{ps:?}");
+    assert!(ps.stdout.contains("web: 2 of 2 serving"), "{ps:?}");
     assert!(
         ps.stdout.contains("! the compose file cannot be used"),
         "{ps:?}"
     );
     let scaled = stack.must(&["scale", "web=3", "--hold", "1s"]);
     assert!(
-        scaled.stderr.contains("goes on with what it read before"),
+        scaled.stderr.contains("keeps the previous one"),
         "{scaled:?}"
     );
     stack.until("the policy it has holds", LONG, |s| s.listed().len() == 2);
@@ -189,7 +189,7 @@ fn of_two_counts_by_hand_the_later_counts_and_the_earlier_is_told_at_once() {
     let stopped = stack.running().pop().expect("a replica");
     stack.project.compose(&["stop", "web"]);
     stack.until("the stop is told", LONG, |_| {
-        watch.log().contains("was stopped by somebody else")
+        watch.log().contains("was stopped by someone else")
     });
     assert!(!watch.log().contains("died"), "{stopped:?}");
 }

@@ -195,10 +195,10 @@ fn a_queue_grows_and_its_server_dies_and_comes_back() {
     until_running(&stack, 2);
     // Said once, however often it failed and for however many reasons.
     let log = watch.log();
-    let said = format!("jobs cannot be read: {refused}; nothing is removed until it can");
+    let said = format!("jobs cannot be read: {refused}; no replica is removed until it can");
     assert_eq!(log.matches("jobs cannot be read: ").count(), 1, "{log}");
     assert!(log.contains(&said), "{log}");
-    assert_eq!(log.matches("jobs is read again").count(), 1, "{log}");
+    assert_eq!(log.matches("jobs can be read again").count(), 1, "{log}");
     let events: Vec<_> = stack.history();
     let of = |event: &str| events.iter().filter(|line| line["event"] == event).count();
     assert_eq!((of("unread"), of("read_again")), (1, 1));

@@ -353,14 +353,14 @@ fn with_nothing_left_and_no_compose_the_service_is_made_of_its_file_and_then_clo
     fs::remove_dir_all(stack.state()).ok();
 
     let (_, said) = without_compose(&stack, nowhere.path(), &["scale", "web=2", "--dry-run"]);
-    assert!(said.contains("make one from the compose file"), "{said}");
+    assert!(said.contains("create one from the compose file"), "{said}");
     assert!(project.ids().keys().all(|name| !name.contains("web")));
 
     let (done, said) = without_compose(&stack, nowhere.path(), &["scale", "web=2"]);
     assert!(done, "{said}");
     assert!(
         said.contains("from the compose file, because neither `docker compose`")
-            && said.contains("the next `docker compose up -d` makes it and its siblings anew"),
+            && said.contains("the next `docker compose up -d` recreates it and its clones"),
         "{said}"
     );
     let [first, second] =

@@ -99,12 +99,12 @@ fn inner(directory: &Path) {
 
     daemon.stop();
     stack.until("watch has noticed", LONG, |_| {
-        running.log().contains("the Docker Engine is away")
+        running.log().contains("the Docker Engine does not answer")
     });
     let daemon = Daemon::start(directory, &["--bridge", BRIDGE]);
     stack.until("everything serves again", LONG, |s| {
         let ps = s.ps();
-        running.log().contains("the Docker Engine is back")
+        running.log().contains("the Docker Engine answers again")
             && ps["services"][0]["serving"] == 3
             && s.listed().len() == 3
     });

@@ -314,7 +314,7 @@ fn where_the_log_is_hidden_nothing_is_removed_and_it_is_said_where() {
     let stack = project("[{requests: 50}]", MOUNTED, "access_log off;");
     stack.must(&["scale", "web=3", "--hold", "5s"]);
     let checked = stack.run(&["check"]);
-    let hidden = "requests that /etc/nginx/conf.d/default.conf:6 sends on are not logged: `access_log off` at /etc/nginx/conf.d/default.conf:4";
+    let hidden = "requests of /etc/nginx/conf.d/default.conf:6 are not logged: `access_log off` at /etc/nginx/conf.d/default.conf:4";
     assert!(checked.stdout.contains(hidden), "{checked:?}");
     let line = format!(
         "write `access_log /var/log/compose-scale/{0}.log compose_scale_{0} buffer=32k flush=1s if=$upstream_addr;` in its place",

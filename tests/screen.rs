@@ -159,7 +159,7 @@ fn it_is_drawn_in_tmux_obeys_keys_resizes_and_leaves_the_terminal_clean() {
     stage.keys(&["Enter"]);
     stage.until(&["REPLICA", "shop-web-2  serving"]);
     stage.keys(&["?"]);
-    stage.until(&["one replica more or less"]);
+    stage.until(&["add or remove one replica"]);
     stage.keys(&["Escape"]);
     stage.until(&["REPLICA"]);
     stage.keys(&["Escape"]);
@@ -175,7 +175,7 @@ fn it_is_drawn_in_tmux_obeys_keys_resizes_and_leaves_the_terminal_clean() {
     stage.until_two_serve();
 
     stage.keys(&["q"]);
-    stage.until(&["end watch?"]);
+    stage.until(&["stop watch?"]);
     stage.keys(&["y"]);
     stage.is_clean("0");
     assert_eq!(stage.daemon.served("web").len(), 2);
@@ -188,11 +188,11 @@ fn the_demo_is_played_on_it_and_may_be_touched() {
     };
     let stage = Stage::with(tmux, "demo --speed 30");
     stage.until(&["A shop with two services", "▸ web", "↑↓ choose"]);
-    stage.until(&["Somebody shares a link"]);
+    stage.until(&["A link is shared"]);
     stage.keys(&["Down", "+"]);
     stage.until(&["▸ api", "held at"]);
     stage.keys(&["q", "y"]);
-    let seen = stage.until(&["That was all of it", "ended with 0", " icanon"]);
+    let seen = stage.until(&["Summary:", "ended with 0", " icanon"]);
     assert!(!seen.contains("↑↓ choose"), "{seen}");
 }
 
@@ -276,7 +276,7 @@ fn half_a_key_stops_nothing_and_what_others_wrote_is_drawn_over() {
     stage.daemon.crash("shop-web-1");
     stage.until(&["shop-web-1 died"]);
     stage.keys(&["?"]);
-    stage.until(&["draw it all anew"]);
+    stage.until(&["redraw the screen"]);
     stage.keys(&["C-l", "Escape"]);
     stage.until(&["▸ web", "↑↓ choose"]);
 }

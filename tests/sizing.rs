@@ -123,10 +123,10 @@ fn what_is_not_known_of_a_replica_is_assumed_and_said() {
         .success()
         .stdout(
             contains("a replica takes 1 cores (assumed: it has no CPU limit) and 128MiB (assumed: it has no memory limit)")
-                .and(contains("the load is cores that were in use, as measured"))
+                .and(contains("the load is measured in used cores"))
                 .and(contains("3 replicas (CPU)")),
         )
-        .stderr(contains("web has no CPU limit").and(contains("say what it needs with --memory")));
+        .stderr(contains("web has no known CPU limit").and(contains("set another size with --memory")));
     // JSON lines are the same load.
     let lines = "{\"time\":0,\"cpu_cores\":0.3}\n{\"time\":60,\"cpu_cores\":0.9}\n{\"time\":120,\"cpu_cores\":0.4}\n{\"time\":180,\"cpu_cores\":0.3}\n";
     write(&shop, "load.jsonl", lines);
@@ -248,7 +248,7 @@ fn a_policy_that_is_too_slow_needs_no_fewer_machines() {
     for part in [
         " ×10 !",
         " of 42 ",
-        "- !: machines are for the replicas that serve the peak at the target",
+        "- !: machines are counted for the replicas that serve the peak at the target",
         "compose file: !: load rises faster than it adds replicas",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -273,15 +273,15 @@ fn what_cannot_be_sized_is_told_with_what_to_write() {
         ),
         (
             &["small=2cpu,4GiB", "small=4cpu,8GiB"],
-            "--size small is given twice, expected a name of its own for each kind of machine",
+            "--size small is given twice, expected a different name for each machine size",
         ),
         (
             &["tiny=0.5cpu,4GiB"],
-            "--size tiny: no replica of web fits on it: it takes 0.5 cores (its CPU limit), and of 0.5 there are 0.47 beside what is kept free",
+            "--size tiny: no replica of web fits on it: it takes 0.5 cores (its CPU limit), but of 0.5 only 0.47 are available beside the reserve",
         ),
         (
             &["low=2cpu,700MiB"],
-            "--size low: no replica of web fits on it: it takes 512MiB (its memory limit), and of 700MiB there are 374MiB beside the system and what is kept free",
+            "--size low: no replica of web fits on it: it takes 512MiB (its memory limit), but of 700MiB only 374MiB are available beside the system and the reserve",
         ),
     ] {
         let mut command = simulate(&shop, &["--load", "steady:60"]);

@@ -493,7 +493,7 @@ fn what_happens_arrives_at_a_webhook_also_when_the_file_names_another_one() {
         &notifying(&other),
     );
     stand.until("the file is read", &watch, |_| {
-        watch.said().contains("its policies hold from now on")
+        watch.said().contains("its policies apply from now on")
     });
     let before = first.more();
     stand.daemon.crash("shop-web-2");

@@ -28,7 +28,7 @@ pub(super) struct ConfigArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Yaml)]
     format: Format,
-    /// The files that nginx would be given for what runs now, instead of the project
+    /// Print the files that nginx would get for the running replicas instead
     #[arg(long, conflicts_with = "format")]
     nginx: bool,
 }
@@ -59,7 +59,7 @@ async fn files(loaded: &Loaded) -> Result<String, Failure> {
     let features = features(engine, loaded, &whereabouts).await;
     let features = features.ok_or_else(|| {
         Failure::Work(vec![format!(
-            "nginx is not running, so its version and its networks cannot be told; start it with `{}`",
+            "nginx is not running, so its version and its networks are unknown; start it with `{}`",
             place.start()
         )])
     })??;
@@ -168,7 +168,7 @@ fn upstream(
             });
         } else {
             tracing::warn!(
-                "nginx does not reach {}; `compose-scale check` says why",
+                "nginx cannot reach {}; `compose-scale check` says why",
                 plain(&replica.name)
             );
         }

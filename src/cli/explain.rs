@@ -19,13 +19,13 @@ const LARGEST: u64 = 256 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// Decision inputs as JSON: one, several (JSON lines), or a scaling.log; - is standard input
+    /// File with decision inputs: a recording or a scaling.log; - is standard input
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     input: PathBuf,
-    /// Only decisions of this service
+    /// Only this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// Output format; json prints one line for each decision
+    /// Output format; json prints one line per decision
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -98,10 +98,10 @@ impl Failure {
                 "is Docker running? `sudo systemctl start docker`, or set DOCKER_HOST".into(),
             ),
             Self::Engine(EngineError::Nonsense { .. }) => {
-                Some("is it a Docker Engine that DOCKER_HOST leads to?".into())
+                Some("does DOCKER_HOST point to a Docker Engine?".into())
             }
             Self::Engine(error) if error.is_silence() => Some(
-                "it takes connections and says nothing: `sudo journalctl -u docker`, then `sudo systemctl restart docker`"
+                "it accepts connections but does not answer: `sudo journalctl -u docker`, then `sudo systemctl restart docker`"
                     .into(),
             ),
             Self::State(StateError::Io { .. }) => Some(
@@ -109,7 +109,7 @@ impl Failure {
                     .into(),
             ),
             Self::State(StateError::Held { .. }) => Some(
-                "one `watch` per project; ask the running one with `compose-scale ps` or `compose-scale scale`"
+                "a project has one `watch`; talk to the running one with `compose-scale ps` or `compose-scale scale`"
                     .into(),
             ),
             Self::Load(error) if error.is_not_found() => Some(
@@ -135,7 +135,7 @@ pub(super) fn outcome(outcome: Outcome) -> Result<(), Failure> {
         Outcome::Ousted(by) => Err(by.into()),
         Outcome::Interrupted => {
             tracing::warn!(
-                "interrupted: what was begun is left as it is; `compose-scale sync` brings nginx in step with it"
+                "interrupted: unfinished steps stay as they are; `compose-scale sync` brings nginx in step with them"
             );
             Ok(())
         }

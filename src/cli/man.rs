@@ -8,33 +8,30 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
-use super::{Cli, Failure, output};
+use super::{Cli, Failure, help, output};
 use crate::files;
 
 /// What the page of the program itself says at its end.
 const EXIT: &[(&str, &str)] = &[
     ("0", "done"),
     ("1", "the work failed, or check found an error"),
-    ("2", "the command line makes no sense"),
+    ("2", "wrong command line"),
     ("69", "the Engine cannot be reached"),
-    ("75", "another watch holds the project"),
+    ("75", "another process holds the project"),
     ("78", "the compose file or its policy is wrong"),
 ];
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
         "DOCKER_HOST",
-        "the Engine: unix://PATH, or tcp://HOST:PORT without TLS; else unix:///var/run/docker.sock",
+        "the Engine: unix://PATH, or tcp://HOST:PORT without TLS; default: unix:///var/run/docker.sock",
     ),
     (
         "COMPOSE_FILE, COMPOSE_PROJECT_NAME, COMPOSE_PROFILES, COMPOSE_ENV_FILES",
         "as in docker compose; in .env too",
     ),
     ("COMPOSE_SCALE_STATE", "the state directory"),
-    ("COMPOSE_SCALE_LOG", "log filter, like debug"),
-    (
-        "COMPOSE_SCALE_LOG_FORMAT",
-        "text, or json: a line of JSON for each on standard error",
-    ),
+    ("COMPOSE_SCALE_LOG", "log filter, for example debug"),
+    ("COMPOSE_SCALE_LOG_FORMAT", "text or json, as --log-format"),
     ("COMPOSE_SCALE_STARTS", "containers started at once (4)"),
     ("NO_COLOR", "no colour"),
 ];
@@ -45,17 +42,17 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "~/.local/state/compose-scale/PROJECT",
-        "scaling.log, state.json, lock and control.sock; in $XDG_STATE_HOME where that is set, in \
-         /var/lib/compose-scale/PROJECT where that is there",
+        "scaling.log, state.json, lock and control.sock; in $XDG_STATE_HOME if that is set, else in \
+         /var/lib/compose-scale/PROJECT if that exists",
     ),
 ];
 
 #[derive(Debug, Args)]
 pub(super) struct ManArgs {
-    /// The page of this command instead of the program's
+    /// Print the page of this command
     #[arg(value_name = "COMMAND", conflicts_with = "directory")]
     of: Option<String>,
-    /// Write the pages of all commands into this directory
+    /// Write all pages into this directory
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -85,10 +82,12 @@ pub(super) fn run(args: &ManArgs) -> Result<(), Failure> {
 /// The name of a page's file and its text.
 fn page(command: Command) -> Result<(String, Vec<u8>), Failure> {
     let is_program = command.get_name() == "compose-scale";
-    // The page's own list of exit codes takes the place of this line.
+    let more = help::of(if is_program { "" } else { command.get_name() });
+    // The page has sections of its own for what `--help` shows below the options.
     let page = Man::new(
         command
             .after_help(None::<&str>)
+            .after_long_help(None::<&str>)
             .version(env!("CARGO_PKG_VERSION")),
     )
     .source(concat!("compose-scale ", env!("CARGO_PKG_VERSION")))
@@ -96,16 +95,32 @@ fn page(command: Command) -> Result<(String, Vec<u8>), Failure> {
     let mut text = Vec::new();
     page.render(&mut text)?;
     let mut end = Roff::new();
+    if let Some(more) = more {
+        examples(&mut end, more);
+    }
     if is_program {
         section(&mut end, "EXIT STATUS", EXIT);
         section(&mut end, "ENVIRONMENT", ENVIRONMENT);
         section(&mut end, "FILES", FILES);
-    } else {
-        end.control("SH", ["SEE ALSO"]);
-        end.text([bold("compose-scale"), roman("(1)")]);
+    }
+    end.control("SH", ["SEE ALSO"]);
+    if !is_program {
+        end.text([bold("compose-scale"), roman("(1),")]);
+    }
+    if let Some(more) = more {
+        end.text([roman(format!("{} in the documentation", more.page))]);
     }
     end.to_writer(&mut text)?;
     Ok((page.get_filename(), text))
+}
+
+fn examples(page: &mut Roff, more: &help::More) {
+    page.control("SH", ["EXAMPLES"]);
+    for (comment, line) in more.examples {
+        page.control("TP", []);
+        page.text([roman(*comment)]);
+        page.text([bold(*line)]);
+    }
 }
 
 fn section(page: &mut Roff, title: &str, rows: &[(&str, &str)]) {

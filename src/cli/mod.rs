@@ -18,6 +18,7 @@ mod demo;
 mod explain;
 mod export;
 mod failure;
+mod help;
 mod history;
 mod init;
 mod man;
@@ -34,23 +35,29 @@ mod watch;
 pub use check::CODES;
 pub use failure::{Failure, code};
 
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 69 Engine unreachable, \
+                          75 another process holds the project, 78 wrong compose file or policy";
+
 /// Autoscaling for plain `docker compose` on one server, with nginx kept in step.
 #[derive(Debug, Parser)]
 #[command(
     name = "compose-scale",
     version,
     about,
-    after_help = "Exit codes: 0 done, 1 the work failed, 2 usage, 69 Engine unreachable, \
-                  75 another watcher holds the project, 78 bad configuration."
+    after_help = EXIT_CODES,
+    after_long_help = format!("{}\n\n{EXIT_CODES}", help::text(""))
 )]
 struct Cli {
     #[command(flatten)]
     project: ProjectArgs,
-    /// Say more about what happens inside
-    #[arg(short, long, global = true)]
+    /// Print debug messages too
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
-    /// Form of the lines on standard error; else what `COMPOSE_SCALE_LOG_FORMAT` says, else text
-    #[arg(long, value_name = "FORMAT", value_enum, global = true)]
+    /// Log format on standard error [env: COMPOSE_SCALE_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum, global = true, help_heading = GLOBAL)]
     log_format: Option<LogFormat>,
     #[command(subcommand)]
     verb: Verb,
@@ -75,59 +82,75 @@ impl From<LogFormat> for log::Format {
 /// Which project, as in `docker compose`.
 #[derive(Debug, Args)]
 struct ProjectArgs {
-    /// Compose file; several are merged
-    #[arg(short, long = "file", value_name = "FILE", global = true)]
+    /// Compose file; give it several times to merge files
+    #[arg(short, long = "file", value_name = "FILE", global = true, help_heading = GLOBAL)]
     files: Vec<PathBuf>,
-    /// Name of the project
-    #[arg(short, long, value_name = "NAME", global = true)]
+    /// Project name
+    #[arg(short, long, value_name = "NAME", global = true, help_heading = GLOBAL)]
     project_name: Option<String>,
-    /// Directory that relative paths of the compose file refer to
-    #[arg(long, value_name = "DIR", global = true)]
+    /// Project directory; relative paths in the compose file start here
+    #[arg(long, value_name = "DIR", global = true, help_heading = GLOBAL)]
     project_directory: Option<PathBuf>,
-    /// File with values for interpolation, instead of .env
-    #[arg(long = "env-file", value_name = "FILE", global = true)]
+    /// File with variables for the compose file, instead of .env
+    #[arg(long = "env-file", value_name = "FILE", global = true, help_heading = GLOBAL)]
     env_files: Vec<PathBuf>,
-    /// Profile to switch on
-    #[arg(long = "profile", value_name = "NAME", global = true)]
+    /// Enable this profile; may be repeated
+    #[arg(long = "profile", value_name = "NAME", global = true, help_heading = GLOBAL)]
     profiles: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Set a project up for scaling: what it lacks, shown and then written; --undo takes it back
+    /// Set up a project: add a policy and nginx; shows a diff first
+    #[command(after_long_help = help::text("init"))]
     Init(init::InitArgs),
-    /// Keep every service with a policy at its size, and nginx in step
+    /// Scale every service with a policy by its load, and keep nginx in step
+    #[command(after_long_help = help::text("watch"))]
     Watch(watch::WatchArgs),
-    /// Bring services to a count, wait until they serve, drain on the way down
+    /// Scale services by hand: wait for new replicas, drain old ones
+    #[command(after_long_help = help::text("scale"))]
     Scale(scale::ScaleArgs),
-    /// Show services and replicas, their load, and the last decision with its reason
+    /// Show services, replicas, load, and the reason of the last decision
+    #[command(after_long_help = help::text("ps"))]
     Ps(ps::PsArgs),
-    /// Show what was changed, when, why and by whom, and what went wrong
+    /// Show past changes and failures: when, why, and who asked
+    #[command(after_long_help = help::text("history"))]
     History(history::HistoryArgs),
-    /// Leave services at their count whatever the load, until they are resumed
+    /// Pause autoscaling of services
+    #[command(after_long_help = help::text("pause"))]
     Pause(pause::PauseArgs),
-    /// Let load decide on services again
+    /// Resume autoscaling of services
+    #[command(after_long_help = help::text("resume"))]
     Resume(pause::ResumeArgs),
-    /// Bring nginx in step with the running containers
+    /// Bring nginx in step with the running replicas
+    #[command(after_long_help = help::text("sync"))]
     Sync(sync::SyncArgs),
-    /// Show the project as it is understood
+    /// Print the project with all defaults
+    #[command(after_long_help = help::text("config"))]
     Config(config::ConfigArgs),
-    /// Look for everything that would stop scaling from working, with the fix
+    /// Find problems that stop scaling or cause trouble later, each with the fix
+    #[command(after_long_help = help::text("check"))]
     Check(check::CheckArgs),
-    /// Explain decisions: what was known, what was decided, and why
+    /// Explain past decisions step by step
+    #[command(after_long_help = help::text("explain"))]
     Explain(explain::ExplainArgs),
-    /// Try policies on a load in virtual time: what they would cost, and how requests would fare
+    /// Test policies on a simulated load: cost, latency, failed requests
+    #[command(after_long_help = help::text("simulate"))]
     Simulate(Box<simulate::SimulateArgs>),
-    /// See it at work on a simulated server, in a minute: no Docker, no files
+    /// Show scaling on a simulated server, in a minute; needs no Docker
+    #[command(after_long_help = help::text("demo"))]
     Demo(demo::DemoArgs),
-    /// Hand the project and its policies over to an engine of many machines
+    /// Export the project and its policies as Kubernetes manifests
+    #[command(after_long_help = help::text("export"))]
     Export(export::ExportArgs),
     /// Print a completion script for a shell
+    #[command(after_long_help = help::text("completions"))]
     Completions {
-        /// The shell
+        /// Shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program or of a command
+    /// Print a manual page
+    #[command(after_long_help = help::text("man"))]
     Man(man::ManArgs),
 }
 
@@ -269,7 +292,7 @@ impl ProjectArgs {
         let state = self.state_despite(failure)?;
         let client = Client::ask(&state.socket(), ask).await.ok()??;
         tracing::warn!(
-            "the compose file cannot be used, and `watch` goes on with what it read before:\n{failure}"
+            "the compose file cannot be used; `watch` keeps the previous one:\n{failure}"
         );
         Some(client)
     }

@@ -20,23 +20,23 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct PauseArgs {
-    /// A service with a policy
+    /// Services with a policy
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
-    /// Only add nothing: removing goes on
+    /// Pause scaling up only
     #[arg(long)]
     up: bool,
-    /// Only remove nothing: adding goes on
+    /// Pause scaling down only
     #[arg(long)]
     down: bool,
-    /// Resume by itself after this long
+    /// Resume automatically after this time, for example 2h
     #[arg(long = "for", value_name = "SPAN", value_parser = span)]
     span: Option<Span>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// A service with a policy
+    /// Services with a policy
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
 }
@@ -135,7 +135,7 @@ async fn answer(mut client: Client) -> Result<(), Failure> {
         Some(Reply::Done { ok: true, message }) => output::line(&message),
         Some(Reply::Done { ok: false, message }) => Err(Failure::Work(vec![message])),
         Some(Reply::Note(_) | Reply::Status(_)) | None => Err(Failure::Work(vec![
-            "the running `watch` gave no answer".into(),
+            "the running `watch` did not answer".into(),
         ])),
     }
 }
@@ -175,9 +175,9 @@ fn change(
         match state.record(note) {
             Ok(()) => {}
             Err(error @ StateError::Unrotated { .. }) => {
-                tracing::warn!(%error, "what happens is recorded in a log that grows");
+                tracing::warn!(%error, "scaling.log is not rotated and grows");
             }
-            Err(error) => tracing::warn!(%error, "what happens is not recorded"),
+            Err(error) => tracing::warn!(%error, "events are not recorded"),
         }
     }
     output::line(&lines.join("\n"))

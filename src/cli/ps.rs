@@ -52,7 +52,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
                 let first = failure.to_string();
                 let first = first.lines().next().unwrap_or_default();
                 snapshot.troubles.push(format!(
-                    "the compose file cannot be used, and `watch` goes on with what it read before: {first}"
+                    "the compose file cannot be used; `watch` keeps the previous one: {first}"
                 ));
                 return Ok(snapshot);
             }
@@ -117,7 +117,7 @@ async fn ask(state: &StateDir) -> Result<Option<Snapshot>, Failure> {
         return Ok(Some(*snapshot));
     }
     Err(Failure::Work(vec![
-        "the running `watch` gave no answer".into(),
+        "the running `watch` did not answer".into(),
     ]))
 }
 
@@ -150,10 +150,10 @@ fn table(snapshot: &Snapshot) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The service in a line: `web: 2 of 3 wanted serving (1 to 6), cpu 40 (target 60)`.
+/// The service in a line: `web: 2 of 3 serving, 1 to 6 allowed, cpu 40 (target 60)`.
 fn headline(service: &ServiceView) -> String {
     let mut parts = vec![match service.desired.filter(|_| service.autoscaled) {
-        Some(desired) => format!("{} of {desired} wanted serving", service.serving),
+        Some(desired) => format!("{} of {desired} serving", service.serving),
         None => format!("{} serving", service.serving),
     }];
     if let (Some(min), Some(max)) = (service.min, service.max) {

@@ -69,7 +69,7 @@ pub(super) async fn ask_containers(
         .map(|file| file.display().to_string())
         .collect();
     tracing::info!(
-        "no compose file here; using {}, which the containers of {name} were made from",
+        "no compose file here; using {}, from which the containers of {name} were created",
         files.join(", ")
     );
     Ok(())

@@ -25,19 +25,19 @@ const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ScaleArgs {
-    /// A service and its count, like web=5
+    /// Service and replica count, for example web=5
     #[arg(required = true, value_name = "SERVICE=N", value_parser = count)]
     counts: Vec<(String, u32)>,
-    /// How long a running watch leaves the count alone
+    /// How long `watch` keeps this count whatever the load
     #[arg(long, default_value = "10m", value_name = "SPAN")]
     hold: Span,
-    /// Give up waiting after this long
+    /// How long to wait until the replicas serve
     #[arg(long, default_value = "5m", value_name = "SPAN")]
     timeout: Span,
-    /// Do not wait until the replicas serve (only with a running watch)
+    /// Do not wait until the replicas serve; needs a running `watch`
     #[arg(long)]
     no_wait: bool,
-    /// Show the steps, touch nothing
+    /// Show the steps, change nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -56,7 +56,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     for (service, count) in args.counts {
         if count == 0 {
             return Err(Failure::Usage(format!(
-                "{service}=0: a service keeps at least one replica, because new ones are made like it; to stop it run `docker compose stop {service}`"
+                "{service}=0: a service keeps at least one replica, because new ones are its clones; to stop it run `docker compose stop {service}`"
             )));
         }
         if count > MOST {
@@ -122,7 +122,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     }
     if args.no_wait {
         return Err(Failure::Usage(
-            "--no-wait needs a running `compose-scale watch`, which goes on with the work".into(),
+            "--no-wait needs a running `compose-scale watch`, which continues the work".into(),
         ));
     }
 

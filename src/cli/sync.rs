@@ -26,7 +26,8 @@ pub(super) struct SyncArgs {}
 pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
     setup::nginx_place(loaded).ok_or_else(|| {
         Failure::Config(
-            "where nginx is cannot be told; name it with x-autoscale.nginx (service, container or host)".into(),
+            "nginx was not found; name it with x-autoscale.nginx (service, container or host)"
+                .into(),
         )
     })
 }
@@ -56,7 +57,7 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             }
         }
         return Err(Failure::Work(vec![
-            "the running `watch` gave no answer".into(),
+            "the running `watch` did not answer".into(),
         ]));
     }
     let locks = run::lock(&loaded)?;

@@ -29,22 +29,22 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
-    /// One evaluation and its action, then exit (for cron; history is kept between runs)
+    /// Evaluate once, act, and exit (for cron); the state is kept between runs
     #[arg(long)]
     once: bool,
-    /// Decide and report, touch nothing
+    /// Decide and report, change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Append the input of every decision, doing nothing included, to this file, for explain
+    /// Append the input of every decision to this file, for `explain` and `simulate`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-    /// Plain log lines, also on a terminal
+    /// Print log lines, also on a terminal
     #[arg(long)]
     plain: bool,
-    /// Answer at this address what Prometheus asks: /metrics, /healthz and /readyz (like localhost:9917)
+    /// Serve /metrics, /healthz and /readyz for Prometheus at this address, for example localhost:9917
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, conflicts_with = "once")]
     metrics: Option<SocketAddr>,
-    /// The address of --metrics may be one that others reach
+    /// Allow an address for --metrics that other machines can reach
     #[arg(long, requires = "metrics")]
     metrics_public: bool,
 }
@@ -56,7 +56,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     }
     if setup::nginx_place(&loaded).is_none() {
         warn!(
-            "where nginx is cannot be told: replicas come and go, but no traffic is moved; name it with x-autoscale.nginx (service, container or host)"
+            "nginx was not found: replicas are added and removed, but no upstream is written; name it with x-autoscale.nginx (service, container or host)"
         );
     }
     for (name, policy) in &loaded.policies {
@@ -74,7 +74,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         }
         let service = loaded.project.services.get(name);
         if let Some(refusal) = service.and_then(|s| setup::unmeasured(s, policy)) {
-            error!("{refusal}; until then its memory decides nothing");
+            error!("{refusal}; until then its memory metric is ignored");
         }
     }
     let mut signals = Signals::listen()?;
@@ -139,7 +139,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         let begun = Screen::begin(asks.clone(), stop, abort);
         begun
             .inspect_err(|error| {
-                warn!("this terminal cannot be drawn on ({error}): log lines it is");
+                warn!("cannot draw on this terminal ({error}): printing log lines");
             })
             .ok()
     };

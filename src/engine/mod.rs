@@ -309,7 +309,7 @@ pub enum EngineError {
         image: String,
     },
     /// What is remembered of a replica does not hold any more.
-    #[error("what is remembered of its replicas cannot be used: {why}")]
+    #[error("the remembered configuration of its replicas cannot be used: {why}")]
     Outdated {
         /// What has changed.
         why: String,

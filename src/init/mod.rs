@@ -115,7 +115,7 @@ pub fn door(known: &Known<'_>, asked: Option<&str>) -> Result<Door, InitError> {
         (None, []) => Ok(Door::New),
         (None, [only]) => Ok(Door::Service(only.clone())),
         (None, several) => Err(InitError::Usage(format!(
-            "several services run nginx: {}; say which one sends requests to the others: --nginx {}",
+            "several services run nginx: {}; name the one that sends requests to the others: --nginx {}",
             several.join(", "),
             several[0]
         ))),
@@ -146,7 +146,7 @@ pub fn draft(
         }
         if *door == Door::New && choice.port.is_some() && offer.published.is_empty() {
             refused.push(format!(
-                "{}: it has a port, and publishes none that nginx could take over; say where its requests come in: --nginx NAME",
+                "{}: it has a port, but publishes none that nginx could take over; name the nginx that gets its requests: --nginx NAME",
                 offer.service
             ));
         }
@@ -165,7 +165,7 @@ pub fn draft(
         .count();
     if *door == Door::New && profiled > 0 && profiled < chosen.len() {
         return Err(InitError::Usage(
-            "some of these services have a profile and others have none: one nginx cannot stand before both, because it does not start without them; name those that run together with --service".into(),
+            "some of these services have a profile and others have none: one nginx cannot serve both, because it does not start without them; name the services that run together with --service".into(),
         ));
     }
     Ok(text::draft(known, door, image, &chosen))

@@ -141,18 +141,18 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if is_door || known.candidates.contains(name) {
         return unfit(
             "it is nginx, which sends requests to the others".into(),
-            "name one of those",
+            "scale one of those instead",
         );
     }
     let image = service.image.as_deref().map(image_word).unwrap_or_default();
     if PROXIES.contains(&image) {
-        let what = format!("its image is {image}, which stands in front of others");
-        return unfit(what, "name one of those");
+        let what = format!("its image is {image}, a proxy for other services");
+        return unfit(what, "scale one of those instead");
     }
     let data = data::of(service);
     if let Some(Data::Database { why, .. }) = data.first() {
-        let what = format!("{why}, and two of it would not share their data");
-        return unfit(what, "scale what uses it");
+        let what = format!("{why}, and two replicas would not share their data");
+        return unfit(what, "scale the services that use it");
     }
     // Fixed ports are what `init` is for.
     let without_ports = Service {
@@ -167,7 +167,7 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(mode) = service.network_mode.as_deref().filter(|_| serves) {
         return unfit(
             format!(
-                "with `network_mode: {mode}` it is on no network of the project, where nginx could reach each replica"
+                "with `network_mode: {mode}` nginx cannot reach each replica by a network of the project"
             ),
             "remove `network_mode`",
         );
@@ -178,7 +178,7 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     });
     if runs_once {
         return unfit(
-            "it runs once: others wait for its end".into(),
+            "it runs once: other services wait for it to finish".into(),
             "scale those",
         );
     }
@@ -194,7 +194,7 @@ fn verdict(known: &Known<'_>, door: &Door, service: &Service, fixed: &[&Port]) -
     if let Some(volume) = written {
         let what = in_words(known, volume);
         return Verdict::Doubtful(format!(
-            "every replica would write to {what}; if it can stand that, name it (--service {name})"
+            "every replica would write to {what}; if the app can share that, add --service {name}"
         ));
     }
     Verdict::Fit
@@ -225,12 +225,12 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
         return match (door, service.only_port()) {
             (Door::New, Ok(port)) => unfit(
                 format!(
-                    "no port of the host is its own, for nginx to take over: {name}:{port} is reached past any nginx"
+                    "it publishes no host port that nginx could take over: {name}:{port} is reached without nginx"
                 ),
-                "say where its requests come in: --nginx NAME".into(),
+                "name the nginx that gets its requests: --nginx NAME".into(),
             ),
             (_, Err(problem @ PortProblem::Several(_))) => Some(Verdict::Doubtful(format!(
-                "it {problem}; say which one: --service {name} --port PORT"
+                "it {problem}; name the port: --service {name} --port PORT"
             ))),
             _ => None,
         };
@@ -246,7 +246,8 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
     if !fixed_only || fixed.iter().any(|port| port.protocol != "tcp") {
         return unfit(
             format!("it publishes {all} beside ports that nginx cannot take over"),
-            "leave one TCP port for nginx to take over, and move the others to a service of their own".into(),
+            "keep one TCP port for nginx to take over, and move the others to a separate service"
+                .into(),
         );
     }
     let number = |port: &Port| {
@@ -261,11 +262,10 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
     if let Some(port) = fixed.iter().find(is_tls) {
         return unfit(
             format!(
-                "it publishes {}, which is HTTPS by its number, and the nginx that is added has no certificate",
+                "it publishes {}, the HTTPS port, but a new nginx has no certificate",
                 shown(port)
             ),
-            "let it speak HTTP behind an nginx of yours that has the certificate: --nginx NAME"
-                .into(),
+            "serve HTTP, behind an nginx of yours that has the certificate: --nginx NAME".into(),
         );
     }
     if let Some((port, what)) = OTHER_PROTOCOLS
@@ -273,31 +273,31 @@ fn ports(door: &Door, service: &Service, fixed: &[&Port]) -> Option<Verdict> {
         .find(|(port, _)| *port == first.target)
     {
         return Some(Verdict::Doubtful(format!(
-            "port {port} is that of {what}, which is no HTTP; if it is here, name it (--service {name})"
+            "port {port} is usually {what}, not HTTP; if it is HTTP here, add --service {name}"
         )));
     }
     if fixed.iter().any(|port| port.target != first.target) {
         return unfit(
             format!("it publishes several ports ({all}), and nginx sends requests to one"),
-            "leave one of them, and move the others to a service of their own".into(),
+            "keep one of them, and move the others to a separate service".into(),
         );
     }
     if first.target == 443 {
         return unfit(
-            format!("it publishes {all}, and nginx would need its certificate to take that over"),
-            "serve HTTP inside, and TLS in an nginx of your own".into(),
+            format!("it publishes {all}, but nginx would need its certificate to take that over"),
+            "serve HTTP in the container, and TLS in an nginx of your own".into(),
         );
     }
     match door {
         Door::Service(nginx) => unfit(
-            format!("it publishes {all} itself, and so it goes past {nginx}"),
+            format!("it publishes {all} itself, so its requests bypass {nginx}"),
             format!(
-                "publish that port on {nginx} and take `ports` away from {name}; or put a second nginx in front of it: --nginx new"
+                "publish that port on {nginx} and remove `ports` from {name}; or put a second nginx in front of it: --nginx new"
             ),
         ),
         Door::Elsewhere => unfit(
-            format!("it publishes {all} itself, and so it goes past nginx"),
-            format!("take `ports` away from {name}"),
+            format!("it publishes {all} itself, so its requests bypass nginx"),
+            format!("remove `ports` from {name}"),
         ),
         Door::New | Door::Host => None,
     }

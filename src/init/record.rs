@@ -85,7 +85,7 @@ impl Record {
             let replaced = one.replaced.keys();
             let mut paths = one.files.keys().chain(&one.directories).chain(replaced);
             if let Some(path) = paths.find(|path| !is_ours(path)) {
-                return Err(format!("{path} is none that this program writes"));
+                return Err(format!("{path} is not a path that this program writes"));
             }
         }
         Ok(record)

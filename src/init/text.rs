@@ -204,7 +204,7 @@ fn service(one: &Chosen<'_>, door: &Door) -> String {
         };
         let _ = writeln!(
             text,
-            "    # A port of the host can belong to one replica only: {whose} now ({}).\n    ports: !reset []",
+            "    # A host port can belong to one replica only: {whose} now ({}).\n    ports: !reset []",
             all.join(", ")
         );
     }
@@ -217,7 +217,7 @@ fn service(one: &Chosen<'_>, door: &Door) -> String {
     }
     let _ = write!(text, "    x-autoscale:\n      min: {min}");
     if *min > 1 {
-        text += "    # 2 or more: a crash must not be noticed";
+        text += "    # 2 or more: a crash must not cause downtime";
     }
     let _ = writeln!(text, "\n      max: {max}");
     if let Some(port) = one.port {
@@ -303,17 +303,17 @@ fn notes(one: &Chosen<'_>, door: &Door, notes: &mut Vec<String>) {
     let min = one.choice.min;
     if let Some(scale) = one.service.scale.filter(|scale| *scale < min) {
         notes.push(format!(
-            "{name}: your file asks for {scale} of it, and the minimum is {min}: `docker compose up -d` goes back to {scale} each time, and `watch` adds what is missing. Better write {min} there"
+            "{name}: your file has a count of {scale}, below the minimum of {min}: each `docker compose up -d` goes back to {scale}, until `watch` adds the rest. Better write {min} there"
         ));
     }
     if one.port.is_none() {
         notes.push(format!(
-            "{name}: no port of it is known, so replicas come and go and nginx is left alone (a worker). If it serves HTTP: --port {name}=PORT"
+            "{name}: it has no known port, so it is scaled as a worker, without nginx. If it serves HTTP: --port {name}=PORT"
         ));
     }
     if matches!(door, Door::Host) && !one.offer.published.is_empty() {
         notes.push(format!(
-            "{name}: its port of the host is free from now on, and your nginx has to listen there or somewhere else"
+            "{name}: it no longer publishes its host port; your nginx has to listen there, or on another port"
         ));
     }
 }

@@ -71,7 +71,7 @@ impl Health {
             return health;
         };
         if let Some(why) = &snapshot.engine_away {
-            let why = format!("the Docker Engine is away: {why}");
+            let why = format!("the Docker Engine does not answer: {why}");
             health.why.push(why);
         }
         for service in &snapshot.services {

@@ -69,7 +69,7 @@ impl Place {
 /// The first line; what follows, like the log of a replica, is a field of its own.
 fn one_line(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
-    line.strip_suffix("; its last words:").unwrap_or(line)
+    line.strip_suffix("; its last log lines:").unwrap_or(line)
 }
 
 fn shortened(text: &str) -> String {

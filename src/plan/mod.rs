@@ -70,7 +70,7 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Keep { name, .. } => write!(f, "keep {name}, which was leaving"),
+            Self::Keep { name, .. } => write!(f, "keep {name}, which was being removed"),
             Self::Start { name, .. } => write!(f, "start {name}, wait until ready, add to nginx"),
             Self::Create { name, .. } => {
                 write!(f, "create {name}, wait until ready, add to nginx")
@@ -105,7 +105,7 @@ pub struct Standing<'a> {
 pub enum PlanError {
     /// There is nothing to make a replica like.
     #[error(
-        "{service} has no container to make another one like; run `docker compose up -d --no-deps {service}` first"
+        "{service} has no container to clone; run `docker compose up -d --no-deps {service}` first"
     )]
     NothingToClone {
         /// The service.
@@ -291,7 +291,7 @@ pub(crate) mod tests {
         assert_eq!(
             words(&plan),
             [
-                "keep shop-web-2, which was leaving",
+                "keep shop-web-2, which was being removed",
                 "start shop-web-3, wait until ready, add to nginx",
                 "create shop-web-4, wait until ready, add to nginx"
             ]
@@ -303,7 +303,7 @@ pub(crate) mod tests {
         let error = plan("web", &[], &[], 0, 1).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "web has no container to make another one like; run `docker compose up -d --no-deps web` first"
+            "web has no container to clone; run `docker compose up -d --no-deps web` first"
         );
     }
 

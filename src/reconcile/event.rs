@@ -349,7 +349,7 @@ impl Effect {
             Self::Note(_) => "note",
             Self::Decided { .. } => "decided",
             Self::Found { .. } => "found",
-            Self::LastWords { .. } => "last words",
+            Self::LastWords { .. } => "last log lines",
         }
     }
 }

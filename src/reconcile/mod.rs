@@ -508,7 +508,7 @@ impl Machine {
                         let what = if asked {
                             What::Lost {
                                 replica,
-                                why: "was stopped by somebody else".into(),
+                                why: "was stopped by someone else".into(),
                             }
                         } else {
                             What::Died {
@@ -563,7 +563,7 @@ impl Machine {
                     member.unexplained = None;
                 }
                 self.ended(&id, State::Exited, now);
-                self.lose(&id, "was stopped by somebody else", now, out);
+                self.lose(&id, "was stopped by someone else", now, out);
             }
             Event::Paused { id } => {
                 self.ended(&id, State::Paused, now);

@@ -392,8 +392,8 @@ impl fmt::Display for What {
             }
             Self::Creating { replica } => write!(f, "creating {replica}"),
             Self::Starting { replica } => write!(f, "starting {replica}"),
-            Self::Founding => f.write_str("no replica is left: making the first one anew"),
-            Self::Founded { replica, how } => write!(f, "made {replica} {how}"),
+            Self::Founding => f.write_str("no replica is left: creating a first one"),
+            Self::Founded { replica, how } => write!(f, "created {replica} {how}"),
             Self::Ready { replica, seconds } => write!(f, "{replica} is ready after {seconds:.1}s"),
             Self::Routed { servers } if servers.is_empty() => {
                 f.write_str("nginx sends requests to no replica")
@@ -404,10 +404,10 @@ impl fmt::Display for What {
             Self::Draining { replica, because } => {
                 write!(f, "draining {replica} ({because})")
             }
-            Self::Kept { replica } => write!(f, "keeping {replica}, which was leaving"),
+            Self::Kept { replica } => write!(f, "keeping {replica}, which was being removed"),
             Self::DrainTimedOut { replica, seconds } => write!(
                 f,
-                "{replica} still had requests in flight after {seconds:.0}s; stopping it all the same"
+                "{replica} still had requests in flight after {seconds:.0}s; stopping it anyway"
             ),
             Self::Removed { replica, seconds } => {
                 write!(f, "removed {replica} after {seconds:.1}s")
@@ -424,7 +424,7 @@ impl fmt::Display for What {
                     write!(f, "; next attempt in {retry_in:.0}s")?;
                 }
                 if !log.is_empty() {
-                    f.write_str("; its last words:")?;
+                    f.write_str("; its last log lines:")?;
                     for line in log {
                         write!(f, "\n    {line}")?;
                     }
@@ -433,16 +433,13 @@ impl fmt::Display for What {
             }
             Self::Failing { attempts, at_most } => write!(
                 f,
-                "{attempts} attempts in a row have failed: the next ones are made one at a time, up to {at_most:.0}s apart, and nothing more is said until one succeeds or fails in another way"
+                "{attempts} attempts in a row failed: further attempts follow one at a time, up to {at_most:.0}s apart, and are logged only when one succeeds or fails in another way"
             ),
             Self::Recovered { attempts: 1 } => {
-                f.write_str("replicas come up again, after a failed attempt")
+                f.write_str("replicas start again, after one failed attempt")
             }
             Self::Recovered { attempts } => {
-                write!(
-                    f,
-                    "replicas come up again, after {attempts} failed attempts"
-                )
+                write!(f, "replicas start again, after {attempts} failed attempts")
             }
             Self::Died {
                 replica,
@@ -463,16 +460,16 @@ impl fmt::Display for What {
             Self::RouteFailed { why } => write!(f, "{why}"),
             Self::Unread { metric, why } => write!(
                 f,
-                "{metric} cannot be read: {why}; nothing is removed until it can"
+                "{metric} cannot be read: {why}; no replica is removed until it can"
             ),
             Self::ReadAgain {
                 metric,
                 failures: 1,
-            } => write!(f, "{metric} is read again, after a failed reading"),
+            } => write!(f, "{metric} can be read again, after one failed reading"),
             Self::ReadAgain { metric, failures } => {
                 write!(
                     f,
-                    "{metric} is read again, after {failures} failed readings"
+                    "{metric} can be read again, after {failures} failed readings"
                 )
             }
             Self::Held {
@@ -495,7 +492,7 @@ impl fmt::Display for What {
             Self::Standstill { why } | Self::Refused { why } => f.write_str(why),
             Self::Unfinished { container, fix } => write!(
                 f,
-                "{container} is left of a recreate that compose did not finish, and counts for nothing; {fix}"
+                "{container} is left from a recreate that compose did not finish, and is ignored; {fix}"
             ),
             Self::StepFailed { step, why } => write!(f, "{step}: {why}; trying again"),
         }

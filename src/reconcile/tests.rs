@@ -408,7 +408,7 @@ fn what_never_becomes_ready_gets_no_traffic_and_goes_and_the_next_attempt_waits(
     assert_eq!(
         told(&effects),
         [
-            "shop-web-2 failed: connection refused; next attempt in 10s; its last words:\n    cannot open database"
+            "shop-web-2 failed: connection refused; next attempt in 10s; its last log lines:\n    cannot open database"
         ]
     );
     bench.hear(Event::Retired {
@@ -1112,7 +1112,7 @@ fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time()
     assert_eq!(
         said(&notes),
         [
-            "shop-web-2 failed: it exited with code 1 before it was ready; next attempt in 10s; its last words:\n    no such table"
+            "shop-web-2 failed: it exited with code 1 before it was ready; next attempt in 10s; its last log lines:\n    no such table"
         ]
     );
     // The second one of the same attempt is no news.
@@ -1122,7 +1122,7 @@ fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time()
     assert_eq!(
         said(&attempt(&mut bench, 2, WHY)),
         [
-            "2 attempts in a row have failed: the next ones are made one at a time, up to 300s apart, and nothing more is said until one succeeds or fails in another way"
+            "2 attempts in a row failed: further attempts follow one at a time, up to 300s apart, and are logged only when one succeeds or fails in another way"
         ]
     );
     assert_eq!(said(&attempt(&mut bench, 3, WHY)), NOTHING);
@@ -1136,7 +1136,7 @@ fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time()
     assert_eq!(
         said(&attempt(&mut bench, 2, "its healthcheck fails")),
         [
-            "shop-web-2 failed: its healthcheck fails; next attempt in 300s; its last words:\n    no such table"
+            "shop-web-2 failed: its healthcheck fails; next attempt in 300s; its last log lines:\n    no such table"
         ]
     );
     // One comes up, and the rest follows at once.
@@ -1145,7 +1145,7 @@ fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time()
     let effects = bench.ready(2);
     assert_eq!(asked(&effects), ["create 3", "route 1 2"]);
     assert!(
-        told(&effects).contains(&"replicas come up again, after 9 failed attempts".to_owned()),
+        told(&effects).contains(&"replicas start again, after 9 failed attempts".to_owned()),
         "{effects:?}"
     );
 }

@@ -188,14 +188,14 @@ mod tests {
             keep(service(Err(Values::NOT_YET))),
             (vec![], Some(("no answer yet".into(), 0)), None)
         );
-        let said = "jobs cannot be read: refused; nothing is removed until it can";
+        let said = "jobs cannot be read: refused; no replica is removed until it can";
         assert_eq!(
             keep(service(Err("refused"))),
             (vec![said.to_owned()], Some(("refused".into(), 1)), None)
         );
         let (news, unread, _) = keep(service(Err("no data")));
         assert_eq!((news, unread), (vec![], Some(("no data".into(), 2))));
-        let said = "jobs is read again, after 2 failed readings";
+        let said = "jobs can be read again, after 2 failed readings";
         assert_eq!(
             keep(service(Ok(0.0))),
             (vec![said.to_owned()], None, Some(0.0))

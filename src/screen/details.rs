@@ -43,7 +43,7 @@ fn lines(model: &Model, view: &ServiceView, width: u16) -> Vec<Line<'static>> {
     let paint = Paint(model.colour);
     let mut lines = Vec::new();
     let mut first = match view.desired {
-        Some(desired) => format!("{} of {desired} wanted serving", view.serving),
+        Some(desired) => format!("{} of {desired} serving", view.serving),
         None => format!("{} serving", view.serving),
     };
     if let (Some(min), Some(max)) = (view.min, view.max) {

@@ -30,17 +30,17 @@ const SILENCE: Duration = Duration::from_secs(5);
 
 /// What each key does.
 const KEYS: &[(&str, &str)] = &[
-    ("↑ ↓, j k", "choose a service"),
-    ("+ -", "one replica more or less, held for 10 minutes"),
-    ("p", "pause or resume scaling by load"),
-    ("enter", "the chosen service in detail, and back"),
-    ("page up, down", "older events, or more of the details"),
-    ("ctrl-l", "draw it all anew"),
+    ("↑ ↓, j k", "select a service"),
+    ("+ -", "add or remove one replica, held for 10 minutes"),
+    ("p", "pause or resume autoscaling"),
+    ("enter", "details of the selected service, and back"),
+    ("page up, down", "scroll events or details"),
+    ("ctrl-l", "redraw the screen"),
     ("?", "this page"),
-    ("q", "end watch; replicas keep running"),
+    ("q", "stop watch; replicas keep running"),
     (
         "ctrl-c",
-        "end it at once; twice: without finishing steps in progress",
+        "stop at once; twice: without finishing steps in progress",
     ),
 ];
 
@@ -222,11 +222,11 @@ fn gauge(used: f64, reserve: f64, paint: &Paint) -> Vec<Span<'static>> {
 fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
     let paint = Paint(model.colour);
     if model.stopping {
-        let text = "stopping: finishing the steps in progress; ctrl-c again ends at once";
+        let text = "stopping: finishing the steps in progress; ctrl-c again stops at once";
         return Line::styled(text, paint.of(Color::Yellow));
     }
     if model.confirming {
-        let text = "end watch? nothing is scaled or mended until it runs again   y / n";
+        let text = "stop watch? nothing is scaled or replaced until it runs again   y / n";
         return Line::styled(text, paint.of(Color::Yellow).add_modifier(Modifier::BOLD));
     }
     if let Some(message) = model.message(now) {
@@ -278,11 +278,11 @@ fn help(frame: &mut Frame<'_>, area: Rect) {
     }
     lines.push(Line::default());
     for (sign, what) in [
-        ("●", "a replica that gets requests"),
-        ("◐", "one that starts"),
-        ("◌", "one that finishes its requests and leaves"),
-        ("✗", "one that is down"),
-        ("·", "one that is wanted and not there yet"),
+        ("●", "replica gets requests"),
+        ("◐", "replica is starting"),
+        ("◌", "replica is draining"),
+        ("✗", "replica is down"),
+        ("·", "replica is desired but not created yet"),
     ] {
         lines.push(Line::raw(format!("  {sign:<15}{what}")));
     }

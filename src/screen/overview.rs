@@ -80,7 +80,7 @@ fn block(model: &Model, index: usize, view: &ServiceView, width: u16) -> Vec<Lin
     ];
     if model.is_away() {
         first.push(Span::styled(
-            "not known while the Engine is away",
+            "unknown while the Engine does not answer",
             paint.of(Color::Red),
         ));
     } else {

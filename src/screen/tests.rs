@@ -289,7 +289,7 @@ fn keys_ask_for_what_they_say() {
 fn it_is_asked_before_it_ends_but_for_ctrl_c() {
     let mut model = model();
     assert_eq!(press(&mut model, KeyCode::Char('q')), None);
-    assert!(picture(&model, 80, 24).contains("end watch?"));
+    assert!(picture(&model, 80, 24).contains("stop watch?"));
     assert_eq!(press(&mut model, KeyCode::Char('n')), None);
     assert_eq!(press(&mut model, KeyCode::Char('y')), None);
     press(&mut model, KeyCode::Char('q'));

@@ -95,7 +95,7 @@ impl Learnt {
         }
         if missing > 0 {
             doubts.push(format!(
-                "{missing} of {} decisions do not know the load: the load of before is taken to go on",
+                "{missing} of {} decisions do not know the load: the previous load is assumed to continue",
                 inputs.len()
             ));
         }

@@ -306,7 +306,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Some(place) if *whereabouts != Whereabouts::Unknown => {
                 format!("nginx is not running; start it with `{}`", place.start())
             }
-            _ => "whether nginx runs cannot be told".to_owned(),
+            _ => "it is unknown whether nginx runs".to_owned(),
         }
     }
 

@@ -51,13 +51,13 @@ impl Complaints {
     pub(super) fn all(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|(topic, why)| match topic {
             Topic::Listing | Topic::Inspection => why.clone(),
-            Topic::Memory => format!("holds and history are not kept: {why}"),
-            Topic::History => format!("nothing is recorded: {why}"),
+            Topic::Memory => format!("holds and history are not saved: {why}"),
+            Topic::History => format!("events are not recorded: {why}"),
             Topic::Rotation => format!("scaling.log grows: {why}"),
             Topic::Recording => format!("decisions are not recorded: {why}"),
             Topic::Lock => format!("the project is not locked: {why}"),
-            Topic::Counts => format!("compose would set the count back: {why}"),
-            Topic::File => format!("the policy of before holds: {why}"),
+            Topic::Counts => format!("compose would reset the count: {why}"),
+            Topic::File => format!("the previous policy stays in effect: {why}"),
         })
     }
 }
@@ -76,7 +76,7 @@ mod tests {
         assert!(complaints.raise(Topic::Memory, "read-only"));
         assert_eq!(
             complaints.all().collect::<Vec<_>>(),
-            ["disk full", "holds and history are not kept: read-only"]
+            ["disk full", "holds and history are not saved: read-only"]
         );
         assert!(complaints.settle(Topic::Memory));
         assert!(!complaints.settle(Topic::Memory));

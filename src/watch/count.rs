@@ -104,7 +104,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         match result {
             Ok(_) => {
                 if self.complaints.settle(Topic::Counts) {
-                    info!("{} is kept again", path.display());
+                    info!("{} is updated again", path.display());
                 }
             }
             Err(error) => {
@@ -112,7 +112,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 if self.complaints.raise(Topic::Counts, &why) {
                     warn!(
                         error = why,
-                        "cannot keep the count in {}; scaling goes on, and `docker compose up -d` would set it back for a moment",
+                        "cannot write the count to {}; scaling continues, but `docker compose up -d` would reset the count for a moment",
                         path.display()
                     );
                 }
@@ -140,7 +140,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     if self.kept.said.insert(service.clone()) {
                         warn!(
                             service,
-                            "its count is not kept in {}: {why}; write there\n{}",
+                            "its count cannot be written to {}: {why}; add there\n{}",
                             path.display(),
                             block(service, model.count_keys, *count)
                         );
@@ -172,9 +172,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             };
             let how = match file(&self.loaded) {
                 Some(path) => format!("give compose {} as well", path.display()),
-                None => {
-                    "`compose-scale init` (or a compose.scale.yaml) keeps the count over it".into()
-                }
+                None => "`compose-scale init` (or a compose.scale.yaml) avoids that".into(),
             };
             info!(
                 service = %service,

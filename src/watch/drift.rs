@@ -164,7 +164,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 } else {
                     warn!(
                         service = %name,
-                        "{drift}; until then new replicas are made like those that are there"
+                        "{drift}; until then new replicas are clones of the running ones"
                     );
                 }
             } else if let Some((configuration, image)) = said.remove(name) {
@@ -173,7 +173,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 let told = (!configuration || current.hash.is_some())
                     && (!image || current.image.is_some());
                 if told {
-                    info!(service = %name, "its replicas are as the compose file says");
+                    info!(service = %name, "its replicas match the compose file");
                 }
             }
         }

@@ -602,7 +602,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 Ok(true) => {
                     self.complaints.settle(Topic::Lock);
                     warn!(
-                        "{} was removed; it is there again, and so is what this run remembers",
+                        "{} was removed; it is restored, with the state of this run",
                         lock.path().display()
                     );
                 }
@@ -747,7 +747,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         match state.save(self.memory.clone()) {
             Ok(()) => {
                 if self.complaints.settle(Topic::Memory) {
-                    info!("holds and history are kept again");
+                    info!("holds and history are saved again");
                 }
             }
             Err(error) => {
@@ -755,7 +755,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 if self.complaints.raise(Topic::Memory, &why) {
                     warn!(
                         error = why,
-                        "cannot keep holds and history: a restart of this program would lose them"
+                        "cannot save holds and history: a restart would lose them"
                     );
                 }
             }
@@ -779,7 +779,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             troubles: self
                 .engine_away
                 .iter()
-                .map(|why| format!("the Docker Engine is away: {why}"))
+                .map(|why| format!("the Docker Engine does not answer: {why}"))
                 .chain(self.trouble.clone())
                 .chain(self.complaints.all())
                 .chain(self.machines.values().filter_map(|m| m.trouble(now)))

@@ -165,9 +165,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Err(error) => {
                 let why = error.to_string();
                 if self.complaints.raise(Topic::File, &why) {
-                    warn!(
-                        "the compose file has mistakes; going on with the policy of before:\n{why}"
-                    );
+                    warn!("the compose file has errors; keeping the previous policy:\n{why}");
                 }
                 return;
             }
@@ -190,7 +188,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             warn!(
                 from = self.loaded.project.name,
                 to = loaded.project.name,
-                "the project has another name now; start `compose-scale watch` anew to follow it"
+                "the project has a new name; restart `compose-scale watch` to follow it"
             );
             return;
         }
@@ -199,7 +197,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         } else {
             "changed"
         };
-        info!("the compose file {what}: its policies hold from now on");
+        info!("the compose file {what}: its policies apply from now on");
         let (old, new) = (&self.loaded.settings.nginx, &loaded.settings.nginx);
         let fixed = |nginx: &policy::Nginx| {
             let nginx = nginx.clone();
@@ -207,7 +205,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         };
         if fixed(old) != fixed(new) {
             warn!(
-                "nginx.upstreams, nginx.logs, nginx.reload and nginx.test are taken over when `watch` is started anew"
+                "changes of nginx.upstreams, nginx.logs, nginx.reload and nginx.test take effect when `watch` restarts"
             );
         }
         self.loaded = loaded;
@@ -243,7 +241,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// everything is looked at afresh.
     pub(super) fn clock_jumped(&mut self, jump: Jump) {
         let Jump { set_by, .. } = jump;
-        warn!("{jump}; everything is looked at afresh");
+        warn!("{jump}; re-reading everything");
         let now = self.clock.now();
         self.wakes.clear();
         // What nginx has written is by the clock of before.
@@ -278,7 +276,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if self.engine_away.is_none() {
             warn!(
                 error = why,
-                "the Docker Engine is away; nothing is done until it is back"
+                "the Docker Engine does not answer; nothing is done until it does"
             );
             self.engine_away = Some(why.to_owned());
             for handle in std::mem::take(&mut self.probes).into_values() {
@@ -316,7 +314,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// The containers are known (again).
     pub(super) fn listing_came(&mut self) {
         if self.engine_away.take().is_some() {
-            info!("the Docker Engine is back");
+            info!("the Docker Engine answers again");
         }
         if self.complaints.settle(Topic::Listing) {
             info!("the project's containers can be listed again");
@@ -328,7 +326,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if self.complaints.raise(Topic::Listing, why) && self.goal == Goal::Watch {
             warn!(
                 error = why,
-                "cannot list the project's containers; load decides nothing until that is over"
+                "cannot list the project's containers; nothing is scaled by load until that works again"
             );
         }
     }

@@ -25,7 +25,7 @@ use crate::{
 const SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// What becomes of a container that is made from the file.
-const AGAIN: &str = "made from the compose file, without the configuration hash that only compose can compute; the next `docker compose up -d` makes it and its siblings anew";
+const AGAIN: &str = "created from the compose file, without the configuration hash that only compose can compute; the next `docker compose up -d` recreates it and its clones";
 
 /// What making a first replica takes.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     fn founding(&self, service: &str, number: u32) -> Founding {
         let template = self.state.as_ref().and_then(|state| {
             state.template(service).unwrap_or_else(|error| {
-                warn!(service, %error, "cannot read what is remembered");
+                warn!(service, %error, "cannot read the remembered configuration");
                 None
             })
         });
@@ -212,7 +212,7 @@ async fn first<E: Engine>(
             Ok(replica) => {
                 return Ok(Founded {
                     replica: Box::new(replica),
-                    how: "like the one remembered".into(),
+                    how: "from its remembered configuration".into(),
                     troubles: Vec::new(),
                 });
             }
@@ -220,9 +220,11 @@ async fn first<E: Engine>(
             Err(Way::Closed(why)) => {
                 debug!(
                     service = founding.service,
-                    why, "what is remembered is not used"
+                    why, "the remembered configuration is not used"
                 );
-                closed.push(format!("what is remembered cannot be used: {why}"));
+                closed.push(format!(
+                    "the remembered configuration cannot be used: {why}"
+                ));
             }
         }
     }
@@ -328,7 +330,7 @@ async fn from_file<E: Engine>(
             how: format!("from the compose file, because {}", closed.join("; ")),
         }),
         Err(Way::Closed(why)) => {
-            closed.push(format!("it cannot be made from the compose file: {why}"));
+            closed.push(format!("it cannot be created from the compose file: {why}"));
             Err(NotFounded::NoWay(closed.join("; ")))
         }
         Err(Way::Failed(why)) => Err(NotFounded::Failed(why)),
@@ -338,7 +340,7 @@ async fn from_file<E: Engine>(
 /// What stands in the way of making it from the file.
 fn untranslated(refused: &[String]) -> String {
     format!(
-        "it cannot be made from the compose file, of which some is not translated here: {}",
+        "it cannot be created from the compose file, because some of its keys are not supported: {}",
         refused.join(", ")
     )
 }
@@ -382,7 +384,7 @@ async fn by_compose<E: Engine>(
     made.sort_by_key(|replica| (replica.created, replica.number));
     let replica = made.pop().ok_or_else(|| {
         NotFounded::Failed(format!(
-            "`{}` ended without an error and made nothing",
+            "`{}` ended without an error and created nothing",
             cli.shown(place, service)
         ))
     })?;
@@ -391,7 +393,7 @@ async fn by_compose<E: Engine>(
         && hash != replica.config_hash
     {
         troubles.push(format!(
-            "compose made {} with another configuration hash than its own `config` gives; the next `docker compose up -d` may make it anew",
+            "compose made {} with another configuration hash than its own `config` gives; the next `docker compose up -d` may recreate it",
             replica.name
         ));
     }
@@ -437,7 +439,7 @@ pub async fn preview(
         Ok(cli) => format!("run `{}`", cli.shown(&place, &service.name)),
         Err(error) => match &service.recipe {
             Some(Ok(_)) => format!(
-                "make one from the compose file, because {error}; the next `docker compose up -d` makes it and its siblings anew"
+                "create one from the compose file, because {error}; the next `docker compose up -d` recreates it and its clones"
             ),
             Some(Err(refused)) => format!("fail: {error}; {}", untranslated(refused)),
             None => format!("fail: {error}"),
@@ -445,7 +447,7 @@ pub async fn preview(
     };
     match template {
         Some(template) => format!(
-            "create a replica like {}, which is remembered; if that no longer holds: {compose}",
+            "create a replica from the remembered configuration of {}; if that is outdated: {compose}",
             template.name
         ),
         None => compose,

@@ -134,7 +134,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Message::Way(seen) => self.way_found(&seen),
             Message::Troubles { service, troubles } => {
                 for why in troubles {
-                    warn!(service, error = why, "stopping all the same");
+                    warn!(service, error = why, "stopping anyway");
                 }
             }
             Message::Remembered { service, result } => {
@@ -143,7 +143,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 if let Err(error) = result {
                     warn!(
                         service,
-                        error, "cannot remember a replica, in case the last one goes"
+                        error,
+                        "cannot save the configuration of a replica, which is needed when none is left"
                     );
                 }
             }
@@ -438,7 +439,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 wait,
             } => {
                 if self.dry_run {
-                    return refuse("the running `watch` is a dry run and touches nothing".into());
+                    return refuse("the running `watch` is a dry run and changes nothing".into());
                 }
                 // The client checks too; whoever else writes to the socket gets no further.
                 if let Some((name, count)) = services.iter().find(|(_, n)| !(1..=MOST).contains(*n))

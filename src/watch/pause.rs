@@ -17,7 +17,7 @@ pub fn refusal(loaded: &Loaded, services: &[String]) -> Option<String> {
             return Some(setup::no_such_service(loaded, name));
         }
         (!loaded.policies.contains_key(name))
-            .then(|| format!("{name} has no policy, so nothing scales it"))
+            .then(|| format!("{name} has no policy, so it is not scaled"))
     })
 }
 
@@ -68,7 +68,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     ) -> Reply {
         let refuse = |message| Reply::Done { ok: false, message };
         if self.dry_run {
-            return refuse("the running `watch` is a dry run and touches nothing".into());
+            return refuse("the running `watch` is a dry run and changes nothing".into());
         }
         if let Some(why) = refusal(&self.loaded, services) {
             return refuse(why);
@@ -88,7 +88,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.remember();
         if let Some(why) = self.complaints.about(Topic::Memory) {
             lines.push(format!(
-                "a restart of the running `watch` would not know of it: {why}"
+                "a restart of the running `watch` would lose it: {why}"
             ));
         }
         Reply::Done {

@@ -60,7 +60,10 @@ impl Probe {
                         let _ = say(Event::Ready { id, started }).await;
                         return;
                     }
-                    format!("it was not ready for {:?} on end", self.min_ready)
+                    format!(
+                        "it was not ready for {:?} without interruption",
+                        self.min_ready
+                    )
                 }
                 Ok(Err(why)) => {
                     ready_since = None;

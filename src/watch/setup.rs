@@ -29,7 +29,7 @@ impl NginxPlace {
     /// one, for a sentence.
     pub fn with_other_volumes(&self, service: &str) -> String {
         match self {
-            Self::Container(name) if service.is_empty() => format!("make {name} anew"),
+            Self::Container(name) if service.is_empty() => format!("recreate {name}"),
             Self::Container(_) => {
                 format!("in its own project `docker compose up -d --no-deps {service}`")
             }
@@ -149,9 +149,9 @@ pub fn unmeasured(service: &Service, policy: &Policy) -> Option<Refusal> {
     missing.then(|| Refusal {
         kind: plan::refuse::Kind::MemoryTarget,
         service: name.clone(),
-        what: "a memory target needs a memory limit to be a share of".into(),
+        what: "a memory target needs a memory limit".into(),
         fix: format!(
-            "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d --no-deps --scale {name}=N {name}` with the number that runs"
+            "give {name} `deploy: {{resources: {{limits: {{memory: 256M}}}}}}` and run `docker compose up -d --no-deps --scale {name}=N {name}`, where N is the number of running replicas"
         ),
     })
 }

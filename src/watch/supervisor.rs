@@ -56,6 +56,6 @@ impl Supervisor {
 fn tell(state: NotifyState<'_>) {
     // Scaling does not depend on being heard.
     if let Err(error) = sd_notify::notify(&[state]) {
-        debug!(%error, "the service manager cannot be told");
+        debug!(%error, "cannot notify the service manager");
     }
 }

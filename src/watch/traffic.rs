@@ -248,7 +248,7 @@ pub async fn ask_status(url: &str) -> Result<Status, String> {
     let text = sources::text(url, STATUS)
         .await
         .map_err(|error| error.to_string())?;
-    Status::parse(&text).ok_or_else(|| "that is no answer of stub_status".to_owned())
+    Status::parse(&text).ok_or_else(|| "the answer is not from stub_status".to_owned())
 }
 
 impl Question {
@@ -473,7 +473,7 @@ impl Reader {
         }
         let (size, path) = (Size(Bytes(self.log.size())), self.log.path().display());
         Some(format!(
-            "{path} has {size} and cannot be begun anew ({error}): it will grow; let this user write in its directory"
+            "{path} has {size} and cannot be rotated ({error}): it will grow; give this user write access to its directory"
         ))
     }
 
@@ -576,7 +576,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let looks = !self.passive() && !self.way_is_known;
         let trouble = match (&monitor.refused, nginx.names()) {
             (Some(why), _) => Some(format!(
-                "nginx does not write its log: {why}; when that is mended, start `watch` again"
+                "nginx does not write its log: {why}; when that is fixed, restart `watch`"
             )),
             (None, None) => Some("nginx is not running".to_owned()),
             (None, Some(_)) => looks.then(|| Values::NOT_YET.to_owned()),

@@ -80,7 +80,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         && waiter.failures.is_empty()
                     {
                         waiter.failures.push(format!(
-                            "{name}: {wanted} are wanted by now, and not {count} any more: the hold has ended, or somebody else has changed the count"
+                            "{name}: the desired count is {wanted} now, not {count}: the hold has ended, or another command has changed it"
                         ));
                     }
                     if let Some(why) = self.machines.get(name).and_then(Machine::standstill)
@@ -107,7 +107,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         let machine = self.machines.get(name)?;
                         (!machine.is_at(*count)).then(|| {
                             format!(
-                                "{name}: {} of {count} replicas serve after the time allowed; what was begun goes on under a running `watch`",
+                                "{name}: {} of {count} replicas serve after the timeout; a running `watch` continues",
                                 machine.view(now).serving
                             )
                         })
@@ -162,7 +162,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     fn is_recorded(&mut self) {
         if self.complaints.settle(Topic::History) {
-            info!("what happens is recorded again");
+            info!("events are recorded again");
         }
     }
 
@@ -185,13 +185,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     self.is_recorded();
                     let why = error.to_string();
                     if self.complaints.raise(Topic::Rotation, &why) {
-                        warn!(error = why, "what happens is recorded in a log that grows");
+                        warn!(error = why, "scaling.log is not rotated and grows");
                     }
                 }
                 Err(error) => {
                     let why = error.to_string();
                     if self.complaints.raise(Topic::History, &why) {
-                        warn!(error = why, "what happens is not recorded");
+                        warn!(error = why, "events are not recorded");
                     }
                 }
             }

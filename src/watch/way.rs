@@ -200,9 +200,9 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
             Kind::Duplicate,
             Some(place),
             format!(
-                "{place}: `{name}` is in {settings} too, which {include} includes on the same level, and nginx refuses two"
+                "{place}: {settings}, which {include} includes on the same level, has `{name}` too, and nginx refuses two"
             ),
-            format!("take yours out; {settings} has it"),
+            format!("remove yours; {settings} has it"),
         );
     }
     for pass in &findings.passes {
@@ -227,12 +227,12 @@ pub fn not_logged(unlogged: &inspect::Unlogged, project: &str, log: &str) -> Wro
     let line = render::log_line(project, log).unwrap_or_default();
     let (what, fix) = if *off {
         (
-            format!("requests that {pass} sends on are not logged: `access_log off` at {by}"),
+            format!("requests of {pass} are not logged: `access_log off` at {by}"),
             format!("write `{line}` in its place"),
         )
     } else {
         (
-            format!("the `access_log` at {by} hides ours from requests that {pass} sends on"),
+            format!("the `access_log` at {by} replaces ours for requests of {pass}"),
             format!("write `{line}` beside it"),
         )
     };

@@ -221,8 +221,8 @@ async fn list_again(bench: &Bench) {
 
 #[test]
 fn an_engine_that_hangs_or_talks_nonsense_is_said_once_and_so_is_its_end() {
-    const AWAY: &str = "WARN the Docker Engine is away; nothing is done until it is back error=\"cannot reach the Docker Engine at unix://SOCKET: the Engine closed its stream of events\"";
-    const LISTING: &str = "WARN cannot list the project's containers; load decides nothing until that is over error=\"listing the project's containers: ";
+    const AWAY: &str = "WARN the Docker Engine does not answer; nothing is done until it does error=\"cannot reach the Docker Engine at unix://SOCKET: the Engine closed its stream of events\"";
+    const LISTING: &str = "WARN cannot list the project's containers; nothing is scaled by load until that works again error=\"listing the project's containers: ";
     for (fault, why) in [
         (Fault::Hang, "no answer from the Docker Engine within 10s"),
         (
@@ -259,7 +259,7 @@ fn an_engine_that_hangs_or_talks_nonsense_is_said_once_and_so_is_its_end() {
                 [
                     AWAY,
                     &format!("{LISTING}{why}\""),
-                    "INFO the Docker Engine is back",
+                    "INFO the Docker Engine answers again",
                     "INFO the project's containers can be listed again",
                 ]
             );
@@ -283,7 +283,7 @@ fn a_file_that_is_being_saved_is_no_mistake_and_one_that_stays_broken_is_told_on
         }
         bench.write(&changed);
         sleep(Duration::from_secs(60)).await;
-        let taken_over = "INFO the compose file changed: its policies hold from now on";
+        let taken_over = "INFO the compose file changed: its policies apply from now on";
         assert_eq!(bench.said()[from..], [taken_over]);
 
         let from = bench.said().len();
@@ -294,7 +294,7 @@ fn a_file_that_is_being_saved_is_no_mistake_and_one_that_stays_broken_is_told_on
         let from = bench.said().len();
         bench.write(&changed);
         sleep(Duration::from_secs(60)).await;
-        let mended = "INFO the compose file is in order again: its policies hold from now on";
+        let mended = "INFO the compose file is in order again: its policies apply from now on";
         assert_eq!(bench.said()[from..], [mended]);
         assert!(bench.is_at(1));
     });
@@ -314,7 +314,7 @@ fn a_clock_that_is_set_is_said_and_touches_nothing() {
             sleep(Duration::from_secs(60)).await;
             assert_eq!(
                 bench.said()[from..],
-                [format!("WARN {said}; everything is looked at afresh")]
+                [format!("WARN {said}; re-reading everything")]
             );
             assert_eq!(complaints(&watch.notes()[told..]), Vec::<String>::new());
             assert!(bench.is_at(1));
@@ -336,7 +336,7 @@ fn who_waits_for_a_count_is_told_when_it_is_not_wanted_any_more() {
             }
         });
         let answer = watch.scale_and_wait(9, 1).await.unwrap();
-        let sentence = "web: 8 are wanted by now, and not 9 any more: the hold has ended, or somebody else has changed the count";
+        let sentence = "web: the desired count is 8 now, not 9: the hold has ended, or another command has changed it";
         assert!(answer.starts_with(sentence), "{answer}");
     });
 }

@@ -24,13 +24,13 @@ fn a_file_that_was_tuned_stays_as_long_as_nothing_new_belongs_in_it() {
     shop.init(&["--yes", "--max", "9"])
         .assert()
         .success()
-        .stderr(contains("default.conf: left as you have changed it"));
+        .stderr(contains("default.conf: kept with your changes"));
     assert_eq!(shop.load().policies["web"].max, 9);
     assert_eq!(shop.read(SITE), tuned);
     shop.init(&["--yes"])
         .assert()
         .success()
-        .stderr(contains("left as you have changed it").and(contains("set up already")));
+        .stderr(contains("kept with your changes").and(contains("set up already")));
 
     // Another server belongs in it: that is for its owner to write.
     let mine = shop.everything();
@@ -60,9 +60,10 @@ fn a_file_of_ones_own_that_is_replaced_comes_back() {
 
     // Neither another run with --force nor one that needs no such file loses it.
     shop.write(SITE, &(shop.read(SITE) + "# tuned\n"));
-    shop.init(&["--undo"]).assert().code(1).stderr(contains(
-        "`init --undo --force` brings back what was there before",
-    ));
+    shop.init(&["--undo"])
+        .assert()
+        .code(1)
+        .stderr(contains("`init --undo --force` restores the previous file"));
     shop.init(&["--yes", "--force", "--max", "9"])
         .assert()
         .success();
@@ -81,10 +82,9 @@ fn a_file_of_ones_own_that_is_replaced_comes_back() {
     // The record is JSON, which has no place for such bytes.
     files::replace(&shop.path().join(SITE), b"# \xff\n").unwrap();
     let before = shop.everything();
-    shop.init(&["--yes", "--force"])
-        .assert()
-        .code(1)
-        .stderr(contains("default.conf is yours and not UTF-8").and(contains("move it away")));
+    shop.init(&["--yes", "--force"]).assert().code(1).stderr(
+        contains("default.conf is your own file and not UTF-8").and(contains("move it away")),
+    );
     assert_eq!(shop.everything(), before);
 }
 
@@ -96,9 +96,9 @@ fn where_the_record_is_lost_or_damaged_the_way_out_is_told() {
     let way_out = || {
         contains("restore it from version control")
             .and(contains(
-                "take compose.scale.yaml out of COMPOSE_FILE in .env",
+                "remove compose.scale.yaml from COMPOSE_FILE in .env",
             ))
-            .and(contains("remove compose.scale.yaml and compose-scale/"))
+            .and(contains("delete compose.scale.yaml and compose-scale/"))
             .and(contains("docker compose up -d --remove-orphans"))
     };
     shop.write(RECORD, &record[..record.len() / 2]);
@@ -115,7 +115,7 @@ fn where_the_record_is_lost_or_damaged_the_way_out_is_told() {
     let lost = shop.everything();
     for run in ["--yes", "--undo"] {
         shop.init(&[run]).assert().code(78).stderr(
-            contains("compose-scale/init.json is gone")
+            contains("compose-scale/init.json is missing")
                 .and(way_out())
                 .and(contains("not made by `init`").not()),
         );
@@ -170,7 +170,7 @@ fn an_nginx_that_is_gone_is_looked_for_anew_and_a_profile_that_is_off_is_said() 
     shop.init(&["--yes"])
         .assert()
         .code(2)
-        .stderr(contains("web: its profile is off").and(contains("--profile")));
+        .stderr(contains("web: its profile is disabled").and(contains("--profile")));
     shop.write("compose.yaml", &with.replace("edge:", "door:"));
     shop.init(&yes)
         .assert()
@@ -283,7 +283,7 @@ fn a_project_whose_files_are_in_a_directory_below_is_taken_back_from_above() {
     ]);
     let before = shop.everything();
     shop.init(&["--yes"]).assert().success().stderr(contains(
-        "/deploy    # COMPOSE_FILE in .env counts only there",
+        "/deploy    # COMPOSE_FILE in .env applies only there",
     ));
     assert!(shop.path().join("deploy/compose.scale.yaml").exists());
     shop.init(&["--undo"]).assert().success();

@@ -87,7 +87,7 @@ fn each_service_is_said_to_be_taken_or_why_it_is_not() {
     )]);
     shop.init(&["--yes"]).assert().success().stderr(
         contains("web: can be scaled\n").and(contains(
-            "db: not taken by itself: it has no port; if several of it can share the work, name it (--service db)\n",
+            "db: not selected: it has no port; if several replicas can share the work, add --service db\n",
         )),
     );
     assert!(!shop.load().policies.contains_key("db"));
@@ -151,7 +151,7 @@ fn an_nginx_that_has_not_been_written_for_yet_is_told_when_its_files_are_there()
         );
         let shop = Shop::new(&[("compose.yml", &file)]);
         let commands = format!(
-            "next, when those lines are written:\n  docker compose up -d\n  compose-scale sync\n  {reload}\n  compose-scale check\n"
+            "next, after adding those lines:\n  docker compose up -d\n  compose-scale sync\n  {reload}\n  compose-scale check\n"
         );
         shop.init(&["--yes"])
             .assert()
@@ -296,14 +296,9 @@ fn what_stands_in_the_way_is_one_clear_message() {
         &[article],
         &["--yes", "--min", "5", "--max", "3"],
         2,
-        "at least 5 and at most 3",
+        "the minimum 5 is above the maximum 3",
     );
-    said(
-        &[article],
-        &["--yes", "--env-file", "x"],
-        2,
-        "switch that off",
-    );
+    said(&[article], &["--yes", "--env-file", "x"], 2, "disable that");
     said(
         &[article],
         &["--yes", "--cpu", "much"],
@@ -320,7 +315,7 @@ fn what_stands_in_the_way_is_one_clear_message() {
         ],
         &["--yes"],
         78,
-        "nothing but counts (services.NAME.scale): `services.web.image` is in it",
+        "only files of plain counts (services.NAME.scale): `services.web.image` is in it",
     );
     said(
         &[article, ("compose-scale/conf.d/default.conf", "mine\n")],
@@ -366,7 +361,7 @@ fn what_stands_in_the_way_is_one_clear_message() {
     let shop = Shop::new(&[article]);
     std::os::unix::fs::symlink("/nowhere/env", shop.path().join(".env")).unwrap();
     shop.init(&["--yes"]).assert().code(1).stderr(contains(
-        ".env is a link to /nowhere/env, which is not there",
+        ".env is a link to /nowhere/env, which does not exist",
     ));
     assert!(shop.path().join(".env").is_symlink());
     for link in [
@@ -383,7 +378,7 @@ fn what_stands_in_the_way_is_one_clear_message() {
             .assert()
             .code(1)
             .stderr(contains(format!(
-                "{link} is a link to /nowhere/new, which is not there: make that "
+                "{link} is a link to /nowhere/new, which does not exist: create that "
             )));
         assert!(shop.path().join(link).is_symlink());
         assert!(!shop.path().join(".env").exists());
@@ -415,7 +410,7 @@ fn what_cannot_be_written_leaves_everything_as_it_was() {
     shop.init(&["--yes"])
         .assert()
         .code(1)
-        .stderr(contains("taken back"));
+        .stderr(contains("removed again"));
     assert_eq!(shop.everything(), before);
 }
 
@@ -478,7 +473,7 @@ fn what_dotenv_still_names_is_not_taken_away() {
     shop.init(&["--undo"])
         .assert()
         .code(1)
-        .stderr(contains("nothing is taken back"));
+        .stderr(contains("nothing is undone"));
     assert!(shop.path().join("compose.scale.yaml").exists());
     shop.write(".env", "COMPOSE_FILE=compose.yaml:extra.yaml\n");
     shop.init(&["--undo"]).assert().success();

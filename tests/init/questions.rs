@@ -28,16 +28,16 @@ fn an_answer_that_cannot_be_used_is_asked_for_again_and_the_diff_comes_before_th
     let Some(terminal) = begin(&shop) else {
         return;
     };
-    let seen = terminal.until(&["Which services shall be scaled?", "[web]"]);
+    let seen = terminal.until(&["Which services should scale?", "[web]"]);
     assert!(seen.contains("web: can be scaled"), "{seen}");
     assert!(
-        seen.contains("db: not offered: its image is postgres"),
+        seen.contains("db: cannot be scaled: its image is postgres"),
         "{seen}"
     );
     terminal.keys(&["wbe", "Enter"]);
     terminal.until(&["there is no service wbe; this project has web, db"]);
     terminal.keys(&["web db", "Enter"]);
-    terminal.until(&["two of it would not share their data; scale what uses it"]);
+    terminal.until(&["two replicas would not share their data; scale the services that use it"]);
     terminal.keys(&["Enter"]);
     terminal.until(&["how many replicas at least?", "[2]"]);
     terminal.keys(&["many", "Enter"]);
@@ -148,7 +148,7 @@ fn of_several_nginx_one_is_chosen_and_a_worker_has_no_port() {
     };
     terminal.until(&["Several services run nginx: edge, inner.", "[edge]"]);
     terminal.keys(&["jobs", "Enter"]);
-    terminal.until(&["jobs is none of them: edge, inner"]);
+    terminal.until(&["jobs is not one of them: edge, inner"]);
     terminal.keys(&["inner", "Enter"]);
     terminal.until(&["[none]"]);
     terminal.keys(&["jobs", "Enter"]);
@@ -160,7 +160,7 @@ fn of_several_nginx_one_is_chosen_and_a_worker_has_no_port() {
         terminal.until(&[question]);
         terminal.keys(&["Enter"]);
     }
-    terminal.until(&["on which port does it take requests?", "[none]"]);
+    terminal.until(&["on which port does it receive requests?", "[none]"]);
     terminal.keys(&["http", "Enter"]);
     terminal.until(&["expected a port from 1 to 65535, or none"]);
     terminal.keys(&["8000", "Enter"]);

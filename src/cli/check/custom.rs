@@ -109,45 +109,45 @@ fn fix(service: &str, source: &Source, error: &SourceError) -> String {
             program,
             inside: None,
         } => format!(
-            "install {program} on this machine, or run it where it is: `command: {{argv: […], service: SERVICE}}` with a service whose image has it"
+            "install {program} on this machine, or run it in a service whose image has it: `command: {{argv: […], service: SERVICE}}`"
         ),
         SourceError::NotFound {
             program,
             inside: Some(inside),
         } => format!(
-            "the image of {inside} has no {program}: take another `service`, or none and install it on this machine"
+            "the image of {inside} has no {program}: use another `service`, or remove `service` and install it on this machine"
         ),
         SourceError::Exit { said, .. } if said.to_lowercase().contains("connection refused") => {
-            "nothing listens there on this machine; what runs in a container of the project is asked from inside: `command: {argv: […], service: SERVICE}`".into()
+            "nothing listens there on this machine; if it runs in a container of the project, run the command there: `command: {argv: […], service: SERVICE}`".into()
         }
         SourceError::NotRunning { service } => format!("docker compose up -d {service}"),
         SourceError::Refused { .. } | SourceError::NotConnected { .. } => {
-            "start what listens there, or mend `url`; a service of the project is reached by its name, like http://SERVICE:PORT".into()
+            "start the server there, or correct `url`; for a service of the project use its name, like http://SERVICE:PORT".into()
         }
         SourceError::NoSuchHost { .. } => {
-            "mend `url`: a host is a name that this machine knows, or a service of the project".into()
+            "correct `url`: use a host that this machine can resolve, or a service of the project".into()
         }
         SourceError::TimedOut { .. } => format!(
-            "see why it takes so long; `timeout` of {service}'s metric may be up to 1m"
+            "find out why it takes so long; `timeout` of {service}'s metric may be up to 1m"
         ),
-        SourceError::NoData => "see in Prometheus whether the query has a result; `… or vector(0)` gives one for what is not there".into(),
+        SourceError::NoData => "check in Prometheus that the query has a result; `… or vector(0)` gives one when there is no series".into(),
         SourceError::Several { .. } => match source {
-            Source::Prometheus(_) => "add `labels`, or make one of them in the query, with sum(…) or max(…)".into(),
-            _ => "add `labels` that only one of them has".into(),
+            Source::Prometheus(_) => "add `labels`, or aggregate in the query with sum(…) or max(…)".into(),
+            _ => "add `labels` that only one series has".into(),
         },
-        SourceError::Status { .. } => "ask it by hand: curl -i URL".into(),
+        SourceError::Status { .. } => "try it by hand: curl -i URL".into(),
         SourceError::Redirect { .. } => {
-            "take that address as `url`; for https use `command: [\"curl\", \"-fsS\", \"URL\"]`".into()
+            "use that address as `url`; for https use `command: [\"curl\", \"-fsS\", \"URL\"]`".into()
         }
         SourceError::NoNumber { .. } | SourceError::NoJson { .. } | SourceError::NothingThere { .. } => {
             match source {
                 Source::Command(command) if command.pointer.is_none() => {
-                    "let it print the number alone, or JSON, with `pointer`".into()
+                    "make it print only the number, or JSON together with `pointer`".into()
                 }
                 Source::Http(http) if matches!(http.pick, Pick::Sample { .. }) => {
                     "`metric` reads the text format of Prometheus; for JSON use `pointer`".into()
                 }
-                _ => "mend `pointer`; it is like /queue/depth".into(),
+                _ => "correct `pointer`, for example /queue/depth".into(),
             }
         }
         _ => String::new(),

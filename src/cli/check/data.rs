@@ -19,7 +19,7 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                 Code::SingleWriter,
                 name,
                 format!(
-                    "{why}, and all replicas would write to {}: that destroys the data",
+                    "{why}, and all replicas would write to {}, which destroys the data",
                     shown(volume)
                 ),
                 leave(),
@@ -28,7 +28,7 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                 Code::Database,
                 name,
                 format!(
-                    "{why}: every replica would have data of its own, and clients would find now this, now that"
+                    "{why}: every replica would have its own data, and clients would get different answers"
                 ),
                 leave(),
             ),
@@ -39,13 +39,13 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                     "all replicas write to {}, which looks like the data of one program",
                     shown(volume)
                 ),
-                "keep the data in a database of its own; or mount it `:ro`, where it is only read",
+                "keep the data in a separate database, or mount it `:ro` if it is only read",
             ),
             Data::Shared(volume) => report.hint(
                 Code::SharedVolume,
                 name,
                 format!("all replicas write to {}", shown(volume)),
-                "fine for an app that expects it; else mount it `:ro`",
+                "fine if the app expects it; else mount it `:ro`",
             ),
         }
     }

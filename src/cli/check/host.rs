@@ -23,7 +23,7 @@ pub(super) fn the_machine(
     let Some(look) = look.filter(|look| look.memory.0 == info.memory) else {
         report.ok(
             "host",
-            "the Engine's machine is another one, so nobody looks at what it holds",
+            "the Engine runs on another machine, so its memory is not checked",
         );
         return;
     };
@@ -32,7 +32,7 @@ pub(super) fn the_machine(
     report.ok(
         "host",
         format!(
-            "{} of {} are available, {} of it to be kept free",
+            "{} of {} memory are available, {} of it are reserved",
             Size(look.available),
             Size(look.memory),
             Size(kept)
@@ -56,7 +56,7 @@ pub(super) fn the_machine(
             report.warn(
                 Code::NoRoom,
                 name,
-                format!("the machine has memory for {fit} of the {more} more that it may have"),
+                format!("`max` allows {more} more, but the machine has memory for {fit}"),
                 format!("lower its memory limit ({}) or `max`", Size(limit)),
             );
         }

@@ -48,17 +48,17 @@ pub(super) fn directories(
     info: Option<&EngineInfo>,
 ) -> Vec<Needs> {
     let mut all = vec![Needs {
-        what: "history and state are kept",
+        what: "history and state are stored",
         path: state.to_owned(),
         little: 64 * MIB,
-        fix: "make room there, or set COMPOSE_SCALE_STATE to another place",
+        fix: "free some space there, or set COMPOSE_SCALE_STATE to another directory",
     }];
     if let Some(path) = upstreams {
         all.push(Needs {
             what: "nginx's upstreams are written",
             path,
             little: 64 * MIB,
-            fix: "make room there: a full disk keeps nginx on the replicas of before",
+            fix: "free some space there: with a full disk nginx keeps the old replicas",
         });
     }
     // Whoever may not look there cannot tell.
@@ -67,10 +67,10 @@ pub(super) fn directories(
         .filter(|path| path.is_dir())
     {
         all.push(Needs {
-            what: "the Engine keeps containers, images and their logs",
+            what: "the Engine stores containers, images and their logs",
             path,
             little: 1024 * MIB,
-            fix: "docker system df, then docker system prune; and bound the logs: `logging: {options: {max-size: 10m, max-file: \"3\"}}`",
+            fix: "run `docker system df`, then `docker system prune`; limit the size of logs: `logging: {options: {max-size: 10m, max-file: \"3\"}}`",
         });
     }
     all
@@ -91,14 +91,11 @@ pub(super) fn the_room(needs: &[Needs], room: impl Fn(&Path) -> Option<Room>, re
         let left = match room {
             Room {
                 files: Some(files), ..
-            } if files < 100 => format!("{files} further files"),
+            } if files < 100 => format!("{files} inodes"),
             Room { free, .. } if free < *little => Size(Bytes(free)).to_string(),
             _ => continue,
         };
-        let text = format!(
-            "there is room for {left} at {}, where {what}",
-            path.display()
-        );
+        let text = format!("only {left} left at {}, where {what}", path.display());
         if room.free < FULL || room.files.is_some_and(|files| files == 0) {
             report.error(Code::DiskLow, "host", text, *fix);
         } else {
@@ -122,10 +119,10 @@ pub(super) fn the_clock(info: &EngineInfo, asked: Moment, answered: Moment, repo
         Code::ClockApart,
         "host",
         format!(
-            "the Engine's clock is {} {which} this machine's: ages of replicas are wrong by that, and so are initialization_period and drains",
+            "the Engine's clock is {} {which} this machine's: replica ages, initialization_period and drains are off by that much",
             Span::seconds(apart)
         ),
-        "set both by NTP (`timedatectl`); where the Engine runs in a virtual machine, start that anew",
+        "set both clocks by NTP (`timedatectl`); if the Engine runs in a virtual machine, restart it",
     );
 }
 
@@ -140,7 +137,7 @@ pub(super) fn the_engine(info: &EngineInfo, report: &mut Report) {
         report.warn(
             Code::EngineIssue,
             "engine",
-            format!("Engine {} gives out the hardware address that it made itself as if it were configured, so `mac-address` may be told where there is none", info.version),
+            format!("Engine {} reports generated MAC addresses as configured ones, so `mac-address` may be a false alarm", info.version),
             "update the Engine to 25.0.3 or newer",
         );
     }
@@ -148,9 +145,9 @@ pub(super) fn the_engine(info: &EngineInfo, report: &mut Report) {
         return;
     }
     let slow = if version.first().is_some_and(|major| *major < 25) {
-        "about a second for every look"
+        "about a second"
     } else {
-        "longer than a look at the files"
+        "longer than from the files"
     };
     let of = match info.cgroup_version.as_str() {
         "" => String::new(),
@@ -159,7 +156,7 @@ pub(super) fn the_engine(info: &EngineInfo, report: &mut Report) {
     report.hint(
         Code::SlowCounters,
         "engine",
-        format!("CPU and memory are asked of the Engine, because its cgroup files{of} are not to be seen here: that takes it {slow}"),
+        format!("CPU and memory come from the Engine's statistics, because its cgroup files{of} are not visible here: a reading takes {slow}"),
         "run on the Engine's machine; in a container mount /sys/fs/cgroup:/sys/fs/cgroup:ro",
     );
 }

@@ -42,7 +42,7 @@ pub(super) struct CheckArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Send a test to everybody whom `x-autoscale.notify` names
+    /// Send a test to every target in `x-autoscale.notify`
     #[arg(long)]
     send_test: bool,
 }
@@ -66,7 +66,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
         report.warn(
             Code::NotLookedAt,
             "engine",
-            "containers and nginx could not be looked at",
+            "containers and nginx could not be checked",
             "run `compose-scale check` again when the Engine answers",
         );
         service::the_services(&loaded, &[], &service::Checked::default(), &mut report);
@@ -195,7 +195,7 @@ fn no_engine(failure: &Failure, report: &mut Report) {
         _ => Code::EngineAway,
     };
     let fix = failure.hint().unwrap_or_else(|| {
-        "see what `docker info` says, and `sudo journalctl -u docker -n 20` on its machine".into()
+        "run `docker info`, and `sudo journalctl -u docker -n 20` on the Engine's machine".into()
     });
     report.error(code, "engine", failure.to_string(), fix);
 }
@@ -221,7 +221,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             report.error(
                 Code::NothingRuns,
                 name,
-                "no replica is running, so there is none to make another one like",
+                "no replica is running, so there is none to clone",
                 format!(
                     "{}, or compose-scale scale {name}={}",
                     setup::up(loaded, name),
@@ -240,11 +240,11 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
                 Code::HalfRecreated,
                 name,
                 format!(
-                    "{} is one half of a recreate: compose is at work, or was interrupted",
+                    "{} is left from an unfinished recreate: compose is still running, or was interrupted",
                     left.name
                 ),
                 format!(
-                    "if compose is not at work: `docker rm -f {}`, then `{anew}`",
+                    "if compose is not running: `docker rm -f {}`, then `{anew}`",
                     left.name
                 ),
             );
@@ -267,7 +267,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
         if configurations.len() > 1 {
             report.warn(Code::MixedReplicas,
                 name,
-                "its replicas are of different configurations or images; new ones follow the one made last",
+                "its replicas have different configurations or images; new replicas are clones of the latest one",
                 anew,
             );
         }
@@ -310,15 +310,16 @@ fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
         return;
     };
     let fix = format!(
-        "see what the healthcheck says: `docker inspect --format '{{{{json .State.Health.Log}}}}' {first}`, and `docker compose logs --tail 50 {name}`"
+        "read the healthcheck's output: `docker inspect --format '{{{{json .State.Health.Log}}}}' {first}`, and `docker compose logs --tail 50 {name}`"
     );
     let names = unhealthy.join(", ");
     if unhealthy.len() == all {
-        let what = format!("the healthcheck of every replica that runs fails: {names}");
+        let what = format!("the healthcheck of every running replica fails: {names}");
         report.error(Code::Unhealthy, name, what, fix);
     } else {
         let well = all - unhealthy.len();
-        let what = format!("{all} run, of which {well} are well: the healthcheck of {names} fails");
+        let what =
+            format!("{well} of {all} replicas are healthy: the healthcheck of {names} fails");
         report.warn(Code::Unhealthy, name, what, fix);
     }
 }

@@ -82,13 +82,13 @@ fn no_place(loaded: &Loaded, report: &mut Report) {
                 setup::candidates(loaded).join(", ")
             ),
             format!(
-                "say which one sends requests to the others: `x-autoscale: {{nginx: {{service: {first}}}}}` at the top level of the compose file"
+                "name the one that sends requests to the others: `x-autoscale: {{nginx: {{service: {first}}}}}` at the top level of the compose file"
             ),
         ),
         _ => report.error(Code::NginxUnknown,
             "nginx",
             "no service of the project runs an image named nginx",
-            "say where it is, at the top level of the compose file: `x-autoscale: {nginx: {service: NAME}}`; or `{container: NAME}` where it belongs to another project, or `{host: true}`",
+            "name it at the top level of the compose file: `x-autoscale: {nginx: {service: NAME}}`, `{container: NAME}` if it belongs to another project, or `{host: true}`",
         ),
     }
 }
@@ -116,7 +116,7 @@ impl Look<'_> {
             report.error(Code::NginxPaused,
                 "nginx",
                 format!(
-                    "{} is paused: it will go on with the files of before, so nothing is stopped until it has read the new ones",
+                    "{} is paused: it keeps the old upstreams, so no replica is stopped until it has read the new ones",
                     paused.name
                 ),
                 format!("docker unpause {}", paused.name),
@@ -181,7 +181,7 @@ impl Look<'_> {
             }
             Err(error) => {
                 let text = error.to_string();
-                let look = "see what it says: `sudo journalctl -u nginx -n 20`";
+                let look = "read its log: `sudo journalctl -u nginx -n 20`";
                 let (what, fix) = text.split_once("; ").unwrap_or((&text, look));
                 report.error(Code::NginxUnanswered, "nginx", what, fix);
                 return;
@@ -198,7 +198,7 @@ impl Look<'_> {
             report.warn(
                 Code::NginxUnread,
                 "nginx",
-                "this user may not read its configuration, so what it includes was not looked at",
+                "this user may not read its configuration, so its includes were not checked",
                 "sudo compose-scale check",
             );
             return;
@@ -238,7 +238,7 @@ impl Look<'_> {
                 let (what, fix) = match whereabouts {
                     Whereabouts::Host => (
                         format!(
-                            "nginx on this host cannot reach {}: there is no bridge of this host to its network, and port {port} is not published",
+                            "nginx on this host cannot reach {}: this host has no bridge to its network, and port {port} is not published",
                             replica.name
                         ),
                         format!(
@@ -267,8 +267,8 @@ impl Look<'_> {
             if way.published && matches!(policy.ready, Ready::Tcp(_) | Ready::Auto) {
                 report.warn(Code::NginxPublishedPort,
                     service,
-                    "it is reached by a published port, which accepts connections before the app does: it counts as ready when GET / is answered with a status below 500",
-                    "say what to ask instead: `ready: {http: /PATH}`, or give it a healthcheck",
+                    "nginx reaches it by a published port, which accepts connections before the app does: it counts as ready when GET / gets a status below 500",
+                    "set `ready: {http: /PATH}`, or give it a healthcheck",
                 );
             } else if *whereabouts == Whereabouts::Host {
                 report.ok(
@@ -284,12 +284,12 @@ impl Look<'_> {
             NginxPlace::Container(name) => {
                 let network = replica.addresses.keys().next();
                 format!(
-                    "`docker network connect {} {name}`, and the same where {name} is made",
+                    "`docker network connect {} {name}`, and add that network where {name} is defined",
                     network.map_or("NETWORK", String::as_str)
                 )
             }
             NginxPlace::Service(_) | NginxPlace::Host => format!(
-                "give nginx a network that {} is on, and run `{}`",
+                "connect nginx to a network of {}, and run `{}`",
                 replica.service,
                 self.place.start()
             ),
@@ -326,7 +326,7 @@ impl Look<'_> {
                     Code::NginxInvalid,
                     "nginx",
                     format!("its configuration is not valid: {message}"),
-                    format!("mend it, and see with `{look}`"),
+                    format!("correct it, and test it with `{look}`"),
                 );
                 return;
             }
@@ -336,7 +336,7 @@ impl Look<'_> {
                     NginxPlace::Container(name) => format!("docker logs --tail 20 {name}"),
                     NginxPlace::Host => "sudo journalctl -u nginx -n 20".to_owned(),
                 };
-                let fix = format!("see what it says: `{look}`");
+                let fix = format!("read its log: `{look}`");
                 report.error(Code::NginxUnanswered, "nginx", error.to_string(), fix);
                 return;
             }
@@ -372,10 +372,11 @@ impl Look<'_> {
             return;
         };
         if !dump.contains(written.trim()) {
-            report.error(Code::NginxStale,
+            report.error(
+                Code::NginxStale,
                 "nginx",
                 format!(
-                    "it does not see {} as it is on this host: the directory was replaced after nginx started",
+                    "it reads an old {}: the directory was replaced after nginx started",
                     path.display()
                 ),
                 self.place.refresh(),
@@ -416,7 +417,7 @@ fn the_features(features: &Features, name: &str, report: &mut Report) {
         } => report.warn(Code::NginxOld,
             "nginx",
             format!(
-                "{version} closes idle keep-alive connections at a reload, and a request that is on its way on one is lost"
+                "{version} closes idle keep-alive connections at a reload, and may lose a request that arrives on one"
             ),
             "use nginx 1.27.4 or newer, which has `keepalive_min_timeout`",
         ),
@@ -424,8 +425,8 @@ fn the_features(features: &Features, name: &str, report: &mut Report) {
             report.warn(
                 Code::NginxVersion,
                 "nginx",
-                "its version is not understood, so new directives are left out",
-                "use an image whose `nginx -v` tells the version of nginx, best 1.27.4 or newer",
+                "its version is unknown, so newer directives are not used",
+                "use an image whose `nginx -v` prints a version, best 1.27.4 or newer",
             );
         }
     }
@@ -450,7 +451,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
         report.warn(
             Code::NginxNoPass,
             service,
-            format!("no proxy_pass of nginx goes to it{doubt}"),
+            format!("no proxy_pass sends requests to it{doubt}"),
             format!("in its location: `proxy_pass http://{service};`"),
         );
     }
@@ -460,7 +461,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
                 Code::NginxNoSettings,
                 service,
                 format!(
-                    "{}: no settings for retries, timeouts and keep-alive beside this proxy_pass",
+                    "{}: this location lacks the settings for retries, timeouts and keep-alive",
                     pass.place
                 ),
                 format!("add `include {directory}/{service}.location*;` to the location"),
@@ -470,7 +471,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
         if let Some(place) = &pass.hides_headers_of {
             report.warn(Code::NginxHeadersHidden,
                 service,
-                format!("{}: the headers set at {place} do not reach it, because this location sets its own", pass.place),
+                format!("{}: the headers set at {place} do not apply here, because this location sets its own", pass.place),
                 "repeat those proxy_set_header lines in the location",
             );
             report.at(&pass.place.file, pass.place.line);

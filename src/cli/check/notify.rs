@@ -38,7 +38,7 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
             Target::Webhook(webhook) => the_url(&webhook.url, report).await,
         }
         if report.findings.len() == before {
-            report.ok(ABOUT, format!("{} is told of {}", name(one), events(one)));
+            report.ok(ABOUT, format!("{} gets {}", name(one), events(one)));
         }
     }
     if !send_test {
@@ -47,7 +47,7 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
     if all.is_empty() {
         report.warn(Code::NotifyNobody,
             ABOUT,
-            "nobody is to be told, so no test was sent",
+            "there is no notification target, so no test was sent",
             "add `x-autoscale: {notify: [{webhook: \"https://…\"}]}` at the top level of the compose file",
         );
     }
@@ -63,13 +63,15 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
     });
     for (one, answer) in all.iter().zip(join_all(tests).await) {
         match answer {
-            Ok(()) => report.ok(ABOUT, format!("{} took the test", name(one))),
+            Ok(()) => report.ok(ABOUT, format!("{} accepted the test", name(one))),
             Err(why) => report.error(
                 Code::NotifyTestFailed,
                 ABOUT,
-                format!("{} did not take the test: {}", name(one), plain(&why)),
+                format!("{} did not accept the test: {}", name(one), plain(&why)),
                 match one.target {
-                    Target::Webhook(_) => "mend `webhook`, its `headers`, or what is there",
+                    Target::Webhook(_) => {
+                        "correct `webhook` or its `headers`, or repair the server there"
+                    }
                     Target::Command(_) => {
                         "run it by hand, with a JSON object on its standard input"
                     }
@@ -85,7 +87,7 @@ fn name(notify: &Notify) -> String {
 
 fn events(notify: &Notify) -> String {
     let what = match &notify.events {
-        Events::All => "all that is in scaling.log".to_owned(),
+        Events::All => "all events of scaling.log".to_owned(),
         Events::Some(names) => names.join(", "),
     };
     match notify.services.as_slice() {
@@ -105,7 +107,7 @@ fn the_program(program: &str, directory: &Path, report: &mut Report) {
             Code::NotifyProgram,
             ABOUT,
             format!("command {program}: there is no such program"),
-            format!("install {program} on this machine, or mend `command`"),
+            format!("install {program} on this machine, or correct `command`"),
         );
         return;
     };
@@ -137,7 +139,7 @@ async fn the_url(url: &Url, report: &mut Report) {
             Code::NotifyClearText,
             ABOUT,
             format!(
-                "webhook {url}: its path and headers, and all that is told, go there in clear text"
+                "webhook {url}: its path, its headers and all notifications are sent in clear text"
             ),
             "use https://",
         );
@@ -148,7 +150,7 @@ async fn the_url(url: &Url, report: &mut Report) {
             Code::NotifyUnknownHost,
             ABOUT,
             format!("webhook {url}: its host has no address on this machine"),
-            "mend `webhook`, or the machine's DNS",
+            "correct `webhook`, or repair the machine's DNS",
         );
     }
 }

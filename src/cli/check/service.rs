@@ -99,14 +99,14 @@ fn the_readiness(
     let (what, fix) = if is_routed {
         (
             format!(
-                "it has no healthcheck{unless}: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them"
+                "it has no healthcheck{unless}: a new replica gets requests as soon as its port accepts connections, and a replica that hangs keeps getting them"
             ),
-            format!("give {name} a `healthcheck`, or say what to ask: `ready: {{http: /PATH}}`"),
+            format!("give {name} a `healthcheck`, or set `ready: {{http: /PATH}}`"),
         )
     } else {
         (
             format!(
-                "it has no healthcheck{unless}: a replica counts as soon as it runs, and one that hangs goes on counting"
+                "it has no healthcheck{unless}: a replica counts as ready as soon as it runs, also when it hangs"
             ),
             format!("give {name} a `healthcheck`"),
         )
@@ -118,7 +118,7 @@ fn the_readiness(
 fn unless(is_checked: Option<bool>) -> &'static str {
     match is_checked {
         Some(_) => "",
-        None => " (unless its image brings one, which could not be looked at)",
+        None => " (unless its image has one, which could not be read)",
     }
 }
 
@@ -133,14 +133,14 @@ fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
             report.warn(
                 Code::NoCpuLimit,
                 name,
-                "it has no CPU limit, so its CPU share is one of a whole core",
-                "set `deploy.resources.limits.cpus` if a replica may use less than that, or more",
+                "it has no CPU limit, so its CPU load is measured against one core",
+                "set `deploy.resources.limits.cpus` if a replica may use less or more than one core",
             );
         } else {
             report.hint(
                 Code::NoCpuLimit,
                 name,
-                "it has no CPU limit: one replica may take all cores from the others and from nginx",
+                "it has no CPU limit: one busy replica can take all cores from the others and from nginx",
                 "set `deploy.resources.limits.cpus`",
             );
         }
@@ -149,7 +149,7 @@ fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
         report.hint(
             Code::NoMemoryLimit,
             name,
-            "it has no memory limit: nobody can tell before how many replicas the machine holds, and one that leaks takes the others with it",
+            "it has no memory limit: it is unknown how many replicas fit on the machine, and one memory leak can bring down all of them",
             "set `deploy.resources.limits.memory`",
         );
     }
@@ -162,16 +162,16 @@ fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
         report.hint(
             Code::NoRestart,
             name,
-            "it has no restart policy: after the machine has started again none of it runs",
-            "`restart: unless-stopped`, or `docker compose up -d` at every start of the machine",
+            "it has no restart policy: no replica runs after the machine restarts",
+            "set `restart: unless-stopped`, or run `docker compose up -d` at every start of the machine",
         );
     }
     if !is_routed && service.stop_grace_period.is_none() {
         report.hint(
             Code::GraceShort,
             name,
-            "it has no `stop_grace_period`: a replica that is removed gets 10s to finish its work, and is killed then",
-            "`stop_grace_period: 2m`, or as long as its longest job takes",
+            "it has no `stop_grace_period`: a removed replica has 10s to finish its work, then it is killed",
+            "set `stop_grace_period: 2m`, or as long as its longest job takes",
         );
     }
 }
@@ -186,11 +186,11 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
                 Code::Links,
                 name,
                 format!(
-                    "{} has a link to it, which was resolved when that was made: it reaches one replica only, and a wrong address when that one goes",
+                    "{} links to it: the link reaches one replica only, and a wrong address after that replica is removed",
                     other.name
                 ),
                 format!(
-                    "remove `links` from {0} and run `docker compose up -d --no-deps {0}`; the name {name} works without",
+                    "remove `links` from {0} and run `docker compose up -d --no-deps {0}`; the name {name} works without a link",
                     other.name
                 ),
             );
@@ -207,7 +207,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
                 Code::WaitsForHealth,
                 name,
                 format!(
-                    "{} waits for its health: `docker compose up` waits for every replica, and fails when one is unhealthy",
+                    "{} depends on its health: `docker compose up` waits for every replica, and fails if one is unhealthy",
                     other.name
                 ),
                 format!("start {} alone with `{own}`", other.name),
@@ -217,7 +217,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
                 Code::WaitsForHealth,
                 name,
                 format!(
-                    "{} waits for its health, and it has no healthcheck{}: `docker compose up` fails",
+                    "{} depends on its health, but it has no healthcheck{}: `docker compose up` fails",
                     other.name,
                     unless(is_checked)
                 ),
@@ -403,19 +403,19 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        insta::assert_snapshot!(told("", Some(true)), @"Hint: front waits for its health: `docker compose up` waits for every replica, and fails when one is unhealthy");
+        insta::assert_snapshot!(told("", Some(true)), @"Hint: front depends on its health: `docker compose up` waits for every replica, and fails if one is unhealthy");
         insta::assert_snapshot!(told("", Some(false)), @r"
-        Hint: it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
-        Warning: front waits for its health, and it has no healthcheck: `docker compose up` fails
+        Hint: it has no healthcheck: a new replica gets requests as soon as its port accepts connections, and a replica that hangs keeps getting them
+        Warning: front depends on its health, but it has no healthcheck: `docker compose up` fails
         ");
         // Nobody could look at it.
         insta::assert_snapshot!(told("", None), @r"
-        Hint: it has no healthcheck (unless its image brings one, which could not be looked at): a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
-        Warning: front waits for its health, and it has no healthcheck (unless its image brings one, which could not be looked at): `docker compose up` fails
+        Hint: it has no healthcheck (unless its image has one, which could not be read): a new replica gets requests as soon as its port accepts connections, and a replica that hangs keeps getting them
+        Warning: front depends on its health, but it has no healthcheck (unless its image has one, which could not be read): `docker compose up` fails
         ");
         insta::assert_snapshot!(told("healthcheck: {disable: true},", None), @r"
-        Hint: it has no healthcheck: a new replica gets requests as soon as its port takes connections, and one that hangs goes on getting them
-        Warning: front waits for its health, and it has no healthcheck: `docker compose up` fails
+        Hint: it has no healthcheck: a new replica gets requests as soon as its port accepts connections, and a replica that hangs keeps getting them
+        Warning: front depends on its health, but it has no healthcheck: `docker compose up` fails
         ");
     }
 

@@ -43,7 +43,7 @@ pub(super) fn the_watchers(loaded: &Loaded, state: &StateDir, report: &mut Repor
 fn tell(seen: &Seen, state: &Path, report: &mut Report) {
     let shown = state.display();
     if let Some(process) = seen.ours {
-        report.ok("project", format!("process {process} acts on it now"));
+        report.ok("project", format!("process {process} manages it now"));
     }
     for (path, held) in &seen.others {
         let there = path.display();
@@ -51,14 +51,14 @@ fn tell(seen: &Seen, state: &Path, report: &mut Report) {
             Some(process) => report.error(
                 Code::WatchedElsewhere,
                 "project",
-                format!("process {process} acts on it with another state directory, {there}: commands of this user do not find it, and a `watch` here would act against it"),
-                format!("set COMPOSE_SCALE_STATE={there} for every command, or end that process"),
+                format!("process {process} manages it with another state directory, {there}: commands of this user do not find it, and a `watch` here would work against it"),
+                format!("set COMPOSE_SCALE_STATE={there} for every command, or stop that process"),
             ),
             None => report.hint(
                 Code::StateElsewhere,
                 "project",
-                format!("there is another state directory of it, {there}: history, holds and pauses there are not seen from {shown}"),
-                format!("run every command as one user, or set COMPOSE_SCALE_STATE; when it is no longer used: rm -r {there}"),
+                format!("it has another state directory, {there}: history, holds and pauses there do not count for {shown}"),
+                format!("run every command as the same user, or set COMPOSE_SCALE_STATE; if nothing uses the other one: rm -r {there}"),
             ),
         }
     }
@@ -68,8 +68,8 @@ fn tell(seen: &Seen, state: &Path, report: &mut Report) {
         report.error(
             Code::WatchedElsewhere,
             "project",
-            format!("process {process} keeps nginx's files for it, and has another state directory than {shown}"),
-            format!("see it with `ps -o pid,user,args -p {process}`; end one of the two, or set COMPOSE_SCALE_STATE to the same directory for both"),
+            format!("process {process} writes nginx's files for it, with another state directory than {shown}"),
+            format!("look at it with `ps -o pid,user,args -p {process}`; stop one of the two, or set COMPOSE_SCALE_STATE to the same directory for both"),
         );
     }
 }

@@ -56,19 +56,11 @@ enum Deed {
 const STORY: &[(u64, &str, Deed)] = &[
     (
         10,
-        "Somebody shares a link: six times as many visitors.",
+        "A link is shared: six times as many visitors.",
         Deed::Visitors(6.0 * QUIET),
     ),
-    (
-        30,
-        "One of the replicas crashes in the middle of it.",
-        Deed::Crash,
-    ),
-    (
-        45,
-        "The visitors go on to the next thing.",
-        Deed::Visitors(QUIET),
-    ),
+    (30, "One of the replicas crashes under load.", Deed::Crash),
+    (45, "The visitors leave.", Deed::Visitors(QUIET)),
 ];
 const END: Duration = Duration::from_secs(75);
 
@@ -96,9 +88,9 @@ pub(super) async fn run(image: &str) -> Result<(), Failure> {
         signals: Signals::listen()?,
     };
     put(&format!(
-        "This is `compose-scale watch` at work on the Docker Engine here, in a project of its own ({}) that is gone \
-         at the end.\nEach ● is a replica that nginx sends requests to, each ○ one that starts or finishes its \
-         requests.\n\nbringing it up: nginx and two replicas\n",
+        "This is `compose-scale watch` at work on the Docker Engine here, in a project of its own ({}) that is removed \
+         at the end.\nEach ● is a replica that nginx sends requests to, each ○ a replica that starts or drains \
+         requests.\n\nstarting nginx and two replicas\n",
         loaded.project.name
     ))?;
     let played = stage.play(request, loaded).await;
@@ -267,7 +259,7 @@ impl Stage {
     }
 
     async fn take_down(&mut self) -> Result<(), Failure> {
-        put("\ntaking it away\n")?;
+        put("\nremoving the project\n")?;
         let mut down = self
             .cli
             .command(&self.place, &["down", "--volumes", "--timeout", "2"]);
@@ -278,7 +270,7 @@ impl Stage {
         match gone {
             Ok(Ok(output)) if output.status.success() => Ok(()),
             _ => Err(Failure::Work(vec![format!(
-                "what the demo started could not be taken away; by hand: docker compose -p {} down",
+                "the demo's project could not be removed; remove it by hand: docker compose -p {} down",
                 self.place.project
             )])),
         }
@@ -384,7 +376,7 @@ fn figures(drawn: &str, now: &Fates, before: &Fates, seconds: f64) -> String {
 
 fn end(all: &Fates) -> String {
     let mut text = format!(
-        "\nThat was all of it: {} requests, {} failed, 95% within {}ms\n",
+        "\nSummary: {} requests, {} failed, 95% within {}ms\n",
         all.count(),
         all.failed,
         Short(all.p95().unwrap_or_default())

@@ -28,22 +28,22 @@ const DRAWN: usize = 20;
 
 /// What to do next.
 const NEXT: &str = "\nFor a project of your own: add `x-autoscale: {min: 1, max: 4, metrics: [{cpu: 60%}]}` to a service, then\n  \
-     compose-scale check       says what would keep it from working\n  \
-     compose-scale simulate    tries the policy on a load of your choice\n  \
-     compose-scale watch       does it\n";
+     compose-scale check       finds problems, each with the fix\n  \
+     compose-scale simulate    tests the policy on a simulated load\n  \
+     compose-scale watch       scales it\n";
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
-    /// Where to play it: simulated, or on the real Engine, in a project of its own that is gone afterwards
+    /// Run on a simulated server, or on this machine's Engine in a project that is removed at the end
     #[arg(long, value_enum, default_value_t = Stage::Simulated)]
     engine: Stage,
-    /// Lines, also on a terminal (simulated)
+    /// Print lines, also on a terminal (simulated only)
     #[arg(long)]
     plain: bool,
-    /// How many times as fast as it would be (simulated)
+    /// Speed, in times real time (simulated only)
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = speed)]
     speed: f64,
-    /// The nginx image to play with (docker)
+    /// nginx image (docker only)
     #[arg(long, value_name = "IMAGE", default_value = "nginx:1.30")]
     image: String,
 }
@@ -190,7 +190,7 @@ fn bar(state: &State) -> String {
 }
 
 fn end(totals: &std::collections::BTreeMap<String, Totals>) -> String {
-    let mut text = String::from("\nThat was all of it:\n");
+    let mut text = String::from("\nSummary:\n");
     for (service, totals) in totals {
         let p95 = totals.took.percentile(0.95).unwrap_or_default();
         let _ = writeln!(

@@ -79,7 +79,7 @@ pub(super) fn write(directory: &Path, what: &str, export: &Export) -> Result<(),
     if !wrong.is_empty() {
         let mut lines = wrong;
         lines.push(format!(
-            "nothing was written: choose another directory than {}, or move what is yours into an overlay (docs: export.md, Changes of your own)",
+            "nothing was written: choose another directory than {}, or move your own files into an overlay (docs: export.md, Changes of your own)",
             directory.display()
         ));
         return Err(Failure::Work(lines));
@@ -113,7 +113,7 @@ pub(super) fn write(directory: &Path, what: &str, export: &Export) -> Result<(),
     }
     let shown = plain(&directory.display().to_string()).into_owned();
     tracing::info!(
-        "{} in {shown}, {} changed; `kubectl apply -k {shown}` puts them into the namespace {}",
+        "{} in {shown}, {} changed; `kubectl apply -k {shown}` applies them to the namespace {}",
         count(names.len(), "object", "objects"),
         count(changed, "file", "files"),
         export.namespace
@@ -133,15 +133,15 @@ fn in_the_way<'a>(
         match owner(&directory.join(name)) {
             Owner::Nobody => {}
             Owner::Us(of) if of == what => {}
-            Owner::Us(of) => wrong.push(name_and(&format!("is of another export: {of}"))),
+            Owner::Us(of) => wrong.push(name_and(&format!("belongs to another export: {of}"))),
             Owner::Changed => wrong.push(name_and("has been changed since it was made")),
-            Owner::Somebody => wrong.push(name_and("is there and was not made by this command")),
+            Owner::Somebody => wrong.push(name_and("exists and was not made by this command")),
         }
     }
     for name in OTHERS {
         if owner(&directory.join(name)) != Owner::Nobody {
             wrong.push(format!(
-                "{name} is there, and kubectl takes one of its kind only"
+                "{name} exists, and kubectl accepts only one such file"
             ));
         }
     }
@@ -167,7 +167,7 @@ fn remove(directory: &Path, name: &str) -> Result<(), Failure> {
     match owner(&path) {
         Owner::Us(_) => {
             files::remove(&path).map_err(|error| cannot(&path, &error))?;
-            tracing::info!("{} is no longer needed, and removed", plain(name));
+            tracing::info!("removed {}, which is no longer needed", plain(name));
         }
         Owner::Changed => tracing::warn!(
             "{} is no longer needed; it has been changed since it was made, so it stays, and {KUSTOMIZATION} does not name it",

@@ -23,29 +23,29 @@ pub(super) struct ExportArgs {
 
 #[derive(Debug, Subcommand)]
 enum To {
-    /// Manifests of Kubernetes, with an autoscaler for each policy (`autoscaling/v2`, or KEDA)
+    /// Export Kubernetes manifests, with an autoscaler per policy
+    #[command(after_long_help = super::help::text("export kubernetes"))]
     Kubernetes(KubernetesArgs),
 }
 
 #[derive(Debug, Args)]
 struct KubernetesArgs {
-    /// These services only; all without, but the nginx that an Ingress takes the place of
+    /// Services to export [default: all, without the nginx that the Ingress replaces]
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
-    /// Write a file for each object into this directory, with a kustomization.yaml; else all to
-    /// standard output
+    /// Write a file per object and a kustomization.yaml into this directory [default: standard output]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Namespace; the project's name without
+    /// Namespace [default: the project name]
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     namespace: Option<String>,
     /// Ingress controller of the cluster
     #[arg(long, value_enum, default_value_t = IngressName::Traefik)]
     ingress: IngressName,
-    /// Host name of a service, for its Ingress; may be given again
+    /// Host name of a service for its Ingress; may be repeated
     #[arg(long = "host", value_name = "SERVICE=HOST", value_parser = host)]
     hosts: Vec<(String, String)>,
-    /// Prometheus of the cluster, which KEDA asks
+    /// URL of the cluster's Prometheus, for KEDA
     #[arg(
         long,
         value_name = "URL",
@@ -53,13 +53,13 @@ struct KubernetesArgs {
         value_parser = url
     )]
     prometheus: String,
-    /// Size of a volume: compose knows none
+    /// Size of each volume, because compose files have none
     #[arg(long, value_name = "SIZE", default_value = "10Gi", value_parser = quantity)]
     volume_size: String,
-    /// Fail (exit code 1) when something does not carry over; nothing is written then
+    /// Fail with exit code 1 and write nothing when something does not carry over
     #[arg(long)]
     strict: bool,
-    /// Form of what goes to standard output
+    /// Format on standard output
     #[arg(long, value_enum, default_value_t = Format::Yaml, conflicts_with = "output")]
     format: Format,
 }
@@ -105,10 +105,7 @@ fn url(text: &str) -> Result<String, String> {
                 .next()
                 .is_some_and(|host| host.contains('@')) =>
         {
-            Err(
-                "a password does not belong into manifests; KEDA has TriggerAuthentication for it"
-                    .to_owned(),
-            )
+            Err("do not put a password into manifests; use KEDA's TriggerAuthentication".to_owned())
         }
         Some(rest) if !rest.is_empty() && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
@@ -168,7 +165,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
     if args.strict && !lost.is_empty() {
         tracing::warn!("{}", list(&lost, "does not carry over"));
         return Err(Failure::Work(vec![format!(
-            "{} not carry over, and --strict asks for all of it; nothing was written",
+            "{} not carry over; with --strict, nothing was written then",
             count(lost.len(), "thing does", "things do")
         )]));
     }

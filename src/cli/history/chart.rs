@@ -78,7 +78,7 @@ impl Chart {
         };
         let first = drawn().filter_map(|(_, series)| Some(series.changes.first()?.at));
         let Some(begin) = filter.since.or(first.min()) else {
-            return "no change of a count is recorded\n".to_owned();
+            return "no change of a replica count is recorded\n".to_owned();
         };
         let axis = Axis {
             begin,
@@ -345,7 +345,7 @@ mod tests {
         }
         assert_eq!(
             drawn(None, 0, 80, &[]),
-            "no change of a count is recorded\n"
+            "no change of a replica count is recorded\n"
         );
     }
 }

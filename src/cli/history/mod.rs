@@ -27,25 +27,25 @@ const NAMED: usize = 10;
 
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
-    /// Only what happened since: so long ago, like 2h, or at a time like 2026-01-01T12:00:00Z
+    /// Only entries since then: an age like 2h, or a time like 2026-01-01T12:00:00Z
     #[arg(long, value_name = "SPAN|TIME", value_parser = since)]
     since: Option<Since>,
-    /// Only this service; may be given more than once
+    /// Only this service; may be repeated
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
-    /// Only changes of a count, not what went wrong
+    /// Only changes of a replica count, no failures
     #[arg(long)]
     changes: bool,
-    /// Only the last rows
+    /// Only the last N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     last: Option<u32>,
-    /// Go on with what is appended, until Ctrl-C
+    /// Continue with new entries until Ctrl-C
     #[arg(long)]
     follow: bool,
-    /// Replicas over time as a chart, instead of rows
+    /// Draw replicas over time instead of rows
     #[arg(long, conflicts_with_all = ["changes", "last", "follow", "format"])]
     chart: bool,
-    /// Output format; json prints one line for each row
+    /// Output format; json prints one line per row
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
 }
@@ -222,7 +222,7 @@ impl Place {
         let there = match &self.services {
             Some(_) => format!("this project and its history have {}", has(&all)),
             None => format!(
-                "the compose file cannot be used, and what is recorded is of {}",
+                "the compose file cannot be used; the history has {}",
                 has(&all)
             ),
         };
@@ -235,7 +235,7 @@ impl Place {
     /// For a project that was never scaled.
     fn say_that_there_is_nothing(&self, format: Format) -> Result<(), Failure> {
         let text = format!(
-            "nothing is recorded yet: {} is made with the first change",
+            "nothing is recorded yet: {} is created with the first change",
             self.state.log_path().display()
         );
         match format {
@@ -285,14 +285,14 @@ impl Faults {
     fn report(&self) {
         if self.gap {
             tracing::warn!(
-                "logs were put away faster than they could be read, and some of what happened is not shown"
+                "logs were rotated faster than they could be read; some entries are missing"
             );
         }
         if !self.damaged.is_empty() {
             let logs: Vec<_> = self.damaged.iter().map(in_words).collect();
             let text = logs.join("; ");
             tracing::warn!(
-                "lines that are damaged are left out: {}",
+                "damaged lines are skipped: {}",
                 crate::telemetry::plain(&text)
             );
         }

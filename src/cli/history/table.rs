@@ -163,7 +163,7 @@ fn took(seconds: f64) -> String {
 /// The first line of a text from outside, without anything that a terminal obeys.
 fn one_line(text: &str) -> String {
     let first = text.lines().next().unwrap_or_default();
-    let first = first.strip_suffix("; its last words:").unwrap_or(first);
+    let first = first.strip_suffix("; its last log lines:").unwrap_or(first);
     plain(first).replace('\t', " ")
 }
 
@@ -190,7 +190,7 @@ mod tests {
             },
             Entry {
                 level: Level::Error,
-                message: "shop-web-3 failed: it ended; its last words:\n    a\tb".into(),
+                message: "shop-web-3 failed: it ended; its last log lines:\n    a\tb".into(),
                 ..at(1_774_828_800, "failed")
             },
             Entry {

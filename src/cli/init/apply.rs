@@ -49,7 +49,7 @@ pub(super) fn apply(changes: &[Change]) -> Result<Applied<'_>, Failure> {
         if let Err(why) = applied.change(change) {
             applied.take_back();
             return Err(Failure::Work(vec![format!(
-                "{why}; nothing was changed, and another run looks again"
+                "{why}; nothing was changed; run `init` again"
             )]));
         }
         applied.done.push(change);
@@ -115,10 +115,7 @@ impl Applied<'_> {
     pub(super) fn take_back(self) {
         for change in self.done.iter().rev() {
             if let Err(error) = put(&change.path, change.before.as_deref()) {
-                tracing::error!(
-                    "{} could not be made as it was: {error}",
-                    change.path.display()
-                );
+                tracing::error!("{} could not be restored: {error}", change.path.display());
             }
         }
         for path in self.made.iter().rev() {

@@ -60,7 +60,7 @@ pub(super) fn services(
         [] => "none".to_owned(),
         names => names.join(" "),
     };
-    let question = "Which services shall be scaled? Names, with a space between them";
+    let question = "Which services should scale? Names, separated by spaces";
     until(question, &shown, |answer| {
         if proposed.is_empty() && answer == "none" {
             return Ok(Vec::new());
@@ -78,7 +78,7 @@ pub(super) fn services(
 pub(super) fn door(candidates: &[String]) -> Result<String, Failure> {
     let Some(first) = candidates.first() else {
         return Err(Failure::Usage(
-            "say which service is nginx: --nginx NAME".into(),
+            "name the service that runs nginx: --nginx NAME".into(),
         ));
     };
     let all = candidates.join(", ");
@@ -87,7 +87,7 @@ pub(super) fn door(candidates: &[String]) -> Result<String, Failure> {
     until(&question, first, |answer| {
         let is_one = candidates.iter().any(|name| name == answer);
         let name = is_one.then(|| answer.to_owned());
-        name.ok_or_else(|| format!("{answer} is none of them: {all}"))
+        name.ok_or_else(|| format!("{answer} is not one of them: {all}"))
     })
 }
 
@@ -105,7 +105,7 @@ pub(super) fn numbers(
         }
     };
     choice.min = until(
-        &format!("{name}: how many replicas at least? With 2 a crash is not noticed"),
+        &format!("{name}: how many replicas at least? With 2, a crash causes no downtime"),
         &choice.min.to_string(),
         count(1),
     )?;
@@ -123,9 +123,8 @@ pub(super) fn numbers(
         share,
     )?;
     if choice.port.or(port).is_none() {
-        let question = format!(
-            "{name}: on which port does it take requests? `none` for a worker, which takes none"
-        );
+        let question =
+            format!("{name}: on which port does it receive requests? `none` for a worker");
         choice.port = until(&question, "none", |answer| match answer.parse() {
             Ok(port) if port > 0 => Ok(Some(port)),
             _ if answer == "none" => Ok(None),

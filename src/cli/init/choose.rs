@@ -73,12 +73,12 @@ pub(super) fn choices(
             && !asks
         {
             return Err(Failure::Usage(format!(
-                "{name}: nginx sends to it, and which port it listens on is not in the file: --port {name}=PORT"
+                "{name}: the compose file does not say on which port it listens: --port {name}=PORT"
             )));
         }
         if choice.min > choice.max {
             return Err(Failure::Usage(format!(
-                "{name}: at least {} and at most {} cannot both be",
+                "{name}: the minimum {} is above the maximum {}",
                 choice.min, choice.max
             )));
         }
@@ -102,7 +102,7 @@ fn recorded(site: &Site) -> Result<Option<Vec<Choice>>, Failure> {
         .find(|choice| project.disabled_services.contains(&choice.service))
     {
         return Err(Failure::Usage(format!(
-            "{0}: its profile is off, and `init` has set it up: say --profile, as then",
+            "{0}: its profile is disabled, but `init` has set it up: give --profile again",
             off.service
         )));
     }
@@ -110,7 +110,7 @@ fn recorded(site: &Site) -> Result<Option<Vec<Choice>>, Failure> {
         let is_there = project.services.contains_key(&choice.service);
         if !is_there {
             say(&format!(
-                "{}: no longer a service of this project; it is taken out of compose.scale.yaml",
+                "{}: no longer a service of this project; removed from compose.scale.yaml",
                 choice.service
             ));
         }
@@ -156,10 +156,10 @@ fn tell(offers: &[Offer]) {
         match &offer.verdict {
             Verdict::Fit if offer.obvious => say(&format!("{name}: can be scaled")),
             Verdict::Fit => say(&format!(
-                "{name}: not taken by itself: it has no port; if several of it can share the work, name it (--service {name})"
+                "{name}: not selected: it has no port; if several replicas can share the work, add --service {name}"
             )),
-            Verdict::Doubtful(why) => say(&format!("{name}: not taken by itself: {why}")),
-            Verdict::Unfit { what, .. } => say(&format!("{name}: not offered: {what}")),
+            Verdict::Doubtful(why) => say(&format!("{name}: not selected: {why}")),
+            Verdict::Unfit { what, .. } => say(&format!("{name}: cannot be scaled: {what}")),
         }
     }
 }
@@ -176,14 +176,10 @@ fn nothing(offers: &[Offer]) -> Failure {
             Verdict::Unfit { fix, .. } => Some(format!("{}: {fix}", offer.service)),
             _ => None,
         });
-        let mut lines = vec![
-            "no service of this project can be scaled as it is; what would change that:".to_owned(),
-        ];
+        let mut lines =
+            vec!["no service of this project can be scaled yet; to change that:".to_owned()];
         lines.extend(fixes);
         return Failure::Work(lines);
     }
-    Failure::Usage(format!(
-        "say which service is to be scaled: {}",
-        could.join(" or ")
-    ))
+    Failure::Usage(format!("name the service to scale: {}", could.join(" or ")))
 }

@@ -33,37 +33,37 @@ use work::Work;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
-    /// A service to scale; again for another one
+    /// Service to scale; may be repeated
     #[arg(long = "service", value_name = "NAME")]
     services: Vec<String>,
-    /// The fewest replicas
+    /// Minimum number of replicas
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     min: Option<u32>,
-    /// The most replicas
+    /// Maximum number of replicas
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     max: Option<u32>,
-    /// The CPU load to hold, like 60%
+    /// CPU target, for example 60%
     #[arg(long, value_name = "SHARE", value_parser = share)]
     cpu: Option<String>,
-    /// The port in the container that requests go to
+    /// Container port that gets the requests
     #[arg(long = "port", value_name = "[NAME=]PORT", value_parser = port)]
     ports: Vec<(Option<String>, u16)>,
-    /// Where requests come in: a service, `host` for nginx on this machine, `new` to add one
+    /// nginx to use: a service, `host` (nginx on this machine) or `new` (adds one)
     #[arg(long, value_name = "NAME")]
     nginx: Option<String>,
-    /// The image of an nginx that is added
+    /// Image of a new nginx
     #[arg(long, value_name = "IMAGE", value_parser = image)]
     nginx_image: Option<String>,
     /// Write without asking
     #[arg(short, long)]
     yes: bool,
-    /// Show what would be written, and write nothing
+    /// Show the diff, write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Take back what was written, as far as it is unchanged
+    /// Remove what an earlier init wrote; files changed since then stay
     #[arg(long, conflicts_with_all = ["services", "min", "max", "cpu", "ports", "nginx", "nginx_image"])]
     undo: bool,
-    /// Replace or remove files that were changed since, too
+    /// Also replace or remove files that were changed by hand
     #[arg(long)]
     force: bool,
 }
@@ -164,18 +164,16 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
                 )
             })
             .collect();
-        lines.push(
-            "take over by hand what is shown above, move the file away, or add --force".into(),
-        );
+        lines.push("apply the diff above by hand, move the file away, or add --force".into());
         return Err(Failure::Work(lines));
     }
     for path in &work.left {
         say(&format!(
-            "{path}: left as you have changed it; nothing new is to be written into it"
+            "{path}: kept with your changes; nothing new to write"
         ));
     }
     if work.changes.is_empty() {
-        say("everything is set up already; there is nothing to write");
+        say("everything is set up already; nothing to write");
         next::tell(&site, &door, &draft);
         return Ok(());
     }
@@ -201,7 +199,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
         }
     } else if !args.yes {
         return Err(Failure::Usage(
-            "nothing was written: add --yes to write this without being asked, or --dry-run to only see it".into(),
+            "nothing was written: add --yes to write without asking, or --dry-run to see the diff only".into(),
         ));
     }
     work::write(
@@ -242,19 +240,19 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
         |what: &str| Failure::Usage(format!("`init` writes COMPOSE_FILE into .env, and {what}"));
     if request.files.iter().any(|file| file.as_os_str() == "-") {
         return Err(unread(
-            "a compose file from standard input has no place in it",
+            "a compose file on standard input cannot be named there",
         ));
     }
     let set = |name: &str| request.env.get(name).is_some_and(|value| !value.is_empty());
     if set("COMPOSE_FILE") {
         return Err(unread(
-            "COMPOSE_FILE of the environment would win over that: unset it, and name the files with -f",
+            "COMPOSE_FILE in the environment overrides it: unset it, and name the files with -f",
         ));
     }
     if !request.env_files.is_empty() || set("COMPOSE_ENV_FILES") || set("COMPOSE_DISABLE_ENV_FILE")
     {
         return Err(unread(
-            "--env-file, COMPOSE_ENV_FILES or COMPOSE_DISABLE_ENV_FILE switch that off: leave them away here",
+            "--env-file, COMPOSE_ENV_FILES or COMPOSE_DISABLE_ENV_FILE disable that: do without them here",
         ));
     }
     let places = compose::places(&request)?;
@@ -263,7 +261,7 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
     let there = compose::places(&elsewhere).ok();
     if there.is_none_or(|there| there.separator != places.separator) {
         return Err(unread(
-            "COMPOSE_PATH_SEPARATOR of the environment counts in this shell only: write it into .env, or unset it",
+            "COMPOSE_PATH_SEPARATOR in the environment applies to this shell only: write it into .env, or unset it",
         ));
     }
     let ours = places.directory.join(OVERRIDE);
@@ -303,11 +301,11 @@ fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure
     let counts = compose::counts::alone(&text).map_err(|what| {
         if record.is_none() && text.starts_with(MADE_BY) {
             return Failure::Config(format!(
-                "{OVERRIDE} was made by `init`, and {RECORD} is gone; {BY_HAND}"
+                "{OVERRIDE} was made by `init`, but {RECORD} is missing; {BY_HAND}"
             ));
         }
         Failure::Config(format!(
-            "{OVERRIDE} is there already and was not made by `init`, which takes over a file of nothing but counts (services.NAME.scale): {what}; give the file another name, or add x-autoscale by hand (README, \"The policy\")"
+            "{OVERRIDE} exists and was not made by `init`, which takes over only files of plain counts (services.NAME.scale): {what}; rename the file, or add x-autoscale by hand (docs/setup.md)"
         ))
     })?;
     Ok((BTreeMap::from([(OVERRIDE.to_owned(), text)]), counts))
@@ -317,7 +315,7 @@ fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure
 const MADE_BY: &str = "# Made by `compose-scale init`";
 
 /// What is left to do where the record is lost.
-const BY_HAND: &str = "it is what `init` knows its own files by: restore it from version control or a backup, or take back by hand: take compose.scale.yaml out of COMPOSE_FILE in .env, remove compose.scale.yaml and compose-scale/ (but for what is yours in it), and run `docker compose up -d --remove-orphans`";
+const BY_HAND: &str = "`init` recognizes its own files by it: restore it from version control or a backup, or undo by hand: remove compose.scale.yaml from COMPOSE_FILE in .env, delete compose.scale.yaml and compose-scale/ (except your own files), and run `docker compose up -d --remove-orphans`";
 
 /// Whether there is an override that was written here.
 fn is_made_here(directory: &Path) -> bool {
@@ -340,7 +338,7 @@ fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
     };
     Record::parse(&text).map(Some).map_err(|what| {
         Failure::Work(vec![format!(
-            "{} cannot be read, so it is not known what `init` has written: {what}; {BY_HAND}",
+            "{} cannot be read, so it is unknown what `init` wrote: {what}; {BY_HAND}",
             path.display()
         )])
     })
@@ -354,7 +352,7 @@ async fn too_old() -> Option<String> {
     (version < least).then(|| {
         let Version(a, b, c) = version;
         format!(
-            "compose here is {a}.{b}.{c}, and `!reset`, which takes the port of the host away from the service, needs {major}.{minor}.{patch}: update compose, or take that port out of your file and run `init` again"
+            "compose here is {a}.{b}.{c}, but `!reset`, which removes the service's host port, needs {major}.{minor}.{patch}: update compose, or remove that port from your file and run `init` again"
         )
     })
 }

@@ -11,18 +11,18 @@ use crate::{
 pub(super) fn tell(site: &Site, door: &Door, draft: &Draft) {
     let by_hand = !draft.by_hand.is_empty();
     if by_hand {
-        say("\nin nginx's own configuration, which is yours:");
+        say("\nadd to nginx's own configuration:");
         for line in &draft.by_hand {
             say(&format!("  {}", line.replace('\n', "\n  ")));
         }
-        say("\nnext, when those lines are written:");
+        say("\nnext, after adding those lines:");
     } else {
         say("\nnext:");
     }
     let directory = &site.places.directory;
     if !std::env::current_dir().is_ok_and(|cwd| cwd == *directory) {
         say(&format!(
-            "  cd {}    # COMPOSE_FILE in .env counts only there",
+            "  cd {}    # COMPOSE_FILE in .env applies only there",
             directory.display()
         ));
     }
@@ -39,7 +39,7 @@ pub(super) fn tell(site: &Site, door: &Door, draft: &Draft) {
         say(&format!("  {}", for_project(site, &command)));
     }
     let undo = for_project(site, "compose-scale init --undo");
-    say(&format!("and to take it all back: {undo}"));
+    say(&format!("to undo everything: {undo}"));
 }
 
 /// With the project's name, where it was given. Its files are found by `.env` from now on.

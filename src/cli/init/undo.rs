@@ -23,7 +23,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     let root = root(project)?;
     let Some(record) = read_record(&root)? else {
         if is_made_here(&root) {
-            return Err(Failure::Config(format!("{RECORD} is gone; {BY_HAND}")));
+            return Err(Failure::Config(format!("{RECORD} is missing; {BY_HAND}")));
         }
         return nothing(&root, args.dry_run);
     };
@@ -76,7 +76,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     let counts_no_longer = changes.iter().any(counted);
     if record.nginx != Door::New && has_upstreams && (kept.is_empty() || counts_no_longer) {
         say(
-            "\nin nginx's own configuration, which is yours: take out what you wrote there for `init` (the two `include` lines), and let proxy_pass name the address of before, with its port",
+            "\nin nginx's own configuration: remove the two `include` lines that you added for `init`, and set proxy_pass to the previous address and port",
         );
     }
     if counts_no_longer {
@@ -180,7 +180,9 @@ fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
     };
     match held {
         Err(failure @ Failure::State(StateError::Held { .. })) => {
-            say("nothing is taken back while a `watch` runs, which would write on: stop it first");
+            say(
+                "nothing is undone while a `watch` runs, because it would keep writing: stop it first",
+            );
             Err(failure)
         }
         other => Ok(other.unwrap_or_default()),
@@ -226,7 +228,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             && !record.is_unchanged(path, bytes)
         {
             let force = if after.is_some() {
-                "brings back what was there before"
+                "restores the previous file"
             } else {
                 "removes it too"
             };
@@ -284,7 +286,7 @@ fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, 
     let before = apply::read(&path)?;
     let text = before.as_deref().map(std::str::from_utf8).transpose();
     let Ok(text) = text else {
-        let what = ".env: it is not UTF-8, so it is left as it is, and so is all that it names; take compose.scale.yaml out of its COMPOSE_FILE by hand and come back";
+        let what = ".env: it is not UTF-8, so it is kept, with all files that it names; remove compose.scale.yaml from its COMPOSE_FILE by hand, then run this again";
         return Ok(match record.edits().next() {
             Some(_) => Err(what.into()),
             None => Ok(None),
@@ -302,7 +304,7 @@ fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, 
     let names_it = dotenv::files(last).is_some_and(|files| files.contains(OVERRIDE));
     let stays = record.replaced.contains_key(OVERRIDE);
     if names_it && !stays && record.edits().next().is_some() {
-        let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is taken back; take compose.scale.yaml out of it and come back";
+        let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is undone; remove compose.scale.yaml from it, then run this again";
         return Ok(Err(what.into()));
     }
     Ok(Ok(taken_back.map(|after| Change {

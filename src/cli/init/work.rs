@@ -139,7 +139,7 @@ impl Work {
         let odd = |file: &&String| file.contains(&places.separator) || file.contains('\'');
         if let Some(file) = files.iter().find(odd) {
             return Err(Failure::Usage(format!(
-                "the name of {file} cannot be written into COMPOSE_FILE; give the file another one"
+                "the name of {file} cannot be written into COMPOSE_FILE; rename the file"
             )));
         }
         refuse_dangling(site, Path::new(".env"))?;
@@ -162,7 +162,7 @@ impl Work {
     fn keep(&mut self, shown: &str, bytes: &[u8]) -> Result<(), Failure> {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(Failure::Work(vec![format!(
-                "{shown} is yours and not UTF-8, so {RECORD} cannot keep it for `init --undo`: move it away"
+                "{shown} is your own file and not UTF-8, so {RECORD} cannot keep it for `init --undo`: move it away"
             )]));
         };
         self.replaced.push((shown.to_owned(), text.to_owned()));
@@ -203,7 +203,7 @@ fn refuse_dangling(site: &Site, shown: &Path) -> Result<(), Failure> {
         "file"
     };
     Err(Failure::Work(vec![format!(
-        "{} is a link to {}, which is not there: make that {kind}, or remove the link",
+        "{} is a link to {}, which does not exist: create that {kind}, or remove the link",
         shown.display(),
         std::fs::read_link(&path)?.display()
     )]))
@@ -291,7 +291,7 @@ pub(super) fn write(
 fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
     let taken_back = |what: String| {
         Failure::Work(vec![format!(
-            "what was written cannot be used, so it is taken back: {what}"
+            "the new files cannot be used, so they are removed again: {what}"
         )])
     };
     let mut request = project.request(&[])?;
@@ -304,7 +304,7 @@ fn read_again(project: &ProjectArgs, site: &Site) -> Result<(), Failure> {
         return Ok(());
     }
     Err(taken_back(format!(
-        "COMPOSE_FILE of .env does not name {OVERRIDE} in the end; write that line by hand, and run `init` again"
+        "COMPOSE_FILE in .env does not name {OVERRIDE}; add it by hand, and run `init` again"
     )))
 }
 

@@ -95,10 +95,10 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
     let Some(first) = all.first() else { return };
     let _ = write!(
         page,
-        "<h1>{}</h1><p class=\"dim\">{} of load from {}, {} requests, played through in virtual time by compose-scale {}. \
+        "<h1>{}</h1><p class=\"dim\">{} of load from {}, {} requests, simulated by compose-scale {}. \
          The app: {}.</p>\
          <p>compose-scale adds replicas of a service when load rises and removes them when it falls. \
-         Each policy below saw the same load; the table says what it cost, and how requests fared.</p>",
+         Each policy below had the same load; the table shows its cost, latency and failures.</p>",
         escaped(&first.trial.service),
         Span(first.trial.span),
         escaped(&results.load),
@@ -137,10 +137,10 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
         );
     }
     page.push_str(
-        "</table></div><p class=\"dim\">Replica-hours: replicas that ran, times hours; what it costs. Busy: how much of what \
-         they could do the replicas did, on average. Over target: the share of the time in which load was above what the policy aims at. \
-         p95: 95% of the requests were answered within this time. Failed: given up after nginx's timeout, or turned away by full replicas. \
-         Short of: so many replicas were missing, at worst, to do all that came at once.</p>",
+        "</table></div><p class=\"dim\">Replica-hours: running replicas times hours, the cost. Busy: mean load, as a share of \
+         what the replicas can handle. Over target: the share of the time in which load was above the policy's target. \
+         p95: 95% of the requests were answered within this time. Failed: nginx timed out, or full replicas refused them. \
+         Short of: the most replicas that were missing to handle the whole load.</p>",
     );
     if let Some(goal) = results.goal {
         for tried in all {
@@ -157,7 +157,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
             Some(best) => {
                 let _ = write!(
                     page,
-                    "<p>The cheapest of {} policies that keeps to the goal:</p><pre>{}</pre>",
+                    "<p>The cheapest of {} policies that meets the goal:</p><pre>{}</pre>",
                     found.tried,
                     escaped(&super::report::snippet(&best.trial.policy))
                 );
@@ -165,7 +165,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
             None => {
                 let _ = write!(
                     page,
-                    "<p>None of {} policies keeps to the goal.</p>",
+                    "<p>None of {} policies meets the goal.</p>",
                     found.tried
                 );
             }
@@ -286,7 +286,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
     });
     draw(page, &time, &hovers, &Chart {
         title: "Replicas",
-        about: "that serve; dots are decisions, point at one for its reason. The area is what the load would need if every replica were busy all the time".into(),
+        about: "serving replicas; dots are decisions, point at one for its reason. The area is the number that the load needs if every replica is always busy".into(),
         unit: "",
         area: needed.unwrap_or_default(),
         lines: serving.collect(),
@@ -313,7 +313,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
         &hovers,
         &Chart {
             title: "Utilisation",
-            about: "how busy the replicas that serve are, in percent; dashed: the target".into(),
+            about: "how busy the serving replicas are, in percent; dashed: the target".into(),
             unit: "%",
             area: Vec::new(),
             lines: line(|column| column.busy),
@@ -330,7 +330,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
     };
     draw(page, &time, &hovers, &Chart {
         title: "Latency",
-        about: "within this time 95% of the requests of a moment were answered, in milliseconds; the worst moment of each column".into(),
+        about: "the time within which 95% of the requests were answered, in milliseconds; the worst value of each column".into(),
         unit: "ms",
         area: Vec::new(),
         lines: line(|column| column.p95),
@@ -348,7 +348,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
             &hovers,
             &Chart {
                 title: "Failed requests",
-                about: "given up or turned away, per column".into(),
+                about: "timed out or refused, per column".into(),
                 unit: "",
                 area: Vec::new(),
                 lines: line(|column| column.failed),

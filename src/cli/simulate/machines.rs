@@ -32,10 +32,10 @@ const LOADS: [&str; 9] = [
 ];
 /// What the columns are, for whoever reads them for the first time.
 const LEGEND: [&str; 4] = [
-    "ONE LASTS UNTIL: so many times today's load; one machine then has room for all that each replica may take",
-    "CORES FULL AT: so many times today's load; all cores of one machine are then busy at the peak, whatever the limits",
-    "MACHINES: for the REPLICAS at the peak (95%: enough for 95% of the time); N+1: so many may lose one",
-    "WITHOUT ONE: when one of MACHINES is lost, the others hold so much of the replicas at the peak",
+    "ONE LASTS UNTIL: the multiple of today's load at which the limits of all replicas fill one machine",
+    "CORES FULL AT: the multiple of today's load at which all cores of one machine are busy at the peak, whatever the limits",
+    "MACHINES: for the REPLICAS at the peak (95%: enough for 95% of the time); N+1: enough also when one machine fails",
+    "WITHOUT ONE: the share of the replicas at the peak that fits when one of MACHINES fails",
 ];
 
 /// For people.
@@ -58,7 +58,7 @@ pub(super) fn text(sizing: &Sizing) -> String {
         }
     }
     if sizing.policies.iter().any(|one| !one.loads.is_empty()) {
-        text.push_str("\nwhat the figures rest on\n");
+        text.push_str("\nassumptions\n");
         for line in sizing.assumed.iter().map(String::as_str).chain(LEGEND) {
             let _ = writeln!(text, "- {line}");
         }
@@ -276,7 +276,7 @@ pub(super) fn html(page: &mut String, sizing: &Sizing) {
             let _ = write!(page, "<p>{}: {}.</p>", escaped(&one.name), escaped(remark));
         }
     }
-    page.push_str("<p class=\"dim\">What the figures rest on: ");
+    page.push_str("<p class=\"dim\">Assumptions: ");
     let lines = sizing.assumed.iter().map(String::as_str).chain(LEGEND);
     let lines: Vec<_> = lines.map(escaped).collect();
     let _ = write!(page, "{}.</p>", lines.join(". "));

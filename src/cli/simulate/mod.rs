@@ -46,68 +46,68 @@ const MONDAY: i64 = 1_767_571_200;
 const AT_FIRST: f64 = 0.6;
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The load is one of --trace, --recording and --load. A trace has the columns `time` \
-    (seconds, or like 2026-01-01T12:00:00Z) and `requests_per_second` or `cpu_cores`, as CSV or JSON lines.\n\n\
-    Example: compose-scale simulate --load daily:5..100 --service-time 120ms --concurrency 4 --html report.html"
-)]
 pub(super) struct SimulateArgs {
-    /// The service whose policy is tried; the only one that has one, where there is one
+    /// Service whose policy is tested [default: the only one with a policy]
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// A file with a policy (what is below x-autoscale) to compare with; may be given several times
+    /// File with another policy to compare (the content of x-autoscale); may be repeated
     #[arg(long = "policy", value_name = "FILE")]
     policies: Vec<PathBuf>,
-    /// Load over time from a table, CSV or JSON lines
+    /// Load from a table, CSV or JSON lines
+    ///
+    /// Columns: `time` (seconds, or like 2026-01-01T12:00:00Z) and `requests_per_second` or `cpu_cores`.
+    /// Give one of --trace, --recording and --load.
     #[arg(long, value_name = "FILE", group = "source")]
     trace: Option<PathBuf>,
-    /// Load, app and policy from a recording of `watch --record`
+    /// Load, service times and policy from a recording of `watch --record`
     #[arg(long, value_name = "FILE", group = "source")]
     recording: Option<PathBuf>,
-    /// A shape with its rates per second: steady:50, steps:0..80, ramp:.., spikes:.., daily:5..100, week:..
+    /// Load as a shape in requests per second: steady:50, steps:0..80, ramp:, spikes:, daily:5..100, week:
     #[arg(long, value_name = "SHAPE:LOW..HIGH", group = "source")]
     load: Option<Named>,
-    /// How much of it; all of it without
+    /// Length of the simulated time [default: the whole load]
     #[arg(long = "for", value_name = "TIME")]
     span: Option<Span>,
-    /// How long a request takes that waits for nobody [default: 100ms, or learnt from the recording]
+    /// Time of a request without waiting [default: 100ms, or from the recording]
     #[arg(long, value_name = "TIME")]
     service_time: Option<Span>,
-    /// How these times vary: fixed, exponential, or the ratio of standard deviation to mean
+    /// Spread of the service time: fixed, exponential, or standard deviation divided by mean
     #[arg(long, value_name = "SPREAD", default_value = "exponential", value_parser = spread)]
     spread: Spread,
-    /// Time from a replica's start until it is ready [default: 3s, or learnt from the recording]
+    /// Time until a new replica is ready [default: 3s, or from the recording]
     #[arg(long, value_name = "TIME")]
     start_time: Option<Span>,
-    /// Requests that a replica works on at once
+    /// Concurrent requests that a replica handles
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Memory of a replica [default: 128MiB]
+    /// Memory per replica [default: 128MiB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
-    /// After this time nginx gives up a request
+    /// Time after which nginx gives up on a request
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: Span,
-    /// Cores of the host
+    /// CPU cores of the machine
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     host_cores: u32,
-    /// Memory of the host
+    /// Memory of the machine
     #[arg(long, value_name = "SIZE", default_value = "8GiB")]
     host_memory: Bytes,
-    /// What a policy has to keep to: p50, p95 or p99 like p95=300ms, or utilisation=80%
+    /// Goal of the policy: p50, p95 or p99, for example p95=300ms, or utilisation=80%
     #[arg(long, value_name = "GOAL")]
     goal: Option<Goal>,
-    /// Search target, window and least count for the cheapest policy that keeps to the goal
+    /// Search for the cheapest policy that meets the goal (target, window, minimum)
     #[arg(long, requires = "goal")]
     suggest: bool,
-    /// A kind of machine, like small=2cpu,4GiB: how many of it the service needs, today and at 10, 100 and 1,000
-    /// times the load, and how far one of it goes; may be given several times
+    /// Machine size, for example small=2cpu,4GiB; may be repeated
+    ///
+    /// Prints how many machines of this size the service needs, now and at 10, 100 and 1,000 times the
+    /// load, and how long one machine is enough.
     #[arg(long = "size", value_name = "NAME=CPU,MEMORY")]
     sizes: Vec<Kind>,
-    /// What all chance comes from
+    /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Write a page with charts
+    /// Write charts to this HTML file
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Output format
@@ -199,7 +199,7 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
         // A pipe or a device is not to be replaced.
         if path.exists() && !path.is_file() {
             return Err(Failure::Work(vec![format!(
-                "cannot write {}: it is there and no regular file",
+                "cannot write {}: it exists and is not a regular file",
                 path.display()
             )]));
         }
@@ -292,7 +292,7 @@ fn policies(
             (None, None) => {
                 let names: Vec<_> = loaded.policies.keys().map(String::as_str).collect();
                 return Err(Failure::Usage(format!(
-                    "several services have a policy ({}); choose one with --service",
+                    "several services have a policy ({}); select one with --service",
                     names.join(", ")
                 )));
             }
@@ -329,7 +329,7 @@ fn simulated(name: &str, mut policy: Policy) -> Result<Policy, Failure> {
     }
     for metric in left_out {
         warn!(
-            "{name}: the custom metric {} has no value in a simulation and is left out",
+            "{name}: the custom metric {} has no value in a simulation and is ignored",
             metric.name()
         );
     }
@@ -351,14 +351,14 @@ fn recorded(path: &Path, service: Option<&str>) -> Result<(String, Vec<Input>), 
         Some(service) if !services.is_empty() => {
             let names: Vec<_> = services.into_iter().collect();
             return Err(Failure::Work(vec![format!(
-                "{name}: no decision of {service} in it; it has those of {}",
+                "{name}: no decision of {service} in it; it has decisions of {}",
                 names.join(", ")
             )]));
         }
         None if services.len() > 1 => {
             let names: Vec<_> = services.into_iter().collect();
             return Err(Failure::Usage(format!(
-                "{name} has decisions of {}; choose one with --service",
+                "{name} has decisions of {}; select one with --service",
                 names.join(", ")
             )));
         }
@@ -406,9 +406,7 @@ fn profile(
 
 fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Result<Load, Failure> {
     if profile.service_time.is_zero() {
-        return Err(Failure::Usage(
-            "--service-time is 0s, expected more than that".into(),
-        ));
+        return Err(Failure::Usage("--service-time is 0s, expected more".into()));
     }
     let monday = Timestamp::from_second(MONDAY).unwrap_or_default();
     let per_core = profile.rate_of_cores(1.0);
@@ -462,7 +460,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
     if let Some(span) = args.span {
         if args.load.is_some() && span.0 < load.span {
             warn!(
-                "only the first {span} of {} are played, which goes on for {}",
+                "only the first {span} of {} are simulated; it lasts {}",
                 load.name,
                 Span(load.span)
             );
@@ -471,7 +469,7 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
     }
     if load.span.is_zero() || load.span > LONGEST {
         return Err(Failure::Usage(format!(
-            "a simulation of {} is not possible, expected at most a year and more than nothing",
+            "cannot simulate {}, expected more than zero and at most a year",
             Span::measured(load.span)
         )));
     }

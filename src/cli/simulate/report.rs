@@ -76,7 +76,7 @@ pub(super) fn text(results: &Results) -> String {
                 let cost = hours(best.outcome.measures.replica_hours);
                 let _ = write!(
                     text,
-                    "\nThe cheapest of {} policies that keeps to {goal}: {} replica-hours",
+                    "\nThe cheapest of {} policies that meets {goal}: {} replica-hours",
                     found.tried, cost
                 );
                 if let Some(one) = first {
@@ -96,7 +96,7 @@ pub(super) fn text(results: &Results) -> String {
             None => {
                 let _ = writeln!(
                     text,
-                    "\nNone of {} policies keeps to {goal}. {}",
+                    "\nNone of {} policies meets {goal}. {}",
                     found.tried,
                     advice(first)
                 );
@@ -179,18 +179,18 @@ pub(super) fn grouped(number: f64) -> String {
 /// Whether a goal was kept, and by how much not.
 pub(super) fn verdict(goal: Goal, measures: &Measures) -> String {
     if goal.is_kept(measures) {
-        return format!("keeps to {goal}");
+        return format!("meets {goal}");
     }
     if measures.failed() > Goal::FAILED {
         return format!(
-            "does not keep to {goal}: {} of the requests failed",
+            "misses {goal}: {} of the requests failed",
             share(measures.failed())
         );
     }
     match goal {
-        Goal::Latency(..) => format!("does not keep to {goal}: requests took longer"),
+        Goal::Latency(..) => format!("misses {goal}: requests took longer"),
         Goal::Utilisation(percent) => format!(
-            "does not keep to {goal}: replicas were busier for {} of the time",
+            "misses {goal}: replicas were busier for {} of the time",
             share(measures.busier_than(percent))
         ),
     }
@@ -203,7 +203,7 @@ fn remarks(tried: &Tried) -> Vec<String> {
     let most = f64::from(tried.trial.policy.max) * tried.trial.profile.capacity();
     if measures.peak > most {
         remarks.push(format!(
-            "the load of up to {}/s was more than its maximum of {} replicas can do",
+            "the load of up to {}/s is more than its maximum of {} replicas can handle",
             Short(measures.peak),
             tried.trial.policy.max
         ));
@@ -215,7 +215,7 @@ fn remarks(tried: &Tried) -> Vec<String> {
     }
     if measures.starved >= 0.005 {
         remarks.push(format!(
-            "the host's cores were not enough for {} of the time, and everything took longer; give the real ones with --host-cores",
+            "the host's cores were not enough for {} of the time, and everything took longer; set the real number with --host-cores",
             share(measures.starved)
         ));
     }
@@ -226,11 +226,11 @@ fn remarks(tried: &Tried) -> Vec<String> {
     for (part, what) in [
         (
             "the host has memory",
-            "the host's memory was full and no more were added; give the real one with --host-memory",
+            "the host's memory was full and no more were added; set the real size with --host-memory",
         ),
         (
             "the host's cores are",
-            "the host's cores were full and no more were added; give the real ones with --host-cores",
+            "the host's cores were full and no more were added; set the real number with --host-cores",
         ),
     ] {
         if said(part) {
@@ -253,7 +253,7 @@ fn advice(first: Option<&Tried>) -> String {
     let profile = &one.trial.profile;
     let ms = profile.service_time.as_secs_f64() * 1000.0;
     format!(
-        "A request takes {} by itself, up to {} replicas are allowed and one needs {} to start: more replicas, a faster start or another goal would be a way.",
+        "A request takes {} without waiting, up to {} replicas are allowed and one needs {} to start: allow more replicas, start them faster, or relax the goal.",
         millis(ms),
         one.trial.policy.max,
         Span::measured(profile.start_time)

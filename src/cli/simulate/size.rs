@@ -114,7 +114,7 @@ impl Question {
         };
         if limits.cpus.is_none() {
             warn!(
-                "{service} has no CPU limit that is known: a replica is taken to need {} core, as the metric cpu takes it; `deploy.resources.limits.cpus` says how many it may use",
+                "{service} has no known CPU limit: {} core per replica is assumed, as the cpu metric does; set `deploy.resources.limits.cpus` for another number",
                 Short(profile.cores)
             );
         }
@@ -125,7 +125,7 @@ impl Question {
             (None, None, Some(most)) => (most, Source::Recording),
             (None, None, None) => {
                 warn!(
-                    "{service} has no memory limit that is known: a replica is taken to need {}; say what it needs with --memory",
+                    "{service} has no known memory limit: {} per replica is assumed; set another size with --memory",
                     Size(profile.memory)
                 );
                 (profile.memory, Source::AssumedMemory)
@@ -147,7 +147,7 @@ impl Question {
         for kind in &args.sizes {
             if question.kinds.iter().any(|(one, _)| one.name == kind.name) {
                 return Err(Failure::Usage(format!(
-                    "--size {} is given twice, expected a name of its own for each kind of machine",
+                    "--size {} is given twice, expected a different name for each machine size",
                     kind.name
                 )));
             }
@@ -165,14 +165,14 @@ impl Question {
         }
         let what = match fit.bound() {
             Bound::Cpu => format!(
-                "it takes {} cores ({}), and of {} there are {} beside what is kept free",
+                "it takes {} cores ({}), but of {} only {} are available beside the reserve",
                 decimals(self.replica.cores),
                 self.cores_from,
                 decimals(kind.has.cores),
                 decimals(room.cores)
             ),
             Bound::Memory => format!(
-                "it takes {} ({}), and of {} there are {} beside the system and what is kept free",
+                "it takes {} ({}), but of {} only {} are available beside the system and the reserve",
                 Size(self.replica.memory),
                 self.memory_from,
                 Size(kind.has.memory),
@@ -245,7 +245,7 @@ impl Question {
                 Some(lasts) if lasts < 1.0 => {
                     let but = if reach.cores_full > 1.0 {
                         format!(
-                            ", though its cores by themselves would do until {}",
+                            ", though its cores alone would be enough until {}",
                             times(reach.cores_full)
                         )
                     } else {
@@ -271,7 +271,7 @@ impl Question {
         }
         if counts_in_replicas(policy) && loads.iter().any(|one| one.each > 1.0) {
             remarks.push(
-                "steps that it counts in replicas are taken to grow with the load; as they are written they are too small by then"
+                "its steps in replicas are assumed to grow with the load; as written they are too small then"
                     .to_owned(),
             );
         }
@@ -294,11 +294,11 @@ impl Question {
         )];
         let request = self.profile.cores / self.profile.capacity() * 1000.0;
         lines.push(if self.in_cores {
-            "the load is cores that were in use, as measured; requests are reckoned from them"
+            "the load is measured in used cores; requests are computed from it"
                 .to_owned()
         } else {
             format!(
-                "a request takes {}ms of a core: a replica at work on {} at once ({}/s) uses all that it may take",
+                "a request takes {}ms of a core: a replica with {} concurrent requests ({}/s) uses its whole CPU limit",
                 Short(request),
                 self.profile.concurrency,
                 Short(self.profile.capacity())
@@ -321,11 +321,11 @@ impl Question {
             ),
         });
         lines.push(
-            "machines of a kind are alike, hold nothing else, and take a replica wherever there is room"
+            "machines of one size are identical, run nothing else, and take any replica that fits"
                 .to_owned(),
         );
         lines.push(
-            "×N is N times the load at every moment; `max` is lifted, `min` stays, and replicas start as many at once as are wanted"
+            "×N is N times the load at every moment; `max` does not apply, `min` does, and any number of replicas may start at once"
                 .to_owned(),
         );
         if policies
@@ -334,7 +334,7 @@ impl Question {
             .any(Grown::is_short)
         {
             lines.push(format!(
-                "{SHORT}: machines are for the replicas that serve the peak at the target (load × cost / target), where fewer than that ran because they came too late"
+                "{SHORT}: machines are counted for the replicas that serve the peak at the target (load × cost / target), because fewer ran when load rose"
             ));
         }
         let mut parts: Vec<_> = policies.iter().flat_map(|one| &one.loads).collect();
@@ -349,18 +349,18 @@ impl Question {
             };
             let were = if before.is_empty() { "was" } else { "were" };
             lines.push(format!(
-                "{which} {were} played with fewer replicas, each of which stands for several (in a test, on a slow rise and a sudden one, that differs from playing 100 of them by no more than 10%)"
+                "{which} {were} simulated with fewer replicas, each standing for several (in a test with a slow and a sudden rise, the result differs from 100 single replicas by at most 10%)"
             ));
         }
         lines.push(
-            "not in it, as it does not come with replicas: the database and what else is behind, disks, the network, nginx's cores"
+            "not included, because it does not grow with replicas: the database and other backends, disks, the network, nginx's cores"
                 .to_owned(),
         );
         let all = policies.iter().flat_map(|one| &one.loads);
         let beyond = all.filter(|one| one.peak > NGINX && !self.in_cores);
         if let Some(first) = beyond.min_by(|a, b| a.times.total_cmp(&b.times)) {
             lines.push(format!(
-                "from {} on ({}/s) one nginx of two cores is not enough: it answered some {}/s (docs/benchmarks.md)",
+                "from {} on ({}/s) one nginx of two cores is not enough: it answered about {}/s (docs/benchmarks.md)",
                 times(first.times),
                 grouped(first.peak),
                 grouped(NGINX)

@@ -6,7 +6,7 @@ fn founded(number: u32) -> Event {
     Event::Founded {
         result: Ok(Founded {
             replica: Box::new(replica(number)),
-            how: "like the one remembered".into(),
+            how: "from its remembered configuration".into(),
             troubles: Vec::new(),
         }),
     }
@@ -46,10 +46,7 @@ fn the_last_replica_that_was_lost_is_made_anew_and_the_others_like_it() {
     assert_eq!(asked(&bench.after(1)), NOTHING, "it is not quiet yet");
     let effects = bench.after(2);
     assert_eq!(asked(&effects), ["found 1"]);
-    assert_eq!(
-        told(&effects),
-        ["no replica is left: making the first one anew"]
-    );
+    assert_eq!(told(&effects), ["no replica is left: creating a first one"]);
     assert_eq!(asked(&bench.after(60)), NOTHING, "asked for once");
     assert_eq!(asked(&bench.hear(founded(3))), ["probe 3", "create 4"]);
     bench.made(4);

@@ -70,7 +70,7 @@ fn a_recreate_that_nobody_finishes_is_said_and_does_not_block_for_ever() {
     assert_eq!(asked(&effects), ["create 3"]);
     assert_eq!(
         told(&effects)[0],
-        "0123456789ab_shop-web-2 is left of a recreate that compose did not finish, and counts for nothing; run `docker rm -f 0123456789ab_shop-web-2`, then `docker compose up -d --no-deps --scale web=2 web`"
+        "0123456789ab_shop-web-2 is left from a recreate that compose did not finish, and is ignored; run `docker rm -f 0123456789ab_shop-web-2`, then `docker compose up -d --no-deps --scale web=2 web`"
     );
     bench.made(3);
     bench.ready(3);

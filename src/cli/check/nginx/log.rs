@@ -32,7 +32,7 @@ impl Look<'_> {
             report.error(
                 Code::NginxLogDirectory,
                 "nginx",
-                format!("the directory for its log, {shown}, is not there"),
+                format!("the directory for its log, {shown}, does not exist"),
                 format!("mkdir -p {shown}"),
             );
             return;
@@ -72,7 +72,12 @@ impl Look<'_> {
                 let what = format!("its log is {} ({size})", path.display());
                 // A running `watch` begins it anew long before.
                 if there.len() > 2 * LIMIT {
-                    report.warn(Code::NginxLogGrows, "nginx", what, "let `compose-scale watch` run, which begins it anew at 16 MiB; without it the log grows");
+                    report.warn(
+                        Code::NginxLogGrows,
+                        "nginx",
+                        what,
+                        "run `compose-scale watch`, which rotates it at 16 MiB",
+                    );
                 } else {
                     report.ok("nginx", what);
                 }
@@ -81,7 +86,7 @@ impl Look<'_> {
             Err(_) => report.warn(
                 Code::NginxLogMissing,
                 "nginx",
-                format!("its log {} is not there yet", path.display()),
+                format!("its log {} does not exist yet", path.display()),
                 "`compose-scale sync`, which makes nginx write it",
             ),
         }
@@ -99,7 +104,7 @@ impl Look<'_> {
         heard.route(read.iter().copied(), &[], u64::MAX);
         let begun = tokio::time::Instant::now().into_std();
         if let Err(error) = Log::new(path).read(begun, |line| heard.hear(line)) {
-            let fix = "let this user read the directory, and give it room";
+            let fix = "give this user read access to the directory, and free some space";
             report.error(Code::NginxLogUnreadable, "nginx", error.to_string(), fix);
             return;
         }
@@ -114,9 +119,9 @@ impl Look<'_> {
                 }
                 None => report.warn(Code::NginxNoLines,
                     service,
-                    "no request of it is in nginx's log so far",
+                    "nginx's log has no request of it so far",
                     format!(
-                        "ask nginx for a page of it and check again; what counts is sent by `proxy_pass http://{service};`"
+                        "request a page from nginx and check again; only requests by `proxy_pass http://{service};` count"
                     ),
                 ),
             }
@@ -134,9 +139,9 @@ impl Look<'_> {
             Ok(_) if behind > 1 => report.warn(Code::NginxStatus,
                 "nginx",
                 format!(
-                    "stub_status counts for nginx as a whole, and {behind} services are behind it: it is not used"
+                    "stub_status counts all of nginx, which serves {behind} services: it is not used"
                 ),
-                "remove `nginx.logs.stub_status`; requests that have ended are told apart by the log",
+                "remove `nginx.logs.stub_status`; the log still counts finished requests per service",
             ),
             Ok(status) => {
                 let under_way = status.writing.saturating_sub(1);
@@ -145,7 +150,7 @@ impl Look<'_> {
             Err(error) => report.warn(Code::NginxStatus,
                 "nginx",
                 format!("stub_status cannot be read at {url}: {error}"),
-                "give nginx `location = /nginx_status { stub_status; }` where this host reaches it, and nobody else",
+                "give nginx `location = /nginx_status { stub_status; }` and allow only this host to reach it",
             ),
         }
     }

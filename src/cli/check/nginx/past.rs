@@ -50,22 +50,22 @@ pub(super) fn the_detours(
         let (what, fix) = match detour.by {
             By::Pass => (
                 format!(
-                    "{place}: `{target}` leads to a replica past its upstream: the others get nothing, and it fails when that one goes"
+                    "{place}: `{target}` bypasses the upstream: only one replica gets requests, and they fail when it is removed"
                 ),
                 format!("write `http://{service}` there"),
             ),
             By::Server => (
                 format!(
-                    "{place}: `server {target}` is resolved when nginx starts: later replicas get nothing from that upstream, and those that go stay in it"
+                    "{place}: `server {target}` is resolved only when nginx starts: that upstream does not get new replicas, and keeps removed ones"
                 ),
-                format!("let `proxy_pass` name {service} itself instead of that upstream"),
+                format!("name {service} itself in `proxy_pass` instead of that upstream"),
             ),
             By::Variable => (
                 format!(
-                    "{place}: the variable is `{target}` there, which is looked up in DNS past its upstream: replicas get requests before they are ready, and no drain"
+                    "{place}: the variable is `{target}`, which nginx looks up in DNS and not in its upstream: replicas get requests before they are ready and while they drain"
                 ),
                 format!(
-                    "let the variable be `{service}`, with no port in it or behind it: that finds the upstream"
+                    "set the variable to `{service}`, without a port in it or after it: then nginx uses the upstream"
                 ),
             ),
         };
@@ -91,20 +91,20 @@ pub(super) fn the_resolvers(routed: &[&str], configuration: &Configuration, repo
                 report.warn(
                     Code::NginxResolver,
                     "nginx",
-                    format!("{pass}: the variable may be `{host}`, and there is no `resolver`: every such request is answered with 502"),
-                    "add `resolver 127.0.0.11 valid=10s;` at http level (in a container), or name an upstream",
+                    format!("{pass}: the variable may be `{host}`, but there is no `resolver`: every such request gets 502"),
+                    "add `resolver 127.0.0.11 valid=10s;` at http level (in a container), or use the name of an upstream",
                 );
                 report.at(&pass.file, pass.line);
             }
             (Some(at), valid) if one.is_dockers && valid.is_none_or(|valid| valid > STALE) => {
                 let long = valid.map_or_else(
-                    || "10m, as Docker's DNS says".to_owned(),
+                    || "10m, the TTL of Docker's DNS".to_owned(),
                     |valid| Span(valid).to_string(),
                 );
                 report.warn(
                     Code::NginxResolver,
                     "nginx",
-                    format!("{at}: the address of `{host}` is believed for {long}, and Docker gives an address that is free to the next container"),
+                    format!("{at}: the address of `{host}` is cached for {long}, but Docker may give it to another container before that"),
                     "write `resolver 127.0.0.11 valid=10s;`",
                 );
                 report.at(&at.file, at.line);
@@ -133,7 +133,7 @@ pub(super) fn the_times(
             Code::GraceShort,
             service,
             format!(
-                "{place}: an answer may take {}, and a replica that compose stops, at a deploy, has {grace} to end what is under way",
+                "{place}: a request may take {}, but a replica that compose stops in a deploy has only {grace} to finish it",
                 Span(*patience)
             ),
             format!("give {service} `stop_grace_period: {}`", Span(*patience)),
@@ -148,7 +148,7 @@ pub(super) fn the_times(
             Code::DrainShort,
             service,
             format!(
-                "{place}: an answer may take {}, and a replica that leaves is given {drain}: longer requests are cut off",
+                "{place}: a request may take {}, but a replica is drained for {drain} only: longer requests are cut off",
                 Span(*patience)
             ),
             format!(
@@ -164,7 +164,7 @@ pub(super) fn the_times(
                 Code::NginxShutdownTimeout,
                 service,
                 format!(
-                    "{place}: every reload cuts off what is under way after {}, before `drain.timeout` ({drain}) is over",
+                    "{place}: every reload cuts off requests after {}, before `drain.timeout` ({drain}) is over",
                     Span(limit)
                 ),
                 format!("worker_shutdown_timeout {}s;", drain.0.as_secs().max(1)),
@@ -177,11 +177,11 @@ pub(super) fn the_times(
                     Code::NginxShutdownTimeout,
                     service,
                     format!(
-                        "{place}: a request may hold an old worker of nginx for {} after a reload, and every change makes one",
+                        "{place}: a request may keep an old nginx worker running for {} after a reload, and every change of replicas reloads nginx",
                         Span(patience)
                     ),
                     format!(
-                        "`worker_shutdown_timeout {}s;` at the top of nginx.conf, if such requests may be cut off then",
+                        "set `worker_shutdown_timeout {}s;` at the top of nginx.conf, if such requests may be cut off then",
                         patience.as_secs()
                     ),
                 );
