@@ -265,6 +265,46 @@ fn every_command_works_and_load_is_scaled_for() {
 }
 
 #[test]
+fn a_service_that_nginx_can_never_send_to_is_refused_at_once_and_the_others_are_scaled() {
+    let more = "    x-autoscale: {min: 1, max: 3}
+    image: app:1
+    expose: [\"80\"]\n";
+    let yaml = format!(
+        "{YAML}  Web:\n{more}  web.location:\n{more}  00-compose-scale:\n{more}  offline:\n{more}    network_mode: none\n"
+    );
+    let stand = Stand::with_file(0.0, &yaml);
+    let (code, found, _) = stand.run(&["check"]);
+    assert_eq!(code, 1);
+    let odd = ["Web", "web.location", "00-compose-scale", "offline"];
+    for name in odd {
+        let code = if name == "offline" {
+            "network-mode"
+        } else {
+            "nginx-name"
+        };
+        let is_it = |line: &str| line.contains(&format!(" {name}: ")) && line.contains(code);
+        assert!(found.lines().any(is_it), "{name}: {found}");
+        for count in ["1", "2"] {
+            let begun = now();
+            let (code, _, stderr) = stand.run(&["scale", &format!("{name}={count}")]);
+            assert_eq!(code, 1, "{stderr}");
+            assert!(stderr.contains(&format!("{name}: ")), "{stderr}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
+        }
+    }
+    let watch = stand.watch();
+    stand.must(&["scale", "web=2", "--hold", "10m"]);
+    assert_eq!(stand.daemon.served("web"), ["shop-web-1", "shop-web-2"]);
+    drop(watch);
+    let (_, stdout, stderr) = stand.run(&["config", "--nginx"]);
+    assert!(stdout.contains("upstream web {"), "{stdout}\n{stderr}");
+}
+
+#[test]
 fn an_engine_of_another_age_is_spoken_to_in_its_own_way() {
     for (version, api) in [("20.10.24", "1.41"), ("28.5.2", "1.51")] {
         let stand = Stand::with(0.0);

@@ -36,6 +36,8 @@ pub struct Setup {
     pub interval: Duration,
     /// What forbids a second replica according to the compose file.
     pub refusals: Vec<Refusal>,
+    /// Why nginx can never send requests to it, and what to do about it.
+    pub unroutable: Option<String>,
 }
 
 /// Something a machine must know.

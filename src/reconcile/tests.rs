@@ -36,6 +36,7 @@ fn setup() -> Setup {
         routed: true,
         interval: Duration::from_secs(5),
         refusals: Vec::new(),
+        unroutable: None,
     }
 }
 
@@ -953,6 +954,7 @@ mod pause;
 mod recreate;
 mod restart;
 mod room;
+mod unroutable;
 mod why_not;
 
 mod never {
