@@ -117,6 +117,18 @@ fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut 
     for refusal in setup::unroutable(loaded, service) {
         report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
     }
+    let others = loaded.project.services.keys();
+    let mut others = others.filter(|other| !loaded.policies.contains_key(*other));
+    if let Some(other) = others.find(|other| *other != name && other.eq_ignore_ascii_case(name)) {
+        report.warn(
+            Code::NginxName,
+            name,
+            format!(
+                "nginx takes capitals in a name for small letters: a `proxy_pass http://{other};` leads to the replicas of {name}"
+            ),
+            format!("give {name} or {other} another name"),
+        );
+    }
     if policy.max > 1 {
         for refusal in refuse::refusals(service, &[]) {
             report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
