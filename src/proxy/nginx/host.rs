@@ -135,9 +135,12 @@ impl Control for HostNginx {
         }];
         let children = all()?.filter_map(|one| {
             let pid = u32::try_from(one.pid).ok()?;
-            let ppid = u32::try_from(one.parent).ok()?;
-            let args = (ppid == master.pid).then(|| read_title(pid))??;
-            Some(Process { pid, ppid, args })
+            let is_child = u32::try_from(one.parent) == Ok(master.pid);
+            Some(Process {
+                pid,
+                ppid: master.pid,
+                args: is_child.then(|| read_title(pid))??,
+            })
         });
         family.extend(children);
         Ok(family)

@@ -464,11 +464,13 @@ async fn commands_of_the_users_own_replace_test_and_hangup() {
     };
     let nginx = Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup);
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("the reload failed: exit code 3"), "{text}");
+    assert_eq!(
+        error.to_string(),
+        "nginx could not be reloaded: exit code 3"
+    );
     assert_eq!(read(&dir, "reloaded"), "done\n");
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
-    assert!(matches!(error, ProxyError::Unconfirmed { .. }), "{error}");
+    assert!(matches!(error, ProxyError::NotReloaded { .. }), "{error}");
     assert_eq!(nginx.fleet().with(|s| s.hangups), 0);
 }
 

@@ -52,13 +52,13 @@ pub(super) fn the_detours(
                 format!(
                     "{place}: `{target}` leads to a replica past its upstream: the others get nothing, and it fails when that one goes"
                 ),
-                format!("write `http://{service}` there"),
+                format!("write `{}` there", detour.to_upstream(service)),
             ),
             By::Server => (
                 format!(
                     "{place}: `server {target}` is resolved when nginx starts: later replicas get nothing from that upstream, and those that go stay in it"
                 ),
-                format!("let `proxy_pass` name {service} itself instead of that upstream"),
+                format!("let the directive that names that upstream name {service} itself"),
             ),
             By::Variable => (
                 format!(
