@@ -320,7 +320,9 @@ fn reap(killed: BTreeSet<Process>) -> BTreeSet<Process> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::ExitStatusExt as _, process::Stdio, time::Instant};
+    use std::{os::unix::process::ExitStatusExt as _, process::Stdio};
+
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -422,7 +424,8 @@ mod tests {
         assert_eq!(output.stdout, b"started\n");
         let running = format!("sleep\0{mark}");
         until(|| left(&running) == 1).await;
-        for process in below(std::process::id() as i32, Process::all().unwrap().collect()) {
+        let me = getpid().as_raw_nonzero().get();
+        for process in below(me, Process::all().unwrap().collect()) {
             process.kill();
         }
         let late = format!("setsid sleep {mark} & wait");

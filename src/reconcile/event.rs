@@ -193,6 +193,11 @@ pub enum Event {
         /// What their sources gave.
         values: Values,
     },
+    /// A count that was asked for by hand was not reached, and is not wanted any more.
+    Withdraw {
+        /// The count.
+        count: u32,
+    },
     /// Somebody asks for a count.
     Scale {
         /// How many.
