@@ -113,6 +113,7 @@
 //! | what does a command do? | [`cli`], one file each |
 
 pub mod files;
+pub mod processes;
 pub mod units;
 
 pub mod policy;

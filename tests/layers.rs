@@ -11,9 +11,10 @@ use std::{
 
 /// Each module and what it may use of this crate.
 const MAY_USE: &[(&str, &[&str])] = &[
-    // 0: words and one way to replace a file
+    // 0: words, one way to replace a file, and one to run a command
     ("units", &[]),
     ("files", &[]),
+    ("processes", &[]),
     // 1: facts
     ("project", &["units", "files"]),
     ("policy", &["units"]),
@@ -30,13 +31,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // 4: adapters, never each other
     ("compose", &["units", "project", "policy", "usage", "files"]),
     ("engine", &["units", "project", "policy", "usage"]),
-    ("compose_cli", &["units", "files"]),
+    ("compose_cli", &["units", "files", "processes"]),
     ("host", &["units"]),
     (
         "proxy",
-        &["units", "project", "policy", "usage", "traffic", "files"],
+        &[
+            "units",
+            "project",
+            "policy",
+            "usage",
+            "traffic",
+            "files",
+            "processes",
+        ],
     ),
-    ("sources", &["units", "policy"]),
+    ("sources", &["units", "policy", "processes"]),
     ("state", &["units", "project", "reconcile", "files"]),
     // 5: shell
     ("init", &["units", "project", "policy", "plan", "proxy"]),
@@ -68,7 +77,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "notify",
-        &["units", "policy", "reconcile", "sources", "telemetry"],
+        &[
+            "units",
+            "policy",
+            "reconcile",
+            "sources",
+            "telemetry",
+            "processes",
+        ],
     ),
     (
         "watch",

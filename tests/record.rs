@@ -276,6 +276,7 @@ fn decisions_taken_again_from_their_recording_are_those_that_were_taken_to_the_b
                 routed: true,
                 interval: Duration::from_secs(5),
                 refusals: Vec::new(),
+                unroutable: None,
                 up: "docker compose up -d web".into(),
             };
             let mut world = World {

@@ -265,6 +265,46 @@ fn every_command_works_and_load_is_scaled_for() {
 }
 
 #[test]
+fn a_service_that_nginx_can_never_send_to_is_refused_at_once_and_the_others_are_scaled() {
+    let more = "    x-autoscale: {min: 1, max: 3}
+    image: app:1
+    expose: [\"80\"]\n";
+    let yaml = format!(
+        "{YAML}  Web:\n{more}  web.location:\n{more}  00-compose-scale:\n{more}  offline:\n{more}    network_mode: none\n"
+    );
+    let stand = Stand::with_file(0.0, &yaml);
+    let (code, found, _) = stand.run(&["check"]);
+    assert_eq!(code, 1);
+    let odd = ["Web", "web.location", "00-compose-scale", "offline"];
+    for name in odd {
+        let code = if name == "offline" {
+            "network-mode"
+        } else {
+            "nginx-name"
+        };
+        let is_it = |line: &str| line.contains(&format!(" {name}: ")) && line.contains(code);
+        assert!(found.lines().any(is_it), "{name}: {found}");
+        for count in ["1", "2"] {
+            let begun = now();
+            let (code, _, stderr) = stand.run(&["scale", &format!("{name}={count}")]);
+            assert_eq!(code, 1, "{stderr}");
+            assert!(stderr.contains(&format!("{name}: ")), "{stderr}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
+        }
+    }
+    let watch = stand.watch();
+    stand.must(&["scale", "web=2", "--hold", "10m"]);
+    assert_eq!(stand.daemon.served("web"), ["shop-web-1", "shop-web-2"]);
+    drop(watch);
+    let (_, stdout, stderr) = stand.run(&["config", "--nginx"]);
+    assert!(stdout.contains("upstream web {"), "{stdout}\n{stderr}");
+}
+
+#[test]
 fn an_engine_of_another_age_is_spoken_to_in_its_own_way() {
     for (version, api) in [("20.10.24", "1.41"), ("28.5.2", "1.51")] {
         let stand = Stand::with(0.0);
@@ -316,9 +356,60 @@ fn events_out_of_order_and_lies_about_a_state_end_in_the_truth() {
     });
     stand.run(&["scale", "web=2", "--hold", "10m", "--timeout", "5s"]);
     stand.daemon.lie(|_, _| {});
+    stand.must(&["scale", "web=2", "--hold", "10m"]);
     stand.until("the truth is seen", &watch, |s| {
         s.daemon.served("web").len() == 2 && s.daemon.replicas("web").len() == 2
     });
+}
+
+#[test]
+fn a_scale_that_runs_out_of_time_says_what_it_waited_for_and_is_not_carried_out_later() {
+    let said = "web: not done after 3s: 1 of 2 replicas are ready; shop-web-2: its healthcheck has not passed yet";
+    let again = "web: scaling to 2 is given up; to try again: `compose-scale scale web=2`";
+    for watched in [true, false] {
+        let stand = Stand::with(0.0);
+        let watch = watched.then(|| stand.watch());
+        stand.daemon.lie(|kind, body| {
+            if kind == "GET /containers/*/json" && body["Name"] == "/shop-web-2" {
+                body["State"]["Health"]["Status"] = "starting".into();
+            }
+        });
+        let (code, _, stderr) = stand.run(&["scale", "web=2", "--timeout", "3s"]);
+        assert_eq!(code, 1, "{stderr}");
+        for sentence in [said, again] {
+            assert!(stderr.contains(sentence), "{stderr}");
+        }
+        stand.daemon.lie(|_, _| {});
+        let watch = watch.unwrap_or_else(|| stand.watch());
+        stand.until("what was made is gone", &watch, |stand| {
+            stand.daemon.replicas("web").len() == 1
+        });
+        stand.until("load decides", &watch, |stand| {
+            let ps = stand.must(&["ps", "--format", "json"]);
+            let ps: Value = serde_json::from_str(&ps).expect("JSON");
+            let web = &ps["services"][0];
+            web["hold"].is_null() && web["desired"] == 1
+        });
+        assert!(!watch.said().contains("next attempt"), "{}", watch.said());
+    }
+}
+
+#[test]
+fn another_server_at_the_address_of_the_engine_is_told_as_that() {
+    let stand = Stand::with(0.0);
+    stand.daemon.decide(|kind| match kind {
+        "GET /version" => Fault::Answer(404),
+        _ => Fault::None,
+    });
+    let (code, _, stderr) = stand.run(&["scale", "web=2"]);
+    assert_eq!(code, 69, "{stderr}");
+    assert!(
+        stderr.contains("docker.sock: what answers there is no Docker Engine"),
+        "{stderr}"
+    );
+    let (code, stdout, _) = stand.run(&["check"]);
+    assert_eq!(code, 1);
+    assert!(stdout.contains("no Docker Engine"), "{stdout}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     policy::Balance,
     project::{Health, Replica, State},
     proxy::{
-        Features, Server, Upstream,
+        Features, ProxyError, Server, Upstream,
         nginx::{self, Control},
         render,
     },
@@ -42,7 +42,14 @@ enum Format {
 pub(super) async fn run(project: &ProjectArgs, args: &ConfigArgs) -> Result<(), Failure> {
     let (_, loaded) = project.load(&[]).await?;
     if args.nginx {
-        return output::text(&files(&loaded).await?);
+        let (text, refused) = files(&loaded).await?;
+        output::text(&text)?;
+        return match refused.as_slice() {
+            [] => Ok(()),
+            refused => Err(Failure::Work(
+                refused.iter().map(ToString::to_string).collect(),
+            )),
+        };
     }
     match args.format {
         Format::Json => output::json(&compose::render::to_json(&loaded)),
@@ -51,7 +58,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ConfigArgs) -> Result<(), 
 }
 
 /// Every file for nginx with its path as a heading, for the containers that run.
-async fn files(loaded: &Loaded) -> Result<String, Failure> {
+async fn files(loaded: &Loaded) -> Result<(String, Vec<ProxyError>), Failure> {
     let place = sync::nginx_place(loaded)?;
     let engine = engine()?;
     let containers = engine.list(&loaded.project.name).await?;
@@ -70,7 +77,7 @@ async fn files(loaded: &Loaded) -> Result<String, Failure> {
         .collect();
     let log = setup::log(loaded).map(|(_, inside)| inside);
     let log = log.as_deref().map_or(render::Log::None, render::Log::To);
-    let files = render::files(&loaded.project.name, &upstreams, &features, log)
+    let (files, refused) = render::files(&loaded.project.name, &upstreams, &features, log)
         .map_err(|error| Failure::Work(vec![error.to_string()]))?;
     let directory = setup::upstreams(loaded);
     let mut text = String::new();
@@ -80,7 +87,7 @@ async fn files(loaded: &Loaded) -> Result<String, Failure> {
         }
         let _ = write!(text, "# {}\n{content}", directory.join(name).display());
     }
-    Ok(text)
+    Ok((text, refused))
 }
 
 async fn whereabouts(

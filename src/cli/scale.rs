@@ -93,11 +93,13 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     check_names(&loaded, &services)?;
     let refused: Vec<_> = services
         .iter()
-        .filter(|(_, count)| **count > 1)
         .filter_map(|(name, count)| Some((loaded.project.services.get(name)?, *count)))
         .flat_map(|(service, count)| {
-            let mut found = refuse::refusals(service, &[]);
-            found.extend(refuse::too_many(service, count, count));
+            let mut found = setup::unroutable(&loaded, service);
+            if count > 1 {
+                found.extend(refuse::refusals(service, &[]));
+                found.extend(refuse::too_many(service, count, count));
+            }
             found
         })
         .collect();

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::process::Command;
 
-use crate::units::shell_word;
+use crate::{processes::Group, units::shell_word};
 
 mod hash;
 
@@ -122,7 +122,8 @@ impl ComposeCli {
     async fn of(program: Vec<String>) -> Option<Self> {
         let mut command = command(&program, &[]);
         command.args(["version", "--short"]);
-        let output = tokio::time::timeout(VERSION, command.output()).await.ok()?;
+        let running = async { Group::spawn(&mut command)?.output().await };
+        let output = tokio::time::timeout(VERSION, running).await.ok()?;
         let output = output.ok().filter(|output| output.status.success())?;
         let version = Version::parse(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self { program, version })
@@ -185,7 +186,9 @@ impl ComposeCli {
     pub fn command(&self, place: &Place, arguments: &[&str]) -> Command {
         let mut all = self.project_arguments(place);
         all.extend(arguments.iter().map(OsString::from));
-        self.prepared(place, &all)
+        let mut command = self.prepared(place, &all);
+        command.process_group(0).kill_on_drop(true);
+        command
     }
 
     fn prepared(&self, place: &Place, arguments: &[OsString]) -> Command {
@@ -253,7 +256,8 @@ impl ComposeCli {
         command
             .env("COMPOSE_PROGRESS", "quiet")
             .env("COMPOSE_ANSI", "never");
-        match tokio::time::timeout(deadline, command.output()).await {
+        let running = async { Group::spawn(&mut command)?.output().await };
+        match tokio::time::timeout(deadline, running).await {
             Err(_) => Err(CliError::TimedOut {
                 command: shown(),
                 after: deadline,
@@ -290,9 +294,8 @@ fn command(program: &[String], arguments: &[OsString]) -> Command {
         .args(words)
         .args(arguments)
         .stdin(Stdio::null())
-        // What is interrupted half-way leaves a container behind: a Ctrl-C is for this program.
-        .process_group(0)
-        .kill_on_drop(true);
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 

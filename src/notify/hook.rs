@@ -1,8 +1,8 @@
 //! A command that is told on its standard input.
 
 use std::{
-    collections::VecDeque, os::unix::process::ExitStatusExt as _, path::Path, pin::pin,
-    process::Stdio, time::Duration,
+    collections::VecDeque, convert::Infallible, os::unix::process::ExitStatusExt as _, path::Path,
+    process::Stdio,
 };
 
 use serde_json::Value;
@@ -18,10 +18,8 @@ use crate::{policy::notify::Hook, sources::command};
 const KEPT: usize = 4 * 1024;
 /// So many of its last lines are shown when it fails.
 const LINES: usize = 3;
-/// What it leaves in the background may print for so long after its end.
-const AFTERWARDS: Duration = Duration::from_millis(100);
 
-/// Runs it, once, without a shell, in a process group of its own that ends with it, or with the deadline.
+/// Runs it, once, without a shell. All that it has started ends with it, or with the deadline.
 pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> Answer {
     let refused = |why: String| Answer::Refused { why };
     let field = |key: &str| {
@@ -45,31 +43,26 @@ pub(super) async fn run(hook: &Hook, directory: &Path, document: &Document) -> A
     let mut input = Value::Object(document.clone()).to_string();
     input.push('\n');
     let (mut said, mut complained) = (Tail::default(), Tail::default());
-    let work = async {
+    let talk = async {
         let write = async {
             if let Some(mut stdin) = stdin {
-                // Who does not want to read it need not.
+                // It need not read it.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
         };
-        let mut talk = pin!(async {
-            tokio::join!(write, said.follow(stdout), complained.follow(stderr));
-        });
-        tokio::select! {
-            ended = group.has_ended() => {
-                ended?;
-                // Others may have its pipes, and never close them.
-                let _ = timeout(AFTERWARDS, talk).await;
-            }
-            () = talk.as_mut() => group.has_ended().await?,
-        }
-        group.end().await
+        tokio::join!(write, said.follow(stdout), complained.follow(stderr));
+        Ok::<_, Infallible>(())
     };
-    let Ok(status) = timeout(hook.timeout.0, work).await else {
-        return refused(format!(
-            "it was not done after {}, and was ended with its process group",
-            hook.timeout
-        ));
+    let ended = timeout(hook.timeout.0, command::finish(&mut group, talk)).await;
+    let status = group.end().await;
+    let status = match ended {
+        Ok(ended) => ended.and(status),
+        Err(_) => {
+            return refused(format!(
+                "it was not done after {}, and was ended with all that it had started",
+                hook.timeout
+            ));
+        }
     };
     let status = match status {
         Ok(status) if status.success() => return Answer::Taken,

@@ -25,6 +25,8 @@ pub enum Kind {
     NoImage,
     /// A memory target without a limit.
     MemoryTarget,
+    /// A name that nginx cannot have an upstream for.
+    NginxName,
 }
 
 /// Why a service cannot have more than one replica.
@@ -166,6 +168,17 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Refusal> {
             fix,
         })
         .collect()
+}
+
+/// Why nothing on a network can reach a service.
+pub fn no_network(service: &Service) -> Option<Refusal> {
+    let none = service.network_mode.as_deref() == Some("none");
+    none.then(|| Refusal {
+        kind: Kind::NetworkMode,
+        service: service.name.clone(),
+        what: "with `network_mode: none` nginx cannot reach its replicas".into(),
+        fix: "remove `network_mode`; or remove its port (`expose`, `ports`, `x-autoscale.port`) if no requests go to it".into(),
+    })
 }
 
 /// How many replicas the host ports that a service publishes are enough for; `None` where nothing

@@ -53,9 +53,9 @@ pub trait Proxy: Send + Sync + 'static {
     ///
     /// On an error nothing is as asked for, and the files are as they were; with two exceptions. A
     /// proxy that is not running finds the new files when it starts
-    /// ([`ProxyError::NotRunning`]), and after [`ProxyError::Unconfirmed`] the new files are kept
-    /// and the next publish tries again to get them into effect. So it is after
-    /// [`ProxyError::Unseen`].
+    /// ([`ProxyError::NotRunning`]), and after [`ProxyError::NotReloaded`] and
+    /// [`ProxyError::Unconfirmed`] the new files are kept and the next publish tries again to get them
+    /// into effect. So it is after [`ProxyError::Unseen`].
     fn publish(
         &self,
         upstreams: &[Upstream],
@@ -160,6 +160,18 @@ pub enum ProxyError {
     Rejected {
         /// nginx's first error with file and line.
         message: String,
+    },
+    /// The program is not where it is to run.
+    #[error("nginx cannot be asked: {why}")]
+    NoProgram {
+        /// What the attempt said.
+        why: String,
+    },
+    /// The reload could not be done.
+    #[error("nginx could not be reloaded: {why}")]
+    NotReloaded {
+        /// What the attempt said.
+        why: String,
     },
     /// The reload was sent, but its effect did not show in time.
     #[error("nginx did not take over the new configuration within {after:?}: {why}")]

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use crate::{policy::Balance, traffic};
@@ -16,6 +16,10 @@ use super::{Features, ProxyError, Server, Upstream};
 
 /// The file for what belongs at http level. It sorts before every other.
 pub const HTTP: &str = "00-compose-scale.conf";
+
+/// A longer service has no file: 255 bytes hold its name, `.location`, and what a file is called while it is
+/// written.
+const LONGEST_NAME: usize = 255 - ".location".len() - ".".len() - ".tmp".len();
 
 /// How the first line of each of our files begins; the project's name follows.
 const HEADER: &str = "# generated, do not edit: made by compose-scale for project ";
@@ -61,23 +65,67 @@ const ONCE: [&str; 3] = [
     "proxy_next_upstream_tries",
 ];
 
-/// Every file of these upstreams, by name.
+/// Every file of these upstreams, by name, without the services that nginx cannot have an upstream for.
 pub fn files(
     project: &str,
     upstreams: &[Upstream],
     features: &Features,
     log: Log<'_>,
-) -> Result<BTreeMap<String, String>, ProxyError> {
+) -> Result<(BTreeMap<String, String>, Vec<ProxyError>), ProxyError> {
     let mut files = BTreeMap::from([(HTTP.to_owned(), http(project, features, log)?)]);
+    let mut unusable = unusable_names(upstreams.iter().map(|one| one.service.as_str()));
+    let mut refused = Vec::new();
     for upstream in upstreams {
-        let service = &upstream.service;
-        let text = self::upstream(project, upstream, features)?;
-        if files.insert(upstream_name(service), text).is_some() {
-            return Err(unusable(service, "it is there twice"));
+        let service = upstream.service.as_str();
+        let made = match unusable.remove(service) {
+            Some(error) => Err(error),
+            None => self::upstream(project, upstream, features)
+                .and_then(|text| Ok((text, location(project, service)?))),
+        };
+        match made {
+            Ok((upstream, location)) => {
+                files.insert(upstream_name(service), upstream);
+                files.insert(location_name(service), location);
+            }
+            Err(error) => refused.push(error),
         }
-        files.insert(location_name(service), location(project, service)?);
     }
-    Ok(files)
+    Ok((files, refused))
+}
+
+/// Which of these services nginx cannot have an upstream for, because of their names. Of two that it
+/// cannot tell apart the one with fewer capitals keeps its name.
+pub fn unusable_names<'a>(
+    services: impl IntoIterator<Item = &'a str>,
+) -> BTreeMap<&'a str, ProxyError> {
+    let all: BTreeSet<&str> = services.into_iter().collect();
+    let capitals = |name: &str| name.bytes().filter(u8::is_ascii_uppercase).count();
+    // Capitals come before small letters.
+    let rank = |name: &'a str| (capitals(name), std::cmp::Reverse(name));
+    let clash = |service: &'a str| {
+        let fail = |why: String| Some(unusable(&format!("the service name {service:?}"), &why));
+        let mut others = all.iter().copied().filter(|other| *other != service);
+        let same = others
+            .clone()
+            .find(|other| other.eq_ignore_ascii_case(service) && rank(other) < rank(service));
+        if let Some(other) = same {
+            return fail(format!(
+                "nginx takes capitals in it for small letters, and cannot tell it from {other}"
+            ));
+        }
+        let reads_it = |other: &&str| service.starts_with(&location_name(other));
+        let other = others.find(reads_it)?;
+        fail(format!(
+            "`include {}*` in the location of {other} would read its files too",
+            location_name(other)
+        ))
+    };
+    let each = all.iter().copied();
+    each.filter_map(|service| {
+        let error = service_name(service).err().or_else(|| clash(service))?;
+        Some((service, error))
+    })
+    .collect()
 }
 
 /// What belongs at http level.
@@ -349,6 +397,12 @@ fn service_name(service: &str) -> Result<&str, ProxyError> {
     }
     if upstream_name(service) == HTTP {
         return fail("its file is the one for the http level");
+    }
+    if service == "localhost" || service.parse::<IpAddr>().is_ok() {
+        return fail("elsewhere in nginx's configuration it means an address");
+    }
+    if service.len() > LONGEST_NAME {
+        return fail("it is too long for the name of a file");
     }
     Ok(service)
 }

@@ -36,6 +36,8 @@ pub struct Setup {
     pub interval: Duration,
     /// What forbids a second replica according to the compose file.
     pub refusals: Vec<Refusal>,
+    /// Why nginx can never send requests to it, and what to do about it.
+    pub unroutable: Option<String>,
 }
 
 /// Something a machine must know.
@@ -190,6 +192,11 @@ pub enum Event {
         readings: BTreeMap<ContainerId, Reading>,
         /// What their sources gave.
         values: Values,
+    },
+    /// A count that was asked for by hand was not reached, and is not wanted any more.
+    Withdraw {
+        /// The count.
+        count: u32,
     },
     /// Somebody asks for a count.
     Scale {

@@ -15,6 +15,13 @@ pub(super) struct Failing {
     after_ready: bool,
 }
 
+impl Failing {
+    /// Why the last attempt failed.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+}
+
 impl Machine {
     /// Takes note of an attempt that failed. Several replicas of one attempt count once.
     pub(super) fn attempt_failed(

@@ -35,6 +35,7 @@ pub mod view;
 mod want;
 mod way;
 mod why_not;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
@@ -381,8 +382,8 @@ impl Machine {
                     .is_some_and(|(_, d)| d.reason.label() != "metrics_unavailable"))
     }
 
-    /// What keeps it from the count it wants: a failure that is tried again, or a refusal.
-    pub fn trouble(&self, now: Moment) -> Option<String> {
+    /// What keeps it from the count it wants: a failure, or a refusal. A run that `stays` tries again.
+    pub fn trouble(&self, now: Moment, stays: bool) -> Option<String> {
         let service = &self.setup.service;
         if let Some(why) = &self.refused {
             return Some(why.clone());
@@ -399,6 +400,10 @@ impl Machine {
             return Some(format!("{service}: no replica is ready ({why})"));
         }
         let wait = self.retry_at.filter(|at| *at > now)?;
+        if !stays {
+            let wanted = self.desired.unwrap_or_default();
+            return Some(format!("{service}: {}", self.shortfall(wanted)));
+        }
         Some(format!(
             "{service}: {} of {} replicas serve; the next attempt is in {:.0}s",
             self.serving(),
@@ -685,6 +690,7 @@ impl Machine {
                 self.decide_and_follow(now, out);
             }
             Event::Scale { replicas, hold, by } => self.scale_by_hand(replicas, hold, by, now, out),
+            Event::Withdraw { count } => self.withdraw(count, now, out),
             Event::Suspend {
                 directions,
                 span,

@@ -24,6 +24,17 @@ pub struct Note {
     pub what: What,
 }
 
+impl Note {
+    /// As a run tells it that ends before it could try again.
+    #[must_use]
+    pub fn without_another_attempt(mut self) -> Self {
+        if let What::Failed { retry_in, .. } = &mut self.what {
+            *retry_in = 0.0;
+        }
+        self
+    }
+}
+
 /// Who wanted a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,7 +182,7 @@ pub enum What {
         /// Its last log lines.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         log: Vec<String>,
-        /// Seconds until the next attempt.
+        /// Seconds until the next attempt; 0 where there is none.
         retry_in: f64,
         /// Whether the last attempt failed in the same way, which has been said then.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -494,7 +505,11 @@ impl fmt::Display for What {
                 f,
                 "{container} is left from a recreate that compose did not finish, and is ignored; {fix}"
             ),
-            Self::StepFailed { step, why } => write!(f, "{step}: {why}; trying again"),
+            Self::StepFailed { step, why } => {
+                // The Engine's error may begin with it.
+                let why = why.strip_prefix(&format!("{step}: ")).unwrap_or(why);
+                write!(f, "{step}: {why}; trying again")
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ fn setup() -> Setup {
         routed: true,
         interval: Duration::from_secs(5),
         refusals: Vec::new(),
+        unroutable: None,
     }
 }
 
@@ -576,7 +577,7 @@ fn what_nginx_has_is_what_it_confirmed() {
     let view = bench.machine.view(bench.now);
     let listed: Vec<_> = view.replicas.iter().map(|r| r.in_nginx).collect();
     assert_eq!(listed, [true, false]);
-    assert!(bench.machine.trouble(bench.now).is_some());
+    assert!(bench.machine.trouble(bench.now, true).is_some());
 }
 
 #[test]
@@ -796,7 +797,7 @@ fn what_nginx_has_stays_while_nothing_that_was_found_passes_its_gate() {
         });
     }
     assert_eq!(asked(&bench.after(60)), NOTHING);
-    let trouble = bench.machine.trouble(bench.now).unwrap();
+    let trouble = bench.machine.trouble(bench.now, true).unwrap();
     assert!(trouble.contains("GET /nothere answered 404"), "{trouble}");
     assert_eq!(asked(&bench.ready(1)), ["route! 1"]);
     // From then on nginx follows what is seen.
@@ -953,7 +954,9 @@ mod pause;
 mod recreate;
 mod restart;
 mod room;
+mod unroutable;
 mod why_not;
+mod withdraw;
 
 mod never {
     use proptest::prelude::*;

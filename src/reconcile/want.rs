@@ -192,6 +192,10 @@ impl Machine {
     ) {
         self.refused = None;
         self.tell_again();
+        if let Some(why) = self.setup.unroutable.clone().filter(|_| self.setup.routed) {
+            self.refuse(why, now, out);
+            return;
+        }
         // Somebody who asks again wants it tried now.
         self.retry_at = None;
         self.failures = 0;
@@ -242,6 +246,9 @@ impl Machine {
         if setup.policy.metrics != self.setup.policy.metrics {
             // What was tried was tried for something else.
             self.history.trials.clear();
+        }
+        if setup.unroutable != self.setup.unroutable {
+            self.expect_a_look();
         }
         self.setup = setup;
         self.refused = None;

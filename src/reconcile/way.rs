@@ -8,6 +8,14 @@ impl Machine {
     /// Says that nginx is about to be looked at: no replica is made before that.
     pub fn expect_a_look(&mut self) {
         self.way = Way::Unknown { until: None };
+        self.mind_the_setup();
+    }
+
+    /// What nginx can never send to needs no look.
+    pub(super) fn mind_the_setup(&mut self) {
+        if self.setup.unroutable.is_some() {
+            self.way_found(None, None);
+        }
     }
 
     /// The nginx that was last seen to read its upstream, in this run or an earlier one.
@@ -21,6 +29,7 @@ impl Machine {
     }
 
     pub(super) fn way_found(&mut self, barred: Option<String>, nginx: Option<String>) {
+        let barred = self.setup.unroutable.clone().or(barred);
         self.reader = nginx.filter(|_| barred.is_none());
         self.way = match (barred, &self.way) {
             (None, _) => Way::Open,
@@ -37,6 +46,7 @@ impl Machine {
         if !self.setup.routed {
             return false;
         }
+        self.mind_the_setup();
         let live = self.live();
         match &mut self.way {
             Way::Open => false,

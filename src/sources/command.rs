@@ -1,24 +1,27 @@
 //! A command on this host, and what a command printed anywhere.
 
 use std::{
+    future::Future,
+    io,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    pin::pin,
+    process::Stdio,
+    time::Duration,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
-    signal::unix::{SignalKind, signal},
     time::timeout,
 };
 
 use super::{SourceError, excerpt, in_words, number};
-use crate::policy::Command;
+use crate::{policy::Command, processes::Group};
 
 /// What a command may print at most.
 pub const OUTPUT: usize = 64 * 1024;
+/// What a command leaves in the background may print for so long after its end.
+const AFTERWARDS: Duration = Duration::from_millis(100);
 const TOO_LONG: SourceError = SourceError::TooLong {
     what: "the output",
     most: "64 KiB",
@@ -68,45 +71,52 @@ pub fn judge(command: &Command, printed: &Printed) -> Result<f64, SourceError> {
     super::plausible(value)
 }
 
-/// Runs a command on this host, without a shell, in a process group of its own that ends with the
-/// deadline.
+/// Runs a command on this host, without a shell. All that it has started ends with it, or with the deadline.
 pub(super) async fn run(command: &Command, directory: &Path) -> Result<Printed, SourceError> {
     let mut group = start(&command.argv, directory, |_| {})?;
-    let (Some(stdout), Some(stderr)) = (group.0.stdout.take(), group.0.stderr.take()) else {
+    let (_, Some(stdout), Some(stderr)) = group.streams() else {
         return Err(SourceError::Broken {
             why: "its output cannot be read".into(),
         });
     };
-    let work = async {
-        let (stdout, stderr) = tokio::try_join!(whole(stdout), beginning(stderr))?;
-        let status = group.0.wait().await.map_err(|error| SourceError::Broken {
-            why: format!("its end cannot be waited for: {error}"),
-        })?;
-        if let Some(signal) = status.signal() {
-            return Err(SourceError::Signal { signal });
-        }
-        let code = status.code().unwrap_or(-1).into();
-        let stdout = match String::from_utf8(stdout) {
-            Ok(text) => text,
-            // A failure has its code and its errors to tell.
-            Err(_) if code != 0 => String::new(),
-            Err(_) => return Err(SourceError::NoText { what: "the output" }),
-        };
-        Ok(Printed {
-            code,
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        })
+    let (mut printed, mut complained) = (Vec::new(), Vec::new());
+    let read = async {
+        tokio::try_join!(
+            whole(stdout, &mut printed),
+            beginning(stderr, &mut complained)
+        )
+        .map(drop)
     };
     let after = command.timeout;
-    match timeout(after.0, work).await {
-        Ok(printed) => printed,
-        Err(_) => Err(SourceError::TimedOut { after }),
+    let ended = timeout(after.0, finish(&mut group, read)).await;
+    let unknown = |error: io::Error| SourceError::Broken {
+        why: format!("its end cannot be waited for: {error}"),
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(_) => Ok(Err(SourceError::TimedOut { after })),
+    };
+    let status = group.end().await.map_err(unknown)?;
+    ended.map_err(unknown)??;
+    if let Some(signal) = status.signal() {
+        return Err(SourceError::Signal { signal });
     }
+    let code = status.code().unwrap_or(-1).into();
+    let stdout = match String::from_utf8(printed) {
+        Ok(text) => text,
+        // A failure has its code and its errors to tell.
+        Err(_) if code != 0 => String::new(),
+        Err(_) => return Err(SourceError::NoText { what: "the output" }),
+    };
+    Ok(Printed {
+        code,
+        stdout,
+        stderr: String::from_utf8_lossy(&complained).into_owned(),
+    })
 }
 
-/// Starts a command on this host, without a shell, in a process group of its own that ends with the
-/// value. What it reads is empty unless `more` says otherwise.
+/// Starts a command on this host, without a shell. All that it starts ends with the value. Its standard
+/// input is empty unless `more` says otherwise.
 pub fn start(
     argv: &[String],
     directory: &Path,
@@ -119,12 +129,10 @@ pub fn start(
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+        .stderr(Stdio::piped());
     more(&mut command);
-    command.spawn().map(Group).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound && directory.is_dir() {
+    Group::spawn(&mut command).map_err(|error| {
+        if error.kind() == io::ErrorKind::NotFound && directory.is_dir() {
             SourceError::NotFound {
                 program,
                 inside: None,
@@ -134,6 +142,27 @@ pub fn start(
             SourceError::NotRun { program, why }
         }
     })
+}
+
+/// Waits for a command to end by itself while `talk` reads its output. What it leaves in the background may
+/// have its pipes too, and never close them: that is read for a moment only.
+pub async fn finish<E>(
+    group: &mut Group,
+    talk: impl Future<Output = Result<(), E>>,
+) -> io::Result<Result<(), E>> {
+    let mut talk = pin!(talk);
+    tokio::select! {
+        ended = group.has_ended() => {
+            ended?;
+            Ok(timeout(AFTERWARDS, talk).await.unwrap_or(Ok(())))
+        }
+        read = talk.as_mut() => {
+            if read.is_ok() {
+                group.has_ended().await?;
+            }
+            Ok(read)
+        }
+    }
 }
 
 /// Where a program is: a path is one of the project's directory, as in a compose file; a name is
@@ -146,73 +175,23 @@ pub fn path_of(program: &str, directory: &Path) -> PathBuf {
     }
 }
 
-/// What comes, unless it is too much: whoever goes on writing is ended.
-async fn whole(stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, SourceError> {
-    let mut kept = Vec::new();
+/// All that comes, unless it is too much.
+async fn whole(stream: impl AsyncRead + Unpin, kept: &mut Vec<u8>) -> Result<(), SourceError> {
     let most = OUTPUT as u64 + 1;
-    let _ = stream.take(most).read_to_end(&mut kept).await;
+    let _ = stream.take(most).read_to_end(kept).await;
     if kept.len() > OUTPUT {
         return Err(TOO_LONG);
     }
-    Ok(kept)
+    Ok(())
 }
 
-/// The beginning of what comes. The rest is taken too, so that it holds nobody up.
-async fn beginning(mut stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, SourceError> {
-    let mut kept = Vec::new();
+/// The beginning of what comes. The rest is read too, so that the command is not held up.
+async fn beginning(
+    mut stream: impl AsyncRead + Unpin,
+    kept: &mut Vec<u8>,
+) -> Result<(), SourceError> {
     let most = OUTPUT as u64;
-    let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
+    let _ = (&mut stream).take(most).read_to_end(kept).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    Ok(kept)
-}
-
-/// A process and its descendants, which end with the value unless the process has ended by itself.
-#[derive(Debug)]
-pub struct Group(Child);
-
-impl Group {
-    /// Its standard input, output and errors, where they are piped and not taken yet.
-    pub fn streams(&mut self) -> (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>) {
-        (
-            self.0.stdin.take(),
-            self.0.stdout.take(),
-            self.0.stderr.take(),
-        )
-    }
-
-    /// Waits for the process to end by itself, and leaves its number its own: until the group is ended
-    /// nobody else has it.
-    pub async fn has_ended(&self) -> std::io::Result<()> {
-        let mut children = signal(SignalKind::child())?;
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        while let Some(pid) = self.number()
-            && waitid(WaitId::Pid(pid), look)?.is_none()
-        {
-            children.recv().await;
-        }
-        Ok(())
-    }
-
-    /// Ends what is left of it. Returns how the process ended.
-    pub async fn end(&mut self) -> std::io::Result<ExitStatus> {
-        self.kill();
-        self.0.wait().await
-    }
-
-    fn kill(&self) {
-        if let Some(group) = self.number() {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-
-    /// Its number until it is waited for: then it may be somebody else's.
-    fn number(&self) -> Option<Pid> {
-        Pid::from_raw(i32::try_from(self.0.id()?).ok()?)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    Ok(())
 }

@@ -249,6 +249,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .setup()
             .port
             .ok_or_else(|| format!("{service} has no port"))?;
+        if let Some(why) = &machine.setup().unroutable {
+            return Err(why.clone());
+        }
         let nginx = self.nginx.borrow();
         let name = nginx.names().ok_or_else(|| self.no_nginx(&nginx))?;
         let apart = |server: &RouteServer| {

@@ -426,6 +426,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 targets: services,
                 started: false,
                 hold,
+                allowed: timeout,
                 deadline: self.clock.now() + timeout,
                 replies: None,
                 failures: Vec::new(),
@@ -669,7 +670,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
                 // A replica may be a moment from ready, or never become so.
                 (self.sync_by.is_some_and(|by| now >= by)).then(|| {
-                    let why = self.machines.values().filter_map(|m| m.trouble(now));
+                    let why = self.machines.values().filter_map(|m| m.trouble(now, false));
                     let waited = format!("nginx is not in step after {}s", SYNC.as_secs());
                     Outcome::Failed(std::iter::once(waited).chain(why).collect())
                 })
@@ -691,12 +692,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         || self
                             .machines
                             .values()
-                            .all(|m| m.is_settled() || m.trouble(now).is_some())))
+                            .all(|m| m.is_settled() || m.trouble(now, false).is_some())))
                 .then(|| {
                     let failures: Vec<_> = self
                         .machines
                         .values()
-                        .filter_map(|m| m.trouble(now))
+                        .filter_map(|m| m.trouble(now, false))
                         .collect();
                     if failures.is_empty() {
                         Outcome::Done
@@ -782,7 +783,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .map(|why| format!("the Docker Engine does not answer: {why}"))
                 .chain(self.trouble.clone())
                 .chain(self.complaints.all())
-                .chain(self.machines.values().filter_map(|m| m.trouble(now)))
+                .chain(self.machines.values().filter_map(|m| m.trouble(now, true)))
                 .collect(),
             services: self
                 .machines

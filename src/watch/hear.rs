@@ -28,6 +28,8 @@ use crate::{
 pub(super) const LATE: Duration = Duration::from_secs(5);
 /// A container that takes longer than this to stop is no longer waited for.
 const LONGEST_STOP: Duration = Duration::from_secs(300);
+/// So long a count that nobody waits for is looked after.
+const UNWATCHED: Duration = Duration::from_secs(600);
 /// The longest that a client of `sync` waits.
 pub(super) const SYNC: Duration = Duration::from_secs(60);
 
@@ -101,7 +103,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         self.listed = Some(taken);
                         // First, because what it is to be told of comes of the others.
                         if let Some((id, seen)) = nginx {
-                            self.inspected(taken, id, seen);
+                            self.inspected(taken, &id, seen);
                         }
                         if self.events.is_some() {
                             self.listed(taken, containers);
@@ -122,7 +124,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 result,
             } => {
                 if connection == self.connection {
-                    self.inspected(taken, id, result);
+                    self.inspected(taken, &id, result);
                 }
             }
             Message::Published { seqs, result } => self.published(seqs, result),
@@ -241,7 +243,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     fn inspected(
         &mut self,
         taken: Moment,
-        id: ContainerId,
+        id: &ContainerId,
         result: Result<Box<Replica>, EngineError>,
     ) {
         if result.is_ok() {
@@ -263,8 +265,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
             Err(EngineError::Gone { .. }) => {
                 self.nginx_is_gone(&id.0);
-                if let Some(service) = self.service_of(&id) {
-                    self.queue.push_back((service, Event::Gone { id }));
+                // The event of its removal tells it, and so does a listing, by its label. One answer alone
+                // must not have another one made in its place.
+                if self.service_of(id).is_some() {
+                    self.list();
                 }
             }
             Err(error) if error.is_outage() => self.engine_lost(&error.to_string()),
@@ -417,6 +421,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     targets: IndexMap::new(),
                     started: false,
                     hold: Duration::ZERO,
+                    allowed: SYNC,
                     deadline: now + SYNC,
                     replies: Some(replies),
                     failures: Vec::new(),
@@ -464,11 +469,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         message: "the running `watch` is on it".into(),
                     });
                 }
+                let allowed = wait.map_or(UNWATCHED, |wait| wait.0);
                 self.waiters.push(Waiter {
                     targets: services,
                     started: false,
                     hold: hold.0,
-                    deadline: now + wait.map_or(Duration::from_secs(600), |w| w.0),
+                    allowed,
+                    deadline: now + allowed,
                     replies: wait.is_some().then(|| replies.clone()),
                     failures: Vec::new(),
                 });

@@ -71,7 +71,7 @@ impl Probe {
                 }
                 Err(_) => {
                     ready_since = None;
-                    format!("no answer within {LOOK:?}")
+                    format!("{}: no answer within {LOOK:?}", self.question())
                 }
             };
             if !told {
@@ -94,6 +94,16 @@ impl Probe {
             } else {
                 PATIENT
             });
+        }
+    }
+
+    /// What a look asks.
+    fn question(&self) -> String {
+        match (&self.gate, self.way) {
+            (Gate::Tcp(_), Some(way)) if !way.published => connecting(way.address),
+            (Gate::Tcp(_), Some(way)) => getting(way.address, "/"),
+            (Gate::Http(_, path), Some(way)) => getting(way.address, path),
+            _ => format!("looking at {}", self.replica.name),
         }
     }
 
@@ -123,7 +133,7 @@ impl Probe {
                 TcpStream::connect(way.address)
                     .await
                     .map(drop)
-                    .map_err(|error| format!("connecting to {}: {error}", way.address))
+                    .map_err(|error| format!("{}: {error}", connecting(way.address)))
             }
             Gate::Http(_, path) => {
                 answers(self.way()?.address, &self.replica.service, path, 400).await
@@ -137,15 +147,23 @@ impl Probe {
     }
 }
 
+fn connecting(address: SocketAddr) -> String {
+    format!("connecting to {address}")
+}
+
+fn getting(address: SocketAddr, path: &str) -> String {
+    format!("GET http://{address}{path}")
+}
+
 /// Whether a GET is answered with a status below a bound.
 async fn answers(address: SocketAddr, host: &str, path: &str, below: u16) -> Result<(), String> {
     let status = status_of(address, host, path)
         .await
-        .map_err(|error| format!("GET {path} on {address}: {error}"))?;
+        .map_err(|error| format!("{}: {error}", getting(address, path)))?;
     if (200..below).contains(&status) {
         Ok(())
     } else {
-        Err(format!("GET {path} on {address} answered {status}"))
+        Err(format!("{} answered {status}", getting(address, path)))
     }
 }
 
@@ -192,5 +210,34 @@ mod tests {
             let (status, ()) = tokio::join!(status_of(address, "web", "/healthz"), serve);
             assert_eq!(status, expected);
         }
+    }
+
+    #[test]
+    fn a_look_says_what_it_asks() {
+        let address: SocketAddr = "172.18.0.3:8080".parse().unwrap();
+        let question = |gate: Gate, published| {
+            let probe = Probe {
+                replica: crate::plan::tests::replica(2),
+                gate,
+                way: Some(Way { address, published }),
+                min_ready: Duration::ZERO,
+                deadline: None,
+            };
+            probe.question()
+        };
+        let health = || Gate::Http(8080, "/healthz".into());
+        assert_eq!(
+            question(health(), false),
+            "GET http://172.18.0.3:8080/healthz"
+        );
+        assert_eq!(
+            question(Gate::Tcp(8080), false),
+            "connecting to 172.18.0.3:8080"
+        );
+        assert_eq!(
+            question(Gate::Tcp(8080), true),
+            "GET http://172.18.0.3:8080/"
+        );
+        assert_eq!(question(Gate::Running, false), "looking at shop-web-2");
     }
 }

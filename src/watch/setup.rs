@@ -7,6 +7,7 @@ use crate::{
     plan::{self, Refusal},
     policy::{Metric, Place, Policy},
     project::{Service, image_word},
+    proxy::render,
     reconcile::Setup,
 };
 
@@ -162,6 +163,30 @@ pub fn port_of(service: &Service, policy: &Policy) -> Option<u16> {
     policy.port.or_else(|| service.only_port().ok())
 }
 
+/// Why nginx can never send requests to a service, where it is to.
+pub fn unroutable(loaded: &Loaded, service: &Service) -> Vec<Refusal> {
+    let routed = loaded.policies.iter().filter_map(|(name, policy)| {
+        port_of(loaded.project.services.get(name)?, policy)?;
+        Some(name.as_str())
+    });
+    let routed: Vec<_> = routed.collect();
+    let name = service.name.as_str();
+    if nginx_place(loaded).is_none() || !routed.contains(&name) {
+        return Vec::new();
+    }
+    let named = render::unusable_names(routed).remove(name);
+    let named = named.map(|error| Refusal {
+        kind: plan::refuse::Kind::NginxName,
+        service: name.to_owned(),
+        what: error.to_string(),
+        fix: format!("give {name} another name in the compose file"),
+    });
+    named
+        .into_iter()
+        .chain(plan::refuse::no_network(service))
+        .collect()
+}
+
 /// What is said of a service that the project does not have.
 pub fn no_such_service(loaded: &Loaded, name: &str) -> String {
     let known: Vec<_> = loaded.project.services.keys().cloned().collect();
@@ -184,6 +209,9 @@ pub fn setup_for(loaded: &Loaded, service: &Service, has_nginx: bool) -> Setup {
         port,
         interval: loaded.settings.interval.0,
         refusals: plan::refuse::refusals(service, &[]),
+        unroutable: unroutable(loaded, service)
+            .first()
+            .map(|one| format!("{}; {}", one.what, one.fix)),
         policy,
     }
 }
@@ -250,6 +278,31 @@ mod tests {
         assert_eq!(
             setup_for(&loaded, &loaded.project.services["web"], true).up,
             up(&loaded, "web")
+        );
+    }
+
+    #[test]
+    fn a_service_that_nginx_cannot_send_to_is_refused_and_no_other() {
+        let loaded = loaded(
+            "services:
+  web: {image: web, expose: ['80'], x-autoscale: {max: 3}}
+  Web: {image: web, expose: ['80'], x-autoscale: {max: 3}}
+  worker.location: {image: web, x-autoscale: {max: 3}}
+  WORKER: {image: web}
+  offline: {image: web, expose: ['80'], network_mode: none, x-autoscale: {max: 3}}
+  batch: {image: web, network_mode: none, x-autoscale: {max: 3}}
+  nginx: {image: nginx}
+",
+        );
+        let services = loaded.project.services.values();
+        let refused = services.flat_map(|service| unroutable(&loaded, service));
+        let refused: Vec<_> = refused.map(|one| one.to_string()).collect();
+        assert_eq!(
+            refused,
+            [
+                "Web: the service name \"Web\" cannot be used in an nginx file: nginx takes capitals in it for small letters, and cannot tell it from web; give Web another name in the compose file",
+                "offline: with `network_mode: none` nginx cannot reach its replicas; remove `network_mode`; or remove its port (`expose`, `ports`, `x-autoscale.port`) if no requests go to it",
+            ]
         );
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     proxy::Proxy,
     reconcile::{By, Event, Machine, Note, What},
     state::StateError,
-    units::Moment,
+    units::{Moment, Span},
 };
 
 /// Somebody who waits for counts to be reached.
@@ -21,6 +21,8 @@ pub(super) struct Waiter {
     pub(super) targets: IndexMap<String, u32>,
     pub(super) started: bool,
     pub(super) hold: Duration,
+    /// The longest wait, and when it ends.
+    pub(super) allowed: Duration,
     pub(super) deadline: Moment,
     pub(super) replies: Option<mpsc::Sender<Reply>>,
     pub(super) failures: Vec<String>,
@@ -28,7 +30,9 @@ pub(super) struct Waiter {
 
 impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn finished_scale(&mut self) -> Option<Outcome> {
-        if self.waiters.is_empty() && self.steps == 0 {
+        // What was begun in vain is taken away before the end.
+        let tidy = self.failed.is_none() || !self.machines.values().any(Machine::is_tidying_up);
+        if self.waiters.is_empty() && self.steps == 0 && tidy {
             return Some(match self.failed.take() {
                 None => Outcome::Done,
                 Some(why) => Outcome::Failed(why.lines().map(ToOwned::to_owned).collect()),
@@ -96,24 +100,24 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             } else if !waiter.failures.is_empty() && self.steps == 0 && !self.router.is_busy() {
                 self.answer(waiter, false);
             } else if late {
-                let now = self.clock.now();
-                waiter
-                    .failures
-                    .extend(self.machines.values().filter_map(|m| m.trouble(now)));
-                let places: Vec<_> = waiter
-                    .targets
-                    .iter()
-                    .filter_map(|(name, count)| {
-                        let machine = self.machines.get(name)?;
-                        (!machine.is_at(*count)).then(|| {
-                            format!(
-                                "{name}: {} of {count} replicas serve after the timeout; a running `watch` continues",
-                                machine.view(now).serving
-                            )
-                        })
-                    })
-                    .collect();
-                waiter.failures.extend(places);
+                let after = Span(waiter.allowed);
+                if waiter.targets.is_empty() {
+                    let all = self.machines.values();
+                    let troubles = all.filter_map(|m| m.trouble(now, true));
+                    waiter
+                        .failures
+                        .push(format!("nginx is not in step after {after}"));
+                    waiter.failures.extend(troubles);
+                }
+                for (name, count) in &waiter.targets {
+                    let machine = self.machines.get(name);
+                    if let Some(machine) = machine.filter(|machine| !machine.is_at(*count)) {
+                        waiter.failures.push(format!(
+                            "{name}: not done after {after}: {}",
+                            machine.shortfall(*count)
+                        ));
+                    }
+                }
                 self.answer(waiter, false);
             } else {
                 open.push(waiter);
@@ -138,7 +142,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             match other(&waiter) {
                 Some(why) => {
                     waiter.failures.push(why);
-                    self.answer(waiter, false);
+                    self.reply(waiter, false);
                 }
                 None => self.waiters.push(waiter),
             }
@@ -150,7 +154,37 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         !self.router.is_busy() && self.machines.values().all(Machine::is_routed)
     }
 
-    pub(super) fn answer(&mut self, waiter: Waiter, ok: bool) {
+    /// A count that somebody waits for and is told to have failed is not reached later all the same.
+    fn withdraw(&mut self, waiter: &mut Waiter) {
+        if waiter.replies.is_none() && self.goal == Goal::Watch {
+            return;
+        }
+        let now = self.clock.now();
+        for (name, count) in &waiter.targets {
+            let is_wanted = |other: &Waiter| other.targets.get(name) == Some(count);
+            let Some(machine) = self.machines.get_mut(name) else {
+                continue;
+            };
+            let is_over = machine.is_at(*count) || machine.desired() != Some(*count);
+            if is_over || self.waiters.iter().any(is_wanted) {
+                continue;
+            }
+            let effects = machine.handle(Event::Withdraw { count: *count }, now);
+            waiter.failures.push(format!(
+                "{name}: scaling to {count} is given up; to try again: `compose-scale scale {name}={count}`"
+            ));
+            self.carry_out(name, effects);
+        }
+    }
+
+    pub(super) fn answer(&mut self, mut waiter: Waiter, ok: bool) {
+        if !ok {
+            self.withdraw(&mut waiter);
+        }
+        self.reply(waiter, ok);
+    }
+
+    fn reply(&mut self, waiter: Waiter, ok: bool) {
         let message = waiter.failures.join("\n");
         match waiter.replies {
             Some(replies) => {
@@ -168,6 +202,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     /// Notes go to people, to `scaling.log`, and to whoever waits for that service.
     pub(super) fn tell(&mut self, note: &Note) {
+        let note = &match self.goal {
+            Goal::Watch => note.clone(),
+            _ => note.clone().without_another_attempt(),
+        };
         self.dirty |= note.what.is_history();
         self.meters.noted(note);
         if !self.passive()
@@ -209,16 +247,22 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             if !waiter.targets.contains_key(&note.service) {
                 continue;
             }
-            // What load does not do is nothing that somebody waits for.
-            if let Some(replies) = &waiter.replies
-                && !matches!(note.what, What::NotScaling { .. })
-            {
-                let _ = replies.try_send(Reply::Note(note.clone()));
-            }
+            // A count that fails is given up.
+            let note = if waiter.replies.is_some() {
+                note.clone().without_another_attempt()
+            } else {
+                note.clone()
+            };
             if matches!(note.what, What::Failed { .. } | What::Refused { .. }) {
                 waiter
                     .failures
                     .push(format!("{}: {}", note.service, note.what));
+            }
+            // What load does not do is nothing that somebody waits for.
+            if let Some(replies) = &waiter.replies
+                && !matches!(note.what, What::NotScaling { .. })
+            {
+                let _ = replies.try_send(Reply::Note(note));
             }
         }
         if matches!(note.what, What::RouteFailed { .. }) && self.goal != Goal::Watch {

@@ -214,7 +214,10 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
                     "{}: `{}` names port {port}, which nginx refuses beside an upstream of that name",
                     pass.place, pass.target
                 ),
-                format!("write `http://{service}` without the port; it is in the upstream"),
+                format!(
+                    "write `{}` without the port; it is in the upstream",
+                    pass.without_port()
+                ),
             );
         }
     }

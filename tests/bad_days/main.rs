@@ -115,8 +115,9 @@ fn faults(point: &Point) -> &'static [Fault] {
     }
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::Answer(500),
+    Fault::Answer(404),
     Fault::Answer(409),
     Fault::Hang,
     Fault::Late,
@@ -204,6 +205,92 @@ fn a_request_that_fails_under_scale_is_said_and_the_next_scale_makes_it_good() {
         }
     }
     insta::assert_snapshot!(table);
+}
+
+/// Has each of these requests answered once as that what it is about is not there.
+fn once_gone(bench: &Bench, kinds: &[(&'static str, u16)]) -> Arc<Mutex<Vec<(&'static str, u16)>>> {
+    let left = Arc::new(Mutex::new(kinds.to_vec()));
+    let of_it = Arc::clone(&left);
+    bench.engine.decide(move |asked| {
+        let mut left = of_it.lock().unwrap();
+        match left.iter().position(|(kind, _)| *kind == asked) {
+            Some(at) => Fault::Answer(left.remove(at).1),
+            None => Fault::None,
+        }
+    });
+    left
+}
+
+#[test]
+fn what_is_said_once_to_be_gone_and_is_there_is_removed_all_the_same() {
+    run(async {
+        let bench = Bench::new();
+        bench.scale(1).await;
+        for look in [&[][..], &[("GET /containers/*/json", 404)]] {
+            let faults = [
+                ("POST /containers/*/start", 500),
+                ("DELETE /containers/*", 404),
+            ];
+            let left = once_gone(&bench, &[&faults, look].concat());
+            let (outcome, _) = bench.scale(2).await;
+            let Outcome::Failed(why) = outcome else {
+                panic!("{outcome:?}");
+            };
+            assert!(left.lock().unwrap().is_empty(), "{left:?}");
+            let names: Vec<_> = bench.engine.replicas();
+            assert_eq!(names, [("shop-web-1".to_owned(), "running")], "{why:?}");
+            assert!(why[0].ends_with("input/output error (HTTP 500)"), "{why:?}");
+            assert_eq!(
+                why[1],
+                "web: scaling to 2 is given up; to try again: `compose-scale scale web=2`"
+            );
+        }
+    });
+}
+
+#[test]
+fn the_only_replica_is_not_made_anew_for_one_answer_that_it_is_gone() {
+    run(async {
+        let bench = Bench::new();
+        let (watch, quiet) = serving(&bench).await;
+        let left = once_gone(&bench, &[("GET /containers/*/json", 404)]);
+        list_again(&bench).await;
+        sleep(Duration::from_secs(30)).await;
+        assert!(left.lock().unwrap().is_empty());
+        let said = &bench.said()[quiet..];
+        assert!(
+            !said
+                .iter()
+                .any(|line| line.contains("making the first one")),
+            "{said:?}"
+        );
+        assert_eq!(bench.engine.replicas().len(), 1);
+        assert_eq!(bench.engine.served(), ["shop-web-1"]);
+        drop(watch);
+    });
+}
+
+#[test]
+fn a_scale_that_was_said_to_have_failed_is_not_carried_out_later() {
+    run(async {
+        let bench = Bench::new();
+        let (watch, _) = serving(&bench).await;
+        bench.engine.decide(|kind| match kind {
+            "POST /containers/*/start" => Fault::Answer(500),
+            _ => Fault::None,
+        });
+        let answer = watch.scale_and_wait(2, 600).await.unwrap();
+        assert!(!answer.contains("next attempt"), "{answer}");
+        assert!(
+            answer.ends_with(
+                "web: scaling to 2 is given up; to try again: `compose-scale scale web=2`"
+            ),
+            "{answer}"
+        );
+        bench.engine.decide(|_| Fault::None);
+        sleep(LONG).await;
+        assert!(bench.is_at(1), "{:?}", bench.engine.replicas());
+    });
 }
 
 /// A `watch` that serves, and the length of its log by then.

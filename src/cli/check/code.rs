@@ -45,6 +45,7 @@ codes! {
     StaticAddress = "static-address" in "networks",
     MacAddress = "mac-address" in "mac_address",
     NetworkMode = "network-mode" in "network_mode",
+    NginxName = "nginx-name" in "",
     NoImage = "no-image" in "",
     NoPort = "no-port" in "x-autoscale",
     ReadyNeedsPort = "ready-needs-port" in "x-autoscale",
@@ -137,6 +138,7 @@ impl From<refuse::Kind> for Code {
             refuse::Kind::NetworkMode => Self::NetworkMode,
             refuse::Kind::NoImage => Self::NoImage,
             refuse::Kind::MemoryTarget => Self::MemoryTarget,
+            refuse::Kind::NginxName => Self::NginxName,
         }
     }
 }

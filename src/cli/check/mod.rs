@@ -106,14 +106,29 @@ fn the_file(loaded: &Loaded, report: &mut Report) {
     }
     for (name, policy) in &loaded.policies {
         if let Some(service) = loaded.project.services.get(name) {
-            one_policy(service, policy, report);
+            one_policy(loaded, service, policy, report);
         }
     }
 }
 
-fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
+fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut Report) {
     let name = &service.name;
     let before = report.count(Severity::Error);
+    for refusal in setup::unroutable(loaded, service) {
+        report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
+    }
+    let others = loaded.project.services.keys();
+    let mut others = others.filter(|other| !loaded.policies.contains_key(*other));
+    if let Some(other) = others.find(|other| *other != name && other.eq_ignore_ascii_case(name)) {
+        report.warn(
+            Code::NginxName,
+            name,
+            format!(
+                "nginx takes capitals in a name for small letters: a `proxy_pass http://{other};` leads to the replicas of {name}"
+            ),
+            format!("give {name} or {other} another name"),
+        );
+    }
     if policy.max > 1 {
         for refusal in refuse::refusals(service, &[]) {
             report.error(refusal.kind.into(), name, refusal.what, refusal.fix);

@@ -390,17 +390,31 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
     let features = match nginx::features(control).await {
         Ok(features) => features,
         Err(error) => {
-            report.error(
-                Code::NginxVersion,
-                "nginx",
-                format!("{}: {error}", control.name()),
-                "use an image whose `nginx` is on the PATH",
-            );
+            unanswered(&error, &control.name(), report);
             return false;
         }
     };
     the_features(&features, &control.name(), report);
     true
+}
+
+/// What it means that it cannot be asked for its version.
+fn unanswered(error: &ProxyError, name: &str, report: &mut Report) {
+    let what = format!("{name}: {error}");
+    let log = format!("see why in its log: `docker logs --tail 20 {name}`");
+    match error {
+        ProxyError::NoProgram { .. } => {
+            let fix = "use an image whose `nginx` is on the PATH";
+            report.error(Code::NginxVersion, "nginx", what, fix);
+        }
+        // It ran a moment ago.
+        ProxyError::NotRunning { .. } => {
+            let what =
+                format!("{name} ended while it was looked at, as one that crashes at its start");
+            report.error(Code::NginxCrashing, "nginx", what, log);
+        }
+        _ => report.error(Code::NginxUnanswered, "nginx", what, log),
+    }
 }
 
 /// What its version brings.
@@ -455,7 +469,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
             format!("in its location: `proxy_pass http://{service};`"),
         );
     }
-    for pass in &findings.passes {
+    for pass in findings.passes.iter().filter(|pass| pass.takes_settings()) {
         if !pass.settings {
             report.warn(
                 Code::NginxNoSettings,

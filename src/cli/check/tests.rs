@@ -82,6 +82,43 @@ fn what_a_policy_cannot_work_with_is_an_error() {
 }
 
 #[test]
+fn a_name_that_nginx_cannot_have_or_cannot_tell_from_another_is_found() {
+    let told = |name: &str, other: &str| {
+        let yaml = format!(
+            "services:\n  {name}:\n{FINE}    x-autoscale: {{max: 3}}\n  nginx: {{image: nginx}}\n{other}"
+        );
+        codes(|report| the_file(&loaded(&yaml), report))
+    };
+    let policy = format!("{FINE}    x-autoscale: {{max: 3}}\n");
+    assert_eq!(told("web", ""), [""; 0]);
+    let error = ["error nginx-name"];
+    for name in ["00-compose-scale", ".web", "localhost"] {
+        assert_eq!(told(name, ""), error, "{name}");
+    }
+    for other in ["Web", "web.location", "web.locations.eu"] {
+        assert_eq!(
+            told("web", &format!("  {other}:\n{policy}")),
+            error,
+            "{other}"
+        );
+    }
+    for other in ["web2", "web.loc", "api.location"] {
+        assert_eq!(
+            told("web", &format!("  {other}:\n{policy}")),
+            [""; 0],
+            "{other}"
+        );
+    }
+    // nginx sends nothing to it by a file of ours.
+    assert_eq!(told("web", "  WEB: {image: app}\n"), ["warning nginx-name"]);
+    let offline = "    network_mode: none\n";
+    assert_eq!(
+        told("web", &format!("  api:\n{policy}{offline}")),
+        ["error network-mode"]
+    );
+}
+
+#[test]
 fn what_runs_may_be_other_than_the_file() {
     let told = |more: &str, containers: &[Replica]| {
         codes(|report| the_containers(&web(more), containers, report))

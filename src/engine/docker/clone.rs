@@ -65,7 +65,10 @@ impl Docker {
             )
             .await;
         let id = match made {
-            Ok(made) => ContainerId(made.id),
+            Ok(made) => {
+                self.name(&made.id, &new.name);
+                ContainerId(made.id)
+            }
             Err(error) => self.made_all_the_same(new, error).await?,
         };
 

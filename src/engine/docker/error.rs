@@ -6,11 +6,24 @@ use bollard::errors::Error;
 
 use crate::engine::{EngineError, docker::host::Host};
 
+/// What is asked for where the Engine has it in any case.
+pub(super) const ENGINE: &str = "the Engine";
+
 /// Says what a failed call means.
 ///
 /// `doing` is the sentence's beginning (`starting web-2`), `what` the thing that was asked for.
 pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineError {
     match error {
+        Error::DockerResponseServerError {
+            status_code: 404,
+            message,
+        } if what == ENGINE => EngineError::Unreachable {
+            address: host.to_string(),
+            why: format!(
+                "what answers there is no Docker Engine: {doing}: HTTP 404{}",
+                first_line(&message)
+            ),
+        },
         Error::DockerResponseServerError {
             status_code: 404, ..
         } => EngineError::Gone { what: what.into() },
@@ -113,6 +126,14 @@ fn exhausted(message: &str) -> Option<EngineError> {
     Some(EngineError::Exhausted { what, fix })
 }
 
+/// The beginning of what another program says, which may be a whole page.
+fn first_line(message: &str) -> String {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty());
+    line.map_or_else(String::new, |line| {
+        format!(" ({})", line.chars().take(80).collect::<String>())
+    })
+}
+
 /// The Engine ends some messages with a newline.
 fn sentence(message: &str) -> String {
     message.trim().to_owned()
@@ -149,6 +170,25 @@ mod tests {
             mapped(500, "something is broken").to_string(),
             "starting web-2: something is broken (HTTP 500)"
         );
+    }
+
+    #[test]
+    fn what_is_no_engine_at_that_address_is_not_an_engine_that_is_gone() {
+        let host = Host::Unix("/run/other.sock".into());
+        for (message, said) in [("404 page not found\n", " (404 page not found)"), ("", "")] {
+            let error = Error::DockerResponseServerError {
+                status_code: 404,
+                message: message.into(),
+            };
+            let error = map(&host, "asking for its version", ENGINE, error);
+            assert!(error.is_outage());
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "cannot reach the Docker Engine at unix:///run/other.sock: what answers there is no Docker Engine: asking for its version: HTTP 404{said}"
+                )
+            );
+        }
     }
 
     #[test]

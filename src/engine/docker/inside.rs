@@ -49,8 +49,8 @@ impl Docker {
         let read = self
             .within(
                 READ,
-                &format!("reading the log of {id}"),
-                &format!("container {id}"),
+                &format!("reading the log of {}", self.name_of(&id.0)),
+                &format!("container {}", self.name_of(&id.0)),
                 read,
             )
             .await;
@@ -110,12 +110,12 @@ impl Docker {
             let ended = self.client.inspect_exec(&made.id).await?;
             Ok((ended.exit_code, stdout, stderr))
         };
-        let doing = format!("running {command} in {id}");
+        let doing = format!("running {command} in {}", self.name_of(&id.0));
         let (code, stdout, stderr) = self
             .within(
                 exec.deadline.unwrap_or(COMMAND),
                 &doing,
-                &format!("container {id}"),
+                &format!("container {}", self.name_of(&id.0)),
                 run,
             )
             .await?;
@@ -144,12 +144,12 @@ impl Docker {
         let options = TopOptionsBuilder::default()
             .ps_args("-eo pid,ppid,args")
             .build();
-        let doing = format!("listing the processes of {id}");
+        let doing = format!("listing the processes of {}", self.name_of(&id.0));
         let top = self
             .within(
                 READ,
                 &doing,
-                &format!("container {id}"),
+                &format!("container {}", self.name_of(&id.0)),
                 self.client.top_processes(&id.0, Some(options)),
             )
             .await?;

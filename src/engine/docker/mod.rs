@@ -21,7 +21,7 @@ use bollard::{
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
@@ -58,6 +58,10 @@ const REMOVE: Duration = Duration::from_secs(60);
 /// bollard's own timeout in seconds: out of the way of every deadline above and of any `stop`.
 const NEVER: u64 = 7 * 24 * 60 * 60;
 const ABOUT_ITSELF: &str = "asking the Docker Engine about itself";
+/// Between an answer that a container is gone and the next look.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Names of containers that are remembered at most.
+const NAMES: usize = 4096;
 /// Containers inspected at the same time.
 const INSPECTIONS: usize = 16;
 
@@ -73,6 +77,8 @@ pub struct Docker {
     clock: Clock,
     /// Containers whose description made no sense, so that each is told of once.
     strange: Mutex<BTreeSet<String>>,
+    /// The names of containers that were looked at, by id.
+    names: Mutex<BTreeMap<String, String>>,
 }
 
 impl fmt::Debug for Docker {
@@ -103,7 +109,7 @@ impl Docker {
                 bollard::Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
             }
         }
-        .map_err(|error| error::map(&host, "connecting", "the Engine", error))?;
+        .map_err(|error| error::map(&host, "connecting", error::ENGINE, error))?;
         Ok(Self {
             client,
             host,
@@ -111,6 +117,7 @@ impl Docker {
             machine: Answer::default(),
             clock: Clock::start(),
             strange: Mutex::default(),
+            names: Mutex::default(),
         })
     }
 
@@ -133,14 +140,14 @@ impl Docker {
 
     async fn ask_for_facts(&self) -> Result<Arc<Facts>, EngineError> {
         let version = self
-            .within(READ, ABOUT_ITSELF, "the Engine", self.client.version())
+            .within(READ, ABOUT_ITSELF, error::ENGINE, self.client.version())
             .await?;
         Ok(Arc::new(Facts::new(&self.host, version)?))
     }
 
     async fn ask_for_machine(&self) -> Result<Arc<Machine>, EngineError> {
         let info = self
-            .within(READ, ABOUT_ITSELF, "the Engine", self.client.info())
+            .within(READ, ABOUT_ITSELF, error::ENGINE, self.client.info())
             .await?;
         let is_directory = std::path::Path::is_dir;
         Ok(Arc::new(Machine::new(&self.host, &info, is_directory)?))
@@ -179,13 +186,13 @@ impl Docker {
             .within(
                 READ,
                 "listing the project's containers",
-                "the project",
+                error::ENGINE,
                 self.client.list_containers(Some(options)),
             )
             .await?;
         stream::iter(found.into_iter().filter_map(|c| c.id))
             .map(|id| async move {
-                let inspect = self.inspect_raw(&id).await;
+                let inspect = self.look_again(&id).await;
                 // Without it none makes sense, which is no container's fault.
                 let api = self.facts().await?.api;
                 match inspect.and_then(|inspect| observe::replica(inspect, api)) {
@@ -213,15 +220,47 @@ impl Docker {
     }
 
     async fn inspect_raw(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let short = short(id);
-        self.within(
-            READ,
-            &format!("inspecting {short}"),
-            &format!("container {short}"),
-            self.client
-                .inspect_container(id, None::<InspectContainerOptions>),
-        )
-        .await
+        let name = self.name_of(id);
+        let inspect = self
+            .within(
+                READ,
+                &format!("inspecting {name}"),
+                &format!("container {name}"),
+                self.client
+                    .inspect_container(id, None::<InspectContainerOptions>),
+            )
+            .await?;
+        if let (Some(id), Some(name)) = (&inspect.id, &inspect.name) {
+            self.name(id, name.trim_start_matches('/'));
+        }
+        Ok(inspect)
+    }
+
+    /// The same, but one answer that it is gone is not believed: what is gone by mistake would be made anew,
+    /// or never be removed.
+    async fn look_again(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
+        match self.inspect_raw(id).await {
+            Err(EngineError::Gone { .. }) => {
+                sleep(AGAIN).await;
+                self.inspect_raw(id).await
+            }
+            other => other,
+        }
+    }
+
+    /// Remembers what a container is called.
+    fn name(&self, id: &str, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= NAMES {
+            names.clear();
+        }
+        names.insert(id.to_owned(), name.to_owned());
+    }
+
+    /// What people call a container: its name where that is known.
+    fn name_of(&self, id: &str) -> String {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.get(id).map_or(short(id), String::as_str).to_owned()
     }
 }
 
@@ -249,7 +288,7 @@ impl Engine for Docker {
     }
 
     async fn inspect(&self, id: &str) -> Result<Replica, EngineError> {
-        let inspect = self.inspect_raw(id).await?;
+        let inspect = self.look_again(id).await?;
         observe::replica(inspect, self.facts().await?.api)
     }
 
@@ -274,7 +313,7 @@ impl Engine for Docker {
         source: &ContainerId,
         new: &NewReplica,
     ) -> Result<ContainerId, EngineError> {
-        self.clone_container(source, new).await
+        Box::pin(self.clone_container(source, new)).await
     }
 
     async fn remember(
@@ -307,7 +346,7 @@ impl Engine for Docker {
             START,
             // Without its id: the next attempt, at another container, fails in the same words.
             "starting it",
-            &format!("container {id}"),
+            &format!("container {}", self.name_of(&id.0)),
             self.client
                 .start_container(&id.0, None::<StartContainerOptions>),
         )
@@ -315,16 +354,21 @@ impl Engine for Docker {
     }
 
     async fn stop(&self, id: &ContainerId, deadline: Duration) -> Result<(), EngineError> {
-        let stopped = self
-            .within(
-                deadline,
-                &format!("stopping {id}"),
-                &format!("container {id}"),
-                // No `t`: the container's own signal and grace period apply.
-                self.client
-                    .stop_container(&id.0, None::<StopContainerOptions>),
-            )
-            .await;
+        let name = self.name_of(&id.0);
+        let (doing, what) = (format!("stopping {name}"), format!("container {name}"));
+        // No `t`: the container's own signal and grace period apply.
+        let stop = || {
+            let call = self
+                .client
+                .stop_container(&id.0, None::<StopContainerOptions>);
+            self.within(deadline, &doing, &what, call)
+        };
+        let mut stopped = stop().await;
+        // What is not stopped is killed when it is removed.
+        if matches!(stopped, Err(EngineError::Gone { .. })) && self.look_again(&id.0).await.is_ok()
+        {
+            stopped = stop().await;
+        }
         or_gone(stopped)
     }
 
@@ -346,8 +390,8 @@ impl Engine for Docker {
             .build();
         self.within(
             READ,
-            &format!("sending {signal} to {id}"),
-            &format!("container {id}"),
+            &format!("sending {signal} to {}", self.name_of(&id.0)),
+            &format!("container {}", self.name_of(&id.0)),
             self.client.kill_container(&id.0, Some(options)),
         )
         .await
@@ -380,7 +424,7 @@ impl Engine for Docker {
                     Err(error) => Some(Err(error::map(
                         &host,
                         "following events",
-                        "the Engine",
+                        error::ENGINE,
                         error,
                     ))),
                 })

@@ -79,7 +79,7 @@ async fn a_stop_may_take_longer_than_any_other_call() {
         let (mut stream, head) = request(&listener).await;
         // No `t`: the container's own grace period applies.
         assert!(head.starts_with("POST /containers/abc/stop HTTP"), "{head}");
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        sleep(Duration::from_secs(3600)).await;
         let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
         stream.write_all(answer).await.unwrap();
     };

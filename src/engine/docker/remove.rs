@@ -27,7 +27,7 @@ impl Docker {
     /// Removes a container with its anonymous volumes. `v=1` takes those that the Engine made for
     /// it; those that compose handed on by name in a recreate count as named there.
     pub(super) async fn remove_container(&self, id: &ContainerId) -> Result<(), EngineError> {
-        let inspect = match self.inspect_raw(&id.0).await {
+        let inspect = match self.look_again(&id.0).await {
             Ok(inspect) => inspect,
             Err(EngineError::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
@@ -42,14 +42,17 @@ impl Docker {
     }
 
     async fn delete_container(&self, id: &ContainerId) -> Result<(), EngineError> {
-        let removed = self
-            .within(
-                REMOVE,
-                &format!("removing {id}"),
-                &format!("container {id}"),
-                self.client.remove_container(&id.0, Some(with_volumes())),
-            )
-            .await;
+        let name = self.name_of(&id.0);
+        let (doing, what) = (format!("removing {name}"), format!("container {name}"));
+        let remove = || {
+            let call = self.client.remove_container(&id.0, Some(with_volumes()));
+            self.within(REMOVE, &doing, &what, call)
+        };
+        let mut removed = remove().await;
+        if matches!(removed, Err(EngineError::Gone { .. })) && self.look_again(&id.0).await.is_ok()
+        {
+            removed = remove().await;
+        }
         match removed {
             // Someone else is removing it: wait until that is done.
             Err(EngineError::Conflict { message }) => {

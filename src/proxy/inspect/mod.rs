@@ -27,12 +27,13 @@ use configuration::{Block, Statement};
 pub(super) use syntax::parse;
 
 /// Directives that hand a request to an upstream by its name.
-const PASSES: [&str; 5] = [
+const PASSES: [&str; 6] = [
     "proxy_pass",
     "grpc_pass",
     "fastcgi_pass",
     "uwsgi_pass",
     "scgi_pass",
+    "memcached_pass",
 ];
 
 /// A line of a configuration file.
@@ -103,6 +104,8 @@ pub struct Unlogged {
 pub struct Pass {
     /// The directive.
     pub place: Place,
+    /// Its name: `proxy_pass`, `grpc_pass` …
+    pub by: String,
     /// Its target, as written.
     pub target: String,
     /// A port behind the name, which nginx refuses as soon as an upstream of that name exists: the
@@ -113,6 +116,20 @@ pub struct Pass {
     /// The block around that has `proxy_set_header` lines which no longer count, because the
     /// settings are included on a level that has none of its own.
     pub hides_headers_of: Option<Place>,
+}
+
+impl Pass {
+    /// The directive without the port.
+    pub fn without_port(&self) -> String {
+        let port = self.port.as_deref().unwrap_or_default();
+        let target = self.target.replacen(&format!(":{port}"), "", 1);
+        format!("{} {target};", self.by)
+    }
+
+    /// Whether `SERVICE.location` is about it: its directives are those of `proxy_pass`.
+    pub fn takes_settings(&self) -> bool {
+        self.by == "proxy_pass"
+    }
 }
 
 impl Configuration {
@@ -269,6 +286,7 @@ impl Configuration {
         });
         Pass {
             place: statement.place.clone(),
+            by: statement.name.clone(),
             target: target.to_owned(),
             port: port.map(str::to_owned),
             settings: included.is_some(),

@@ -18,10 +18,21 @@ use super::{
 pub struct Bypass {
     /// The directive.
     pub place: Place,
+    /// Its name: `proxy_pass`, `server` …
+    pub directive: String,
     /// What it names, as written.
     pub target: String,
     /// How it is resolved.
     pub by: By,
+}
+
+impl Bypass {
+    /// The directive as it leads to the upstream of a service.
+    pub fn to_upstream(&self, service: &str) -> String {
+        let scheme = self.target.split_once("://");
+        let scheme = scheme.map_or_else(String::new, |(scheme, _)| format!("{scheme}://"));
+        format!("{} {scheme}{service};", self.directive)
+    }
 }
 
 /// How a name is resolved that goes past the upstream.
@@ -71,8 +82,12 @@ impl Configuration {
         let mut found = Vec::new();
         let mut add = |statement: &Statement, target: &str, by: By| {
             let place = statement.place.clone();
-            let target = target.to_owned();
-            found.push(Bypass { place, target, by });
+            found.push(Bypass {
+                place,
+                directive: statement.name.clone(),
+                target: target.to_owned(),
+                by,
+            });
         };
         for statement in &self.statements {
             let Some(target) = statement.args.first() else {

@@ -53,6 +53,7 @@ fn a_project_that_is_set_up_right_is_recognised() {
             included: vec![place("/etc/nginx/nginx.conf:3")],
             passes: vec![Pass {
                 place: place("/etc/nginx/conf.d/default.conf:4"),
+                by: "proxy_pass".into(),
                 target: "http://web".into(),
                 port: None,
                 settings: true,
@@ -91,6 +92,30 @@ fn an_include_inside_a_server_is_on_the_wrong_level() {
             block: "server".into()
         }]
     );
+}
+
+#[test]
+fn without_its_port_each_directive_names_the_upstream_in_its_own_way() {
+    let without = |pass: &str| {
+        let main = format!("http {{\nserver {{ location / {{ {pass} }} }}\n}}");
+        let configuration = dump(&[("/etc/nginx/nginx.conf", &main)]);
+        let findings = configuration.look_for("web", "/etc/nginx/upstreams");
+        findings.passes[0].without_port()
+    };
+    for (pass, right) in [
+        ("proxy_pass http://web:80;", "proxy_pass http://web;"),
+        (
+            "proxy_pass https://web:443/a:443/;",
+            "proxy_pass https://web/a:443/;",
+        ),
+        ("grpc_pass grpc://web:50051;", "grpc_pass grpc://web;"),
+        ("fastcgi_pass web:9000;", "fastcgi_pass web;"),
+        ("uwsgi_pass web:3031;", "uwsgi_pass web;"),
+        ("scgi_pass web:4000;", "scgi_pass web;"),
+        ("memcached_pass web:11211;", "memcached_pass web;"),
+    ] {
+        assert_eq!(without(pass), right);
+    }
 }
 
 #[test]
@@ -192,6 +217,7 @@ fn a_variable_that_is_the_name_alone_is_a_way_to_the_service() {
         by_name,
         [Pass {
             place: place("/etc/nginx/nginx.conf:3"),
+            by: "proxy_pass".into(),
             target: "http://$b".into(),
             port: None,
             settings: true,

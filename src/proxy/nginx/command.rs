@@ -5,6 +5,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
 use super::{ControlError, Output};
+use crate::processes::Group;
 
 /// The longest run; what takes longer is killed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -15,12 +16,14 @@ pub(super) async fn run(argv: &[String], working_dir: &Path) -> Result<Output, C
     let (program, arguments) = argv
         .split_first()
         .ok_or_else(|| failed("the command is empty".into()))?;
-    let running = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .current_dir(working_dir)
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let running = async { Group::spawn(&mut command)?.output().await };
     let output = timeout(DEADLINE, running)
         .await
         .map_err(|_| ControlError::Timeout(DEADLINE))?

@@ -92,10 +92,15 @@ pub enum ControlError {
     /// There was no answer.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// Nothing could be run there: for lack of the program, or because it stops at this moment, which
-    /// runtimes word in many ways.
+    /// Nothing could be run there, because it stops at this moment, which runtimes word in many ways.
     #[error("{why}")]
     NotRun {
+        /// What the attempt said.
+        why: String,
+    },
+    /// There is no such program where it is to run.
+    #[error("{why}")]
+    NoProgram {
         /// What the attempt said.
         why: String,
     },

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Control, ControlError, Output, Setup, command,
-    said::{could_not_run, describe, first_error, last_line},
+    said::{could_not_run, describe, first_error, last_line, not_run},
     unreachable_as,
     view::View,
     workers::Workers,
@@ -166,8 +166,11 @@ impl<C: Control> Crew<C> {
                     current.insert(member.identity.clone());
                 }
                 // It reads them when it starts; but one alone was asked for a reload in vain.
-                Err(ControlError::NotRunning) if self.several => {}
-                Err(error) => lost.push(ProxyError::Unconfirmed {
+                Err(NotReloaded::Asked(ControlError::NotRunning)) if self.several => {}
+                Err(NotReloaded::Asked(error)) => lost.push(ProxyError::NotReloaded {
+                    why: said_of(self.several, &*member.control, &error),
+                }),
+                Err(NotReloaded::Watched(error)) => lost.push(ProxyError::Unconfirmed {
                     after: setup.confirm_within,
                     why: said_of(self.several, &*member.control, &error),
                 }),
@@ -189,9 +192,7 @@ fn said_of<C: Control>(several: bool, control: &C, error: &ControlError) -> Stri
 fn verdict(output: Result<Output, ControlError>) -> Verdict {
     match output {
         Ok(output) if output.code == 0 => Verdict::Passed(Some(View::parse(&output.stdout))),
-        Ok(output) if could_not_run(&output) => Verdict::Failed(ControlError::NotRun {
-            why: format!("the test cannot be run: {}", last_line(&output)),
-        }),
+        Ok(output) if could_not_run(&output) => Verdict::Failed(not_run("the test", &output)),
         Ok(output) => Verdict::Refused(first_error(&output)),
         Err(error) => Verdict::Failed(error),
     }
@@ -206,9 +207,7 @@ pub(super) async fn dump<C: Control>(control: &C) -> Result<Output, ControlError
 pub(super) async fn features<C: Control>(control: &C) -> Result<Features, ControlError> {
     let output = bounded(control.run(&argv(["nginx", "-v"]))).await?;
     if could_not_run(&output) {
-        return Err(ControlError::NotRun {
-            why: format!("`nginx -v` cannot be run there: {}", last_line(&output)),
-        });
+        return Err(not_run("`nginx -v`", &output));
     }
     let said = output.stderr + "\n" + &output.stdout;
     Ok(NginxVersion::parse(&said).map_or_else(Features::default, Features::of))
@@ -232,11 +231,19 @@ async fn serving<C: Control>(control: &C) -> Result<Workers, ControlError> {
     workers(control).await
 }
 
+/// How a reload failed.
+enum NotReloaded {
+    /// It was not done.
+    Asked(ControlError),
+    /// It was, and had no effect that shows.
+    Watched(ControlError),
+}
+
 async fn reload<C: Control>(
     member: &Member<C>,
     setup: &Setup,
     own: Option<&Result<Output, ControlError>>,
-) -> Result<(), ControlError> {
+) -> Result<(), NotReloaded> {
     let failed = |why| ControlError::Failed { why };
     let control = &*member.control;
     let sent = match own {
@@ -249,14 +256,14 @@ async fn reload<C: Control>(
     };
     match sent {
         Ok(Some(output)) if output.code != 0 => {
-            return Err(failed(format!(
-                "the reload failed: {}",
-                first_error(&output)
-            )));
+            return Err(NotReloaded::Asked(failed(first_error(&output))));
         }
         Ok(_) => {}
-        Err(ControlError::NotRunning) if own.is_none() => return Err(ControlError::NotRunning),
-        Err(error) => return Err(failed(format!("the reload failed: {error}"))),
+        // Of a command of the user's own it says nothing about nginx.
+        Err(error) if own.is_some() => {
+            return Err(NotReloaded::Asked(failed(error.to_string())));
+        }
+        Err(error) => return Err(NotReloaded::Asked(error)),
     }
     let old = member.before.all();
     let mut seen = String::from("its workers were not seen");
@@ -274,7 +281,7 @@ async fn reload<C: Control>(
         }
     };
     let shown = timeout(setup.confirm_within, watch).await;
-    shown.unwrap_or(Err(failed(seen)))
+    shown.unwrap_or(Err(NotReloaded::Watched(failed(seen))))
 }
 
 /// Waits for an answer, but not for ever.

@@ -128,15 +128,13 @@ impl Draft {
             format: log.is_some(),
         };
         draft.add_http(http, there, directory)?;
-        let mut seen = BTreeSet::new();
+        let mut unusable = render::unusable_names(upstreams.iter().map(|one| one.service.as_str()));
         for upstream in upstreams {
-            if !seen.insert(upstream.service.to_lowercase()) {
-                return Err(ProxyError::Unusable {
-                    what: format!("the service name {:?}", upstream.service),
-                    why: "nginx would see it twice".into(),
-                });
-            }
             draft.asked.insert(upstream.service.clone());
+            if let Some(error) = unusable.remove(upstream.service.as_str()) {
+                draft.refuse(&upstream.service, error);
+                continue;
+            }
             draft.add_service(project, upstream, features, there, directory);
         }
         // What is left is of services that have no upstream any more.

@@ -10,6 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::{Control, ControlError, Output, Process, command, workers::MASTER};
+use crate::processes;
 
 /// Where a program is looked for besides `PATH`, which for other users than root often lacks them.
 const SYSTEM: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/usr/local/nginx/sbin"];
@@ -28,7 +29,7 @@ pub struct HostNginx {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Master {
     pid: u32,
-    started: String,
+    started: u64,
     title: String,
     user: u32,
 }
@@ -63,7 +64,9 @@ impl HostNginx {
             let pid = text.trim().parse().ok();
             return pid.and_then(read_master).ok_or(ControlError::NotRunning);
         }
-        let masters: Vec<Master> = pids()?.filter_map(read_master).collect();
+        let masters: Vec<Master> = all()?
+            .filter_map(|one| read_master(u32::try_from(one.pid).ok()?))
+            .collect();
         match masters.as_slice() {
             [] => Err(ControlError::NotRunning),
             [master] => Ok(master.clone()),
@@ -130,13 +133,13 @@ impl Control for HostNginx {
             ppid: 0,
             args: master.title,
         }];
-        let children = pids()?.filter_map(|pid| {
-            let (parent, _) = read_stat(pid)?;
-            let args = (parent == master.pid).then(|| read_title(pid))??;
+        let children = all()?.filter_map(|one| {
+            let pid = u32::try_from(one.pid).ok()?;
+            let is_child = u32::try_from(one.parent) == Ok(master.pid);
             Some(Process {
                 pid,
-                ppid: parent,
-                args,
+                ppid: master.pid,
+                args: is_child.then(|| read_title(pid))??,
             })
         });
         family.extend(children);
@@ -148,18 +151,16 @@ fn failed(why: String) -> ControlError {
     ControlError::Failed { why }
 }
 
-fn pids() -> Result<impl Iterator<Item = u32>, ControlError> {
-    let entries = fs::read_dir("/proc").map_err(|error| failed(format!("/proc: {error}")))?;
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+fn all() -> Result<impl Iterator<Item = processes::Process>, ControlError> {
+    processes::Process::all().map_err(|error| failed(format!("/proc: {error}")))
 }
 
 /// The master process of this id, unless it is that of a container or the next one in a change of
 /// nginx's program.
 fn read_master(pid: u32) -> Option<Master> {
     let title = read_title(pid).filter(|title| title.starts_with(MASTER))?;
-    let (parent, started) = read_stat(pid)?;
+    let process = processes::Process::read(i32::try_from(pid).ok()?)?;
+    let parent = u32::try_from(process.parent).ok()?;
     if is_contained(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
         || read_title(parent).is_some_and(|title| title.starts_with(MASTER))
     {
@@ -167,7 +168,7 @@ fn read_master(pid: u32) -> Option<Master> {
     }
     Some(Master {
         pid,
-        started,
+        started: process.started,
         title,
         user: fs::metadata(format!("/proc/{pid}")).ok()?.uid(),
     })
@@ -184,14 +185,6 @@ fn read_title(pid: u32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
     Some(text.trim().to_owned())
-}
-
-/// Parent and time of start.
-fn read_stat(pid: u32) -> Option<(u32, String)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold anything; what follows are numbers.
-    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
-    Some((fields.get(1)?.parse().ok()?, (*fields.get(19)?).to_owned()))
 }
 
 /// The program of a master and the arguments that say which configuration it runs, from its title.
@@ -279,11 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn parent_and_start_are_read_whatever_the_name_of_the_process_is() {
-        let pid = std::process::id();
-        let (parent, started) = read_stat(pid).unwrap();
-        assert_eq!(parent, std::os::unix::process::parent_id());
-        assert!(started.parse::<u64>().is_ok(), "{started}");
-        assert!(read_master(pid).is_none());
+    fn a_program_that_is_no_nginx_is_no_master() {
+        assert!(read_master(std::process::id()).is_none());
     }
 }

@@ -573,6 +573,7 @@ fn unreachable(error: &ControlError) -> ProxyError {
 fn unreachable_as(error: &ControlError, why: String) -> ProxyError {
     match error {
         ControlError::NotRunning | ControlError::NotRun { .. } => ProxyError::NotRunning { why },
+        ControlError::NoProgram { .. } => ProxyError::NoProgram { why },
         _ => ProxyError::Unreachable { why },
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Output, workers::Workers};
+use super::{ControlError, Output, workers::Workers};
 use crate::proxy::render;
 
 /// What a shell and a container runtime say when there is no such program, and of one that was ended by a
@@ -10,6 +10,27 @@ use crate::proxy::render;
 pub(super) fn could_not_run(output: &Output) -> bool {
     // 126 and 127 for the program, 128 and the signal's number.
     (126..160).contains(&output.code)
+}
+
+/// Whether that is for lack of the program, and not because the container has stopped.
+pub(super) fn has_no_program(output: &Output) -> bool {
+    let said = format!("{}\n{}", output.stdout, output.stderr).to_lowercase();
+    let not_found = [
+        "executable file not found",
+        "no such file or directory",
+        "not found",
+    ];
+    (126..=127).contains(&output.code) && not_found.iter().any(|words| said.contains(words))
+}
+
+/// What came of running nginx where it could not be run.
+pub(super) fn not_run(what: &str, output: &Output) -> ControlError {
+    let why = format!("{what} cannot be run there: {}", last_line(output));
+    if has_no_program(output) {
+        ControlError::NoProgram { why }
+    } else {
+        ControlError::NotRun { why }
+    }
 }
 
 /// nginx's first error without its prefix: `unknown directive "x" in /etc/nginx/nginx.conf:3`.
@@ -62,6 +83,41 @@ pub(super) fn describe(workers: &Workers, old: &BTreeSet<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_is_missing_is_told_from_a_container_that_stops() {
+        let not_run = |code, text: &str| {
+            let stdout = text.to_owned();
+            let stderr = String::new();
+            not_run(
+                "`nginx -v`",
+                &Output {
+                    code,
+                    stdout,
+                    stderr,
+                },
+            )
+        };
+        let missing = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"nginx\": executable file not found in $PATH: unknown";
+        for code in [126, 127] {
+            let error = not_run(code, missing);
+            assert!(matches!(error, ControlError::NoProgram { .. }), "{error}");
+        }
+        for (code, stopping) in [
+            (
+                126,
+                "OCI runtime exec failed: exec failed: cannot exec in a stopped state: unknown",
+            ),
+            (
+                128,
+                "OCI runtime exec failed: exec failed: unable to start container process: error executing setns process: exit status 1: unknown",
+            ),
+            (137, ""),
+        ] {
+            let error = not_run(code, stopping);
+            assert!(matches!(error, ControlError::NotRun { .. }), "{error}");
+        }
+    }
 
     #[test]
     fn the_first_emergency_is_told_without_its_prefix() {

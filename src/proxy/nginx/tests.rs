@@ -464,11 +464,13 @@ async fn commands_of_the_users_own_replace_test_and_hangup() {
     };
     let nginx = Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup);
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("the reload failed: exit code 3"), "{text}");
+    assert_eq!(
+        error.to_string(),
+        "nginx could not be reloaded: exit code 3"
+    );
     assert_eq!(read(&dir, "reloaded"), "done\n");
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
-    assert!(matches!(error, ProxyError::Unconfirmed { .. }), "{error}");
+    assert!(matches!(error, ProxyError::NotReloaded { .. }), "{error}");
     assert_eq!(nginx.fleet().with(|s| s.hangups), 0);
 }
 
@@ -554,4 +556,32 @@ async fn the_format_stays_where_a_line_of_the_users_own_may_name_it() {
     let text = read(&dir, render::HTTP);
     assert!(text.contains("log_format compose_scale_shop "), "{text}");
     assert!(!text.contains("\naccess_log"), "{text}");
+}
+
+#[tokio::test]
+async fn a_name_that_nginx_cannot_tell_from_another_keeps_no_other_service_from_being_published() {
+    let (dir, nginx) = nginx();
+    let address = &["172.18.0.2:80"];
+    let asked =
+        ["00-compose-scale", "Web", "web", "web.location", "api"].map(|one| service(one, address));
+    let published = nginx.publish(&asked).await.unwrap();
+    let refused: Vec<_> = published
+        .refused
+        .iter()
+        .map(|one| one.service.as_str())
+        .collect();
+    assert_eq!(refused, ["00-compose-scale", "Web", "web.location"]);
+    let changed: Vec<_> = published.changed.iter().map(String::as_str).collect();
+    assert_eq!(
+        changed,
+        [
+            render::HTTP,
+            "api.conf",
+            "api.location",
+            "web.conf",
+            "web.location"
+        ]
+    );
+    assert!(read(&dir, "web.conf").contains("server 172.18.0.2:80"));
+    assert!(!read(&dir, render::HTTP).contains("upstream"));
 }

@@ -42,7 +42,8 @@ fn every_file_of_a_project_as_text() {
         server(2, "172.18.0.4:80"),
         server(1, "[fd00::3]:80"),
     ])];
-    let files = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
+    let (files, refused) = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
+    assert!(refused.is_empty());
     let all: Vec<String> = files
         .iter()
         .map(|(name, text)| format!("=== {name}\n{text}"))
@@ -195,10 +196,64 @@ fn a_name_that_could_become_a_directive_is_refused() {
 }
 
 #[test]
-fn a_service_that_is_there_twice_is_refused() {
-    let twice = [web(&[]), web(&[])];
-    let error = files("shop", &twice, &Features::default(), Log::None).unwrap_err();
-    assert!(error.to_string().contains("twice"), "{error}");
+fn a_name_that_takes_the_place_of_another_is_refused_and_the_others_have_their_files() {
+    let long = "x".repeat(LONGEST_NAME + 1);
+    let longest = "y".repeat(LONGEST_NAME);
+    let names = [
+        "00-compose-scale",
+        "WEB",
+        "Web",
+        "api",
+        "api.conf",
+        "10.0.0.7",
+        "localhost",
+        "web",
+        "web.locations",
+        "web.loc",
+        "xapi.location",
+        &long,
+        &longest,
+    ];
+    let upstreams = names.map(|name| Upstream {
+        service: name.into(),
+        ..web(&[])
+    });
+    let (files, refused) = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
+    let there = files.keys().filter_map(|name| name.strip_suffix(".conf"));
+    let there: Vec<_> = there.collect();
+    assert_eq!(
+        there,
+        [
+            "00-compose-scale",
+            "api",
+            "api.conf",
+            "web",
+            "web.loc",
+            "xapi.location",
+            &longest
+        ]
+    );
+    assert!(files.keys().all(|name| format!(".{name}.tmp").len() <= 255));
+    assert_eq!(files.len(), 1 + 2 * 6);
+    let mut said: Vec<_> = refused.iter().map(ToString::to_string).collect();
+    assert!(
+        said.pop()
+            .unwrap()
+            .ends_with("it is too long for the name of a file")
+    );
+    assert_eq!(
+        said.join("\n")
+            .replace(" cannot be used in an nginx file", ""),
+        "the service name \"00-compose-scale\": its file is the one for the http level\n\
+         the service name \"WEB\": nginx takes capitals in it for small letters, and cannot tell it from Web\n\
+         the service name \"Web\": nginx takes capitals in it for small letters, and cannot tell it from web\n\
+         the service name \"10.0.0.7\": elsewhere in nginx's configuration it means an address\n\
+         the service name \"localhost\": elsewhere in nginx's configuration it means an address\n\
+         the service name \"web.locations\": `include web.location*` in the location of web would read its files too"
+    );
+    // Whatever their order is.
+    let backwards = unusable_names(names.into_iter().rev());
+    assert_eq!(backwards, unusable_names(names));
 }
 
 #[test]

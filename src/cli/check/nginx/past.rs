@@ -52,13 +52,13 @@ pub(super) fn the_detours(
                 format!(
                     "{place}: `{target}` bypasses the upstream: only one replica gets requests, and they fail when it is removed"
                 ),
-                format!("write `http://{service}` there"),
+                format!("write `{}` there", detour.to_upstream(service)),
             ),
             By::Server => (
                 format!(
                     "{place}: `server {target}` is resolved only when nginx starts: that upstream does not get new replicas, and keeps removed ones"
                 ),
-                format!("name {service} itself in `proxy_pass` instead of that upstream"),
+                format!("let the directive that names that upstream name {service} itself"),
             ),
             By::Variable => (
                 format!(

@@ -280,3 +280,30 @@ fn a_directory_that_nginx_has_not_mounted_is_told() {
         "{file:?}"
     );
 }
+
+#[test]
+fn an_nginx_that_ends_while_it_is_asked_is_not_one_without_the_program() {
+    let said = |error: ProxyError| {
+        let mut report = Report::new("shop");
+        unanswered(&error, "shop-nginx-1", &mut report);
+        let fix = report.findings[0].fix.clone();
+        (report.codes().remove(0), fix)
+    };
+    let why = || "`nginx -v` cannot be run there: no".to_owned();
+    let log = "see why in its log: `docker logs --tail 20 shop-nginx-1`".to_owned();
+    assert_eq!(
+        said(ProxyError::NotRunning { why: why() }),
+        ("error nginx-crashing".to_owned(), log.clone())
+    );
+    assert_eq!(
+        said(ProxyError::Unreachable { why: why() }),
+        ("error nginx-unanswered".to_owned(), log)
+    );
+    assert_eq!(
+        said(ProxyError::NoProgram { why: why() }),
+        (
+            "error nginx-version".to_owned(),
+            "use an image whose `nginx` is on the PATH".to_owned()
+        )
+    );
+}
