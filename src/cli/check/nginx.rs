@@ -11,7 +11,7 @@ use crate::{
     policy::Ready,
     project::{Replica, State},
     proxy::{
-        Features, ProxyError,
+        self, Features, ProxyError,
         inspect::{Configuration, Findings},
         nginx::{self, Control},
         render,
@@ -367,8 +367,10 @@ impl Look<'_> {
     /// A directory that was deleted and made again is another one than nginx has mounted: it goes
     /// on reading the old one for ever.
     fn stale(&self, service: &str, dump: &str, report: &mut Report) {
-        let path = setup::upstreams(self.loaded).join(render::upstream_name(service));
-        let Ok(written) = std::fs::read_to_string(&path) else {
+        let directory = setup::upstreams(self.loaded);
+        let path = directory.join(render::upstream_name(service));
+        let project = &self.loaded.project.name;
+        let Some(written) = proxy::written(&directory, project, service) else {
             return;
         };
         if !dump.contains(written.trim()) {

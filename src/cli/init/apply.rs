@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cli::Failure,
-    files,
+    files::{self, if_there},
     init::{RECORD, record::Record, relative},
 };
 
@@ -28,14 +28,8 @@ pub(super) struct Applied<'a> {
 }
 
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::Work(vec![format!(
-            "cannot read {}: {error}",
-            path.display()
-        )])),
-    }
+    let read = if_there(files::read_content(path));
+    read.map_err(|error| Failure::Work(vec![format!("cannot read {}: {error}", path.display())]))
 }
 
 /// Changes files in this order. When one cannot be changed, or is no longer as it was looked at, those

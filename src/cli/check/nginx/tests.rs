@@ -248,7 +248,7 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
         ["warning nginx-no-lines"]
     );
     let file = std::fs::File::options().write(true).open(&log).unwrap();
-    file.set_len(3 * crate::proxy::log::LIMIT).unwrap();
+    file.set_len(3 * proxy::log::LIMIT).unwrap();
     let large = told(&here, "/var/log/compose-scale");
     assert!(
         large.contains(&"warning nginx-log-grows".to_owned()),
