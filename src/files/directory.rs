@@ -151,8 +151,8 @@ impl Directory {
     }
 
     /// Opens a directory of ours in this one, never through a link.
-    pub fn inner(&self, name: &str) -> io::Result<Self> {
-        let name = checked(name)?;
+    pub fn inner(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = checked(name.as_ref())?;
         self.kind(name)?.is_directory()?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let handle = File::from(openat(&self.handle, name, flags, Mode::empty())?);
@@ -270,8 +270,8 @@ impl Directory {
     }
 
     /// Puts `bytes` into a file of ours in one step, as [`replace`](super::replace) does.
-    pub fn replace(&self, name: &str, bytes: &[u8], mode: u32) -> io::Result<bool> {
-        self.replace_if(checked(name)?, bytes, mode, true, || true)
+    pub fn replace(&self, name: impl AsRef<OsStr>, bytes: &[u8], mode: u32) -> io::Result<bool> {
+        self.replace_if(checked(name.as_ref())?, bytes, mode, true, || true)
     }
 
     pub(super) fn replace_if(
