@@ -97,6 +97,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
+            "files",
             "metrics",
             "units",
             "project",

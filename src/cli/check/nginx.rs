@@ -306,6 +306,20 @@ impl Look<'_> {
             report.error(wrong.kind.into(), "nginx", wrong.what, wrong.fix);
         }
         let inside = mounted.inside?;
+        if let Some(place) = way::writable_at(&directory, &nginx.mounts) {
+            let written = way::as_written(&directory, base, self.place);
+            report.warn(
+                Code::NginxMountWritable,
+                "nginx",
+                format!(
+                    "{} can write to {}, at {}: an attacker who takes over nginx could plant files there",
+                    nginx.name,
+                    directory.display(),
+                    place.display()
+                ),
+                format!("mount it read-only, `- {written}:{inside}:ro`, then {then}"),
+            );
+        }
         report.ok(
             "nginx",
             format!("{} is mounted at {inside}", directory.display()),
