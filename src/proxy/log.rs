@@ -457,6 +457,56 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_place_of_a_log_is_told_and_left_alone() {
+        for what in ["a symbolic link", "a FIFO", "a directory"] {
+            for name in ["shop.log", "shop.log.1"] {
+                let mut bench = Bench::new();
+                let mut nginx = bench.open("shop.log");
+                nginx.write_all(b"one\n").unwrap();
+                if name == "shop.log.1" {
+                    bench.lines(0);
+                } else {
+                    fs::remove_file(bench.path(name)).unwrap();
+                }
+                let (path, target) = (bench.path(name), bench.path("target"));
+                bench.open("target").write_all(b"precious\n").unwrap();
+                match what {
+                    "a FIFO" => {
+                        let made = std::process::Command::new("mkfifo").arg(&path).status();
+                        assert!(made.unwrap().success());
+                    }
+                    "a directory" => fs::create_dir(&path).unwrap(),
+                    _ => std::os::unix::fs::symlink(&target, &path).unwrap(),
+                }
+                let before = fs::symlink_metadata(&path).unwrap().ino();
+                let refused = format!("it is {what} instead of a regular file");
+                let said = if name == "shop.log" {
+                    let (lines, found) = bench.read(5);
+                    assert_eq!(lines, [""; 0], "{what}");
+                    found.unwrap_err()
+                } else {
+                    bench.log.rotate(bench.now).unwrap_err().to_string()
+                };
+                assert!(said.contains(&refused), "{said}");
+                assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+                assert_eq!(fs::read(&target).unwrap(), b"precious\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_pretends_to_be_endless_is_not_read_to_its_end_at_once() {
+        let mut bench = Bench::new();
+        bench.lines(0);
+        let file = bench.open("shop.log");
+        file.set_len(u64::from(u32::MAX) << 10).unwrap();
+        let (lines, found) = bench.read(1);
+        found.unwrap();
+        assert_eq!(lines, [""; 0]);
+        assert_eq!(bench.log.size(), MOST);
+    }
+
+    #[test]
     fn a_log_that_is_cut_is_read_from_its_begin() {
         let mut bench = Bench::new();
         let mut nginx = bench.open("shop.log");

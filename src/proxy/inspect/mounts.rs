@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_directory_can_be_written_through_any_mount_that_shows_it() {
-        let writable = |mounts: &[Mount]| super::writable(Path::new("/srv/shop/up"), mounts);
+        let writable = |mounts: &[Mount]| writable(Path::new("/srv/shop/up"), mounts);
         let read_only = mount("/srv/shop/up", "/etc/nginx/up", true);
         assert_eq!(writable(std::slice::from_ref(&read_only)), None);
         let project = Mount {
