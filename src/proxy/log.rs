@@ -17,7 +17,7 @@ const LONGEST: usize = 8 * 1024;
 /// A run that begins reads so much of what is there already.
 const BEGIN: u64 = 4 * 1024 * 1024;
 /// A look reads no more than this. The rest comes with the next one: a sparse file can pretend any size.
-const MOST: u64 = 1024 * 1024 * 1024;
+const MOST: u64 = 256 * 1024 * 1024;
 /// The log is begun anew at this size.
 pub const LIMIT: u64 = 16 * 1024 * 1024;
 /// After a log was begun anew, workers of nginx may write into the old one for so long.

@@ -10,23 +10,23 @@ use std::{
 
 use super::{Stand, write};
 
-/// Every file and directory of ours that a command opens, below the project's directory, and whether
-/// it is told by its path. A new one belongs here.
-const PLACES: [(&str, bool); 13] = [
-    ("state/lock", true),
-    ("state/state.json", true),
-    ("state/scaling.log", true),
-    ("state/scaling.log.1", true),
-    ("state/templates", true),
-    ("state/templates/web.json", true),
+/// Every file and directory of ours that a command opens, below the project's directory, the commands
+/// that do, and whether they tell of it. A new one belongs here.
+const PLACES: [(&str, &[&str], bool); 13] = [
+    ("state/lock", &["sync"], true),
+    ("state/state.json", &["watch --once"], true),
+    ("state/scaling.log", &["scale", "history"], true),
+    ("state/scaling.log.1", &["history"], true),
+    ("state/templates", &["scale"], true),
+    ("state/templates/web.json", &["scale"], true),
     // A socket is connected to, never opened.
-    ("state/control.sock", false),
-    ("upstreams/web.conf", true),
-    ("upstreams/web.location", true),
-    ("upstreams/00-compose-scale.conf", true),
-    ("upstreams/.compose-scale-shop.lock", true),
-    ("upstreams/.compose-scale-shop.undo", true),
-    ("upstreams/.compose-scale-shop.pending", true),
+    ("state/control.sock", &["ps", "sync"], false),
+    ("upstreams/web.conf", &["ps", "sync"], true),
+    ("upstreams/web.location", &["sync"], true),
+    ("upstreams/00-compose-scale.conf", &["sync"], true),
+    ("upstreams/.compose-scale-shop.lock", &["sync"], true),
+    ("upstreams/.compose-scale-shop.undo", &["sync"], true),
+    ("upstreams/.compose-scale-shop.pending", &["sync"], true),
 ];
 
 const TEXT: &str = "precious\n";
@@ -34,17 +34,18 @@ const TEXT: &str = "precious\n";
 /// Seconds after which a command counts as hanging.
 const DEADLINE: &str = "30";
 
-/// Runs the commands that read and write most; what they say.
-fn said(stand: &Stand, wanted: usize) -> String {
+/// Runs commands; what they say.
+fn said(stand: &Stand, commands: &[&str], wanted: usize) -> String {
     let mut all = String::new();
-    let wanted = format!("web={wanted}");
-    let commands: [&[&str]; 4] = [
-        &["sync"],
-        &["scale", &wanted, "--hold", "10m", "--timeout", "5s"],
-        &["ps"],
-        &["history"],
-    ];
-    for arguments in commands {
+    let scale = format!("scale web={wanted} --hold 10m --timeout 5s");
+    for command in commands {
+        let command = if *command == "scale" {
+            scale.as_str()
+        } else {
+            command
+        };
+        let arguments: Vec<_> = command.split(' ').collect();
+        let arguments = arguments.as_slice();
         let tool = stand.tool(arguments);
         let mut command = Command::new("timeout");
         command.args(["--signal=KILL", DEADLINE]);
@@ -109,7 +110,7 @@ fn replaced_by(what: &str) {
     fs::create_dir_all(elsewhere.join("directory")).expect("a directory");
     write(&elsewhere.join("directory/web.json"), TEXT);
     write(&elsewhere.join("file"), TEXT);
-    for (at, (name, is_told)) in PLACES.into_iter().enumerate() {
+    for (at, (name, commands, is_told)) in PLACES.into_iter().enumerate() {
         let target = match what {
             "a link to nothing" => elsewhere.join("missing"),
             _ if name == "state/templates" => elsewhere.join("directory"),
@@ -126,7 +127,7 @@ fn replaced_by(what: &str) {
             fs::symlink_metadata(&path).expect("it").ino(),
         );
         // Another count than before, so that something is written everywhere.
-        let said = said(&stand, 2 + at % 2);
+        let said = said(&stand, commands, 1 + at % 2);
         let found = match what {
             "a link to a file" | "a link to nothing" => "a symbolic link",
             other => other,
