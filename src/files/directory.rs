@@ -170,11 +170,11 @@ impl Directory {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        let made = self.inner(name)?;
-        if made.metadata()?.mode() & 0o7777 != mode {
-            made.handle.set_permissions(Permissions::from_mode(mode))?;
+        let inner = self.inner(name)?;
+        if inner.metadata()?.mode() & 0o7777 != mode {
+            inner.handle.set_permissions(Permissions::from_mode(mode))?;
         }
-        Ok(made)
+        Ok(inner)
     }
 
     /// The same directory, with files of these users.

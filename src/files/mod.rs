@@ -308,8 +308,8 @@ mod tests {
         let found =
             "it is a symbolic link instead of a directory, and was left alone; move it away";
         assert_eq!(at.inner("templates").unwrap_err().to_string(), found);
-        let made = at.make_inner("templates", 0o711).unwrap_err();
-        assert_eq!(made.to_string(), found);
+        let error = at.make_inner("templates", 0o711).unwrap_err();
+        assert_eq!(error.to_string(), found);
         assert_eq!(mode(&target), before);
         assert_eq!(mode(at.make_inner("new", 0o711).unwrap().path()), 0o711);
     }

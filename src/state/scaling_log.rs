@@ -102,7 +102,7 @@ fn rotate(directory: &Directory, file: &mut File, length: u64) -> io::Result<()>
     let _ = file.sync_data();
     let free = (1..KEPT).find(|number| !directory.has(&name(*number)));
     for number in (1..=free.unwrap_or(KEPT)).rev() {
-        directory.rename(&name(number - 1), &name(number))?;
+        directory.rename(name(number - 1), name(number))?;
         let _ = directory.sync();
     }
     Ok(())

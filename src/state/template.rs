@@ -57,7 +57,7 @@ impl StateDir {
             template: template.clone(),
         };
         let text = serde_json::to_vec_pretty(&stored).unwrap_or_default();
-        let replaced = directory.replace(&file_name(&template.service), &text, PRIVATE);
+        let replaced = directory.replace(file_name(&template.service), &text, PRIVATE);
         replaced.map_err(|source| io_error(&path, source))
     }
 

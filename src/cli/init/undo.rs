@@ -326,7 +326,7 @@ fn upstreams(root: &Path) -> io::Result<Directory> {
 /// Removes the hidden files of a `watch` that runs no longer.
 fn sweep(directory: &Directory) {
     for name in directory.names().unwrap_or_default() {
-        let is_unfinished = name.starts_with('.') && name.ends_with(".tmp");
+        let is_unfinished = name.starts_with('.') && name.rsplit('.').next() == Some("tmp");
         if name.starts_with(".compose-scale-") || is_unfinished {
             let _ = directory.remove(name);
         }

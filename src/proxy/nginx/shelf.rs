@@ -170,7 +170,7 @@ impl Shelf {
 
     /// nginx has accepted what is in the files.
     pub(super) fn accepted(&self) -> Result<(), ProxyError> {
-        let renamed = self.open()?.rename(&self.undo(), &self.pending());
+        let renamed = self.open()?.rename(self.undo(), self.pending());
         renamed.map_err(|e| self.error(&self.pending(), &e))
     }
 
