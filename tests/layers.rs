@@ -113,6 +113,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
+            "files",
             "metrics",
             "units",
             "project",
@@ -204,6 +205,32 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["notify"]),
     ("webpki_roots", &["notify"]),
     ("rustls_native_certs", &["notify"]),
+];
+
+/// Who opens or changes files without `files`, which knows what of a file to trust. Each reads what only
+/// the kernel or root writes, or what the user has named.
+const OPENS_FILES: &[(&str, &str)] = &[
+    ("files/", "the one place"),
+    ("host.rs", "/proc"),
+    ("watch/address.rs", "/proc"),
+    ("watch/clock.rs", "/proc"),
+    ("notify/mod.rs", "/proc"),
+    ("proxy/nginx/host.rs", "/proc, and the user's nginx.pid"),
+    ("engine/docker/host.rs", "/etc/group"),
+    ("engine/docker/counters.rs", "cgroup files"),
+    ("cli/check/access.rs", "/etc/passwd, /etc/group"),
+    ("cli/check/watchers.rs", "/proc/locks, /etc/passwd"),
+    (
+        "compose/discover.rs",
+        "compose files, among them a shell's pipes",
+    ),
+    ("cli/explain.rs", "the file that is named"),
+    ("screen/keys.rs", "the terminal"),
+    (
+        "control.rs",
+        "the control socket, which is removed and never opened",
+    ),
+    ("cli/watch.rs", "the same"),
 ];
 
 struct Source {
@@ -350,6 +377,44 @@ fn pure_modules_have_no_runtime_no_log_and_no_clock() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_opened_in_one_place() {
+    let mut wrong = Vec::new();
+    let mut used = BTreeSet::new();
+    for source in sources() {
+        for call in [
+            "File::open",
+            "File::create",
+            "File::options",
+            "OpenOptions",
+            "fs::read(",
+            "fs::read_to_string",
+            "fs::write",
+            "fs::rename",
+            "fs::remove_file",
+            "fs::hard_link",
+            "fs::copy",
+            "openat(",
+        ] {
+            if !source.code.contains(call) {
+                continue;
+            }
+            match OPENS_FILES
+                .iter()
+                .find(|(home, _)| source.path.starts_with(home))
+            {
+                Some((home, _)) => {
+                    used.insert(*home);
+                }
+                None => wrong.push(format!("{} has {call}", source.path)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let listed: BTreeSet<_> = OPENS_FILES.iter().map(|(home, _)| *home).collect();
+    assert_eq!(used, listed);
 }
 
 #[test]

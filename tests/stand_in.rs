@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::webhook::{FINE, Reply, Server};
 
+#[path = "stand_in/trust.rs"]
+mod trust;
 #[path = "support/webhook.rs"]
 #[expect(dead_code, reason = "nothing is encrypted here")]
 mod webhook;

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::PathBuf,
 };
 
@@ -27,7 +26,7 @@ impl Reader<'_> {
     pub(super) fn environment(&self, node: &Node) -> Option<(Environment, BTreeSet<String>)> {
         let mut all = BTreeMap::new();
         for file in self.env_files_of(node)? {
-            let text = match fs::read_to_string(&file.path) {
+            let text = match crate::files::read_content_text(&file.path) {
                 Ok(text) => text,
                 Err(_) if !file.required => continue,
                 Err(_) => return None,

@@ -3,10 +3,7 @@
 //! A use is known by the place of its value and the key of the service that it is in, so it stays with
 //! the value through `extends`, `include` and later files.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     dotenv,
@@ -111,7 +108,7 @@ impl Reader<'_> {
             if file.raw {
                 continue;
             }
-            let text = fs::read_to_string(&file.path).unwrap_or_default();
+            let text = crate::files::read_content_text(&file.path).unwrap_or_default();
             let _ = dotenv::parse_for_service(&text, self.variables, &mut all.unset);
             all.used.extend(named(&text));
         }

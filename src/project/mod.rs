@@ -448,6 +448,8 @@ pub struct MountPoint {
     pub source: PathBuf,
     /// In the container.
     pub destination: PathBuf,
+    /// Whether the container may write there.
+    pub is_writable: bool,
 }
 
 /// What a container is bound to that a second one could not have as well.

@@ -2,29 +2,81 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    io,
     path::Path,
 };
 
 use super::{Upstream, render};
+use crate::files::Directory;
+
+/// A file that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Foreign {
+    /// It belongs to another project.
+    Project(String),
+    /// It does not begin with our header.
+    Unmarked,
+    /// It cannot be read, or not be trusted.
+    Unusable(String),
+}
+
+impl Foreign {
+    /// Why it stays, and what to do.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Project(owner) => format!(
+                "it belongs to the project {owner}; give this project a directory of its own, or delete \
+                 the file if that project is gone"
+            ),
+            Self::Unmarked => {
+                "it was not made by compose-scale; move it out of this directory".into()
+            }
+            Self::Unusable(why) => why.clone(),
+        }
+    }
+}
+
+/// No file of ours is longer: a server takes less than 200 bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The text of a file of this project; `None` where there is no such file.
+pub(super) fn read_back(
+    directory: &Directory,
+    name: &str,
+    project: &str,
+) -> Result<Option<String>, Foreign> {
+    let bytes = match directory.read(name, LARGEST) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Foreign::Unusable(error.to_string())),
+    };
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    match render::owner(&text) {
+        Some(owner) if owner == project => Ok(Some(text)),
+        Some(owner) if render::header(owner).is_ok() => Err(Foreign::Project(owner.to_owned())),
+        _ => Err(Foreign::Unmarked),
+    }
+}
+
+/// The text of a service's upstream file as it is on this host; `None` where it is not this project's.
+pub fn written(directory: &Path, project: &str, service: &str) -> Option<String> {
+    let directory = Directory::at(directory).ok()?;
+    read_back(&directory, &render::upstream_name(service), project).ok()?
+}
 
 /// The containers that each service's file lists, by the names in its comments; empty where nothing
 /// was written yet.
 pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some(service) = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_suffix(".conf").map(ToOwned::to_owned))
-        else {
+    let Ok(directory) = Directory::at(directory) else {
+        return found;
+    };
+    for name in directory.names().unwrap_or_default() {
+        let Some(service) = name.strip_suffix(".conf") else {
             continue;
         };
-        let Ok(text) = fs::read_to_string(&path) else {
-            continue;
-        };
-        if render::owner(&text) == Some(project) {
-            found.insert(service, servers(&text));
+        if let Ok(Some(text)) = read_back(&directory, &name, project) {
+            found.insert(service.to_owned(), servers(&text));
         }
     }
     found

@@ -2,17 +2,22 @@
 //! is cut or deleted, and lines of any length.
 
 use std::{
-    fs::{self, File},
+    ffi::{OsStr, OsString},
+    fs::File,
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
 };
 
+use crate::files::{Access, Directory, if_there};
+
 /// No line of ours is longer.
 const LONGEST: usize = 8 * 1024;
 /// A run that begins reads so much of what is there already.
 const BEGIN: u64 = 4 * 1024 * 1024;
+/// A look reads no more than this. The rest comes with the next one: a sparse file can pretend any size.
+const MOST: u64 = 256 * 1024 * 1024;
 /// The log is begun anew at this size.
 pub const LIMIT: u64 = 16 * 1024 * 1024;
 /// After a log was begun anew, workers of nginx may write into the old one for so long.
@@ -127,14 +132,9 @@ impl Log {
             path: self.path.clone(),
             source,
         };
-        let there = match fs::metadata(&self.path) {
-            Ok(there) if !there.is_file() => {
-                return Err(io(io::Error::other("it is no regular file")));
-            }
-            Ok(there) => Some((there.dev(), there.ino())),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(io(error)),
-        };
+        let directory = if_there(self.directory()).map_err(io)?;
+        let there = directory.as_ref().map(|one| one.file_identity(self.name()));
+        let there = there.map(if_there).transpose().map_err(io)?.flatten();
         let mut reopen = false;
         if there != self.current.as_ref().map(|one| one.identity) {
             let before = self.current.take();
@@ -156,9 +156,14 @@ impl Log {
             if let Some(old) = self.old.take_if(same) {
                 self.current = Some(old.followed);
             }
-            if there.is_some() && self.current.is_none() {
+            if let Some(directory) = directory.filter(|_| there.is_some() && self.current.is_none())
+            {
                 let begin = if self.begun { None } else { Some(BEGIN) };
-                self.current = Some(Followed::open(&self.path, begin).map_err(io)?);
+                // nginx's master makes it, and gives it to the user of its workers.
+                let file = directory
+                    .open(self.name(), Access::ReadOthers)
+                    .map_err(io)?;
+                self.current = Some(Followed::of(file, begin).map_err(io)?);
             }
         } else if !self.begun {
             reopen = true;
@@ -174,7 +179,7 @@ impl Log {
             let done = now.duration_since(old.last) > LINGER;
             if done || now.duration_since(old.since) > LONGEST_LINGER {
                 if old.ours {
-                    let _ = fs::remove_file(self.aside());
+                    let _ = self.directory().and_then(|one| one.remove(self.aside()));
                 }
                 self.old = None;
             }
@@ -212,7 +217,7 @@ impl Log {
 
     /// Moves the log aside. nginx goes on writing into it until it is told to open its logs again.
     pub fn rotate(&mut self, now: Instant) -> io::Result<()> {
-        fs::rename(&self.path, self.aside())?;
+        self.directory()?.rename(self.name(), self.aside())?;
         let moved = self.current.as_ref().map(|one| one.identity);
         self.rotated = moved.map(|identity| (identity, now));
         Ok(())
@@ -222,14 +227,22 @@ impl Log {
     pub fn unrotate(&mut self) -> io::Result<()> {
         self.rotated = None;
         // Where nginx has opened a new one all the same, that one stays.
-        fs::hard_link(self.aside(), &self.path)?;
-        fs::remove_file(self.aside())
+        self.directory()?.rename_back(self.aside(), self.name())
     }
 
-    fn aside(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
+    /// The directory that it is in, which nginx writes to as well.
+    fn directory(&self) -> io::Result<Directory> {
+        Ok(Directory::of(&self.path)?.0)
+    }
+
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    fn aside(&self) -> OsString {
+        let mut name = self.name().to_owned();
         name.push(".1");
-        name.into()
+        name
     }
 
     fn is_full(&self) -> bool {
@@ -248,8 +261,7 @@ impl Log {
 
 impl Followed {
     /// From its begin, or the last so many bytes of it.
-    fn open(path: &Path, last: Option<u64>) -> io::Result<Self> {
-        let file = File::open(path)?;
+    fn of(file: File, last: Option<u64>) -> io::Result<Self> {
         let there = file.metadata()?;
         let offset = last.map_or(0, |last| there.len().saturating_sub(last));
         Ok(Self {
@@ -276,7 +288,8 @@ impl Followed {
         }
         self.file.seek(SeekFrom::Start(self.offset))?;
         let mut chunk = vec![0; 64 * 1024];
-        loop {
+        let end = self.offset + MOST;
+        while self.offset < end {
             let read = match self.file.read(&mut chunk) {
                 Ok(0) => break,
                 Ok(read) => read,
@@ -317,7 +330,7 @@ impl Followed {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{fs, io::Write};
 
     use super::*;
 
@@ -441,6 +454,56 @@ mod tests {
         assert_eq!(bench.read(5).1, Err(why));
         bench.open("shop.log").write_all(b"three\n").unwrap();
         assert_eq!(bench.lines(5), ["three"]);
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_a_log_is_told_and_left_alone() {
+        for what in ["a symbolic link", "a FIFO", "a directory"] {
+            for name in ["shop.log", "shop.log.1"] {
+                let mut bench = Bench::new();
+                let mut nginx = bench.open("shop.log");
+                nginx.write_all(b"one\n").unwrap();
+                if name == "shop.log.1" {
+                    bench.lines(0);
+                } else {
+                    fs::remove_file(bench.path(name)).unwrap();
+                }
+                let (path, target) = (bench.path(name), bench.path("target"));
+                bench.open("target").write_all(b"precious\n").unwrap();
+                match what {
+                    "a FIFO" => {
+                        let made = std::process::Command::new("mkfifo").arg(&path).status();
+                        assert!(made.unwrap().success());
+                    }
+                    "a directory" => fs::create_dir(&path).unwrap(),
+                    _ => std::os::unix::fs::symlink(&target, &path).unwrap(),
+                }
+                let before = fs::symlink_metadata(&path).unwrap().ino();
+                let refused = format!("it is {what} instead of a regular file");
+                let said = if name == "shop.log" {
+                    let (lines, found) = bench.read(5);
+                    assert_eq!(lines, [""; 0], "{what}");
+                    found.unwrap_err()
+                } else {
+                    bench.log.rotate(bench.now).unwrap_err().to_string()
+                };
+                assert!(said.contains(&refused), "{said}");
+                assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), before);
+                assert_eq!(fs::read(&target).unwrap(), b"precious\n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_pretends_to_be_endless_is_not_read_to_its_end_at_once() {
+        let mut bench = Bench::new();
+        bench.lines(0);
+        let file = bench.open("shop.log");
+        file.set_len(u64::from(u32::MAX) << 10).unwrap();
+        let (lines, found) = bench.read(1);
+        found.unwrap();
+        assert_eq!(lines, [""; 0]);
+        assert_eq!(bench.log.size(), MOST);
     }
 
     #[test]

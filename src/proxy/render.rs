@@ -14,6 +14,10 @@ use crate::{policy::Balance, traffic};
 
 use super::{Features, ProxyError, Server, Upstream};
 
+mod trust;
+
+pub(super) use trust::{is_our_name, is_our_text};
+
 /// The file for what belongs at http level. It sorts before every other.
 pub const HTTP: &str = "00-compose-scale.conf";
 

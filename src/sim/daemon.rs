@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     engine::{Action, EngineEvent},
+    files,
     project::{ContainerId, Health, State, labels},
 };
 
@@ -665,7 +666,7 @@ fn dump(inside: &Inside) -> String {
         let mut names: Vec<_> = names.filter(ours).collect();
         names.sort();
         for name in names {
-            let file = fs::read_to_string(inside.upstreams.join(&name)).unwrap_or_default();
+            let file = files::read_content_text(&inside.upstreams.join(&name)).unwrap_or_default();
             let heading = format!("# configuration file {INSIDE}/{name}:");
             text.extend([heading.as_str(), "\n", &file, "\n"]);
         }
@@ -684,7 +685,7 @@ fn reload(world: &mut World, inside: &mut Inside) {
     let services: Vec<_> = world.services.keys().cloned().collect();
     for service in services {
         let file = inside.upstreams.join(format!("{service}.conf"));
-        let text = fs::read_to_string(file).unwrap_or_default();
+        let text = files::read_content_text(&file).unwrap_or_default();
         let servers = text.lines().filter_map(|line| {
             let (server, name) = line.split_once("; # ")?;
             let mut words = server.split_whitespace();

@@ -929,6 +929,7 @@ impl World {
                 .then(|| MountPoint {
                     source: PathBuf::from("/simulated/upstreams"),
                     destination: PathBuf::from("/etc/nginx/upstreams"),
+                    is_writable: false,
                 })
                 .into_iter()
                 .collect(),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::{self, File},
+    fs::{File, Metadata},
     io::{self, BufRead, BufReader, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use super::{
     scaling_log::{self, KEPT},
 };
 use crate::{
+    files::{Access, Directory, if_there},
     reconcile::{Level, Note},
     units::Moment,
 };
@@ -203,16 +204,18 @@ impl History {
     /// last line.
     fn turn_over(&mut self, each: &mut impl FnMut(Piece)) -> Result<bool, StateError> {
         if self.next.is_empty() {
-            let path = scaling_log::path(&self.directory, 0);
-            let there = if_there(fs::metadata(&path)).map_err(|error| io_error(&path, error))?;
-            let Some(there) = there else {
+            let identity = Directory::at(&self.directory)
+                .and_then(|directory| directory.identity(scaling_log::name(0)));
+            let identity = if_there(identity)
+                .map_err(|error| io_error(&scaling_log::path(&self.directory, 0), error))?;
+            let Some(identity) = identity else {
                 // Between the last rename of a rotation and the next line.
                 return Ok(false);
             };
             if let Some(log) = &mut self.current
-                && log.id == id(&there)
+                && log.id == identity
             {
-                return log.mind_emptied(there.len()).map(|()| false);
+                return log.mind_emptied().map(|()| false);
             }
             let mut next = logs(&self.directory)?;
             let mut read = self.done.iter().chain(&self.current).peekable();
@@ -244,19 +247,23 @@ impl History {
 
 /// The logs that are there, the oldest first. Their names say their order only when all of them were
 /// there at one instant: after a rotation meanwhile they are looked for again.
-fn logs(directory: &Path) -> Result<VecDeque<Log>, StateError> {
+fn logs(path: &Path) -> Result<VecDeque<Log>, StateError> {
+    let directory = if_there(Directory::at(path)).map_err(|error| io_error(path, error))?;
+    let Some(directory) = directory else {
+        return Ok(VecDeque::new());
+    };
     loop {
         let mut logs = VecDeque::new();
         for number in 0..=KEPT {
-            let path = scaling_log::path(directory, number);
-            let log = if_there(Log::open(&path)).map_err(|error| io_error(&path, error))?;
+            let log = if_there(Log::open(&directory, number));
+            let log = log.map_err(|error| io_error(&scaling_log::path(path, number), error))?;
             logs.push_front(log);
         }
         // No log ever comes back to a name that it had: what is the same before and after was so
         // all the while.
         let same = (0..=KEPT).rev().zip(&logs).all(|(number, log)| {
-            let there = fs::metadata(scaling_log::path(directory, number));
-            log.as_ref().map(|log| log.id) == there.ok().as_ref().map(id)
+            let there = directory.identity(scaling_log::name(number));
+            log.as_ref().map(|log| log.id) == there.ok()
         });
         if same {
             return Ok(logs.into_iter().flatten().collect());
@@ -264,31 +271,18 @@ fn logs(directory: &Path) -> Result<VecDeque<Log>, StateError> {
     }
 }
 
-/// `None` is a file that is not there.
-fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(it) => Ok(Some(it)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn id(metadata: &fs::Metadata) -> (u64, u64) {
+fn id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
 impl Log {
-    fn open(path: &Path) -> io::Result<Self> {
-        // To open a pipe would wait for somebody who writes into it.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let file = File::open(path)?;
+    fn open(directory: &Directory, number: u32) -> io::Result<Self> {
+        let file = directory.open(scaling_log::name(number), Access::Read)?;
         let id = id(&file.metadata()?);
         Ok(Self {
             reader: BufReader::with_capacity(CHUNK, file),
             id,
-            path: path.to_owned(),
+            path: scaling_log::path(directory.path(), number),
             offset: 0,
             lines: 0,
         })
@@ -328,11 +322,15 @@ impl Log {
     }
 
     /// Begins anew where somebody has emptied the file under its name.
-    fn mind_emptied(&mut self, length: u64) -> Result<(), StateError> {
-        if length < self.offset {
-            self.reader
-                .seek(SeekFrom::Start(0))
-                .map_err(|error| io_error(&self.path, error))?;
+    fn mind_emptied(&mut self) -> Result<(), StateError> {
+        let begin_anew = |reader: &mut BufReader<File>| -> io::Result<bool> {
+            let is_emptied = reader.get_ref().metadata()?.len() < self.offset;
+            if is_emptied {
+                reader.seek(SeekFrom::Start(0))?;
+            }
+            Ok(is_emptied)
+        };
+        if begin_anew(&mut self.reader).map_err(|error| io_error(&self.path, error))? {
             (self.offset, self.lines) = (0, 0);
         }
         Ok(())

@@ -5,16 +5,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{self, File, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files,
+    files::{self, Access, Directory},
     reconcile::{Memory, Note},
 };
 
@@ -30,8 +30,14 @@ pub use recording::Recording;
 
 /// The version of `state.json` that this program writes.
 const VERSION: u32 = 1;
-/// Decisions, log lines of failed replicas and who is at work are their owner's alone.
-const PRIVATE: u32 = 0o600;
+/// The file of what is remembered.
+const STATE: &str = "state.json";
+/// Where one that is damaged is kept.
+const DAMAGED: &str = "state.json.damaged";
+/// It is never longer: a service takes a few hundred KiB at most.
+const LARGEST: u64 = 64 << 20;
+/// What a lock says is not longer.
+const PROCESS_ID: u64 = 16;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -172,9 +178,10 @@ impl StateDir {
     /// says that the caller holds the lock, a newer program's is left alone for as long as this
     /// value lives.
     pub fn load(&mut self, acts: bool) -> Remembered {
-        let path = self.path.join("state.json");
+        let path = self.path.join(STATE);
         let mut left = Remembered::default();
-        let text = match fs::read(&path) {
+        let read = Directory::at(&self.path).and_then(|directory| directory.read(STATE, LARGEST));
+        let text = match read {
             Ok(text) => text,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -210,9 +217,12 @@ impl StateDir {
             Err(error) => damages.push(error.to_string()),
         }
         if !damages.is_empty() {
-            let aside = self.path.join("state.json.damaged");
-            let kept = if acts && fs::rename(&path, &aside).is_ok() {
-                format!(", the file is kept as {}", aside.display())
+            let aside = || Directory::at(&self.path)?.rename(STATE, DAMAGED);
+            let kept = if acts && aside().is_ok() {
+                format!(
+                    ", the file is kept as {}",
+                    self.path.join(DAMAGED).display()
+                )
             } else {
                 String::new()
             };
@@ -240,7 +250,7 @@ impl StateDir {
             version: VERSION,
             services,
         };
-        let path = self.path.join("state.json");
+        let path = self.path.join(STATE);
         let text = serde_json::to_vec(&stored).unwrap_or_default();
         files::replace_private(&path, &text)
             .map(drop)
@@ -263,24 +273,12 @@ impl StateDir {
 impl Lock {
     /// Locks a file, which is made where it is missing, or says who has it.
     pub fn take(path: &Path) -> Result<Self, StateError> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(PRIVATE)
-            .open(path)
-            .map_err(|source| io_error(path, source))?;
+        let opened =
+            Directory::of(path).and_then(|(directory, name)| directory.open(name, Access::Lock));
+        let mut file = opened.map_err(|source| io_error(path, source))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(path).unwrap_or_default();
-                let holder = match holder.trim() {
-                    "" => "process unknown".to_owned(),
-                    pid => format!("process {pid}"),
-                };
-                return Err(StateError::Held { holder });
-            }
+            Err(TryLockError::WouldBlock) => return Err(held(&file)),
             Err(TryLockError::Error(source)) => return Err(io_error(path, source)),
         }
         // For people who look; the lock itself is the kernel's.
@@ -302,12 +300,10 @@ impl Lock {
     /// and holds that. Says whether that was so; [`StateError::Held`] is somebody who came first.
     pub fn renew(&mut self) -> Result<bool, StateError> {
         let held = self.file.metadata().ok();
-        let there = fs::metadata(&self.path).ok();
-        let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        if held
-            .zip(there)
-            .is_some_and(|(held, there)| same(held, there))
-        {
+        let there = Directory::of(&self.path)
+            .and_then(|(directory, name)| directory.identity(name))
+            .ok();
+        if held.is_some_and(|held| Some((held.dev(), held.ino())) == there) {
             return Ok(false);
         }
         if self.makes_directory
@@ -317,6 +313,17 @@ impl Lock {
         }
         self.file = Self::take(&self.path)?.file;
         Ok(true)
+    }
+}
+
+/// Who holds a lock, by what is written into it. Others may have written that.
+fn held(lock: &File) -> StateError {
+    let mut text = String::new();
+    let read = lock.take(PROCESS_ID).read_to_string(&mut text);
+    let process = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+    let process = process.map_or("unknown".to_owned(), |id| id.to_string());
+    StateError::Held {
+        holder: format!("process {process}"),
     }
 }
 
@@ -536,7 +543,7 @@ mod tests {
         assert_eq!(
             left.warnings,
             [format!(
-                "{} cannot be read (Is a directory (os error 21)); history starts anew",
+                "{} cannot be read (it is a directory instead of a regular file, and was left alone; move it away); history starts anew",
                 state.path().join("state.json").display()
             )]
         );
@@ -566,10 +573,7 @@ mod tests {
         let read: Note = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!(read, note());
 
-        let file = OpenOptions::new()
-            .write(true)
-            .open(state.log_path())
-            .unwrap();
+        let file = File::options().write(true).open(state.log_path()).unwrap();
         file.set_len(10 << 20).unwrap();
         state.record(&note()).unwrap();
         let text = fs::read_to_string(state.log_path()).unwrap();

@@ -1,15 +1,13 @@
 //! A file of JSON lines that somebody asked for, which is only ever added to.
 
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
-use super::PRIVATE;
+use crate::files;
 
 /// A file that values are added to, one line for each. It is opened for every line: a file that was
 /// moved away or removed is made again, and one on a disk that was full goes on when there is room.
@@ -24,7 +22,7 @@ impl Recording {
         let recording = Self {
             path: std::path::absolute(path)?,
         };
-        recording.open()?;
+        files::append_content(&recording.path)?;
         Ok(recording)
     }
 
@@ -37,30 +35,18 @@ impl Recording {
     pub fn append<T: Serialize>(&self, value: &T) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        let mut file = self.open()?;
+        let mut file = files::append_content(&self.path)?;
         let before = file.metadata()?.len();
         file.write_all(&line).inspect_err(|_| {
             // Half a line would make the next one unreadable too.
             let _ = file.set_len(before);
         })
     }
-
-    fn open(&self) -> io::Result<File> {
-        // To open a pipe would wait for somebody who reads it.
-        if fs::metadata(&self.path).is_ok_and(|there| !there.is_file()) {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(PRIVATE)
-            .open(&self.path)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -90,9 +76,9 @@ mod tests {
     fn what_is_no_regular_file_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let error = Recording::start(directory.path()).unwrap_err();
-        assert_eq!(error.to_string(), "it is not a regular file");
+        assert!(error.to_string().starts_with("it is a directory instead"));
         // A disk without room.
         let error = Recording::start(Path::new("/dev/full")).unwrap_err();
-        assert_eq!(error.to_string(), "it is not a regular file");
+        assert!(error.to_string().starts_with("it is a device instead"));
     }
 }

@@ -2,13 +2,13 @@
 //! what becomes of the process, the disk or the power in between.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::PRIVATE;
+use crate::files::{Access, Directory};
 
 /// The name of the log that is written to.
 const NAME: &str = "scaling.log";
@@ -34,12 +34,17 @@ pub(super) struct ScalingLog<'a> {
     limit: u64,
 }
 
-/// Where a log is: the one that is written to for 0, else the older one of that number.
-pub(super) fn path(directory: &Path, number: u32) -> PathBuf {
+/// The name of a log: the one that is written to for 0, else the older one of that number.
+pub(super) fn name(number: u32) -> String {
     match number {
-        0 => directory.join(NAME),
-        number => directory.join(format!("{NAME}.{number}")),
+        0 => NAME.to_owned(),
+        number => format!("{NAME}.{number}"),
     }
+}
+
+/// Where it is.
+pub(super) fn path(directory: &Path, number: u32) -> PathBuf {
+    directory.join(name(number))
 }
 
 impl<'a> ScalingLog<'a> {
@@ -56,10 +61,11 @@ impl<'a> ScalingLog<'a> {
     pub(super) fn append(&self, mut line: Vec<u8>) -> Result<(), Trouble> {
         line.push(b'\n');
         let mut unrotated = None;
-        let (mut file, mut length) = self.open().map_err(Trouble::Lost)?;
+        let directory = Directory::at(self.directory).map_err(Trouble::Lost)?;
+        let (mut file, mut length) = open(&directory).map_err(Trouble::Lost)?;
         if length >= self.limit {
-            match self.rotate(&mut file, length) {
-                Ok(()) => (file, length) = self.open().map_err(Trouble::Lost)?,
+            match rotate(&directory, &mut file, length) {
+                Ok(()) => (file, length) = open(&directory).map_err(Trouble::Lost)?,
                 // A log that is too long is better than one with a line missing.
                 Err(error) => unrotated = Some(error),
             }
@@ -76,41 +82,30 @@ impl<'a> ScalingLog<'a> {
         })?;
         unrotated.map_or(Ok(()), |error| Err(Trouble::Unrotated(error)))
     }
-
-    fn open(&self) -> io::Result<(File, u64)> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(PRIVATE)
-            .open(path(self.directory, 0))?;
-        let length = file.metadata()?.len();
-        Ok((file, length))
-    }
-
-    /// Makes room for a new log. Only those in front of the first gap move: a crash between two
-    /// renames leaves a gap, and to move the ones behind it would push the oldest log out while a
-    /// place is free. The order of the renames is made to last as well, or a power cut could leave
-    /// the second one done and the first one not.
-    fn rotate(&self, file: &mut File, length: u64) -> io::Result<()> {
-        if is_torn(file, length) {
-            file.write_all(b"\n")?;
-        }
-        // Not every file system can do that; the rename is done all the same.
-        let _ = file.sync_data();
-        let free = (1..KEPT).find(|n| !exists(&path(self.directory, *n)));
-        for number in (1..=free.unwrap_or(KEPT)).rev() {
-            let (from, to) = (number - 1, number);
-            fs::rename(path(self.directory, from), path(self.directory, to))?;
-            let _ = File::open(self.directory).and_then(|directory| directory.sync_all());
-        }
-        Ok(())
-    }
 }
 
-/// Whether there is anything of that name, a link that leads nowhere included.
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn open(directory: &Directory) -> io::Result<(File, u64)> {
+    let file = directory.open(NAME, Access::Append)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// Makes room for a new log. Only those in front of the first gap move: a crash between two
+/// renames leaves a gap, and to move the ones behind it would push the oldest log out while a
+/// place is free. The order of the renames is made to last as well, or a power cut could leave
+/// the second one done and the first one not.
+fn rotate(directory: &Directory, file: &mut File, length: u64) -> io::Result<()> {
+    if is_torn(file, length) {
+        file.write_all(b"\n")?;
+    }
+    // Not every file system can do that; the rename is done all the same.
+    let _ = file.sync_data();
+    let free = (1..KEPT).find(|number| !directory.has(&name(*number)));
+    for number in (1..=free.unwrap_or(KEPT)).rev() {
+        directory.rename(name(number - 1), name(number))?;
+        let _ = directory.sync();
+    }
+    Ok(())
 }
 
 /// Whether the last line has no end: the power went, or the disk was full, while it was written.
@@ -121,6 +116,8 @@ fn is_torn(file: &File, length: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// What is in each log, from the one that is written to on; `-` is one that is not there.
@@ -201,18 +198,19 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_rotated_grows_rather_than_lose_a_line() {
         let dir = tempfile::tempdir().unwrap();
+        // Directories are in the way.
         for number in 1..=KEPT {
             fs::create_dir(path(dir.path(), number)).unwrap();
         }
-        // A directory that is in the way, and has something in it.
-        fs::create_dir(path(dir.path(), KEPT).join("full")).unwrap();
         append(dir.path(), "a").unwrap();
         assert!(matches!(
             append(dir.path(), "b"),
             Err(Trouble::Unrotated(_))
         ));
         assert_eq!(fs::read_to_string(path(dir.path(), 0)).unwrap(), "a\nb\n");
-        fs::remove_dir_all(path(dir.path(), KEPT)).unwrap();
+        for number in 1..=KEPT {
+            fs::remove_dir(path(dir.path(), number)).unwrap();
+        }
         append(dir.path(), "c").unwrap();
         assert_eq!(contents(dir.path())[0], "c\n");
     }

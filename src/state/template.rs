@@ -1,20 +1,23 @@
 //! Remembered replicas: `templates/SERVICE.json`, for their owner's eyes only.
 
-use std::{
-    fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{StateDir, StateError, io_error};
-use crate::{files, project::template::Template};
+use crate::{
+    files::{Directory, PRIVATE},
+    project::template::Template,
+};
 
 /// The version of the files that this program writes; one of another version is as good as none.
 const VERSION: u32 = 1;
 /// What only the owner may enter.
 const DIRECTORY_MODE: u32 = 0o700;
+/// Where the files are.
+const DIRECTORY: &str = "templates";
+/// None is longer: it is what the Engine says of one container.
+const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
@@ -28,12 +31,15 @@ impl StateDir {
     /// this program understands.
     pub fn template(&self, service: &str) -> Result<Option<Template>, StateError> {
         let path = self.template_path(service);
-        let text = match fs::read_to_string(&path) {
+        let read = Directory::at(&self.path)
+            .and_then(|state| state.inner(DIRECTORY))
+            .and_then(|directory| directory.read(file_name(service), LARGEST));
+        let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(io_error(&path, source)),
         };
-        let stored = serde_json::from_str::<Stored>(&text).ok();
+        let stored = serde_json::from_slice::<Stored>(&text).ok();
         Ok(stored
             .filter(|stored| stored.version == VERSION && stored.template.service == service)
             .map(|stored| stored.template))
@@ -42,31 +48,32 @@ impl StateDir {
     /// Remembers a replica; writes only when it differs from what is there. Returns whether it did.
     pub fn keep_template(&self, template: &Template) -> Result<bool, StateError> {
         let path = self.template_path(&template.service);
-        let directory = self.path.join("templates");
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(&directory)
-            // It may be there with another mode.
-            .and_then(|()| {
-                fs::set_permissions(&directory, fs::Permissions::from_mode(DIRECTORY_MODE))
-            });
-        made.map_err(|source| io_error(&directory, source))?;
+        self.make()?;
+        let directory =
+            Directory::at(&self.path).and_then(|state| state.make_inner(DIRECTORY, DIRECTORY_MODE));
+        let directory = directory.map_err(|source| io_error(&self.path.join(DIRECTORY), source))?;
         let stored = Stored {
             version: VERSION,
             template: template.clone(),
         };
         let text = serde_json::to_vec_pretty(&stored).unwrap_or_default();
-        files::replace_private(&path, &text).map_err(|source| io_error(&path, source))
+        let replaced = directory.replace(file_name(&template.service), &text, PRIVATE);
+        replaced.map_err(|source| io_error(&path, source))
     }
 
     fn template_path(&self, service: &str) -> PathBuf {
-        self.path.join("templates").join(format!("{service}.json"))
+        self.path.join(DIRECTORY).join(file_name(service))
     }
+}
+
+fn file_name(service: &str) -> String {
+    format!("{service}.json")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
     use crate::project::template::Sealed;
 

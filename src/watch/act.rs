@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 use super::{
     Driver, Goal, Message,
     address::{self, Addresses},
+    complain::Topic,
     execute::{self, Making, NotMade},
     probe::{LAST_WORDS, Probe},
     remote::Whereabouts,
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     engine::{Engine, NewReplica},
     project::{ContainerId, Hook, Replica},
-    proxy::{Proxy, ProxyError, Published, Server, Upstream},
+    proxy::{Proxy, ProxyError, Published, Server, Upstream, render},
     reconcile::{Effect, Event, Gate, Machine, RouteServer},
 };
 
@@ -403,6 +404,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.changed.extend(published.changed.iter().cloned());
         debug!(changed = ?published.changed, reloaded = published.reloaded, "nginx is in step");
         self.trouble = None;
+        self.check_http_level(&published);
         if let Some(monitor) = &mut self.monitor {
             monitor.refused.clone_from(&published.log_refused);
         }
@@ -423,6 +425,24 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 let _ = report.send(Message::Drained { seqs }).await;
             }
         });
+    }
+
+    /// Tells why nginx lacks what belongs to no service, which no service would tell.
+    fn check_http_level(&mut self, published: &Published) {
+        match published.refusal(render::HTTP) {
+            Some(refusal) => {
+                let why = refusal.error.to_string();
+                if self.complaints.raise(Topic::HttpLevel, &why) {
+                    warn!(
+                        "{why}; requests go where they should, but nginx lacks its settings at http level: a \
+                         reload may lose a request on an idle connection, and load is not read from its log"
+                    );
+                }
+            }
+            None => {
+                self.complaints.settle(Topic::HttpLevel);
+            }
+        }
     }
 
     /// Lists the project's containers, one listing at a time.

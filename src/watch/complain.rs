@@ -24,6 +24,8 @@ pub(super) enum Topic {
     File,
     /// `compose.scale.yaml` cannot be written.
     Counts,
+    /// The file for the http level of nginx cannot be written.
+    HttpLevel,
 }
 
 /// What is wrong at present.
@@ -57,6 +59,7 @@ impl Complaints {
             Topic::Recording => format!("decisions are not recorded: {why}"),
             Topic::Lock => format!("the project is not locked: {why}"),
             Topic::Counts => format!("compose would reset the count: {why}"),
+            Topic::HttpLevel => format!("nginx lacks its settings at http level: {why}"),
             Topic::File => format!("the previous policy stays in effect: {why}"),
         })
     }

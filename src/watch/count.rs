@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -122,7 +122,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 
     fn write_counts(&mut self, path: &Path, wanted: &BTreeMap<String, u32>) -> io::Result<Written> {
         let looked_at = follow::stamp(path);
-        let mut text = fs::read_to_string(path)?;
+        let mut text = files::read_content_text(path)?;
         for (service, count) in wanted {
             let Some(model) = self.loaded.project.services.get_mut(service) else {
                 continue;

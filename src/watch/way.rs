@@ -121,6 +121,12 @@ pub fn seen_at(directory: &Path, points: &[MountPoint]) -> Option<PathBuf> {
     inspect::inside(&directory, &mounts)
 }
 
+/// Where a container can write to a directory of this host.
+pub fn writable_at(directory: &Path, points: &[MountPoint]) -> Option<PathBuf> {
+    let (directory, mounts) = resolved(directory, points);
+    inspect::writable(&directory, &mounts)
+}
+
 /// Without links, so that paths can be compared.
 fn resolved(directory: &Path, points: &[MountPoint]) -> (PathBuf, Vec<Mount>) {
     let real = |path: &Path| path.canonicalize().unwrap_or(path.to_owned());
@@ -128,6 +134,7 @@ fn resolved(directory: &Path, points: &[MountPoint]) -> (PathBuf, Vec<Mount>) {
         is_dir: point.source.is_dir(),
         source: real(&point.source),
         destination: point.destination.clone(),
+        is_writable: point.is_writable,
     };
     (real(directory), points.iter().map(mount).collect())
 }

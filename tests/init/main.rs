@@ -364,30 +364,85 @@ fn what_stands_in_the_way_is_one_clear_message() {
         ".env is a link to /nowhere/env, which does not exist",
     ));
     assert!(shop.path().join(".env").is_symlink());
-    for link in [
-        "compose.scale.yaml",
-        "compose-scale",
-        "compose-scale/conf.d/default.conf",
-    ] {
-        let shop = Shop::new(&[article, ("compose-scale/conf.d/x", "")]);
-        if link == "compose-scale" {
-            fs::remove_dir_all(shop.path().join(link)).unwrap();
-        }
-        std::os::unix::fs::symlink("/nowhere/new", shop.path().join(link)).unwrap();
-        shop.init(&["--yes"])
-            .assert()
-            .code(1)
-            .stderr(contains(format!(
-                "{link} is a link to /nowhere/new, which does not exist: create that "
-            )));
-        assert!(shop.path().join(link).is_symlink());
-        assert!(!shop.path().join(".env").exists());
-    }
+    let shop = Shop::new(&[article]);
+    let link = shop.path().join("compose.scale.yaml");
+    std::os::unix::fs::symlink("/nowhere/new", &link).unwrap();
+    shop.init(&["--yes"]).assert().code(1).stderr(contains(
+        "compose.scale.yaml is a link to /nowhere/new, which does not exist: create that file",
+    ));
+    assert!(link.is_symlink());
+    assert!(!shop.path().join(".env").exists());
     let shop = Shop::new(&[article]).compose("2.20.1");
     shop.init(&["--yes"])
         .assert()
         .code(1)
         .stderr(contains("compose here is 2.20.1").and(contains("needs 2.24.4")));
+}
+
+/// A project may come from someone else, with links in it.
+#[test]
+fn in_the_directory_of_init_no_link_is_followed() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for link in [
+        "compose-scale",
+        "compose-scale/conf.d",
+        "compose-scale/conf.d/default.conf",
+        "compose-scale/upstreams",
+        "compose-scale/init.json",
+    ] {
+        for target in ["there", "missing"] {
+            let shop = Shop::new(&[("compose.yaml", ARTICLE), ("compose-scale/x", "")]);
+            let target = elsewhere.path().join(target);
+            fs::create_dir_all(elsewhere.path().join("there")).unwrap();
+            let path = shop.path().join(link);
+            if link == "compose-scale" {
+                fs::remove_dir_all(&path).unwrap();
+            }
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&target, &path).unwrap();
+            shop.init(&["--yes"])
+                .assert()
+                .code(1)
+                .stderr(contains("it is a symbolic link instead of a "));
+            assert!(path.is_symlink(), "{link}");
+            let names = fs::read_dir(elsewhere.path()).unwrap().count();
+            assert_eq!(names, 1, "{link}");
+            let there = elsewhere.path().join("there");
+            assert_eq!(fs::read_dir(there).unwrap().count(), 0, "{link}");
+            assert!(!shop.path().join(".env").exists());
+        }
+    }
+}
+
+#[test]
+fn undo_writes_and_removes_nothing_through_a_link() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let kept = elsewhere.path().join("kept");
+    files::replace(&kept, b"precious").unwrap();
+    let shop = Shop::new(&[("compose.yaml", ARTICLE)]);
+    shop.init(&["--yes"]).assert().success();
+    let record = shop.read("compose-scale/init.json");
+    // As one would have it who gives away a project.
+    let hostile = record
+        .replace("compose-scale/conf.d/default.conf", "compose-scale/x/kept")
+        .replacen(
+            "\"version\"",
+            "\"replaced\": {\"compose-scale/x/new\": \"hostile\"}, \"version\"",
+            1,
+        )
+        .replacen(
+            "\"files\": {",
+            "\"files\": {\"compose-scale/x/new\": \"\", ",
+            1,
+        );
+    shop.write("compose-scale/init.json", &hostile);
+    std::os::unix::fs::symlink(elsewhere.path(), shop.path().join("compose-scale/x")).unwrap();
+    shop.init(&["--undo", "--force"])
+        .assert()
+        .code(1)
+        .stderr(contains("compose-scale/x").and(contains("it is a symbolic link")));
+    assert_eq!(fs::read(&kept).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
 }
 
 #[test]

@@ -81,6 +81,7 @@ codes! {
     DiskLow = "disk-low",
     StateNotWritable = "state-not-writable",
     UpstreamsNotWritable = "upstreams-not-writable",
+    WritableByOthers = "writable-by-others",
     WatchedElsewhere = "watched-elsewhere",
     StateElsewhere = "state-elsewhere",
     // Metrics and notifications.
@@ -104,6 +105,7 @@ codes! {
     NginxPublishedPort = "nginx-published-port" in "ports",
     NginxNotMounted = "nginx-not-mounted",
     NginxSingleFile = "nginx-single-file",
+    NginxMountWritable = "nginx-mount-writable",
     NginxStale = "nginx-stale",
     NginxNotIncluded = "nginx-not-included",
     NginxMisplaced = "nginx-misplaced",

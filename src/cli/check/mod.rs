@@ -19,6 +19,7 @@ use crate::{
     watch::{Clock, setup},
 };
 
+mod access;
 mod code;
 mod custom;
 mod data;
@@ -360,6 +361,7 @@ fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
             "set COMPOSE_SCALE_STATE to a directory of your own",
         ),
     }
+    access::check_directories(loaded, &state, report);
     watchers::the_watchers(loaded, &state, report);
     let upstreams = setup::nginx_place(loaded).map(|_| setup::upstreams(loaded));
     let needs = machine::directories(state.path(), upstreams.clone(), info);

@@ -11,7 +11,7 @@ use crate::{
     policy::Ready,
     project::{Replica, State},
     proxy::{
-        Features, ProxyError,
+        self, Features, ProxyError,
         inspect::{Configuration, Findings},
         nginx::{self, Control},
         render,
@@ -306,6 +306,20 @@ impl Look<'_> {
             report.error(wrong.kind.into(), "nginx", wrong.what, wrong.fix);
         }
         let inside = mounted.inside?;
+        if let Some(place) = way::writable_at(&directory, &nginx.mounts) {
+            let written = way::as_written(&directory, base, self.place);
+            report.warn(
+                Code::NginxMountWritable,
+                "nginx",
+                format!(
+                    "{} can write to {}, at {}: an attacker who takes over nginx could plant files there",
+                    nginx.name,
+                    directory.display(),
+                    place.display()
+                ),
+                format!("mount it read-only, `- {written}:{inside}:ro`, then {then}"),
+            );
+        }
         report.ok(
             "nginx",
             format!("{} is mounted at {inside}", directory.display()),
@@ -367,8 +381,10 @@ impl Look<'_> {
     /// A directory that was deleted and made again is another one than nginx has mounted: it goes
     /// on reading the old one for ever.
     fn stale(&self, service: &str, dump: &str, report: &mut Report) {
-        let path = setup::upstreams(self.loaded).join(render::upstream_name(service));
-        let Ok(written) = std::fs::read_to_string(&path) else {
+        let directory = setup::upstreams(self.loaded);
+        let path = directory.join(render::upstream_name(service));
+        let project = &self.loaded.project.name;
+        let Some(written) = proxy::written(&directory, project, service) else {
             return;
         };
         if !dump.contains(written.trim()) {

@@ -50,7 +50,7 @@ fn owner(path: &Path) -> Owner {
         Ok(found) if found.is_file() => {}
         _ => return Owner::Somebody,
     }
-    let Ok(text) = fs::read_to_string(path) else {
+    let Ok(text) = files::read_content_text(path) else {
         return Owner::Somebody;
     };
     let Some((line, body)) = text
@@ -154,7 +154,7 @@ fn listed(directory: &Path) -> BTreeSet<String> {
     if !matches!(owner(&path), Owner::Us(_)) {
         return BTreeSet::new();
     }
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = files::read_content_text(&path).unwrap_or_default();
     let items = text.lines().filter_map(|line| line.strip_prefix("  - "));
     items
         .filter(|name| !name.contains('/'))

@@ -1,6 +1,6 @@
 //! `compose-scale export`
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use indexmap::IndexMap;
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{Failure, ProjectArgs, output};
 use crate::{
     export::{self, Controller, Export, ExportError, Remark, Request, yaml},
+    files,
     telemetry::{plain, plain_json},
 };
 
@@ -155,7 +156,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
         routes: &routes,
         prometheus: &args.prometheus,
         volume_size: &args.volume_size,
-        read: &|path| fs::read(path),
+        read: &|path| files::read_content(path),
     })
     .map_err(|error| match error {
         ExportError::Usage(text) => Failure::Usage(text),

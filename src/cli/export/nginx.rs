@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    files,
     project::{Service, workload::Content},
     proxy::inspect::{Configuration, Route},
 };
@@ -48,19 +49,19 @@ pub(super) fn routes(nginx: &Service) -> Vec<Route> {
 }
 
 /// A file, or those of a directory and one below it.
-fn add(files: &mut BTreeMap<PathBuf, String>, source: &Path, inside: &Path) {
-    if let Ok(text) = fs::read_to_string(source) {
-        put(files, inside, text);
+fn add(found: &mut BTreeMap<PathBuf, String>, source: &Path, inside: &Path) {
+    if let Ok(text) = files::read_content_text(source) {
+        put(found, inside, text);
         return;
     }
     for entry in fs::read_dir(source).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
-        if let Ok(text) = fs::read_to_string(&path) {
-            put(files, &inside.join(&name), text);
+        if let Ok(text) = files::read_content_text(&path) {
+            put(found, &inside.join(&name), text);
         } else if path.is_dir() {
             for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
-                if let Ok(text) = fs::read_to_string(entry.path()) {
-                    put(files, &inside.join(&name).join(entry.file_name()), text);
+                if let Ok(text) = files::read_content_text(&entry.path()) {
+                    put(found, &inside.join(&name).join(entry.file_name()), text);
                 }
             }
         }

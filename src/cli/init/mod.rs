@@ -3,8 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{ErrorKind, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +13,7 @@ use super::{Failure, ProjectArgs, output};
 use crate::{
     compose::{self, Loaded, Places},
     compose_cli::{ComposeCli, Version},
+    files,
     init::{
         self, DIRECTORY, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
         record::{Door, Record},
@@ -266,7 +266,7 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
     }
     let ours = places.directory.join(OVERRIDE);
     let record = read_record(&places.directory)?;
-    let (taken_over, counts) = taken_over(&ours, record.as_ref())?;
+    let (taken_over, counts) = taken_over(&places.directory, record.as_ref())?;
     request.files.clone_from(&places.files);
     request.files.retain(|file| *file != ours);
     request.project_directory = Some(places.directory.clone());
@@ -290,10 +290,12 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
 /// them in a file that somebody wrote for that. Anything else in it is somebody's own.
 type TakenOver = (BTreeMap<String, String>, BTreeMap<String, u32>);
 
-fn taken_over(path: &Path, record: Option<&Record>) -> Result<TakenOver, Failure> {
+fn taken_over(root: &Path, record: Option<&Record>) -> Result<TakenOver, Failure> {
     let text = match record {
         Some(record) => record.replaced.get(OVERRIDE).cloned(),
-        None => apply::read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+        None => {
+            apply::read(root, OVERRIDE)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        }
     };
     let Some(text) = text else {
         return Ok(TakenOver::default());
@@ -319,23 +321,23 @@ const BY_HAND: &str = "`init` recognizes its own files by it: restore it from ve
 
 /// Whether there is an override that was written here.
 fn is_made_here(directory: &Path) -> bool {
-    fs::read_to_string(directory.join(OVERRIDE)).is_ok_and(|text| text.starts_with(MADE_BY))
+    files::read_content_text(&directory.join(OVERRIDE)).is_ok_and(|text| text.starts_with(MADE_BY))
 }
 
 /// What an earlier `init` has written here.
 fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
     let path = directory.join(RECORD);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotADirectory => {
-            return Err(Failure::Work(vec![format!(
-                "{} is a file; move it away, `init` writes a directory of that name",
-                directory.join(DIRECTORY).display()
-            )]));
-        }
-        Err(error) => return Err(Failure::Work(vec![format!("{}: {error}", path.display())])),
+    let above = directory.join(DIRECTORY);
+    if above.is_file() {
+        return Err(Failure::Work(vec![format!(
+            "{} is a file; move it away, `init` writes a directory of that name",
+            above.display()
+        )]));
+    }
+    let Some(bytes) = apply::read(directory, RECORD)? else {
+        return Ok(None);
     };
+    let text = String::from_utf8_lossy(&bytes);
     Record::parse(&text).map(Some).map_err(|what| {
         Failure::Work(vec![format!(
             "{} cannot be read, so it is unknown what `init` wrote: {what}; {BY_HAND}",

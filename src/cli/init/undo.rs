@@ -1,7 +1,7 @@
 //! `compose-scale init --undo`: everything as it was before `init`.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -9,7 +9,7 @@ use super::{BY_HAND, InitArgs, apply, apply::Change, is_made_here, read_record, 
 use crate::{
     cli::{Failure, ProjectArgs, output, run},
     compose,
-    files::{self, clean},
+    files::{self, Directory, clean},
     init::{
         DIRECTORY, OVERRIDE, RECORD, UPSTREAMS, dotenv,
         record::{Door, Record},
@@ -42,7 +42,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         rest,
         kept,
     } = plan(&root, &record, args.force)?;
-    apply::apply(&changes)?;
+    apply::apply(&root, &changes)?;
     for change in &changes {
         let what = if change.after.is_some() {
             "as before"
@@ -53,12 +53,14 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
     }
     let paths = record.paths().into_iter().map(String::as_str);
     for path in paths.chain([".env", RECORD]) {
-        let _ = files::remove_leftover(&root.join(path));
+        let _ = apply::remove_leftover(&root, path);
     }
     drop(held);
     if rest.is_none() {
-        if record.directories.iter().any(|path| path == UPSTREAMS) {
-            sweep(&root.join(UPSTREAMS));
+        if record.directories.iter().any(|path| path == UPSTREAMS)
+            && let Ok(directory) = upstreams(&root)
+        {
+            sweep(&directory);
         }
         // The record goes last of all files: until then another `--undo` goes on from here.
         apply::remove_empty(&root, &record.directories);
@@ -102,7 +104,7 @@ fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
         .and_then(|file| file.parent().map(Path::to_owned));
     let start = clean(&cwd.join(named.or(beside).unwrap_or_default()));
     let is_project = |path: &&Path| {
-        let lists_files = fs::read_to_string(path.join(".env"))
+        let lists_files = files::read_content_text(&path.join(".env"))
             .is_ok_and(|text| dotenv::files(&text).is_some_and(|files| !files.is_empty()));
         path.join(RECORD).is_file() || lists_files || compose::has_compose_file(path)
     };
@@ -120,9 +122,8 @@ fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
 /// There is no record. An `init` that was ended at its very beginning may have left an empty directory.
 fn nothing(root: &Path, dry_run: bool) -> Result<(), Failure> {
     let home = root.join(DIRECTORY);
-    let leftover = root.join(RECORD);
     if home.is_dir() && !dry_run {
-        files::remove_leftover(&leftover)?;
+        apply::remove_leftover(root, RECORD)?;
         if fs::remove_dir(&home).is_ok() {
             say(&format!(
                 "{DIRECTORY}: removed; nothing else had been written"
@@ -147,7 +148,7 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(path) = &self.beside {
-            let _ = fs::remove_file(path);
+            let _ = files::remove(path);
         }
         self.locks.clear();
     }
@@ -218,7 +219,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
     rest.earlier = None;
     rest.files.clear();
     for path in record.paths() {
-        let before = apply::read(&root.join(path))?;
+        let before = apply::read(root, path)?;
         let after = record.replaced.get(path).cloned().map(String::into_bytes);
         if before == after {
             continue;
@@ -240,7 +241,6 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             continue;
         }
         plan.changes.push(Change {
-            path: root.join(path),
             shown: path.clone(),
             before,
             after,
@@ -261,15 +261,17 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
     // Upstreams are the program's own, whatever is in them.
     let made = record.directories.iter().any(|path| path == UPSTREAMS);
     if made && rest.files.is_empty() {
-        let entries = fs::read_dir(root.join(UPSTREAMS)).into_iter().flatten();
-        for entry in entries.flatten() {
-            let Ok(Some(bytes)) = apply::read(&entry.path()) else {
+        for name in upstreams(root)
+            .and_then(|there| there.names())
+            .unwrap_or_default()
+        {
+            let shown = format!("{UPSTREAMS}/{name}");
+            let Ok(Some(bytes)) = apply::read(root, &shown) else {
                 continue;
             };
             if render::owner(&String::from_utf8_lossy(&bytes)).is_some() {
                 plan.changes.push(Change {
-                    shown: format!("{UPSTREAMS}/{}", entry.file_name().to_string_lossy()),
-                    path: entry.path(),
+                    shown,
                     before: Some(bytes),
                     after: None,
                 });
@@ -282,8 +284,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
 
 /// The line of before; or why nothing can be taken back.
 fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, String>, Failure> {
-    let path = root.join(".env");
-    let before = apply::read(&path)?;
+    let before = apply::read(root, ".env")?;
     let text = before.as_deref().map(std::str::from_utf8).transpose();
     let Ok(text) = text else {
         let what = ".env: it is not UTF-8, so it is kept, with all files that it names; remove compose.scale.yaml from its COMPOSE_FILE by hand, then run this again";
@@ -308,20 +309,28 @@ fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, 
         return Ok(Err(what.into()));
     }
     Ok(Ok(taken_back.map(|after| Change {
-        path,
         shown: ".env".into(),
         before,
         after: after.map(String::into_bytes),
     })))
 }
 
+/// The directory of upstreams that `init` makes, never through a link.
+fn upstreams(root: &Path) -> io::Result<Directory> {
+    let parts = Path::new(UPSTREAMS);
+    parts
+        .iter()
+        .try_fold(Directory::at(root)?, |directory, part| {
+            directory.inner(part)
+        })
+}
+
 /// Removes the hidden files of a `watch` that runs no longer.
-fn sweep(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let is_unfinished = entry.path().extension().is_some_and(|end| end == "tmp");
-        if name.starts_with(".compose-scale-") || (name.starts_with('.') && is_unfinished) {
-            let _ = fs::remove_file(entry.path());
+fn sweep(directory: &Directory) {
+    for name in directory.names().unwrap_or_default() {
+        let is_unfinished = name.starts_with('.') && name.rsplit('.').next() == Some("tmp");
+        if name.starts_with(".compose-scale-") || is_unfinished {
+            let _ = directory.remove(name);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What has to be done to the files of a project, shown and done.
 
-use std::path::Path;
-
 use owo_colors::OwoColorize as _;
 
 use super::{
@@ -12,7 +10,7 @@ use crate::{
     cli::{Failure, ProjectArgs},
     compose::{self, count},
     init::{
-        DIRECTORY, Draft, OVERRIDE, RECORD, diff, dotenv,
+        Draft, OVERRIDE, RECORD, diff, dotenv,
         record::{self, Choice, Door, Record},
         relative,
     },
@@ -49,16 +47,10 @@ impl Work {
             replaced: Vec::new(),
         };
         let record = site.record.as_ref();
-        let paths = draft.files.iter().chain(&draft.upstreams);
-        for path in paths
-            .map(|file| file.path.as_path())
-            .chain([Path::new(DIRECTORY)])
-        {
-            refuse_dangling(site, path)?;
-        }
+        refuse_dangling(site, OVERRIDE)?;
         for file in &draft.files {
             let shown = file.path.display().to_string();
-            let before = apply::read(&site.path(&file.path))?;
+            let before = apply::read(&site.places.directory, &shown)?;
             let mut text = file.text.clone();
             // The count that runs is not set back to the first one.
             if shown == OVERRIDE
@@ -94,28 +86,29 @@ impl Work {
                 }
                 work.in_the_way.push(shown.clone());
             }
-            work.change(site, shown, before, Some(after));
+            work.change(shown, before, Some(after));
         }
         for file in &draft.upstreams {
-            let before = apply::read(&site.path(&file.path))?;
+            let shown = file.path.display().to_string();
+            let before = apply::read(&site.places.directory, &shown)?;
             // What `watch` has written since is the truth; the first one may be for another port.
             let is_due = before
                 .as_ref()
                 .is_none_or(|before| is_first(before, &file.text));
             if is_due {
                 let after = Some(file.text.clone().into_bytes());
-                work.change(site, file.path.display().to_string(), before, after);
+                work.change(shown, before, after);
             }
         }
         // What an earlier answer asked for and this one does not.
         for path in record.into_iter().flat_map(Record::paths) {
             let gone = !work.files.iter().any(|(file, _)| file == path);
-            let before = apply::read(&site.path(path))?;
+            let before = apply::read(&site.places.directory, path)?;
             if let Some(before) = before.filter(|_| gone) {
                 if record.is_some_and(|record| record.is_unchanged(path, &before)) || force {
                     let first = record.and_then(|record| record.replaced.get(path));
                     let after = first.map(|text| text.clone().into_bytes());
-                    work.change(site, path.clone(), Some(before), after);
+                    work.change(path.clone(), Some(before), after);
                 } else {
                     work.in_the_way.push(path.clone());
                 }
@@ -142,8 +135,8 @@ impl Work {
                 "the name of {file} cannot be written into COMPOSE_FILE; rename the file"
             )));
         }
-        refuse_dangling(site, Path::new(".env"))?;
-        let before = apply::read(&site.path(".env"))?;
+        refuse_dangling(site, ".env")?;
+        let before = apply::read(&places.directory, ".env")?;
         let text = before.as_deref().map(String::from_utf8_lossy);
         let anew = !project.files.is_empty();
         let added = dotenv::add(text.as_deref(), &files, OVERRIDE, &places.separator, anew);
@@ -153,7 +146,7 @@ impl Work {
                 .as_ref()
                 .and_then(|record| record.edits().next());
             self.dotenv = Some(edit.on_top_of(earlier));
-            self.change(site, ".env".into(), before, Some(after.into_bytes()));
+            self.change(".env".into(), before, Some(after.into_bytes()));
         }
         Ok(())
     }
@@ -169,16 +162,9 @@ impl Work {
         Ok(())
     }
 
-    fn change(
-        &mut self,
-        site: &Site,
-        shown: String,
-        before: Option<Vec<u8>>,
-        after: Option<Vec<u8>>,
-    ) {
+    fn change(&mut self, shown: String, before: Option<Vec<u8>>, after: Option<Vec<u8>>) {
         if before != after {
             self.changes.push(Change {
-                path: site.path(&shown),
                 shown,
                 before,
                 after,
@@ -191,20 +177,14 @@ impl Work {
     }
 }
 
-/// A link to nothing would be replaced by a file.
-fn refuse_dangling(site: &Site, shown: &Path) -> Result<(), Failure> {
+/// A link of the user's own is followed; one to nothing leads nowhere.
+fn refuse_dangling(site: &Site, shown: &str) -> Result<(), Failure> {
     let path = site.path(shown);
     if !path.is_symlink() || path.exists() {
         return Ok(());
     }
-    let kind = if shown == Path::new(DIRECTORY) {
-        "directory"
-    } else {
-        "file"
-    };
     Err(Failure::Work(vec![format!(
-        "{} is a link to {}, which does not exist: create that {kind}, or remove the link",
-        shown.display(),
+        "{shown} is a link to {}, which does not exist: create that file, or remove the link",
         std::fs::read_link(&path)?.display()
     )]))
 }
@@ -264,18 +244,16 @@ pub(super) fn write(
         earlier: old.cloned().map(Box::new),
     };
     record.replaced.extend(work.replaced);
-    let path = site.path(RECORD);
     let mut changes = vec![Change {
         shown: RECORD.into(),
-        before: apply::read(&path)?,
+        before: apply::read(root, RECORD)?,
         // It names the directories that are made, its own among them.
         after: Some(Vec::new()),
-        path,
     }];
     changes.extend(work.changes);
     record.directories.extend(apply::missing(root, &changes));
     changes[0].after = Some(record.text().into_bytes());
-    let applied = apply::apply(&changes)?;
+    let applied = apply::apply(root, &changes)?;
     record.earlier = None;
     let done = read_again(project, site).and_then(|()| match old {
         Some(_) => apply::record(root, Some(&record)),

@@ -203,7 +203,7 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
                 path.display()
             )]));
         }
-        files::replace(path, page.as_bytes()).map_err(|error| {
+        files::replace_content(path, page.as_bytes()).map_err(|error| {
             Failure::Work(vec![format!("cannot write {}: {error}", path.display())])
         })?;
     }

@@ -196,6 +196,7 @@ fn mounts(points: Option<Vec<bollard::models::MountPoint>>) -> Vec<MountPoint> {
             Some(MountPoint {
                 source: mount.source?.into(),
                 destination: mount.destination?.into(),
+                is_writable: mount.rw == Some(true),
             })
         })
         .collect();

@@ -90,6 +90,7 @@ fn a_running_replica_is_understood_whole() {
             mounts: vec![MountPoint {
                 source: "/srv/shop".into(),
                 destination: "/data".into(),
+                is_writable: true,
             }],
             labels: serde_json::from_value(labels).unwrap(),
         }

@@ -18,7 +18,7 @@ mod routes;
 mod syntax;
 
 pub use configuration::{Configuration, fingerprint};
-pub use mounts::{Mount, MountProblem, inside, mount_problems};
+pub use mounts::{Mount, MountProblem, inside, mount_problems, writable};
 pub use past::{By, Bypass, Resolver, by_place};
 pub use routes::{At, Route};
 

@@ -12,6 +12,8 @@ pub struct Mount {
     pub destination: PathBuf,
     /// Whether the source is a directory.
     pub is_dir: bool,
+    /// Whether the container may write there.
+    pub is_writable: bool,
 }
 
 /// What keeps our files from being seen in a container.
@@ -40,7 +42,19 @@ pub enum MountProblem {
 
 /// The path inside the container of a path on this host; `None` when no mount shows it.
 pub fn inside(path: &Path, mounts: &[Mount]) -> Option<PathBuf> {
-    let shown = |mount: &Mount| {
+    // The same directory may be mounted twice: any will do, but always the same.
+    places(path, mounts).map(|(seen, _)| seen).min()
+}
+
+/// Where a container can write to a path on this host.
+pub fn writable(path: &Path, mounts: &[Mount]) -> Option<PathBuf> {
+    let places = places(path, mounts).filter(|(_, mount)| mount.is_writable);
+    places.map(|(seen, _)| seen).min()
+}
+
+/// Every place where a path on this host is seen.
+fn places<'a>(path: &'a Path, mounts: &'a [Mount]) -> impl Iterator<Item = (PathBuf, &'a Mount)> {
+    mounts.iter().filter_map(move |mount| {
         let rest = path.strip_prefix(&mount.source).ok()?;
         let directory = mount.is_dir || rest.as_os_str().is_empty();
         let mut seen = mount.destination.clone();
@@ -52,11 +66,8 @@ pub fn inside(path: &Path, mounts: &[Mount]) -> Option<PathBuf> {
                 && other.destination != mount.destination
                 && other.destination.starts_with(&mount.destination)
         });
-        (directory && !covered).then_some(seen)
-    };
-    let found = mounts.iter().filter_map(shown);
-    // The same directory may be mounted twice: any will do, but always the same.
-    found.min()
+        (directory && !covered).then_some((seen, mount))
+    })
 }
 
 /// Everything that is wrong with how the directory of our files is mounted.
@@ -85,6 +96,7 @@ mod tests {
             source: source.into(),
             destination: destination.into(),
             is_dir,
+            is_writable: false,
         }
     }
 
@@ -104,6 +116,21 @@ mod tests {
         );
         assert_eq!(seen("/srv/shop2/up", &parent), None);
         assert_eq!(seen("/srv", &parent), None);
+    }
+
+    #[test]
+    fn a_directory_can_be_written_through_any_mount_that_shows_it() {
+        let writable = |mounts: &[Mount]| writable(Path::new("/srv/shop/up"), mounts);
+        let read_only = mount("/srv/shop/up", "/etc/nginx/up", true);
+        assert_eq!(writable(std::slice::from_ref(&read_only)), None);
+        let project = Mount {
+            is_writable: true,
+            ..mount("/srv/shop", "/app", true)
+        };
+        let mounts = [read_only.clone(), project.clone()];
+        assert_eq!(writable(&mounts), Some("/app/up".into()));
+        let hidden = mount("/srv/shop/up", "/app/up", true);
+        assert_eq!(writable(&[read_only, project, hidden]), None);
     }
 
     #[test]

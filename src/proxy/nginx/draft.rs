@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::proxy::{Features, ProxyError, Refusal, Upstream, render};
+use crate::proxy::{Features, ProxyError, Refusal, Upstream, listed::Foreign, render};
 
 use super::{
     shelf::{Contents, Texts},
@@ -156,8 +156,8 @@ impl Draft {
         match there.foreign.get(render::HTTP) {
             // Two projects may share a directory as long as their services differ: what is at http
             // level is the same for both.
-            Some(Some(_)) => {}
-            Some(None) => self.refuse(render::HTTP, foreign(directory, render::HTTP, None)),
+            Some(Foreign::Project(_)) => {}
+            Some(other) => self.refuse(render::HTTP, unwritable(directory, render::HTTP, other)),
             None => {
                 let good = there.good.get(render::HTTP);
                 http.format |= good.is_some_and(|text| render::has_log_format(text));
@@ -186,8 +186,8 @@ impl Draft {
             (render::location_name(service), location),
         ];
         for (name, text) in files {
-            if let Some(owner) = there.foreign.get(&name) {
-                self.refuse(service, foreign(directory, &name, owner.as_deref()));
+            if let Some(other) = there.foreign.get(&name) {
+                self.refuse(service, unwritable(directory, &name, other));
                 continue;
             }
             let good = there.good.get(&name);
@@ -345,16 +345,9 @@ impl Draft {
     }
 }
 
-fn foreign(directory: &Path, name: &str, owner: Option<&str>) -> ProxyError {
-    let why = match owner {
-        Some(owner) => format!(
-            "it belongs to the project {owner}; give this project a directory of its own, or delete \
-             the file if that project is gone"
-        ),
-        None => "it was not made by compose-scale; move it out of this directory".into(),
-    };
+fn unwritable(directory: &Path, name: &str, other: &Foreign) -> ProxyError {
     ProxyError::Unwritable {
         path: directory.join(name),
-        why,
+        why: other.why(),
     }
 }

@@ -206,7 +206,11 @@ impl<F: Fleet> Proxy for Nginx<F> {
 impl<F: Fleet> Nginx<F> {
     /// Those that `fleet` names.
     pub fn new(fleet: F, setup: Setup) -> Self {
-        let shelf = Shelf::new(setup.directory.clone(), setup.project.clone());
+        let shelf = Shelf::new(
+            setup.directory.clone(),
+            setup.project.clone(),
+            setup.log.clone(),
+        );
         Self {
             fleet,
             setup,
@@ -238,6 +242,15 @@ impl<F: Fleet> Nginx<F> {
     ) -> Result<Published, ProxyError> {
         let mut crew = self.assemble(memory).await?;
         let there = self.on_shelf(Shelf::read).await?;
+        if let Some(why) = &there.distrusted {
+            tracing::warn!(
+                "{} is ignored, because others can have written it: {why}; `compose-scale check` \
+                 tells who can write to that directory",
+                self.on_shelf(|shelf| Ok(shelf.path(&shelf.undo())))
+                    .await?
+                    .display()
+            );
+        }
         let place = self.stamp().map(|(device, inode, ..)| (device, inode));
         if std::mem::replace(&mut memory.place, place) != place {
             memory

@@ -5,17 +5,28 @@
 //! before the first write until nginx has accepted the new ones. Then it is renamed to `.pending`,
 //! which stays until the workers are seen to run the new configuration. So files that are right
 //! already need no reload when this program starts, unless one of the two is there.
+//!
+//! Others may be able to write there: from inside nginx's container, where the directory is mounted
+//! writable. So everything that is read back is looked at first. Only files that have a name of ours
+//! and begin with our header for this project are replaced or removed, and the undo file is used only
+//! where each of its texts can be ours.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use crate::{
+    files::{Directory, PUBLIC},
+    proxy::{
+        ProxyError,
+        listed::{Foreign, read_back},
+        render,
+    },
 };
-
-use crate::{files, proxy::ProxyError, proxy::render};
 
 /// Text by file name; `None` for a file that is not there.
 pub(super) type Texts = BTreeMap<String, Option<String>>;
+
+/// The undo file is never longer, although it has the texts of several.
+const LARGEST_UNDO: u64 = 16 << 20;
 
 /// What is in the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,12 +35,14 @@ pub(super) struct Contents {
     pub ours: BTreeMap<String, String>,
     /// The same as nginx has accepted them last.
     pub good: BTreeMap<String, String>,
-    /// Files that are not ours, and whose they are.
-    pub foreign: BTreeMap<String, Option<String>>,
+    /// Files with a name that ours could have, and why they are left alone.
+    pub foreign: BTreeMap<String, Foreign>,
     /// Whether nginx may run something else than what is in the files.
     pub unfinished: bool,
     /// Whether what is in the files was never accepted by nginx.
     pub untested: bool,
+    /// Why the undo file is ignored, where it is.
+    pub distrusted: Option<String>,
 }
 
 /// The directory.
@@ -37,51 +50,83 @@ pub(super) struct Contents {
 pub(super) struct Shelf {
     directory: PathBuf,
     project: String,
+    /// The log that nginx is asked to write.
+    log: Option<String>,
 }
 
 impl Shelf {
-    pub(super) fn new(directory: PathBuf, project: String) -> Self {
-        Self { directory, project }
+    pub(super) fn new(directory: PathBuf, project: String, log: Option<String>) -> Self {
+        Self {
+            directory,
+            project,
+            log,
+        }
     }
 
     pub(super) fn read(&self) -> Result<Contents, ProxyError> {
+        let directory = self.open()?;
         let mut contents = Contents::default();
-        let entries = fs::read_dir(&self.directory).map_err(|e| self.error("", &e))?;
-        for entry in entries {
-            let name = entry.map_err(|e| self.error("", &e))?.file_name();
-            let Some(name) = name.to_str().filter(|name| is_included(name)) else {
+        for name in directory.names().map_err(|e| self.error("", &e))? {
+            if !render::is_our_name(&name) {
                 continue;
-            };
-            let text = match fs::read(self.path(name)) {
-                Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(self.error(name, &error)),
-            };
-            match render::owner(&text) {
-                Some(owner) if owner == self.project => {
-                    contents.ours.insert(name.to_owned(), text);
+            }
+            match read_back(&directory, &name, &self.project) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    contents.ours.insert(name, text);
                 }
-                owner => {
-                    let owner = owner.map(str::to_owned);
-                    contents.foreign.insert(name.to_owned(), owner);
+                Err(foreign) => {
+                    contents.foreign.insert(name, foreign);
                 }
             }
         }
         contents.good = contents.ours.clone();
-        let undo = fs::read(self.undo()).ok();
+        let undo = self.hidden(&directory, &self.undo())?;
         contents.untested = undo.is_some();
-        contents.unfinished = contents.untested || self.pending().exists();
-        // A file of ours that does not parse was never complete: nothing was changed after it.
-        let undo: Texts = undo
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
-        for (name, text) in undo {
-            match text {
-                Some(text) if is_included(&name) => contents.good.insert(name, text),
-                _ => contents.good.remove(&name),
-            };
+        contents.unfinished =
+            contents.untested || self.hidden(&directory, &self.pending())?.is_some();
+        match undo.map(|bytes| self.trusted(&bytes)) {
+            None => {}
+            Some(Err(why)) => contents.distrusted = Some(why),
+            Some(Ok(texts)) => {
+                for (name, text) in texts {
+                    match text {
+                        Some(text) if !contents.foreign.contains_key(&name) => {
+                            contents.good.insert(name, text);
+                        }
+                        _ => {
+                            contents.good.remove(&name);
+                        }
+                    }
+                }
+            }
         }
         Ok(contents)
+    }
+
+    /// The bytes of one of the two hidden files.
+    fn hidden(&self, directory: &Directory, name: &str) -> Result<Option<Vec<u8>>, ProxyError> {
+        match directory.read(name, LARGEST_UNDO) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error(name, &error)),
+        }
+    }
+
+    /// The texts of the undo file, if all of them can be ours.
+    fn trusted(&self, undo: &[u8]) -> Result<Texts, String> {
+        let texts: Texts = serde_json::from_slice(undo).map_err(|error| error.to_string())?;
+        let log = self.log.as_deref();
+        for (name, text) in &texts {
+            if !render::is_our_name(name) {
+                return Err(format!("{name:?} is not the name of a file of ours"));
+            }
+            let is_ours = |text: &String| render::is_our_text(&self.project, name, text, log);
+            if !text.as_ref().is_none_or(is_ours) {
+                return Err(format!("its text for {name} is not one of ours"));
+            }
+        }
+        Ok(texts)
     }
 
     /// Makes the files have these texts, remembering the good ones. Puts everything back when one
@@ -96,10 +141,14 @@ impl Shelf {
             .map(|name| (name.clone(), good.get(name).cloned()))
             .collect();
         let json = serde_json::to_vec(&undo).unwrap_or_default();
-        files::replace(&self.undo(), &json).map_err(|e| self.error("", &e))?;
-        self.put(texts).inspect_err(|_| {
+        let (directory, name) = (self.open()?, self.undo());
+        let noted = directory.replace(&name, &json, PUBLIC);
+        noted.map_err(|e| self.error(&name, &e))?;
+        self.put(&directory, texts).inspect_err(|_| {
             // The first error is the one to tell.
-            let _ = self.put(&undo).map(|()| self.forget_undo());
+            let _ = self
+                .put(&directory, &undo)
+                .map(|()| self.forget_undo(&directory));
         })
     }
 
@@ -113,47 +162,63 @@ impl Shelf {
             .keys()
             .map(|name| (name.clone(), good.get(name).cloned()))
             .collect();
-        self.put(&back)?;
-        self.forget_undo();
+        let directory = self.open()?;
+        self.put(&directory, &back)?;
+        self.forget_undo(&directory);
         Ok(())
     }
 
     /// nginx has accepted what is in the files.
     pub(super) fn accepted(&self) -> Result<(), ProxyError> {
-        fs::rename(self.undo(), self.pending()).map_err(|e| self.error("", &e))
+        let renamed = self.open()?.rename(self.undo(), self.pending());
+        renamed.map_err(|e| self.error(&self.pending(), &e))
     }
 
     /// nginx runs what is in the files.
     pub(super) fn in_effect(&self) -> Result<(), ProxyError> {
-        fs::remove_file(self.pending()).map_err(|e| self.error("", &e))
+        let removed = self.open()?.remove(self.pending());
+        removed
+            .map(drop)
+            .map_err(|e| self.error(&self.pending(), &e))
     }
 
-    fn put(&self, texts: &Texts) -> Result<(), ProxyError> {
+    fn put(&self, directory: &Directory, texts: &Texts) -> Result<(), ProxyError> {
         for (name, text) in texts {
-            let path = self.path(name);
+            // It may be another file by now than the one that was read.
+            if let Err(foreign) = read_back(directory, name, &self.project) {
+                return Err(ProxyError::Unwritable {
+                    path: self.path(name),
+                    why: foreign.why(),
+                });
+            }
             let done = match text {
-                Some(text) => files::replace(&path, text.as_bytes()),
-                None => files::remove(&path),
+                Some(text) => directory.replace(name, text.as_bytes(), PUBLIC),
+                None => directory.remove(name),
             };
             done.map_err(|error| self.error(name, &error))?;
         }
         Ok(())
     }
 
-    fn forget_undo(&self) {
-        let _ = fs::remove_file(self.undo());
+    fn forget_undo(&self, directory: &Directory) {
+        let _ = directory.remove(self.undo());
+    }
+
+    fn open(&self) -> Result<Directory, ProxyError> {
+        Directory::at(&self.directory).map_err(|e| self.error("", &e))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    fn undo(&self) -> PathBuf {
-        self.path(&format!(".compose-scale-{}.undo", self.project))
+    /// The name of the undo file.
+    pub(super) fn undo(&self) -> String {
+        format!(".compose-scale-{}.undo", self.project)
     }
 
-    fn pending(&self) -> PathBuf {
-        self.path(&format!(".compose-scale-{}.pending", self.project))
+    fn pending(&self) -> String {
+        format!(".compose-scale-{}.pending", self.project)
     }
 
     pub(super) fn error(&self, name: &str, error: &io::Error) -> ProxyError {
@@ -186,10 +251,4 @@ impl Shelf {
             _ => error.to_string(),
         }
     }
-}
-
-/// Whether it is one of the two kinds of file that nginx reads.
-fn is_included(name: &str) -> bool {
-    let kind = Path::new(name).extension();
-    !name.starts_with('.') && kind.is_some_and(|kind| kind == "conf" || kind == "location")
 }

@@ -12,6 +12,7 @@ use crate::{
 mod bad_days;
 mod fake;
 mod fleet;
+mod hostile;
 use fake::Fake;
 
 fn service(service: &str, addresses: &[&str]) -> Upstream {
@@ -381,16 +382,18 @@ async fn a_file_of_somebody_else_is_not_overwritten() {
 async fn a_file_that_cannot_be_written_leaves_the_others_as_they_were() {
     let (dir, nginx) = nginx();
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    // A directory in its place: not even root can rename a file over it.
-    fs::remove_file(dir.path().join("web.location")).unwrap();
-    let first = read(&dir, "web.conf");
-    fs::create_dir(dir.path().join("web.location")).unwrap();
+    let before = everything(&dir);
+    // A directory in the place of its first name: not even root can write the file.
+    let beside = dir.path().join(".web.conf.tmp");
+    fs::create_dir(&beside).unwrap();
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
-    let ProxyError::Unwritable { path, .. } = error else {
+    let ProxyError::Unwritable { path, why } = error else {
         panic!("{error}")
     };
-    assert_eq!(path, dir.path().join("web.location"));
-    assert_eq!(read(&dir, "web.conf"), first);
+    assert_eq!(path, dir.path().join("web.conf"));
+    assert!(why.contains(".web.conf.tmp is in the way: "), "{why}");
+    fs::remove_dir(beside).unwrap();
+    assert_eq!(everything(&dir), before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Reading `scaling.log`: order, damage, and rotations meanwhile.
 
 use std::{
+    fs,
     io::Write as _,
     sync::{
         Mutex,

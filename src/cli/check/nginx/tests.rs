@@ -225,6 +225,7 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
         nginx.mounts = vec![MountPoint {
             source: directory.path().to_owned(),
             destination: inside.into(),
+            is_writable: true,
         }];
         let loaded = shop(&logs(dir), ", metrics: [requests: 50]");
         looked(&loaded, &[], |look, report| {
@@ -248,7 +249,7 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
         ["warning nginx-no-lines"]
     );
     let file = std::fs::File::options().write(true).open(&log).unwrap();
-    file.set_len(3 * crate::proxy::log::LIMIT).unwrap();
+    file.set_len(3 * proxy::log::LIMIT).unwrap();
     let large = told(&here, "/var/log/compose-scale");
     assert!(
         large.contains(&"warning nginx-log-grows".to_owned()),
@@ -259,17 +260,21 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
 #[test]
 fn a_directory_that_nginx_has_not_mounted_is_told() {
     let loaded = shop("service: nginx, upstreams: /srv/shop/upstreams", "");
-    let told = |source: &str, destination: &str| {
+    let mounted = |source: &str, destination: &str, is_writable: bool| {
         let mut nginx = nginx();
         nginx.mounts = vec![MountPoint {
             source: source.into(),
             destination: destination.into(),
+            is_writable,
         }];
         looked(&loaded, &[], |look, report| {
             look.the_mount(&nginx, report);
         })
     };
+    let told = |source: &str, destination: &str| mounted(source, destination, false);
     assert_eq!(told("/srv/shop/upstreams", DIRECTORY), [""; 0]);
+    let writable = ["warning nginx-mount-writable"];
+    assert_eq!(mounted("/srv/shop/upstreams", DIRECTORY, true), writable);
     assert_eq!(told("/srv/shop/html", "/html"), ["error nginx-not-mounted"]);
     let file = told(
         "/srv/shop/upstreams/web.conf",

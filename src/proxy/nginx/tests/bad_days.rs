@@ -138,7 +138,7 @@ async fn a_file_that_somebody_took_away_is_put_back() {
 
 #[test]
 fn what_the_system_says_comes_with_what_to_do() {
-    let shelf = Shelf::new("/srv/up".into(), "shop".into());
+    let shelf = Shelf::new("/srv/up".into(), "shop".into(), None);
     let words = |kind: std::io::ErrorKind| shelf.error("web.conf", &kind.into()).to_string();
     for (kind, expected) in [
         (

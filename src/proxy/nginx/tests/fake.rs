@@ -90,7 +90,11 @@ impl Fake {
         for entry in fs::read_dir(directory).into_iter().flatten() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
-            if !name.starts_with('.') && path.extension().is_some_and(|kind| kind == "conf") {
+            let is_text = |meta: fs::Metadata| meta.is_file() && meta.len() < 1 << 20;
+            if !name.starts_with('.')
+                && path.extension().is_some_and(|kind| kind == "conf")
+                && fs::metadata(&path).is_ok_and(is_text)
+            {
                 text += "# configuration file /etc/nginx/upstreams/";
                 text += name;
                 text += ":\n";
