@@ -164,7 +164,7 @@ mod tests {
                     servers: (0..number).map(server).collect(),
                 };
                 let log = Log::To(PATH);
-                if let Ok(files) = render::files("shop", &[upstream], &features, log) {
+                if let Ok((files, _)) = render::files("shop", &[upstream], &features, log) {
                     texts.extend(files);
                 }
             }
