@@ -56,8 +56,14 @@ struct Cli {
     /// Print debug messages too
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
-    /// Log format on standard error [env: COMPOSE_SCALE_LOG_FORMAT] [default: text]
-    #[arg(long, value_name = "FORMAT", value_enum, global = true, help_heading = GLOBAL)]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        global = true,
+        help_heading = GLOBAL,
+        help = "Log format on standard error [env: COMPOSE_SCALE_LOG_FORMAT] [default: text]"
+    )]
     log_format: Option<LogFormat>,
     #[command(subcommand)]
     verb: Verb,

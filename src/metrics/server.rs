@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(ready(&snapshot), ["nginx is not in step"]);
         snapshot.in_step = true;
         snapshot.engine_away = Some("no socket".into());
-        assert_eq!(ready(&snapshot), ["the Docker Engine is away: no socket"]);
+        assert_eq!(ready(&snapshot), ["the Docker Engine does not answer: no socket"]);
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn the_picture_in_the_readme_is_current() {
     let svg = svg(terminal.backend().buffer());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/screen.svg");
     if std::env::var_os("COMPOSE_SCALE_UPDATE_PICTURES").is_some() {
-        fs::write(&path, &svg).expect("the picture");
+        crate::files::replace(&path, svg.as_bytes()).expect("the picture");
     }
     let is_current = fs::read_to_string(&path).is_ok_and(|there| there == svg);
     assert!(
