@@ -693,7 +693,7 @@ fn a_recording_is_there_before_the_first_decision_or_the_run_does_not_begin() {
     assert_eq!((metadata.len(), mode & 0o777), (0, 0o600));
     for (path, why) in [
         ("nowhere/run.jsonl", "No such file or directory"),
-        (".", "it is not a regular file"),
+        (".", "it is a directory instead of a regular file"),
     ] {
         tool(&shop)
             .env("COMPOSE_SCALE_STATE", shop.path().join("another"))

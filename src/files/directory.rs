@@ -49,6 +49,12 @@ pub enum Refusal {
         /// With its article.
         found: &'static str,
     },
+    /// Something else than a regular file, which the user has named.
+    #[error("it is {found} instead of a regular file")]
+    NamedNoFile {
+        /// With its article.
+        found: &'static str,
+    },
     /// Something else than a directory.
     #[error("it is {found} instead of a directory, and was left alone; move it away")]
     NotADirectory {
@@ -430,6 +436,14 @@ impl Kind {
         }
     }
 
+    /// The same for a file that the user has named, and knows better what to do about.
+    fn is_named_file(&self) -> io::Result<()> {
+        self.is_file().map_err(|_| {
+            let found = in_words(self.0);
+            Refusal::NamedNoFile { found }.into()
+        })
+    }
+
     fn is_directory(&self) -> io::Result<()> {
         match self.0 {
             FileType::Directory => Ok(()),
@@ -477,9 +491,9 @@ fn beside(name: &OsStr) -> OsString {
 /// may ever write to, and never without end.
 pub fn read_content(path: &Path) -> io::Result<Vec<u8>> {
     // Opened without waiting, a FIFO would be read as empty.
-    Kind(FileType::from_raw_mode(std::fs::metadata(path)?.mode())).is_file()?;
+    Kind(FileType::from_raw_mode(std::fs::metadata(path)?.mode())).is_named_file()?;
     let file = File::from(openat(CWD, path, OFlags::RDONLY | ALWAYS, Mode::empty())?);
-    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_file()?;
+    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
     read_within(file, LARGEST_CONTENT)
 }
 
@@ -493,13 +507,13 @@ pub fn read_content_text(path: &Path) -> io::Result<String> {
 /// made where it is missing, for its owner alone.
 pub fn append_content(path: &Path) -> io::Result<File> {
     match std::fs::metadata(path) {
-        Ok(there) => Kind(FileType::from_raw_mode(there.mode())).is_file()?,
+        Ok(there) => Kind(FileType::from_raw_mode(there.mode())).is_named_file()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | ALWAYS;
     let file = File::from(openat(CWD, path, how, Mode::from_raw_mode(PRIVATE))?);
-    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_file()?;
+    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
     Ok(file)
 }
 
