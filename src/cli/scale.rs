@@ -96,7 +96,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         .filter(|(_, count)| **count > 1)
         .filter_map(|(name, count)| Some((loaded.project.services.get(name)?, *count)))
         .flat_map(|(service, count)| {
-            let mut found = refuse::refusals(service, &[]);
+            let mut found = setup::refusals(&loaded, service);
             found.extend(refuse::too_many(service, count, count));
             found
         })

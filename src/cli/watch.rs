@@ -19,7 +19,6 @@ use crate::{
     control,
     metrics::{self, Meters},
     notify::{self, Notifier},
-    plan::refuse,
     reconcile::What,
     screen::{self, Screen, Told},
     state::Recording,
@@ -64,7 +63,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             .project
             .services
             .get(name)
-            .map(|s| refuse::refusals(s, &[]));
+            .map(|s| setup::refusals(&loaded, s));
         for refusal in refusals
             .unwrap_or_default()
             .iter()

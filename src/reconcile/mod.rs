@@ -345,6 +345,7 @@ impl Machine {
             && self.founding.is_none()
             && self.moving.is_none()
             && self.reroute_at.is_none()
+            && !self.awaits_a_look()
             && (!self.setup.routed || self.routed == self.seq)
             && self.members.values().all(|m| match m.phase {
                 Phase::Serving | Phase::Idle { .. } => true,

@@ -953,6 +953,7 @@ mod pause;
 mod recreate;
 mod restart;
 mod room;
+mod unrouted;
 mod why_not;
 
 mod never {

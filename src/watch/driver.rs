@@ -375,7 +375,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let name = setup.service.clone();
             match self.machines.get(&name) {
                 Some(machine) if *machine.setup() == setup => {}
-                Some(_) => self.queue.push_back((name, Event::Setup(Box::new(setup)))),
+                Some(machine) => {
+                    // Without an upstream it may be one that nginx sends requests to all the same.
+                    self.way_is_due |= machine.setup().routed != setup.routed;
+                    self.queue.push_back((name, Event::Setup(Box::new(setup))));
+                }
                 None => {
                     let mut memory = self.memory.get(&name).cloned();
                     if self.goal == Goal::Watch {
@@ -658,11 +662,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Goal::Scale { .. } => self.finished_scale(),
             _ if self.engine_away.is_some() => Some(Outcome::EngineAway(self.engine_away.clone()?)),
             Goal::Sync => {
-                if !seen || self.router.is_busy() {
+                if !seen || self.router.is_busy() || self.way_is_looked_at {
                     return None;
                 }
                 if let Some(why) = &self.trouble {
                     return Some(Outcome::Failed(vec![why.clone()]));
+                }
+                let without = self.without_upstream();
+                if !without.is_empty() {
+                    return Some(Outcome::Failed(without));
                 }
                 if self.machines.values().all(Machine::is_routed) {
                     return Some(Outcome::Done);

@@ -136,6 +136,7 @@ impl From<refuse::Kind> for Code {
             refuse::Kind::MacAddress => Self::MacAddress,
             refuse::Kind::NetworkMode => Self::NetworkMode,
             refuse::Kind::NoImage => Self::NoImage,
+            refuse::Kind::NginxUnknown => Self::NginxUnknown,
             refuse::Kind::MemoryTarget => Self::MemoryTarget,
         }
     }
@@ -153,6 +154,7 @@ impl From<way::Kind> for Code {
             way::Kind::PortInPass => Self::NginxPortInPass,
             way::Kind::Duplicate => Self::NginxDuplicate,
             way::Kind::Unlogged => Self::NginxUnlogged,
+            way::Kind::NoUpstream => Self::NoPort,
         }
     }
 }

@@ -121,9 +121,8 @@ fn one_policy(service: &Service, policy: &Policy, report: &mut Report) {
     }
     let port = setup::port_of(service, policy);
     if port.is_none() {
-        let what = service
-            .only_port()
-            .map_or_else(|problem| problem.to_string(), |_| String::new());
+        let problem = service.only_port().err();
+        let what = problem.map_or_else(String::new, |problem| problem.to_string());
         report.warn(
             Code::NoPort,
             name,
