@@ -4,8 +4,7 @@ use clap::Args;
 
 use super::{
     Failure, ProjectArgs, failure, output, progress,
-    run::{self, Signals, Wish},
-    state_dir,
+    run::{self, Actor, Signals, Wish},
 };
 use crate::{
     compose::Loaded,
@@ -37,29 +36,10 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
         return Err(Failure::Config(super::watch::no_policy(&loaded)));
     }
     nginx_place(&loaded)?;
-    let state = state_dir(&loaded);
-    if let Some(mut client) = Client::ask(&state.socket(), &Request::Sync)
-        .await
-        .map_err(|error| failure::unheard(&error))?
-    {
-        while let Some(reply) = client
-            .next_within(ANSWER)
-            .await
-            .map_err(|error| failure::unheard(&error))?
-        {
-            if let Reply::Done { ok, message } = reply {
-                return if ok {
-                    output::line("nginx is in step")
-                } else {
-                    Err(Failure::Work(vec![message]))
-                };
-            }
-        }
-        return Err(Failure::Work(vec![
-            "the running `watch` gave no answer".into(),
-        ]));
-    }
-    let locks = run::lock(&loaded)?;
+    let locks = match run::actor(&loaded, &Request::Sync).await? {
+        Actor::Watch(client) => return follow(client).await,
+        Actor::This(locks) => locks,
+    };
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
@@ -93,4 +73,24 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             changed.join(", ")
         ))
     }
+}
+
+/// The answer of the running `watch`.
+async fn follow(mut client: Client) -> Result<(), Failure> {
+    while let Some(reply) = client
+        .next_within(ANSWER)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    {
+        if let Reply::Done { ok, message } = reply {
+            return if ok {
+                output::line("nginx is in step")
+            } else {
+                Err(Failure::Work(vec![message]))
+            };
+        }
+    }
+    Err(Failure::Work(vec![
+        "the running `watch` gave no answer".into(),
+    ]))
 }

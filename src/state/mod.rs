@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod history;
+mod project_lock;
 mod recording;
 mod scaling_log;
 mod template;
@@ -26,6 +27,7 @@ mod template;
 use scaling_log::{ScalingLog, Trouble};
 
 pub use history::{Entry, History, Kind, Piece};
+pub use project_lock::{Holder, ProjectId, ProjectLock, holder};
 pub use recording::Recording;
 
 /// The version of `state.json` that this program writes.
@@ -42,6 +44,8 @@ pub enum StateError {
     Held {
         /// What the other one wrote into the lock: its process id and command.
         holder: String,
+        /// Whether it may have another state directory, so that commands do not find it.
+        elsewhere: bool,
     },
     /// A file or directory cannot be used.
     #[error("cannot use {}: {source}", path.display())]
@@ -277,9 +281,15 @@ impl Lock {
                 let holder = fs::read_to_string(path).unwrap_or_default();
                 let holder = match holder.trim() {
                     "" => "process unknown".to_owned(),
-                    pid => format!("process {pid}"),
+                    pid => pid.parse().map_or_else(
+                        |_| format!("process {pid}"),
+                        |pid| Holder::of_process(pid).to_string(),
+                    ),
                 };
-                return Err(StateError::Held { holder });
+                return Err(StateError::Held {
+                    holder,
+                    elsewhere: false,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(io_error(path, source)),
         }
