@@ -9,6 +9,7 @@ use super::{
 use crate::{
     compose::Loaded,
     control::{Client, Reply, Request},
+    proxy,
     watch::{
         Goal,
         setup::{self, NginxPlace},
@@ -19,7 +20,12 @@ use crate::{
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(90);
 
 #[derive(Debug, Args)]
-pub(super) struct SyncArgs {}
+pub(super) struct SyncArgs {
+    /// Before the Engine starts: take all addresses out of nginx's files, as they may be those of other
+    /// containers afterwards; nginx answers 502 until `watch` or `sync` has looked at the replicas
+    #[arg(long)]
+    before_engine: bool,
+}
 
 /// Where nginx is, or what to write so that it can be told.
 pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
@@ -30,12 +36,15 @@ pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
     })
 }
 
-pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Failure> {
+pub(super) async fn run(project: &ProjectArgs, args: SyncArgs) -> Result<(), Failure> {
     let (_, loaded) = project.load(&[]).await?;
     if loaded.policies.is_empty() {
         return Err(Failure::Config(super::watch::no_policy(&loaded)));
     }
     nginx_place(&loaded)?;
+    if args.before_engine {
+        return close(&loaded);
+    }
     let locks = match run::actor(&loaded, &Request::Sync).await? {
         Actor::Watch(client) => return follow(client).await,
         Actor::This(locks) => locks,
@@ -73,6 +82,20 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             changed.join(", ")
         ))
     }
+}
+
+/// Asks nobody: the Engine's socket may be what starts the Engine. No lock is taken either, because a
+/// `watch` that waits for the Engine writes everything anew when that is back.
+fn close(loaded: &Loaded) -> Result<(), Failure> {
+    let closed = proxy::close(&setup::upstreams(loaded), &loaded.project.name);
+    let closed = closed.map_err(|error| Failure::Work(vec![error.to_string()]))?;
+    if closed.is_empty() {
+        return output::line("nginx's files have no addresses");
+    }
+    output::line(&format!(
+        "no addresses any more: {}; `compose-scale watch` or `compose-scale sync` writes them when the Engine runs",
+        closed.join(", ")
+    ))
 }
 
 /// The answer of the running `watch`.

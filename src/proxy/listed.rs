@@ -3,30 +3,66 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
-use super::{Upstream, render};
+use super::{ProxyError, Upstream, render};
+use crate::files;
 
-/// The containers that each service's file lists, by the names in its comments; empty where nothing
-/// was written yet.
-pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let Some(service) = path
-            .file_name()
-            .and_then(|name| name.to_str()?.strip_suffix(".conf").map(ToOwned::to_owned))
-        else {
-            continue;
-        };
-        let Ok(text) = fs::read_to_string(&path) else {
-            continue;
-        };
-        if render::owner(&text) == Some(project) {
-            found.insert(service, servers(&text));
+/// Which address nginx has for each container, by its name in the comments of a service's file, by
+/// service; empty where nothing was written yet.
+pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, Listed> {
+    let files = upstreams(directory, project).into_iter();
+    files
+        .map(|(service, _, text)| {
+            let servers = lines(&text).filter_map(|(address, name)| {
+                let address = address.parse().ok()?;
+                Some((name.to_owned(), address))
+            });
+            (service, servers.collect())
+        })
+        .collect()
+}
+
+/// The address of each container of one service, by its name.
+pub type Listed = BTreeMap<String, SocketAddr>;
+
+/// Takes every server out of the project's upstreams, so that an nginx that starts answers 502 and sends
+/// nothing to an address that may be another container's by now. Returns the services.
+pub fn close(directory: &Path, project: &str) -> Result<Vec<String>, ProxyError> {
+    let mut closed = Vec::new();
+    for (service, path, text) in upstreams(directory, project) {
+        let without = render::reduced(&text, &BTreeSet::new());
+        let written = files::replace(&path, without.as_bytes());
+        let changed = written.map_err(|error| ProxyError::Unwritable {
+            path,
+            why: error.to_string(),
+        })?;
+        if changed {
+            closed.push(service);
         }
     }
+    Ok(closed)
+}
+
+/// The project's upstream files: the service, the path, the text.
+fn upstreams(directory: &Path, project: &str) -> Vec<(String, PathBuf, String)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?;
+            let service = name
+                .strip_suffix(".conf")
+                .filter(|_| name != render::HTTP)?;
+            let text = fs::read_to_string(&path).ok()?;
+            (render::owner(&text) == Some(project))
+                .then(|| (service.to_owned(), path.clone(), text))
+        })
+        .collect();
+    found.sort();
     found
 }
 
@@ -51,10 +87,6 @@ pub(super) fn asks_for(files: &BTreeMap<String, String>, upstreams: &[Upstream])
                         .all(|(address, name)| listed.contains(&(address.as_str(), name)))
             })
         })
-}
-
-fn servers(text: &str) -> BTreeSet<String> {
-    lines(text).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The address and the name of each server.
@@ -121,13 +153,50 @@ mod tests {
         let upstream = web(&[1, 2]);
         let text = render::upstream("shop", &upstream, &Features::default()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        crate::files::replace(&dir.path().join("web.conf"), text.as_bytes()).unwrap();
-        crate::files::replace(&dir.path().join("other.conf"), b"upstream other {}").unwrap();
-        let expected = BTreeSet::from(["shop-web-1".to_owned(), "shop-web-2".to_owned()]);
+        files::replace(&dir.path().join("web.conf"), text.as_bytes()).unwrap();
+        files::replace(&dir.path().join("other.conf"), b"upstream other {}").unwrap();
+        let expected = BTreeMap::from([
+            ("shop-web-1".to_owned(), ([172, 18, 0, 1], 80).into()),
+            ("shop-web-2".to_owned(), ([172, 18, 0, 2], 80).into()),
+        ]);
         assert_eq!(
             listed(dir.path(), "shop"),
             BTreeMap::from([("web".to_owned(), expected)])
         );
         assert!(listed(dir.path(), "another").is_empty());
+    }
+
+    #[test]
+    fn what_is_closed_has_no_server_and_is_complete_all_the_same() {
+        let text = render::upstream("shop", &web(&[1, 2]), &Features::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.conf");
+        let http = dir.path().join(render::HTTP);
+        let others = dir.path().join("api.conf");
+        let header = text.lines().next().unwrap();
+        let written = |path: &Path, text: &str| files::replace(path, text.as_bytes()).unwrap();
+        written(&path, &text);
+        written(&http, &format!("{header}\nlog_format x y;\n"));
+        written(&others, &text.replace("shop", "another"));
+        // What is elsewhere is not ours, whatever it says.
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), &text).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link.conf")).unwrap();
+
+        assert_eq!(close(dir.path(), "shop").unwrap(), ["web"]);
+        let closed = fs::read_to_string(&path).unwrap();
+        let none = render::upstream("shop", &web(&[]), &Features::default()).unwrap();
+        assert_eq!(closed, none);
+        assert_eq!(
+            fs::read_to_string(&others).unwrap(),
+            text.replace("shop", "another")
+        );
+        assert_eq!(fs::read_to_string(outside.path()).unwrap(), text);
+        assert!(fs::read_to_string(&http).unwrap().contains("log_format"));
+        assert_eq!(
+            close(dir.path(), "shop").unwrap(),
+            [""; 0],
+            "once is enough"
+        );
     }
 }

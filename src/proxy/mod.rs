@@ -10,7 +10,7 @@ pub mod nginx;
 pub mod render;
 mod version;
 
-pub use listed::listed;
+pub use listed::{Listed, close, listed};
 pub use version::{Features, NginxVersion};
 
 use std::{future::Future, net::SocketAddr, path::PathBuf};

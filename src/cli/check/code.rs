@@ -104,6 +104,7 @@ codes! {
     NginxNotMounted = "nginx-not-mounted",
     NginxSingleFile = "nginx-single-file",
     NginxStale = "nginx-stale",
+    NginxStaleAddress = "nginx-stale-address",
     NginxNotIncluded = "nginx-not-included",
     NginxMisplaced = "nginx-misplaced",
     NginxIncludedTwice = "nginx-included-twice",

@@ -72,7 +72,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
         service::the_services(&loaded, &[], &service::Checked::default(), &mut report);
     }
     notify::the_targets(&loaded, args.send_test, &mut report).await;
-    the_places(&loaded, known.as_ref(), &mut report);
+    the_places(&loaded, known.as_ref(), &mut report).await;
     report.typed_for(&loaded);
     report.find_places(&loaded);
     report.group();
@@ -324,7 +324,7 @@ fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
 
 // ---- where files go ----------------------------------------------------------------------------
 
-fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
+async fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
     let state = state_dir(loaded);
     let written = state.make().map_err(|error| error.to_string());
     let written = written.and_then(|()| {
@@ -343,7 +343,7 @@ fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
             "set COMPOSE_SCALE_STATE to a directory of your own",
         ),
     }
-    watchers::the_watchers(loaded, &state, report);
+    watchers::the_watchers(loaded, &state, info, report).await;
     let upstreams = setup::nginx_place(loaded).map(|_| setup::upstreams(loaded));
     let needs = machine::directories(state.path(), upstreams.clone(), info);
     machine::the_room(&needs, machine::room, report);

@@ -1,6 +1,6 @@
 //! What `check` looks at in and around nginx.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{Code, Report};
 use crate::{
@@ -11,8 +11,9 @@ use crate::{
     policy::Ready,
     project::{Replica, State},
     proxy::{
-        Features, ProxyError,
+        Features, Listed, ProxyError,
         inspect::{Configuration, Findings},
+        listed,
         nginx::{self, Control},
         render,
     },
@@ -63,6 +64,10 @@ pub(super) async fn the_nginx(
         containers,
         place: &place,
     };
+    let directory = setup::upstreams(loaded);
+    for (service, listed) in listed(&directory, &loaded.project.name) {
+        stale_addresses(&service, &directory, &listed, containers, report);
+    }
     match &place {
         NginxPlace::Service(service) => {
             let ours = containers
@@ -77,6 +82,26 @@ pub(super) async fn the_nginx(
                 .await;
         }
         NginxPlace::Host => look.on_this_host(report).await,
+    }
+}
+
+/// Addresses that are another container's than the one they were written for.
+fn stale_addresses(
+    service: &str,
+    directory: &Path,
+    listed: &Listed,
+    containers: &[Replica],
+    report: &mut Report,
+) {
+    let file = directory.join(render::upstream_name(service));
+    for wrong in address::misdirected(listed, containers) {
+        report.error(
+            Code::NginxStaleAddress,
+            service,
+            format!("{}: {wrong}", file.display()),
+            "compose-scale sync",
+        );
+        report.at(&file.display().to_string(), 1);
     }
 }
 
