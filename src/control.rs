@@ -8,7 +8,7 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{MetadataExt, PermissionsExt},
+        unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -23,6 +23,8 @@ use tokio::{
     task::JoinSet,
     time::{interval, sleep, timeout},
 };
+
+use tracing::warn;
 
 use crate::{
     reconcile::{Note, Pause, ServiceView},
@@ -159,20 +161,89 @@ pub async fn status(calls: &mpsc::Sender<Call>) -> Option<Snapshot> {
     }
 }
 
-/// Listens until dropped; each request comes out of the channel. A socket that was removed is made
-/// again. No client can hold up another one, or whoever takes the requests.
-pub async fn serve(path: &Path, calls: mpsc::Sender<Call>) -> io::Result<()> {
-    let mut listener = listen(path)?;
-    let owner = fs::metadata(path)?.uid();
+/// The socket that requests come in at.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+    /// Device and inode of its file.
+    file: (u64, u64),
+    owner: u32,
+}
+
+impl Socket {
+    /// Makes it, in place of one that a run has left which was ended by force: whoever holds the lock may.
+    /// Anything but a socket stays, and is an error.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(there) if !there.file_type().is_socket() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    format!("{} is no socket; remove it", path.display()),
+                ));
+            }
+            Ok(_) => fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let listener = UnixListener::bind(&Address::of(path)?.path)?;
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+        let meta = fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            listener,
+            file: (meta.dev(), meta.ino()),
+            owner: meta.uid(),
+        })
+    }
+
+    /// Whether clients find it at its path.
+    fn is_there(&self) -> bool {
+        let there = fs::symlink_metadata(&self.path);
+        there.is_ok_and(|there| (there.dev(), there.ino()) == self.file)
+    }
+
+    /// Makes it again where it is not what is at its path, and says so; what stands in the way is said
+    /// once.
+    fn mend(&mut self, told: &mut Option<String>) {
+        if self.is_there() {
+            return;
+        }
+        let shown = self.path.display().to_string();
+        match Self::open(&self.path) {
+            Ok(again) => {
+                *self = again;
+                *told = None;
+                warn!(
+                    "{shown} was removed or replaced; it is there again, and commands find this watch"
+                );
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if told.as_ref() != Some(&why) {
+                    warn!(
+                        "{shown} was removed or replaced, so commands do not find this watch: {why}"
+                    );
+                    *told = Some(why);
+                }
+            }
+        }
+    }
+}
+
+/// Listens until dropped; each request comes out of the channel. A socket that was removed or replaced is
+/// made again. No client can hold up another one, or whoever takes the requests.
+pub async fn serve(mut socket: Socket, calls: mpsc::Sender<Call>) {
+    let mut told = None;
     let mut clients = JoinSet::new();
     let mut look = interval(LOOK);
     loop {
         tokio::select! {
-            accepted = listener.accept(), if clients.len() < CLIENTS => match accepted {
+            accepted = socket.listener.accept(), if clients.len() < CLIENTS => match accepted {
                 Ok((stream, _)) => {
                     // In a directory that others may enter, somebody could have come before the
                     // mode was set.
-                    if stream.peer_cred().is_ok_and(|peer| [0, owner].contains(&peer.uid())) {
+                    if stream.peer_cred().is_ok_and(|peer| [0, socket.owner].contains(&peer.uid())) {
                         clients.spawn(answer(stream, calls.clone()));
                     }
                 }
@@ -180,26 +251,9 @@ pub async fn serve(path: &Path, calls: mpsc::Sender<Call>) -> io::Result<()> {
                 Err(_) => sleep(PATIENCE / 50).await,
             },
             Some(_) = clients.join_next(), if !clients.is_empty() => {}
-            _ = look.tick() => {
-                if fs::symlink_metadata(path).is_err()
-                    && let Ok(again) = listen(path)
-                {
-                    listener = again;
-                }
-            }
+            _ = look.tick() => socket.mend(&mut told),
         }
     }
-}
-
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    // Whoever holds the lock may take over the socket of a run that was ended by force.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&Address::of(path)?.path)?;
-    fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-    Ok(listener)
 }
 
 /// A path to a socket that is short enough for the kernel, for as long as the value lives.
@@ -332,11 +386,7 @@ mod tests {
 
         let (calls, mut asked) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        let at = path.clone();
-        server.spawn(async move { serve(&at, calls).await });
-        while !path.exists() {
-            tokio::task::yield_now().await;
-        }
+        server.spawn(serve(Socket::open(&path).unwrap(), calls));
         let mut client = Client::ask(&path, &Request::Sync).await.unwrap().unwrap();
         let call = asked.recv().await.unwrap();
         assert_eq!(call.request, Request::Sync);
@@ -369,11 +419,10 @@ mod tests {
     }
 
     /// A server and what it is asked.
-    fn served(path: &Path) -> (JoinSet<io::Result<()>>, mpsc::Receiver<Call>) {
+    fn served(path: &Path) -> (JoinSet<()>, mpsc::Receiver<Call>) {
         let (calls, asked) = mpsc::channel(1);
         let mut server = JoinSet::new();
-        let at = path.to_owned();
-        server.spawn(async move { serve(&at, calls).await });
+        server.spawn(serve(Socket::open(path).unwrap(), calls));
         (server, asked)
     }
 
@@ -382,7 +431,7 @@ mod tests {
             if let Some(client) = Client::ask(path, &Request::Status).await.unwrap() {
                 return client;
             }
-            tokio::task::yield_now().await;
+            sleep(LOOK).await;
         }
     }
 
@@ -414,6 +463,31 @@ mod tests {
         while !path.exists() {
             sleep(LOOK).await;
         }
+        let _client = client(&path).await;
+        assert!(asked.recv().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_was_replaced_is_ours_again_and_what_is_no_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let (_server, mut asked) = served(&path);
+        // Another socket, at which nobody answers.
+        fs::remove_file(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        let _client = client(&path).await;
+        asked.recv().await.unwrap();
+        // A file is not ours to remove.
+        fs::remove_file(&path).unwrap();
+        crate::files::replace(&path, b"notes").unwrap();
+        sleep(3 * LOOK).await;
+        assert_eq!(fs::read(&path).unwrap(), b"notes");
+        let error = Socket::open(&path).unwrap_err().to_string();
+        assert!(
+            error.ends_with("control.sock is no socket; remove it"),
+            "{error}"
+        );
+        fs::remove_file(&path).unwrap();
         let _client = client(&path).await;
         assert!(asked.recv().await.is_some());
     }

@@ -50,6 +50,53 @@ fn answers(stack: &Stack) -> bool {
     stack.get("/").is_some_and(|(status, _)| status == 200)
 }
 
+/// Two ports, and nginx sends to one of them: no worker, so nothing about it may change without nginx.
+#[test]
+fn a_service_that_nginx_sends_to_is_refused_while_its_port_is_unknown() {
+    if !real() {
+        return;
+    }
+    let stack = project("", "");
+    let file = stack.project.directory().join("compose.yaml");
+    let right = fs::read_to_string(&file).expect("a file");
+    let two_ports = right.replace("[\"80\"]", "[\"80\", \"81\"]");
+    fs::write(&file, &two_ports).expect("a file");
+    stack.project.compose(&["up", "-d", "--no-deps", "web"]);
+    let why = "nginx sends requests to it at /etc/nginx/conf.d/default.conf:2";
+    for command in [
+        &["scale", "web=3"][..],
+        &["scale", "web=1"],
+        &["sync"],
+        &["watch", "--once"],
+    ] {
+        let ran = stack.run(command);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        let expected = if command[0] == "watch" { 0 } else { 1 };
+        assert_eq!(ran.code(), expected, "{command:?}\n{said}");
+        assert!(said.contains(why), "{command:?}\n{said}");
+        assert_eq!(stack.running().len(), 1, "{command:?}");
+    }
+    let found = stack.run(&["check"]).stdout;
+    assert!(
+        found.contains("has several ports (80, 81)") && found.contains("[no-port]"),
+        "{found}"
+    );
+    // Where nginx sends it nothing it is a worker, scaled as ever.
+    stack.project.write(
+        "nginx.conf",
+        "server { listen 80; location / { return 204; } }\n",
+    );
+    stack.project.compose(&["restart", "nginx"]);
+    let ran = stack.run(&["scale", "web=2"]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    // And with its port it has an upstream.
+    fs::write(&file, two_ports.replace("{max: 4,", "{max: 4, port: 80,")).expect("a file");
+    stack.project.write("nginx.conf", GOOD);
+    stack.project.compose(&["restart", "nginx"]);
+    let ran = stack.run(&["scale", "web=3"]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+}
+
 #[test]
 fn an_nginx_below_an_init_is_reloaded() {
     if !real() {

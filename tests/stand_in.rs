@@ -699,3 +699,124 @@ fn a_log_that_nobody_reads_stops_neither_the_loop_nor_its_end() {
         thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Without nginx there is no file that both would lock.
+const WITHOUT_NGINX: &str = "\
+name: shop
+x-autoscale:
+  interval: 1s
+  host: {reserve_memory: none, reserve_cpu: none}
+services:
+  web:
+    image: app:1
+    healthcheck: {test: [\"CMD\", \"true\"]}
+    x-autoscale: {min: 1, max: 3, metrics: []}
+";
+
+#[test]
+fn a_second_run_with_another_state_directory_is_told_who_acts_and_touches_nothing() {
+    let stand = Stand::with_file(1.0, WITHOUT_NGINX);
+    let mut watch = stand.watch();
+    stand.must(&["scale", "web=2", "--hold", "10m"]);
+    let pid = watch.child.id();
+    // As another user where that can be tried: with another group, the socket's, and another home.
+    let directory = stand.directory.path();
+    let chmod = Command::new("chmod")
+        .args(["-R", "a+rwX"])
+        .arg(directory)
+        .status();
+    assert!(chmod.expect("chmod").success());
+    let elsewhere = |arguments: &[&str], state: &str, user: bool| {
+        let tool = stand.tool(arguments);
+        let mut command = if user {
+            let mut command = Command::new("setpriv");
+            let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+            command
+                .args(nobody)
+                .arg(tool.get_program())
+                .args(tool.get_args());
+            command.current_dir(directory);
+            for (key, value) in tool.get_envs() {
+                match value {
+                    Some(value) => command.env(key, value),
+                    None => command.env_remove(key),
+                };
+            }
+            command
+        } else {
+            tool
+        };
+        let ran = command
+            .env("COMPOSE_SCALE_STATE", directory.join(state))
+            .output()
+            .expect("it runs");
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        (ran.status.code(), said)
+    };
+    let another_user = elsewhere(&["--version"], "theirs", true).0 == Some(0);
+    for user in [false, true] {
+        if user && !another_user {
+            println!("another user cannot be tried here");
+            continue;
+        }
+        let state = if user { "theirs" } else { "ours" };
+        for command in [
+            &["watch", "--once"][..],
+            &["watch"],
+            &["scale", "web=1"],
+            &["pause", "web"],
+        ] {
+            let (code, said) = elsewhere(command, state, user);
+            assert_eq!(code, Some(75), "{command:?}: {said}");
+            assert!(said.contains(&format!("process {pid} of ")), "{said}");
+            assert!(said.contains("`compose-scale watch`, since "), "{said}");
+            assert!(said.contains("COMPOSE_SCALE_STATE"), "{said}");
+        }
+        let (code, said) = elsewhere(&["check"], state, user);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("watched-elsewhere"), "{said}");
+        let (_, said) = elsewhere(&["ps"], state, user);
+        assert!(said.contains(&format!("process {pid} of ")), "{said}");
+    }
+    assert_eq!(stand.daemon.replicas("web").len(), 2);
+    // A holder that is killed holds nothing.
+    watch.child.kill().expect("it is killed");
+    watch.child.wait().expect("it ends");
+    let (code, said) = elsewhere(&["scale", "web=3"], "ours", false);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(stand.daemon.replicas("web").len(), 3);
+}
+
+#[test]
+fn a_command_in_the_moment_of_a_watchs_start_is_carried_out() {
+    let stand = Stand::with_file(1.0, WITHOUT_NGINX);
+    let lock = stand.directory.path().join("state/lock");
+    let mut through = 0;
+    for round in 0..40 {
+        let mut child = stand
+            .tool(&["watch"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // At once, or in the very moment in which the lock was taken.
+        let pid = child.id().to_string();
+        let begun = now();
+        while round % 2 == 1 && begun.elapsed() < Duration::from_secs(10) {
+            if fs::read_to_string(&lock).is_ok_and(|holder| holder.trim() == pid) {
+                break;
+            }
+        }
+        let count = if round % 4 < 2 { "web=2" } else { "web=1" };
+        let (code, stdout, stderr) = stand.run(&["scale", count]);
+        assert_eq!(code, 0, "round {round}: {stdout}{stderr}");
+        through += u32::from(child.try_wait().expect("a child").is_none());
+        child.kill().expect("it is killed");
+        child.wait().expect("it ends");
+    }
+    assert!(through > 0, "none of them asked a `watch`");
+}

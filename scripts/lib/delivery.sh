@@ -32,7 +32,7 @@ installer_works() {
     [ "$first" = "$listed" ] || wrong "a second run changed the files:
 $first
 $listed" || return 1
-    for file in 'bin/compose-scale 755' 'lib/systemd/system/compose-scale@.service 644' \
+    for file in 'bin/compose-scale 755' 'lib/systemd/system/compose-scale@.service 644' 'lib/systemd/system/compose-scale-boot@.service 644' \
         'share/man/man1/compose-scale.1 644' 'share/man/man1/compose-scale-watch.1 644' \
         'share/bash-completion/completions/compose-scale 644' 'share/zsh/site-functions/_compose-scale 644' \
         'share/fish/vendor_completions.d/compose-scale.fish 644' 'share/doc/compose-scale/LICENSE-MIT 644'; do
@@ -71,11 +71,13 @@ unit_holds() {
     folder=$(mktemp -d)
     # shellcheck disable=SC2064
     trap "rm -rf '$folder'; trap - RETURN" RETURN
-    unit=$folder/compose-scale@srv-shop.service
-    # It looks whether the program is there.
-    sed 's|/usr/local/bin/compose-scale|/bin/true|' "$ROOT/packaging/systemd/compose-scale@.service" >"$unit"
-    said=$(systemd-analyze verify --man=no "$unit" 2>&1) || wrong "$said" || return 1
-    [ -z "$said" ] || wrong "$said" || return 1
+    for unit in "$folder"/compose-scale{-boot,}@srv-shop.service; do
+        # It looks whether the program is there.
+        said=$(basename "$unit" | sed 's/srv-shop//')
+        sed 's|/usr/local/bin/compose-scale|/bin/true|' "$ROOT/packaging/systemd/$said" >"$unit"
+        said=$(systemd-analyze verify --man=no "$unit" 2>&1) || wrong "$said" || return 1
+        [ -z "$said" ] || wrong "$said" || return 1
+    done
     # In tenths; an older systemd cannot look at a file.
     if systemd-analyze --help | grep -q -- --offline; then
         systemd-analyze security --no-pager --offline=yes --threshold=25 "$unit" || return 1

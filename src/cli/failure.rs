@@ -108,6 +108,12 @@ impl Failure {
                 "set COMPOSE_SCALE_STATE to a directory that this user may write to, the same for every command"
                     .into(),
             ),
+            Self::State(StateError::Held {
+                elsewhere: true, ..
+            }) => Some(
+                "it has another state directory: run commands as its user, or with the same COMPOSE_SCALE_STATE, or end that process"
+                    .into(),
+            ),
             Self::State(StateError::Held { .. }) => Some(
                 "a project has one `watch`; talk to the running one with `compose-scale ps` or `compose-scale scale`"
                     .into(),

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Failure, ProjectArgs, failure, output, run, state_dir};
+use super::{
+    Failure, ProjectArgs, failure, output,
+    run::{self, Actor},
+    state_dir,
+};
 use crate::{
     compose::Loaded,
     control::{Client, Reply, Request},
     reconcile::{By, Memory, Note, Pause, Paused, What},
-    state::StateError,
+    state::{Lock, StateError},
     telemetry::plain,
     units::{Moment, Span},
     watch::{Clock, pause},
@@ -61,9 +65,10 @@ pub(super) async fn run(project: &ProjectArgs, args: PauseArgs) -> Result<(), Fa
         directions,
         span: args.span,
     };
-    let Some(loaded) = through_watch(project, &services, &ask).await? else {
+    let Some((loaded, locks)) = through_watch(project, &services, &ask).await? else {
         return Ok(());
     };
+    let _held = (locks, run::claim_where_it_answers(&loaded).await?);
     change(&loaded, &services, |service, memory, now, notes| {
         let until = args.span.map(|span| now + span.0);
         let paused = Paused { directions, until };
@@ -82,9 +87,10 @@ pub(super) async fn resume(project: &ProjectArgs, args: ResumeArgs) -> Result<()
     let ask = Request::Resume {
         services: services.clone(),
     };
-    let Some(loaded) = through_watch(project, &services, &ask).await? else {
+    let Some((loaded, locks)) = through_watch(project, &services, &ask).await? else {
         return Ok(());
     };
+    let _held = (locks, run::claim_where_it_answers(&loaded).await?);
     change(&loaded, &services, |service, memory, now, notes| {
         let before = memory.paused.take();
         let in_force = before.filter(|paused| !paused.is_over(now));
@@ -102,12 +108,12 @@ fn once_each(services: Vec<String>) -> Vec<String> {
         .collect()
 }
 
-/// Asks the running `watch`; the project where there is none.
+/// Asks the running `watch`; the project and the right to act where there is none.
 async fn through_watch(
     project: &ProjectArgs,
     services: &[String],
     ask: &Request,
-) -> Result<Option<Loaded>, Failure> {
+) -> Result<Option<(Loaded, Vec<Lock>)>, Failure> {
     let loaded = match project.load(services).await {
         Ok((_, loaded)) => loaded,
         Err(failure) => {
@@ -120,12 +126,9 @@ async fn through_watch(
     if let Some(why) = pause::refusal(&loaded, services) {
         return Err(Failure::Usage(why));
     }
-    let client = Client::ask(&state_dir(&loaded).socket(), ask)
-        .await
-        .map_err(|error| failure::unheard(&error))?;
-    match client {
-        Some(client) => answer(client).await.map(|()| None),
-        None => Ok(Some(loaded)),
+    match run::actor(&loaded, ask).await? {
+        Actor::Watch(client) => answer(client).await.map(|()| None),
+        Actor::This(locks) => Ok(Some((loaded, locks))),
     }
 }
 
@@ -140,14 +143,13 @@ async fn answer(mut client: Client) -> Result<(), Failure> {
     }
 }
 
-/// Writes into what the next `watch` remembers; nobody else is at work meanwhile. What `say` returns
+/// Writes into what the next `watch` remembers; the caller holds the locks. What `say` returns
 /// is printed once it is kept.
 fn change(
     loaded: &Loaded,
     services: &[String],
     say: impl Fn(&str, &mut Memory, Moment, &mut Vec<What>) -> String,
 ) -> Result<(), Failure> {
-    let _locks = run::lock(loaded)?;
     let mut state = state_dir(loaded);
     let mut remembered = state.load(true);
     for warning in &remembered.warnings {

@@ -11,10 +11,17 @@ use super::{
 use crate::{
     control::{Client, Reply, Request, Snapshot},
     decide::Unit,
+    engine::Engine,
+    proxy::render::upstream_name,
     reconcile::{ReplicaView, ServiceView, What},
-    state::StateDir,
+    state::{self, StateDir},
     units::Short,
-    watch::{Goal, drift::currents},
+    watch::{
+        Goal,
+        address::{Misdirected, misdirected},
+        drift::currents,
+        project_id,
+    },
 };
 
 #[derive(Debug, Args)]
@@ -59,9 +66,11 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
             return Err(failure);
         }
     };
-    if let Some(snapshot) = ask(&state_dir(&loaded)).await? {
+    let state = state_dir(&loaded);
+    if let Some(snapshot) = ask(&state).await? {
         return Ok(snapshot);
     }
+    let shown = state.path().display();
     let extra = loaded.project.services.keys().cloned().collect();
     let listed = crate::proxy::listed(
         &crate::watch::setup::upstreams(&loaded),
@@ -69,6 +78,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
     );
     // Compose is asked beside the look, which takes a second.
     let engine = super::engine()?;
+    let project = loaded.project.name.clone();
     let model = loaded.clone();
     // Who waits for `ps` does not wait for a compose that does not answer.
     let currents = tokio::time::timeout(ANSWER, currents(&engine, &source, &model, "ps"));
@@ -88,15 +98,40 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
     })
     .await?;
     let looked = driver.run(signals.stop.clone(), signals.abort.clone());
-    let (looked, currents) = tokio::join!(looked, currents);
+    let listing = async {
+        let engine = super::engine()?;
+        let (containers, info) = tokio::join!(engine.list(&project), engine.info());
+        let actor = match &info {
+            Ok(info) => state::holder(&project_id(info, &project)).await,
+            Err(_) => None,
+        };
+        Ok::<_, Failure>((containers?, actor))
+    };
+    let (looked, currents, containers) = tokio::join!(looked, currents, listing);
     failure::outcome(looked)?;
     driver.compare_with(currents.unwrap_or_default());
     let mut snapshot = driver.snapshot();
+    let (containers, actor) = containers?;
+    snapshot.troubles.extend(actor.map(|actor| {
+        format!("{actor} acts on this project with another state directory than {shown}, so it cannot be asked from here")
+    }));
     for service in &mut snapshot.services {
-        let servers = listed.get(&service.service);
+        let Some(servers) = listed.get(&service.service) else {
+            continue;
+        };
+        let wrong = misdirected(servers, &containers);
         for replica in &mut service.replicas {
-            replica.in_nginx = servers.is_some_and(|names| names.contains(&replica.name));
+            let is_it = |one: &Misdirected| one.replica == replica.name;
+            replica.in_nginx = servers.contains_key(&replica.name) && !wrong.iter().any(is_it);
         }
+        let file = upstream_name(&service.service);
+        let troubles = wrong.iter().map(|one| {
+            format!(
+                "{}: {file}: {one}; run `compose-scale sync`",
+                service.service
+            )
+        });
+        snapshot.troubles.extend(troubles);
     }
     Ok(snapshot)
 }

@@ -13,18 +13,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, engine, state_dir};
+use super::{Failure, engine, failure, state_dir};
 use crate::{
     compose::{self, LoadError, Loaded, running},
+    control::{Client, Request},
     engine::{Engine, docker::Docker},
     host,
     metrics::{Metered, Meters},
     proxy::nginx::{HostNginx, Nginx},
     reconcile::Note,
-    state::{Lock, Recording, StateDir},
+    state::{Lock, ProjectLock, Recording, StateDir, StateError},
     telemetry::plain,
     watch::{
-        Clock, Driver, Goal, Parts, STARTS_AT_ONCE,
+        Claim, Clock, Driver, Goal, Parts, STARTS_AT_ONCE, project_id,
         remote::{NginxFleet, Whereabouts},
         setup,
     },
@@ -32,6 +33,13 @@ use crate::{
 
 /// The proxy that the driver of the real program has.
 pub(super) type Proxy = Nginx<NginxFleet<Metered<Docker>>>;
+
+/// A `watch` goes on after this long without the Engine's answer, and takes requests meanwhile.
+const ENGINE: std::time::Duration = std::time::Duration::from_secs(2);
+/// A `watch` that has taken the lock listens on its socket within this time.
+const SETTLED: std::time::Duration = std::time::Duration::from_secs(5);
+/// Between two looks for its socket.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// What cannot be called off gets this long at the end.
 const LOOKED_UP: std::time::Duration = std::time::Duration::from_secs(1);
@@ -146,10 +154,24 @@ pub(super) async fn driver(
 > {
     let meters = Arc::new(Meters::new(&wish.loaded.project.name));
     let engine = Arc::new(Metered::new(engine()?, Arc::clone(&meters)));
+    let project = &wish.loaded.project.name;
+    let needed = !wish.locks.is_empty();
+    let claimed = claim(&*engine, project, needed);
     // A watch waits for an Engine that does not answer; everything else needs it now.
-    if wish.goal != Goal::Watch {
-        engine.reach().await?;
-    }
+    let claim = if wish.goal == Goal::Watch {
+        let due = |why: String| Claim::Due {
+            project: project.clone(),
+            why,
+        };
+        match tokio::time::timeout(ENGINE, claimed).await {
+            _ if !needed => Claim::NotNeeded,
+            Ok(Err(Failure::Engine(error))) => due(error.to_string()),
+            Ok(other) => other?,
+            Err(_) => due("it takes connections and says nothing".into()),
+        }
+    } else {
+        claimed.await?
+    };
     let (nginx, target) = tokio::sync::watch::channel(Whereabouts::Unknown);
     let proxy = setup::nginx_place(&wish.loaded).map(|_| {
         let host = host_nginx(&wish.loaded);
@@ -172,6 +194,7 @@ pub(super) async fn driver(
         state: wish.keeps_state.then_some(state),
         memory: remembered.services,
         locks: wish.locks,
+        claim,
         calls: wish.calls,
         notes,
         nginx,
@@ -187,13 +210,80 @@ pub(super) async fn driver(
     Ok((Driver::new(parts, wish.goal), told))
 }
 
+/// Who does what is asked.
+pub(super) enum Actor {
+    /// The running `watch`, which has been asked.
+    Watch(Client),
+    /// This process, with the right to act.
+    This(Vec<Lock>),
+}
+
+/// Asks the running `watch`, else takes the right to act. A `watch` that has just started holds the lock
+/// for a moment before it answers.
+pub(super) async fn actor(loaded: &Loaded, ask: &Request) -> Result<Actor, Failure> {
+    let socket = state_dir(loaded).socket();
+    let deadline = tokio::time::Instant::now() + SETTLED;
+    loop {
+        let client = Client::ask(&socket, ask).await;
+        if let Some(client) = client.map_err(|error| failure::unheard(&error))? {
+            return Ok(Actor::Watch(client));
+        }
+        match lock(loaded) {
+            Err(Failure::State(StateError::Held {
+                elsewhere: false, ..
+            })) if tokio::time::Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+            other => return other.map(Actor::This),
+        }
+    }
+}
+
+/// Asks whether the Engine is there, and takes the right to act on the project where that is `needed`.
+async fn claim(engine: &impl Engine, project: &str, needed: bool) -> Result<Claim, Failure> {
+    if !needed {
+        engine.reach().await?;
+        return Ok(Claim::NotNeeded);
+    }
+    let info = match engine.info().await {
+        Ok(info) => info,
+        Err(error) if error.is_outage() || error.is_silence() => return Err(error.into()),
+        // It answers, and keeps to itself which one it is.
+        Err(error) => {
+            engine.reach().await?;
+            tracing::warn!(%error, "which Engine this is cannot be told; a run with another state directory would not be noticed");
+            return Ok(Claim::Held(None));
+        }
+    };
+    Ok(Claim::Held(
+        ProjectLock::take(&project_id(&info, project)).await?,
+    ))
+}
+
+/// The same for what is done without the Engine: where that does not answer there is nobody to ask.
+pub(super) async fn claim_where_it_answers(loaded: &Loaded) -> Result<Claim, Failure> {
+    let Ok(engine) = engine() else {
+        return Ok(Claim::NotNeeded);
+    };
+    let claimed = claim(&engine, &loaded.project.name, true);
+    match tokio::time::timeout(ENGINE, claimed).await {
+        Ok(Err(Failure::Engine(_))) | Err(_) => Ok(Claim::NotNeeded),
+        Ok(other) => other,
+    }
+}
+
 /// The right to act on the project: in its state directory, and, because two users or two homes have
 /// two of those, beside nginx's files, which there is one of.
 pub(super) fn lock(loaded: &Loaded) -> Result<Vec<Lock>, Failure> {
     let mut locks = vec![state_dir(loaded).lock()?];
     let directory = setup::upstreams(loaded);
     if setup::nginx_place(loaded).is_some() && directory.is_dir() {
-        locks.push(Lock::take(&writers_lock(loaded, &directory))?);
+        let beside = Lock::take(&writers_lock(loaded, &directory));
+        locks.push(beside.map_err(|error| match error {
+            StateError::Held { holder, .. } => StateError::Held {
+                holder,
+                elsewhere: true,
+            },
+            other => other,
+        })?);
     }
     Ok(locks)
 }

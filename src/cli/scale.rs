@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use super::{
     Failure, ProjectArgs, engine, failure, output,
     progress::Progress,
-    run::{self, Signals, Wish},
+    run::{self, Actor, Signals, Wish},
     state_dir,
 };
 use crate::{
@@ -97,7 +97,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         .flat_map(|(service, count)| {
             let mut found = setup::unroutable(&loaded, service);
             if count > 1 {
-                found.extend(refuse::refusals(service, &[]));
+                found.extend(setup::refusals(&loaded, service));
                 found.extend(refuse::too_many(service, count, count));
             }
             found
@@ -110,25 +110,23 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     if args.dry_run {
         return preview(&request, &loaded, &services).await;
     }
-    let state = state_dir(&loaded);
-    if let Some(client) = Client::ask(&state.socket(), &ask)
-        .await
-        .map_err(|error| failure::unheard(&error))?
-    {
-        let wait = if args.no_wait {
-            Duration::ZERO
-        } else {
-            args.timeout.0
-        };
-        return follow(client, wait + GRACE).await;
-    }
+    let locks = match run::actor(&loaded, &ask).await? {
+        Actor::Watch(client) => {
+            let wait = if args.no_wait {
+                Duration::ZERO
+            } else {
+                args.timeout.0
+            };
+            return follow(client, wait + GRACE).await;
+        }
+        Actor::This(locks) => locks,
+    };
     if args.no_wait {
         return Err(Failure::Usage(
             "--no-wait needs a running `compose-scale watch`, which continues the work".into(),
         ));
     }
 
-    let locks = run::lock(&loaded)?;
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,

@@ -4,12 +4,12 @@ use clap::Args;
 
 use super::{
     Failure, ProjectArgs, failure, output, progress,
-    run::{self, Signals, Wish},
-    state_dir,
+    run::{self, Actor, Signals, Wish},
 };
 use crate::{
     compose::Loaded,
     control::{Client, Reply, Request},
+    proxy,
     watch::{
         Goal,
         setup::{self, NginxPlace},
@@ -20,7 +20,12 @@ use crate::{
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(90);
 
 #[derive(Debug, Args)]
-pub(super) struct SyncArgs {}
+pub(super) struct SyncArgs {
+    /// Before the Engine starts: take all addresses out of nginx's files, as they may be those of other
+    /// containers afterwards; nginx answers 502 until `watch` or `sync` has looked at the replicas
+    #[arg(long)]
+    before_engine: bool,
+}
 
 /// Where nginx is, or what to write so that it can be told.
 pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
@@ -32,35 +37,19 @@ pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
     })
 }
 
-pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Failure> {
+pub(super) async fn run(project: &ProjectArgs, args: SyncArgs) -> Result<(), Failure> {
     let (_, loaded) = project.load(&[]).await?;
     if loaded.policies.is_empty() {
         return Err(Failure::Config(super::watch::no_policy(&loaded)));
     }
     nginx_place(&loaded)?;
-    let state = state_dir(&loaded);
-    if let Some(mut client) = Client::ask(&state.socket(), &Request::Sync)
-        .await
-        .map_err(|error| failure::unheard(&error))?
-    {
-        while let Some(reply) = client
-            .next_within(ANSWER)
-            .await
-            .map_err(|error| failure::unheard(&error))?
-        {
-            if let Reply::Done { ok, message } = reply {
-                return if ok {
-                    output::line("nginx is in step")
-                } else {
-                    Err(Failure::Work(vec![message]))
-                };
-            }
-        }
-        return Err(Failure::Work(vec![
-            "the running `watch` did not answer".into(),
-        ]));
+    if args.before_engine {
+        return close(&loaded);
     }
-    let locks = run::lock(&loaded)?;
+    let locks = match run::actor(&loaded, &Request::Sync).await? {
+        Actor::Watch(client) => return follow(client).await,
+        Actor::This(locks) => locks,
+    };
     let signals = Signals::listen()?;
     let (mut driver, mut notes) = run::driver(Wish {
         loaded,
@@ -94,4 +83,38 @@ pub(super) async fn run(project: &ProjectArgs, _args: SyncArgs) -> Result<(), Fa
             changed.join(", ")
         ))
     }
+}
+
+/// Asks nobody: the Engine's socket may be what starts the Engine. No lock is taken either, because a
+/// `watch` that waits for the Engine writes everything anew when that is back.
+fn close(loaded: &Loaded) -> Result<(), Failure> {
+    let closed = proxy::close(&setup::upstreams(loaded), &loaded.project.name);
+    let closed = closed.map_err(|error| Failure::Work(vec![error.to_string()]))?;
+    if closed.is_empty() {
+        return output::line("nginx's files have no addresses");
+    }
+    output::line(&format!(
+        "no addresses any more: {}; `compose-scale watch` or `compose-scale sync` writes them when the Engine runs",
+        closed.join(", ")
+    ))
+}
+
+/// The answer of the running `watch`.
+async fn follow(mut client: Client) -> Result<(), Failure> {
+    while let Some(reply) = client
+        .next_within(ANSWER)
+        .await
+        .map_err(|error| failure::unheard(&error))?
+    {
+        if let Reply::Done { ok, message } = reply {
+            return if ok {
+                output::line("nginx is in step")
+            } else {
+                Err(Failure::Work(vec![message]))
+            };
+        }
+    }
+    Err(Failure::Work(vec![
+        "the running `watch` gave no answer".into(),
+    ]))
 }

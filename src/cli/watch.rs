@@ -19,7 +19,6 @@ use crate::{
     control,
     metrics::{self, Meters},
     notify::{self, Notifier},
-    plan::refuse,
     reconcile::What,
     screen::{self, Screen, Told},
     state::Recording,
@@ -64,7 +63,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             .project
             .services
             .get(name)
-            .map(|s| refuse::refusals(s, &[]));
+            .map(|s| setup::refusals(&loaded, s));
         for refusal in refusals
             .unwrap_or_default()
             .iter()
@@ -85,6 +84,9 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     } else {
         run::lock(&loaded)?
     };
+    // Before anything that takes time: whoever finds the lock taken looks for the socket.
+    let listens = !args.once && !args.dry_run;
+    let socket = listens.then(|| control::Socket::open(&state.socket()));
     let listener = match args.metrics {
         Some(address) => Some(listen(address, args.metrics_public).await?),
         None => None,
@@ -92,14 +94,14 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let recording = args.record.as_deref().map(recording).transpose()?;
     let mut tasks = JoinSet::new();
     let (asks, calls) = mpsc::channel(16);
-    if !args.once && !args.dry_run {
-        let socket = state.socket();
-        let asks = asks.clone();
-        tasks.spawn(async move {
-            if let Err(error) = control::serve(&socket, asks).await {
-                warn!(%error, "no control socket at {}: `scale` cannot reach this watch", socket.display());
-            }
-        });
+    match socket {
+        Some(Ok(socket)) => {
+            tasks.spawn(control::serve(socket, asks.clone()));
+        }
+        Some(Err(error)) => {
+            warn!(%error, "no control socket at {}: `scale` cannot reach this watch", state.socket().display());
+        }
+        None => {}
     }
     info!(
         project = loaded.project.name,
@@ -194,7 +196,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         }
     }
     // While the lock is held: afterwards the socket may be somebody else's.
-    if !args.dry_run && !args.once && !matches!(outcome, Outcome::Ousted(_)) {
+    if listens && !matches!(outcome, Outcome::Ousted(_)) {
         let _ = std::fs::remove_file(state.socket());
     }
     drop(driver);

@@ -148,6 +148,10 @@ pub struct EngineInfo {
     pub time: Option<Moment>,
     /// Where it keeps images and containers, when it is on this machine.
     pub root: Option<std::path::PathBuf>,
+    /// Its own id; its address where it has none.
+    pub id: String,
+    /// The socket that leads to it, where it is one.
+    pub socket: Option<std::path::PathBuf>,
 }
 
 /// What distinguishes a new replica from the one it is cloned from.

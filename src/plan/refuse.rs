@@ -23,6 +23,8 @@ pub enum Kind {
     NetworkMode,
     /// Nothing to run.
     NoImage,
+    /// Nobody can tell which nginx sends the requests.
+    NginxUnknown,
     /// A memory target without a limit.
     MemoryTarget,
     /// A name that nginx cannot have an upstream for.

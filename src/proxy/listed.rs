@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::SocketAddr,
     path::Path,
 };
 
-use super::{Upstream, render};
-use crate::files::Directory;
+use super::{ProxyError, Upstream, render};
+use crate::files::{self, Directory};
 
 /// A file that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,21 +65,65 @@ pub fn written(directory: &Path, project: &str, service: &str) -> Option<String>
     read_back(&directory, &render::upstream_name(service), project).ok()?
 }
 
-/// The containers that each service's file lists, by the names in its comments; empty where nothing
-/// was written yet.
-pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found = BTreeMap::new();
+/// Which address nginx has for each container, by its name in the comments of a service's file, by
+/// service; empty where nothing was written yet.
+pub fn listed(directory: &Path, project: &str) -> BTreeMap<String, Listed> {
     let Ok(directory) = Directory::at(directory) else {
-        return found;
+        return BTreeMap::new();
     };
-    for name in directory.names().unwrap_or_default() {
-        let Some(service) = name.strip_suffix(".conf") else {
-            continue;
-        };
-        if let Ok(Some(text)) = read_back(&directory, &name, project) {
-            found.insert(service.to_owned(), servers(&text));
+    upstreams(&directory, project)
+        .into_iter()
+        .map(|(service, _, text)| {
+            let servers = lines(&text).filter_map(|(address, name)| {
+                let address = address.parse().ok()?;
+                Some((name.to_owned(), address))
+            });
+            (service, servers.collect())
+        })
+        .collect()
+}
+
+/// The address of each container of one service, by its name.
+pub type Listed = BTreeMap<String, SocketAddr>;
+
+/// Takes every server out of the project's upstreams, so that an nginx that starts answers 502 and sends
+/// nothing to an address that may be another container's by now. Returns the services.
+pub fn close(path: &Path, project: &str) -> Result<Vec<String>, ProxyError> {
+    let unwritable = |name: &str, error: &io::Error| ProxyError::Unwritable {
+        path: path.join(name),
+        why: error.to_string(),
+    };
+    let directory = match Directory::at(path) {
+        Ok(directory) => directory,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unwritable("", &error)),
+    };
+    let mut closed = Vec::new();
+    for (service, name, text) in upstreams(&directory, project) {
+        let without = render::reduced(&text, &BTreeSet::new());
+        let changed = directory
+            .replace(&name, without.as_bytes(), files::PUBLIC)
+            .map_err(|error| unwritable(&name, &error))?;
+        if changed {
+            closed.push(service);
         }
     }
+    Ok(closed)
+}
+
+/// The project's upstream files: the service, the name of the file, the text.
+fn upstreams(directory: &Directory, project: &str) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for name in directory.names().unwrap_or_default() {
+        let service = name.strip_suffix(".conf");
+        let Some(service) = service.filter(|_| name != render::HTTP) else {
+            continue;
+        };
+        if let Ok(Some(text)) = read_back(directory, &name, project) {
+            found.push((service.to_owned(), name.clone(), text));
+        }
+    }
+    found.sort();
     found
 }
 
@@ -103,10 +148,6 @@ pub(super) fn asks_for(files: &BTreeMap<String, String>, upstreams: &[Upstream])
                         .all(|(address, name)| listed.contains(&(address.as_str(), name)))
             })
         })
-}
-
-fn servers(text: &str) -> BTreeSet<String> {
-    lines(text).map(|(_, name)| name.to_owned()).collect()
 }
 
 /// The address and the name of each server.
@@ -173,13 +214,50 @@ mod tests {
         let upstream = web(&[1, 2]);
         let text = render::upstream("shop", &upstream, &Features::default()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        crate::files::replace(&dir.path().join("web.conf"), text.as_bytes()).unwrap();
-        crate::files::replace(&dir.path().join("other.conf"), b"upstream other {}").unwrap();
-        let expected = BTreeSet::from(["shop-web-1".to_owned(), "shop-web-2".to_owned()]);
+        files::replace(&dir.path().join("web.conf"), text.as_bytes()).unwrap();
+        files::replace(&dir.path().join("other.conf"), b"upstream other {}").unwrap();
+        let expected = BTreeMap::from([
+            ("shop-web-1".to_owned(), ([172, 18, 0, 1], 80).into()),
+            ("shop-web-2".to_owned(), ([172, 18, 0, 2], 80).into()),
+        ]);
         assert_eq!(
             listed(dir.path(), "shop"),
             BTreeMap::from([("web".to_owned(), expected)])
         );
         assert!(listed(dir.path(), "another").is_empty());
+    }
+
+    #[test]
+    fn what_is_closed_has_no_server_and_is_complete_all_the_same() {
+        let text = render::upstream("shop", &web(&[1, 2]), &Features::default()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.conf");
+        let http = dir.path().join(render::HTTP);
+        let others = dir.path().join("api.conf");
+        let header = text.lines().next().unwrap();
+        let written = |path: &Path, text: &str| files::replace(path, text.as_bytes()).unwrap();
+        written(&path, &text);
+        written(&http, &format!("{header}\nlog_format x y;\n"));
+        written(&others, &text.replace("shop", "another"));
+        // What is elsewhere is not ours, whatever it says.
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), &text).unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link.conf")).unwrap();
+
+        assert_eq!(close(dir.path(), "shop").unwrap(), ["web"]);
+        let closed = fs::read_to_string(&path).unwrap();
+        let none = render::upstream("shop", &web(&[]), &Features::default()).unwrap();
+        assert_eq!(closed, none);
+        assert_eq!(
+            fs::read_to_string(&others).unwrap(),
+            text.replace("shop", "another")
+        );
+        assert_eq!(fs::read_to_string(outside.path()).unwrap(), text);
+        assert!(fs::read_to_string(&http).unwrap().contains("log_format"));
+        assert_eq!(
+            close(dir.path(), "shop").unwrap(),
+            [""; 0],
+            "once is enough"
+        );
     }
 }

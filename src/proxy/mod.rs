@@ -10,7 +10,7 @@ pub mod nginx;
 pub mod render;
 mod version;
 
-pub use listed::{listed, written};
+pub use listed::{Listed, close, listed, written};
 pub use version::{Features, NginxVersion};
 
 use std::{future::Future, net::SocketAddr, path::PathBuf};

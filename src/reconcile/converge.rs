@@ -32,13 +32,14 @@ impl Machine {
         if self.notice_standstill(now, out) {
             return;
         }
+        let barred = self.is_barred_unrouted(now, out);
         let Some(desired) = self.desired else {
             return;
         };
         let live = self.live();
         if live < desired {
             self.grow(desired, now, out);
-        } else if live > desired && self.pending.is_empty() {
+        } else if live > desired && self.pending.is_empty() && !barred {
             self.shrink(desired, now, out);
         } else {
             self.removed_elsewhere = false;

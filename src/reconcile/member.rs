@@ -83,6 +83,21 @@ impl Member {
         matches!(self.phase, Phase::Draining { .. } | Phase::Leaving { .. })
     }
 
+    /// Whether this tool has started it, and it has not been ready yet.
+    pub(crate) fn is_coming_up(&self) -> bool {
+        self.fresh.is_some() && matches!(self.phase, Phase::Starting | Phase::Probing { .. })
+    }
+
+    /// Somebody else has stopped it before it was ready, which says nothing of its app. Returns its name.
+    pub(crate) fn stopped_while_it_came_up(&mut self, now: Moment) -> String {
+        self.fresh = None;
+        self.phase = Phase::Idle {
+            since: now,
+            on_purpose: false,
+        };
+        self.replica.name.clone()
+    }
+
     /// Whether it is one of the replicas that the service has.
     pub(crate) fn counts(&self) -> bool {
         match self.phase {

@@ -331,6 +331,11 @@ impl Machine {
             .collect()
     }
 
+    /// Whether a replica was started by this tool and has not been ready yet.
+    pub fn is_coming_up(&self, id: &ContainerId) -> bool {
+        self.members.get(id).is_some_and(Member::is_coming_up)
+    }
+
     /// Whether a container is one of its replicas.
     pub fn knows(&self, id: &ContainerId) -> bool {
         self.members.contains_key(id)
@@ -346,6 +351,7 @@ impl Machine {
             && self.founding.is_none()
             && self.moving.is_none()
             && self.reroute_at.is_none()
+            && !self.awaits_a_look()
             && (!self.setup.routed || self.routed == self.seq)
             && self.members.values().all(|m| match m.phase {
                 Phase::Serving | Phase::Idle { .. } => true,
@@ -537,6 +543,11 @@ impl Machine {
                             self.died_young(&name, now, out);
                         }
                     }
+                    Phase::Starting | Phase::Probing { .. } if asked && member.fresh.is_some() => {
+                        let replica = member.stopped_while_it_came_up(now);
+                        let why = "was stopped by somebody else before it was ready".into();
+                        out.push(self.note(What::Lost { replica, why }, now));
+                    }
                     Phase::Starting | Phase::Probing { .. } if member.fresh.is_some() => {
                         let code = exit_code.map_or(String::new(), |c| format!(" with code {c}"));
                         let why = format!("it exited{code} before it was ready");
@@ -568,6 +579,10 @@ impl Machine {
                     member.unexplained = None;
                 }
                 self.ended(&id, State::Exited, now);
+                // Where the death is told after this, it is no failure to come up either.
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.fresh = None;
+                }
                 self.lose(&id, "was stopped by someone else", now, out);
             }
             Event::Paused { id } => {

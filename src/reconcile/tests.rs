@@ -773,6 +773,53 @@ fn a_service_without_nginx_is_stopped_without_a_drain() {
 }
 
 #[test]
+fn a_replica_that_somebody_else_ends_while_it_comes_up_is_no_failure() {
+    let begun = || {
+        let mut bench = Bench::serving(&[1]);
+        bench.scale(2);
+        bench.made(2);
+        bench
+    };
+    let died = |asked: bool| Event::Died {
+        id: id(2),
+        exit_code: Some(143),
+        asked,
+    };
+    let late = || Event::GateFailed {
+        id: id(2),
+        why: "it exited before it was ready".into(),
+        log: vec![],
+    };
+    // In whatever order the Engine tells it, stopped or removed.
+    let stopped = || Event::Stopped { id: id(2) };
+    let gone = || Event::Gone { id: id(2) };
+    for events in [
+        vec![died(true), stopped()],
+        vec![stopped(), died(true)],
+        vec![died(true), stopped(), gone()],
+        vec![died(true), gone()],
+        vec![gone()],
+    ] {
+        let mut bench = begun();
+        let mut effects = Vec::new();
+        for event in events {
+            effects.extend(bench.hear(event));
+        }
+        effects.extend(bench.hear(late()));
+        let text = format!("{effects:?}");
+        assert!(
+            !text.contains("Failed") && !text.contains("LastWords"),
+            "{text}"
+        );
+        assert_eq!(bench.machine.retry_at, None, "{text}");
+    }
+    let mut bench = begun();
+    assert_eq!(asked(&bench.hear(died(false))), ["last words of 2"]);
+    bench.hear(late());
+    assert!(bench.machine.retry_at.is_some(), "of itself it is one");
+}
+
+#[test]
 fn a_failed_removal_is_tried_again() {
     let mut bench = Bench::serving(&[1, 2]);
     bench.scale(1);
@@ -955,6 +1002,7 @@ mod recreate;
 mod restart;
 mod room;
 mod unroutable;
+mod unrouted;
 mod why_not;
 mod withdraw;
 

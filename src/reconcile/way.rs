@@ -41,19 +41,31 @@ impl Machine {
         };
     }
 
+    /// Whether a service without an upstream may not be scaled at all, because nginx sends requests to it
+    /// or that is not known yet.
+    pub(super) fn is_barred_unrouted(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+        !self.setup.routed && self.is_barred(now, out)
+    }
+
+    /// Whether nginx is being looked at before a service without an upstream may be scaled.
+    pub(super) fn awaits_a_look(&self) -> bool {
+        !self.setup.routed && !self.passive && matches!(self.way, Way::Unknown { .. })
+    }
+
     /// Whether no replica may be made now. That it cannot be had is said once, and to whoever asks.
     pub(super) fn is_barred(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
-        if !self.setup.routed {
-            return false;
-        }
         self.mind_the_setup();
         let live = self.live();
         match &mut self.way {
             Way::Open => false,
             Way::Unknown { until } => {
                 let until = *until.get_or_insert(now + LOOK);
-                out.push(Effect::WakeAt(until));
-                now < until
+                if now < until {
+                    out.push(Effect::WakeAt(until));
+                    return true;
+                }
+                self.way = Way::Open;
+                false
             }
             Way::Barred { told: true, .. } => true,
             Way::Barred { why, told } => {

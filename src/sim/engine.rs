@@ -136,6 +136,8 @@ impl Engine for SimEngine {
             cgroup_version: "2".into(),
             time: None,
             root: None,
+            id: "simulated".into(),
+            socket: None,
         })
     }
 

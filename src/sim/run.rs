@@ -27,7 +27,8 @@ use crate::{
     state::Recording,
     traffic::Load,
     watch::{
-        Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts, traffic::Loads,
+        Claim, Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts,
+        traffic::Loads,
     },
 };
 
@@ -248,6 +249,7 @@ impl Simulation {
             state: None,
             memory: std::mem::take(&mut self.memory),
             locks: Vec::new(),
+            claim: Claim::NotNeeded,
             calls: Some(receiver),
             notes,
             nginx,

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod history;
+mod project_lock;
 mod recording;
 mod scaling_log;
 mod template;
@@ -26,6 +27,7 @@ mod template;
 use scaling_log::{ScalingLog, Trouble};
 
 pub use history::{Entry, History, Kind, Piece};
+pub use project_lock::{Holder, ProjectId, ProjectLock, holder};
 pub use recording::Recording;
 
 /// The version of `state.json` that this program writes.
@@ -48,6 +50,8 @@ pub enum StateError {
     Held {
         /// What the other one wrote into the lock: its process id and command.
         holder: String,
+        /// Whether it may have another state directory, so that commands do not find it.
+        elsewhere: bool,
     },
     /// A file or directory cannot be used.
     #[error("cannot use {}: {source}", path.display())]
@@ -321,9 +325,10 @@ fn held(lock: &File) -> StateError {
     let mut text = String::new();
     let read = lock.take(PROCESS_ID).read_to_string(&mut text);
     let process = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
-    let process = process.map_or("unknown".to_owned(), |id| id.to_string());
+    let unknown = "process unknown".to_owned();
     StateError::Held {
-        holder: format!("process {process}"),
+        holder: process.map_or(unknown, |id| Holder::of_process(id).to_string()),
+        elsewhere: false,
     }
 }
 

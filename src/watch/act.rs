@@ -157,7 +157,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     number,
                     result: Ok(Box::new(replica)),
                 },
-                Err(NotMade::NameTaken) => Event::NameTaken { number },
+                Err(NotMade::Taken) => Event::NameTaken { number },
                 Err(NotMade::Failed(why)) => Event::Made {
                     number,
                     result: Err(why),

@@ -13,7 +13,11 @@ use std::{
 };
 
 use super::remote::Whereabouts;
-use crate::{policy::Reach, proxy::inspect};
+use crate::{
+    policy::Reach,
+    project::{Replica, State},
+    proxy::{Listed, inspect},
+};
 
 /// The addresses of one replica.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +35,56 @@ pub struct Way {
     pub address: SocketAddr,
     /// Through the Engine's own proxy, which accepts connections before the replica does.
     pub published: bool,
+}
+
+/// An address in nginx's files that is not the replica's any more that it was written for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misdirected {
+    /// The replica, by name.
+    pub replica: String,
+    /// The address.
+    pub address: SocketAddr,
+    /// Which container of the project has it now; none, or one of somebody else's.
+    pub now: Option<String>,
+}
+
+/// Which addresses of a service's file are not those of its replicas, as addresses are after containers
+/// were started in another order. `containers` are all of the project.
+pub fn misdirected(listed: &Listed, containers: &[Replica]) -> Vec<Misdirected> {
+    let has = |one: &Replica, address: SocketAddr| {
+        let own = one.addresses.values().any(|ip| *ip == address.ip());
+        let published = one.published.values().any(|other| *other == address);
+        one.state == State::Running && (own || published)
+    };
+    let wrong = listed.iter().filter(|(name, address)| {
+        let mut named = containers.iter().filter(|one| one.name == **name);
+        !named.any(|one| has(one, **address))
+    });
+    wrong
+        .map(|(name, address)| Misdirected {
+            replica: name.clone(),
+            address: *address,
+            now: containers
+                .iter()
+                .find(|one| has(one, *address))
+                .map(|one| one.name.clone()),
+        })
+        .collect()
+}
+
+impl std::fmt::Display for Misdirected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            replica,
+            address,
+            now,
+        } = self;
+        write!(f, "{address} is written for {replica} and ")?;
+        match now {
+            Some(now) => write!(f, "is {now}'s now"),
+            None => f.write_str("is not its address now"),
+        }
+    }
 }
 
 /// How nginx reaches a port of a replica; `None` when it cannot.
@@ -158,6 +212,38 @@ br-1	000012AC	00000000	0001	0	0	0	0000FFFF	0	0	0
         };
         let way = from_host(reach, of, 80, &routes)?;
         Some((way.address.to_string(), way.published))
+    }
+
+    #[test]
+    fn an_address_is_wrong_where_another_container_has_it_or_none() {
+        let at = |name: &str, last: u8| {
+            let mut one = crate::plan::tests::replica(1);
+            one.name = name.into();
+            one.addresses = BTreeMap::from([("net".into(), [172, 18, 0, last].into())]);
+            one
+        };
+        let listed = Listed::from([
+            ("shop-web-1".into(), ([172, 18, 0, 2], 80).into()),
+            ("shop-web-2".into(), ([172, 18, 0, 3], 80).into()),
+            ("shop-web-3".into(), ([127, 0, 0, 1], 8003).into()),
+        ]);
+        let told = |containers: &[Replica]| {
+            let all = misdirected(&listed, containers).into_iter();
+            all.map(|one| one.to_string()).collect::<Vec<_>>()
+        };
+        let mut third = at("shop-web-3", 9);
+        third.published = BTreeMap::from([(80, ([127, 0, 0, 1], 8003).into())]);
+        let right = [at("shop-web-1", 2), at("shop-web-2", 3), third.clone()];
+        assert_eq!(told(&right), [""; 0]);
+        let mut stopped = at("shop-web-2", 3);
+        stopped.state = State::Exited;
+        assert_eq!(
+            told(&[at("shop-admin-1", 2), at("shop-web-1", 4), stopped, third]),
+            [
+                "172.18.0.2:80 is written for shop-web-1 and is shop-admin-1's now",
+                "172.18.0.3:80 is written for shop-web-2 and is not its address now",
+            ]
+        );
     }
 
     #[test]

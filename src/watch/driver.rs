@@ -44,7 +44,7 @@ use crate::{
     project::ContainerId,
     proxy::Proxy,
     reconcile::{Event, Machine, Memory, Note, ServiceView},
-    state::{Lock, Recording, StateDir, StateError},
+    state::{Lock, ProjectLock, Recording, StateDir, StateError},
     units::{Bytes, Moment},
 };
 
@@ -113,6 +113,8 @@ pub struct Parts<E, P> {
     pub memory: BTreeMap<String, Memory>,
     /// The right to act, which is given up with the driver.
     pub locks: Vec<Lock>,
+    /// The same by Engine and project.
+    pub claim: Claim,
     /// Requests from the control socket.
     pub calls: Option<mpsc::Receiver<Call>>,
     /// Where notes go for people; never blocks.
@@ -137,6 +139,22 @@ pub struct Parts<E, P> {
     pub meters: Arc<Meters>,
 }
 
+/// The right to act on a project of an Engine, whatever state directory others have.
+#[derive(Debug)]
+pub enum Claim {
+    /// Nothing is done that needs it.
+    NotNeeded,
+    /// It is held; `None` where it could not be had for a reason that was said.
+    Held(Option<ProjectLock>),
+    /// The Engine could not be asked which one it is: as soon as it answers, and before anything is done.
+    Due {
+        /// The project.
+        project: String,
+        /// Why the Engine could not be asked.
+        why: String,
+    },
+}
+
 type EventStream = Pin<Box<dyn Stream<Item = Result<EngineEvent, EngineError>> + Send>>;
 
 /// The driver of one project.
@@ -150,6 +168,7 @@ pub struct Driver<E, P> {
     pub(super) state: Option<StateDir>,
     pub(super) memory: BTreeMap<String, Memory>,
     pub(super) locks: Vec<Lock>,
+    pub(super) claim: Claim,
     pub(super) recording: Option<Recording>,
     /// Somebody else holds the project now.
     pub(super) ousted: Option<StateError>,
@@ -168,6 +187,8 @@ pub struct Driver<E, P> {
     pub(super) ours: BTreeMap<String, Option<Moment>>,
     /// Containers that somebody else has told to stop and that have not yet.
     pub(super) stopping_elsewhere: BTreeMap<ContainerId, Moment>,
+    /// Those that have, and when.
+    pub(super) stopped_elsewhere: BTreeMap<ContainerId, Moment>,
     pub(super) notes: mpsc::UnboundedSender<Note>,
     pub(super) notify: tokio::sync::watch::Sender<Vec<Notify>>,
     pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
@@ -268,6 +289,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             state: parts.state,
             memory: parts.memory,
             locks: parts.locks,
+            claim: parts.claim,
             recording: parts.recording,
             ousted: None,
             machines: IndexMap::new(),
@@ -282,6 +304,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             steps: 0,
             ours: BTreeMap::new(),
             stopping_elsewhere: BTreeMap::new(),
+            stopped_elsewhere: BTreeMap::new(),
             notes: parts.notes,
             nginx: parts.nginx,
             crashes: Crashes::default(),
@@ -375,7 +398,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let name = setup.service.clone();
             match self.machines.get(&name) {
                 Some(machine) if *machine.setup() == setup => {}
-                Some(_) => self.queue.push_back((name, Event::Setup(Box::new(setup)))),
+                Some(machine) => {
+                    // Without an upstream it may be one that nginx sends requests to all the same.
+                    self.way_is_due |= machine.setup().routed != setup.routed;
+                    self.queue.push_back((name, Event::Setup(Box::new(setup))));
+                }
                 None => {
                     let mut memory = self.memory.get(&name).cloned();
                     if self.goal == Goal::Watch {
@@ -415,7 +442,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     async fn drive(&mut self, stop: &CancellationToken) -> Outcome {
-        self.connect();
+        match &self.claim {
+            Claim::Due { why, .. } => {
+                let why = why.clone();
+                self.engine_lost(&why);
+            }
+            Claim::NotNeeded | Claim::Held(_) => self.connect(),
+        }
         if let Goal::Scale {
             services,
             hold,
@@ -597,6 +630,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Whoever removes the state directory, or its lock, lets another process in: the lock is taken
     /// again, and when somebody was faster this run is over.
     fn mind_locks(&mut self) {
+        if let Claim::Held(Some(lock)) = &self.claim {
+            lock.dismiss_callers();
+        }
         for lock in &mut self.locks {
             match lock.renew() {
                 Ok(false) => {}
@@ -659,11 +695,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             Goal::Scale { .. } => self.finished_scale(),
             _ if self.engine_away.is_some() => Some(Outcome::EngineAway(self.engine_away.clone()?)),
             Goal::Sync => {
-                if !seen || self.router.is_busy() {
+                if !seen || self.router.is_busy() || self.way_is_looked_at {
                     return None;
                 }
                 if let Some(why) = &self.trouble {
                     return Some(Outcome::Failed(vec![why.clone()]));
+                }
+                let without = self.without_upstream();
+                if !without.is_empty() {
+                    return Some(Outcome::Failed(without));
                 }
                 if self.machines.values().all(Machine::is_routed) {
                     return Some(Outcome::Done);

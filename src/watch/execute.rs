@@ -51,8 +51,8 @@ pub(super) struct Making {
 /// Why a replica was not made.
 #[derive(Debug)]
 pub(super) enum NotMade {
-    /// Somebody else took its name: look again and take the next number.
-    NameTaken,
+    /// Somebody else took its name, or took it away before it ran: look again and take the next number.
+    Taken,
     /// Anything else.
     Failed(String),
 }
@@ -72,7 +72,7 @@ pub(super) async fn create<E: Engine>(
         .map_err(|error| NotMade::Failed(closed(error)))?;
     let id = match engine.clone_replica(&making.like, &making.new).await {
         Ok(id) => id,
-        Err(EngineError::Conflict { .. }) => return Err(NotMade::NameTaken),
+        Err(EngineError::Conflict { .. }) => return Err(NotMade::Taken),
         Err(error) => return Err(failed(error)),
     };
     let permits = if making.alone { starts.at_once } else { 1 };
@@ -83,6 +83,10 @@ pub(super) async fn create<E: Engine>(
     match started {
         Ok(replica) => Ok(replica),
         Err(why) => {
+            // Whoever removed it meant that, and its app has not failed.
+            if let Err(EngineError::Gone { .. }) = engine.inspect(&id.0).await {
+                return Err(NotMade::Taken);
+            }
             let _ = engine.remove(&id).await;
             Err(NotMade::Failed(why))
         }

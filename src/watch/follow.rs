@@ -12,11 +12,12 @@ use std::{
 use tracing::{debug, info, warn};
 
 use super::{
-    Driver, Goal, Message,
+    Claim, Driver, Goal, Message,
     clock::Jump,
     complain::Topic,
     count,
     hear::LATE,
+    project_id,
     remote::{Target, Whereabouts},
     setup::{self, NginxPlace},
 };
@@ -27,6 +28,7 @@ use crate::{
     project::Replica,
     proxy::Proxy,
     reconcile::Event,
+    state::ProjectLock,
 };
 
 /// A lost engine is tried again this often; less often, up to [`LONGEST_RECONNECT`], when it comes
@@ -255,7 +257,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         for until in self.ours.values_mut() {
             *until = until.map(|_| now + LATE);
         }
-        for since in self.stopping_elsewhere.values_mut() {
+        let stops = self.stopping_elsewhere.values_mut();
+        for since in stops.chain(self.stopped_elsewhere.values_mut()) {
             *since = now;
         }
         for probe in std::mem::take(&mut self.probes).into_values() {
@@ -305,9 +308,18 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let wait = (RECONNECT * 2u32.pow(flaps)).min(LONGEST_RECONNECT);
         let engine = Arc::clone(&self.engine);
         let report = self.report.clone();
+        let due = match &self.claim {
+            Claim::Due { project, .. } => Some(project.clone()),
+            Claim::NotNeeded | Claim::Held(_) => None,
+        };
         self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
-            let _ = report.send(Message::Engine(engine.info().await)).await;
+            let info = engine.info().await;
+            if let (Some(project), Ok(info)) = (due, &info) {
+                let claimed = ProjectLock::take(&project_id(info, &project)).await;
+                let _ = report.send(Message::Claimed(claimed)).await;
+            }
+            let _ = report.send(Message::Engine(info)).await;
         });
     }
 

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use tracing::{debug, info, warn};
 
 use super::{
-    Driver, Message,
+    Claim, Driver, Message,
     complain::Topic,
     setup::{self, NginxPlace},
     wait::Waiter,
@@ -18,7 +18,7 @@ use crate::{
     control::{Call, Reply, Request},
     engine::{Action, Engine, EngineError, EngineEvent},
     plan::MOST,
-    project::{ContainerId, Health, Replica, labels},
+    project::{ContainerId, Health, Replica, State, labels},
     proxy::Proxy,
     reconcile::{Considered, Event},
     units::Moment,
@@ -55,6 +55,20 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         warn!(service, "{why}");
                     }
                 }
+                // It was stopped while it was being made, so it is not known yet.
+                if let Event::Made {
+                    result: Ok(made), ..
+                } = &*event
+                    && made.state == State::Exited
+                    && self.stopped_elsewhere.remove(&made.id).is_some()
+                {
+                    let stopped = Event::Stopped {
+                        id: made.id.clone(),
+                    };
+                    let _ = self
+                        .report
+                        .try_send(Message::To(service.clone(), Box::new(stopped)));
+                }
                 if let Event::Made {
                     result: Ok(made), ..
                 } = &*event
@@ -75,9 +89,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
             }
             Message::Machine(info) => self.on_machine(info.as_ref()),
+            Message::Claimed(Ok(lock)) => self.claim = Claim::Held(lock),
+            Message::Claimed(Err(error)) => self.ousted = Some(error),
             Message::Engine(answer) => {
                 self.reconnecting = false;
                 match answer {
+                    // Somebody else acts on the project.
+                    Ok(_) if matches!(self.claim, Claim::Due { .. }) => {}
                     Ok(info) => {
                         debug!(version = info.version, "the engine answers");
                         // It is back when the containers are known.
@@ -294,7 +312,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let now = self.clock.now();
         self.ours
             .retain(|_, until| until.is_none_or(|until| until > now));
-        let ours = self.ours.contains_key(&event.id.0) || self.ours.contains_key(&event.name);
+        // A name is that of one that is being made: whoever ends that is somebody else.
+        let ends = matches!(
+            event.action,
+            Action::Kill(_) | Action::Die(_) | Action::Stop
+        );
+        let ours =
+            self.ours.contains_key(&event.id.0) || !ends && self.ours.contains_key(&event.name);
         let asked = self.follow_foreign_stops(event, ours, now);
         let foreign_work = matches!(event.action, Action::Create | Action::Rename | Action::Stop);
         // The network's own events name containers of other projects too.
@@ -385,9 +409,19 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 self.hold_still();
                 false
             }
+            // One that serves has died then, whoever did it; one that comes up has not failed.
+            Action::Kill(signal)
+                if !ours
+                    && kills(signal)
+                    && self.machines.values().any(|m| m.is_coming_up(&event.id)) =>
+            {
+                self.stopping_elsewhere.insert(event.id.clone(), now);
+                false
+            }
             Action::Die(_) | Action::Stop | Action::Destroy
                 if self.stopping_elsewhere.remove(&event.id).is_some() =>
             {
+                self.stopped_elsewhere.insert(event.id.clone(), now);
                 self.hold_still();
                 true
             }
@@ -398,8 +432,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Called now and then: what is still being stopped elsewhere keeps us still.
     pub(super) fn mind_foreign_stops(&mut self) {
         let now = self.clock.now();
-        self.stopping_elsewhere
-            .retain(|_, since| now.since(*since) < LONGEST_STOP);
+        let lately = |_: &ContainerId, since: &mut Moment| now.since(*since) < LONGEST_STOP;
+        self.stopping_elsewhere.retain(lately);
+        self.stopped_elsewhere.retain(lately);
         if !self.stopping_elsewhere.is_empty() {
             self.hold_still();
         }
@@ -490,6 +525,10 @@ fn ends(signal: &str) -> bool {
         signal.trim_start_matches("SIG"),
         "15" | "TERM" | "2" | "INT" | "3" | "QUIT"
     )
+}
+
+fn kills(signal: &str) -> bool {
+    matches!(signal.trim_start_matches("SIG"), "9" | "KILL")
 }
 
 /// Containers that another one lives inside of.

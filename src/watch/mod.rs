@@ -16,6 +16,7 @@ use crate::{
     project::{ContainerId, Replica},
     proxy::{ProxyError, Published},
     reconcile::Event,
+    state::{ProjectId, ProjectLock, StateError},
     units::Moment,
 };
 
@@ -44,8 +45,17 @@ mod wait;
 pub mod way;
 
 pub use clock::Clock;
-pub use driver::{Driver, Goal, Outcome, Parts};
+pub use driver::{Claim, Driver, Goal, Outcome, Parts};
 pub use execute::STARTS_AT_ONCE;
+
+/// Which project of which Engine, for the lock that every run finds.
+pub fn project_id(info: &EngineInfo, project: &str) -> ProjectId {
+    ProjectId {
+        engine: info.id.clone(),
+        project: project.to_owned(),
+        socket: info.socket.clone(),
+    }
+}
 
 /// What tasks report to the loop.
 #[derive(Debug)]
@@ -54,6 +64,8 @@ enum Message {
     To(String, Box<Event>),
     /// The engine answers (again).
     Engine(Result<EngineInfo, EngineError>),
+    /// The right to act on the project was taken, or is somebody else's.
+    Claimed(Result<Option<ProjectLock>, StateError>),
     /// Which machine the engine is on; nothing if it did not answer.
     Machine(Option<EngineInfo>),
     /// Every container of the project.

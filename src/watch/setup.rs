@@ -6,7 +6,7 @@ use crate::{
     compose::Loaded,
     plan::{self, Refusal},
     policy::{Metric, Place, Policy},
-    project::{Service, image_word},
+    project::{PortProblem, Service, image_word},
     proxy::render,
     reconcile::Setup,
 };
@@ -124,6 +124,43 @@ pub fn is_nginx(image: &str) -> bool {
     )
 }
 
+/// What is wrong where several services of the project run nginx and none is named, and what to write;
+/// `None` where there are not several.
+pub fn several_nginx(loaded: &Loaded) -> Option<(String, String)> {
+    let candidates = candidates(loaded);
+    let [first, _, ..] = candidates.as_slice() else {
+        return None;
+    };
+    if loaded.settings.nginx.place.is_some() {
+        return None;
+    }
+    Some((
+        format!(
+            "several services of the project run nginx: {}",
+            candidates.join(", ")
+        ),
+        format!(
+            "say which one sends requests to the others: `x-autoscale: {{nginx: {{service: {first}}}}}` at the top level of the compose file"
+        ),
+    ))
+}
+
+/// What forbids a second replica according to the compose file.
+pub fn refusals(loaded: &Loaded, service: &Service) -> Vec<Refusal> {
+    let mut found = plan::refuse::refusals(service, &[]);
+    let policy = loaded.policies.get(&service.name);
+    let has_port = policy.is_some_and(|policy| port_of(service, policy).is_some());
+    if has_port && let Some((what, fix)) = several_nginx(loaded) {
+        found.push(Refusal {
+            kind: plan::refuse::Kind::NginxUnknown,
+            service: service.name.clone(),
+            what,
+            fix,
+        });
+    }
+    found
+}
+
 /// The directory of our files on this host.
 pub fn upstreams(loaded: &Loaded) -> PathBuf {
     let written = loaded.settings.nginx.upstreams.clone();
@@ -187,6 +224,49 @@ pub fn unroutable(loaded: &Loaded, service: &Service) -> Vec<Refusal> {
         .collect()
 }
 
+/// A service that has no upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrouted {
+    /// Its name.
+    pub service: String,
+    /// Why it has none.
+    pub why: String,
+    /// What gives it one.
+    pub fix: String,
+}
+
+/// Why a service has no upstream; `None` where it has one.
+pub fn unrouted(loaded: &Loaded, name: &str) -> Option<Unrouted> {
+    let service = loaded.project.services.get(name)?;
+    let (why, fix) = match (loaded.policies.get(name), service.only_port()) {
+        (Some(Policy { port: Some(_), .. }), _) | (Some(_), Ok(_)) => return None,
+        (Some(_), Err(problem)) => {
+            let example = match &problem {
+                PortProblem::Several(ports) => ports.first().map_or(80, |port| *port),
+                PortProblem::None => 80,
+            };
+            (
+                format!("it {problem}"),
+                format!("say which port nginx sends to: `x-autoscale: {{port: {example}}}`"),
+            )
+        }
+        (None, port) => (
+            "it has no `x-autoscale` section".to_owned(),
+            match port {
+                Ok(_) => format!("give {name} one: `x-autoscale: {{max: 4}}`"),
+                Err(_) => {
+                    format!("give {name} one with its port: `x-autoscale: {{max: 4, port: 80}}`")
+                }
+            },
+        ),
+    };
+    Some(Unrouted {
+        service: name.to_owned(),
+        why,
+        fix,
+    })
+}
+
 /// What is said of a service that the project does not have.
 pub fn no_such_service(loaded: &Loaded, name: &str) -> String {
     let known: Vec<_> = loaded.project.services.keys().cloned().collect();
@@ -208,7 +288,7 @@ pub fn setup_for(loaded: &Loaded, service: &Service, has_nginx: bool) -> Setup {
         routed: has_nginx && own.is_some() && port.is_some(),
         port,
         interval: loaded.settings.interval.0,
-        refusals: plan::refuse::refusals(service, &[]),
+        refusals: refusals(loaded, service),
         unroutable: unroutable(loaded, service)
             .first()
             .map(|one| format!("{}; {}", one.what, one.fix)),

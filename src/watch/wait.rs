@@ -94,6 +94,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     }
                 }
             }
+            // `sync` waits for nginx as a whole.
+            let without = if reached && waiter.targets.is_empty() {
+                self.without_upstream()
+            } else {
+                Vec::new()
+            };
+            let reached = reached && without.is_empty();
+            waiter.failures.extend(without);
             let late = now >= waiter.deadline;
             if reached {
                 self.answer(waiter, true);

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{
     Driver, Goal, Message,
     remote::Whereabouts,
-    setup::{self, NginxPlace},
+    setup::{self, NginxPlace, Unrouted},
     traffic::Unlogged,
 };
 use crate::{
@@ -52,6 +52,8 @@ pub enum Kind {
     Duplicate,
     /// Requests are not logged.
     Unlogged,
+    /// nginx sends requests to a service that has no upstream.
+    NoUpstream,
 }
 
 /// What is wrong, and what to do about it.
@@ -231,6 +233,20 @@ pub fn not_included(service: &str, directory: &str, findings: &Findings) -> Vec<
     wrong
 }
 
+/// What is wrong with a service that nginx sends requests to and that has no upstream: to scale it would
+/// bring its new replicas nothing, and take the old ones away from under their requests.
+pub fn without_upstream(unrouted: &Unrouted, pass: &inspect::Place) -> Wrong {
+    Wrong {
+        kind: Kind::NoUpstream,
+        place: Some(pass.clone()),
+        what: format!(
+            "nginx sends requests to it at {pass}, but {}, so its replicas are not kept in step with nginx",
+            unrouted.why
+        ),
+        fix: unrouted.fix.clone(),
+    }
+}
+
 /// What hides our log where requests are handed to a service.
 pub fn not_logged(unlogged: &inspect::Unlogged, project: &str, log: &str) -> Wrong {
     let inspect::Unlogged { pass, by, off } = unlogged;
@@ -285,6 +301,8 @@ pub(super) struct Found {
 /// What one look needs to know.
 struct Look {
     services: Vec<String>,
+    /// Those that have no upstream, which is right where nginx sends them nothing.
+    unrouted: Vec<Unrouted>,
     directory: PathBuf,
     working_dir: PathBuf,
     place: NginxPlace,
@@ -320,7 +338,17 @@ impl Look {
             looked_at += 1;
             let ours = directory.as_deref().unwrap_or_default();
             inspect::fingerprint(&dump, ours, render::HTTP).hash(&mut all_of_it);
-            let configuration = directory.as_ref().map(|_| Configuration::parse(&dump));
+            let needed = directory.is_some() || !self.unrouted.is_empty();
+            let configuration = needed.then(|| Configuration::parse(&dump));
+            for (unrouted, configuration) in self.unrouted.iter().zip(configuration.iter().cycle())
+            {
+                if let Some(pass) = configuration.way_to(&unrouted.service, ours) {
+                    let wrong = without_upstream(unrouted, &pass);
+                    let told = format!("{}; {}", wrong.what, wrong.fix);
+                    barred.entry(unrouted.service.clone()).or_insert(told);
+                }
+            }
+            let configuration = configuration.filter(|_| directory.is_some());
             let longest = configuration.as_ref().map(Configuration::patience);
             patience = patience.max(longest.unwrap_or_default());
             for service in &self.services {
@@ -393,8 +421,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Looks at nginx when it is another one, when a service is new, and again and again while
     /// something bars the way.
     pub(super) fn mind_the_way(&mut self) {
-        let acts = matches!(self.goal, Goal::Watch | Goal::Once | Goal::Scale { .. });
-        if !self.way_is_due || self.way_is_looked_at || self.passive() || !acts {
+        if !self.way_is_due || self.way_is_looked_at || self.passive() {
             return;
         }
         let (Some(proxy), Some(place)) = (self.proxy.clone(), setup::nginx_place(&self.loaded))
@@ -414,6 +441,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let upstreams = setup::upstreams(&self.loaded);
         let nginx = whereabouts.identity();
         let nginx = nginx.map(|nginx| format!("{nginx} {}", upstreams.display()));
+        let unrouted = self.unrouted();
         let routed = || self.machines.values().filter(|m| m.setup().routed);
         let (known, unknown): (Vec<_>, Vec<_>) =
             routed().partition(|m| nginx.is_some() && m.reader() == nginx.as_deref());
@@ -425,7 +453,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.queue.push_back((machine.service().to_owned(), event));
         }
         // What is made is shown to nginx in any case, which finds out if it no longer holds.
-        if unknown.is_empty() && self.goal != Goal::Watch && self.monitor.is_none() {
+        let is_new = !unknown.is_empty() && self.goal != Goal::Sync;
+        if !is_new && unrouted.is_empty() && self.goal != Goal::Watch && self.monitor.is_none() {
             return;
         }
         self.way_is_looked_at = true;
@@ -435,6 +464,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
         let look = Look {
             services: routed().map(|m| m.service().to_owned()).collect(),
+            unrouted,
             directory: upstreams,
             working_dir: self.loaded.project.working_dir.clone(),
             place,
@@ -452,6 +482,25 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let seen = look.run(proxy).await;
             let _ = report.send(Message::Way(seen)).await;
         });
+    }
+
+    /// The managed services that have no upstream.
+    fn unrouted(&self) -> Vec<Unrouted> {
+        let services = self.machines.values().filter(|m| !m.setup().routed);
+        services
+            .filter_map(|m| setup::unrouted(&self.loaded, m.service()))
+            .collect()
+    }
+
+    /// Services that nginx sends requests to and that have no upstream, each in a sentence.
+    pub(super) fn without_upstream(&self) -> Vec<String> {
+        let services = self.machines.values().filter(|m| !m.setup().routed);
+        services
+            .filter_map(|m| {
+                let why = self.barred.get(m.service())?;
+                Some(format!("{}: {why}", m.service()))
+            })
+            .collect()
     }
 
     pub(super) fn way_found(&mut self, seen: &Seen) {

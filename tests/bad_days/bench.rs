@@ -196,6 +196,7 @@ impl Bench {
             state: Some(state),
             memory: remembered.services,
             locks: Vec::new(),
+            claim: compose_scale::watch::Claim::NotNeeded,
             calls,
             notes,
             nginx,

@@ -107,6 +107,7 @@ codes! {
     NginxSingleFile = "nginx-single-file",
     NginxMountWritable = "nginx-mount-writable",
     NginxStale = "nginx-stale",
+    NginxStaleAddress = "nginx-stale-address",
     NginxNotIncluded = "nginx-not-included",
     NginxMisplaced = "nginx-misplaced",
     NginxIncludedTwice = "nginx-included-twice",
@@ -139,6 +140,7 @@ impl From<refuse::Kind> for Code {
             refuse::Kind::MacAddress => Self::MacAddress,
             refuse::Kind::NetworkMode => Self::NetworkMode,
             refuse::Kind::NoImage => Self::NoImage,
+            refuse::Kind::NginxUnknown => Self::NginxUnknown,
             refuse::Kind::MemoryTarget => Self::MemoryTarget,
             refuse::Kind::NginxName => Self::NginxName,
         }
@@ -157,6 +159,7 @@ impl From<way::Kind> for Code {
             way::Kind::PortInPass => Self::NginxPortInPass,
             way::Kind::Duplicate => Self::NginxDuplicate,
             way::Kind::Unlogged => Self::NginxUnlogged,
+            way::Kind::NoUpstream => Self::NoPort,
         }
     }
 }

@@ -175,6 +175,8 @@ mod tests {
             cgroup_version: "2".into(),
             time: None,
             root: None,
+            id: "one".into(),
+            socket: None,
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
         service::the_services(&loaded, &[], &service::Checked::default(), &mut report);
     }
     notify::the_targets(&loaded, args.send_test, &mut report).await;
-    the_places(&loaded, known.as_ref(), &mut report);
+    the_places(&loaded, known.as_ref(), &mut report).await;
     report.typed_for(&loaded);
     report.find_places(&loaded);
     report.group();
@@ -137,9 +137,8 @@ fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut 
     }
     let port = setup::port_of(service, policy);
     if port.is_none() {
-        let what = service
-            .only_port()
-            .map_or_else(|problem| problem.to_string(), |_| String::new());
+        let problem = service.only_port().err();
+        let what = problem.map_or_else(String::new, |problem| problem.to_string());
         report.warn(
             Code::NoPort,
             name,
@@ -342,7 +341,7 @@ fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
 
 // ---- where files go ----------------------------------------------------------------------------
 
-fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
+async fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
     let state = state_dir(loaded);
     let written = state.make().map_err(|error| error.to_string());
     let written = written.and_then(|()| {
@@ -362,7 +361,7 @@ fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
         ),
     }
     access::check_directories(loaded, &state, report);
-    watchers::the_watchers(loaded, &state, report);
+    watchers::the_watchers(loaded, &state, info, report).await;
     let upstreams = setup::nginx_place(loaded).map(|_| setup::upstreams(loaded));
     let needs = machine::directories(state.path(), upstreams.clone(), info);
     machine::the_room(&needs, machine::room, report);

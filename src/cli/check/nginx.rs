@@ -1,6 +1,6 @@
 //! What `check` looks at in and around nginx.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{Code, Report};
 use crate::{
@@ -11,15 +11,16 @@ use crate::{
     policy::Ready,
     project::{Replica, State},
     proxy::{
-        self, Features, ProxyError,
+        self, Features, Listed, ProxyError,
         inspect::{Configuration, Findings},
+        listed,
         nginx::{self, Control},
         render,
     },
     watch::{
         address::{self, Addresses},
         remote::{self, AnyNginx, Target, Whereabouts},
-        setup::{self, NginxPlace},
+        setup::{self, NginxPlace, Unrouted},
         way,
     },
 };
@@ -43,19 +44,30 @@ pub(super) async fn the_nginx(
             setup::port_of(service, policy).map(|_| name.as_str())
         })
         .collect();
-    if routed.is_empty() {
-        return;
-    }
+    let names = loaded.policies.keys();
+    let unrouted: Vec<_> = names
+        .filter_map(|name| setup::unrouted(loaded, name))
+        .collect();
     let Some(place) = setup::nginx_place(loaded) else {
-        no_place(loaded, report);
+        if !routed.is_empty() {
+            no_place(loaded, report);
+        }
         return;
     };
+    if routed.is_empty() && unrouted.is_empty() {
+        return;
+    }
     let look = Look {
         loaded,
         routed: &routed,
+        unrouted: &unrouted,
         containers,
         place: &place,
     };
+    let directory = setup::upstreams(loaded);
+    for (service, listed) in listed(&directory, &loaded.project.name) {
+        stale_addresses(&service, &directory, &listed, containers, report);
+    }
     match &place {
         NginxPlace::Service(service) => {
             let ours = containers
@@ -73,19 +85,30 @@ pub(super) async fn the_nginx(
     }
 }
 
+/// Addresses that are another container's than the one they were written for.
+fn stale_addresses(
+    service: &str,
+    directory: &Path,
+    listed: &Listed,
+    containers: &[Replica],
+    report: &mut Report,
+) {
+    let file = directory.join(render::upstream_name(service));
+    for wrong in address::misdirected(listed, containers) {
+        report.error(
+            Code::NginxStaleAddress,
+            service,
+            format!("{}: {wrong}", file.display()),
+            "compose-scale sync",
+        );
+        report.at(&file.display().to_string(), 1);
+    }
+}
+
 fn no_place(loaded: &Loaded, report: &mut Report) {
-    match setup::candidates(loaded).as_slice() {
-        [first, _, ..] => report.error(Code::NginxUnknown,
-            "nginx",
-            format!(
-                "several services of the project run nginx: {}",
-                setup::candidates(loaded).join(", ")
-            ),
-            format!(
-                "name the one that sends requests to the others: `x-autoscale: {{nginx: {{service: {first}}}}}` at the top level of the compose file"
-            ),
-        ),
-        _ => report.error(Code::NginxUnknown,
+    match setup::several_nginx(loaded) {
+        Some((what, fix)) => report.error(Code::NginxUnknown, "nginx", what, fix),
+        None => report.error(Code::NginxUnknown,
             "nginx",
             "no service of the project runs an image named nginx",
             "name it at the top level of the compose file: `x-autoscale: {nginx: {service: NAME}}`, `{container: NAME}` if it belongs to another project, or `{host: true}`",
@@ -98,6 +121,8 @@ struct Look<'a> {
     loaded: &'a Loaded,
     /// The services that nginx sends to.
     routed: &'a [&'a str],
+    /// Those that have no upstream.
+    unrouted: &'a [Unrouted],
     containers: &'a [Replica],
     place: &'a NginxPlace,
 }
@@ -105,6 +130,15 @@ struct Look<'a> {
 impl Look<'_> {
     async fn in_containers(&self, engine: Docker, found: Vec<Replica>, report: &mut Report) {
         let running: Vec<_> = found.iter().filter(|c| c.state == State::Running).collect();
+        if self.routed.is_empty() {
+            let engine = Arc::new(engine);
+            for target in running.into_iter().filter_map(Target::of) {
+                let engine = Arc::clone(&engine);
+                self.without_upstreams(&AnyNginx::Container { engine, target }, report)
+                    .await;
+            }
+            return;
+        }
         let crashing = found.iter().find(|c| c.state == State::Restarting);
         if let (true, Some(nginx)) = (running.is_empty(), crashing) {
             let text = remote::crash(&nginx.name, nginx.exit_code);
@@ -168,6 +202,12 @@ impl Look<'_> {
         let host = run::host_nginx(self.loaded);
         let open = host.is_open_to_us();
         let control = AnyNginx::<Docker>::Host(host);
+        if self.routed.is_empty() {
+            if open {
+                self.without_upstreams(&control, report).await;
+            }
+            return;
+        }
         match control.identity().await {
             Ok(_) => {}
             Err(nginx::ControlError::NotRunning) => {
@@ -376,6 +416,14 @@ impl Look<'_> {
             }
         }
         past::the_resolvers(self.routed, &configuration, report);
+        the_unrouted(self.unrouted, directory, &configuration, report);
+    }
+
+    /// Where no service has an upstream, nothing else of nginx matters.
+    async fn without_upstreams<C: Control>(&self, control: &C, report: &mut Report) {
+        if let Ok(dump) = nginx::dump(control).await {
+            the_unrouted(self.unrouted, "", &Configuration::parse(&dump), report);
+        }
     }
 
     /// A directory that was deleted and made again is another one than nginx has mounted: it goes
@@ -398,6 +446,27 @@ impl Look<'_> {
                 self.place.refresh(),
             );
         }
+    }
+}
+
+/// Services without an upstream that nginx sends requests to all the same: no workers.
+fn the_unrouted(
+    unrouted: &[Unrouted],
+    directory: &str,
+    configuration: &Configuration,
+    report: &mut Report,
+) {
+    for one in unrouted {
+        let Some(pass) = configuration.way_to(&one.service, directory) else {
+            continue;
+        };
+        // Without nginx's configuration it might have been a worker.
+        report
+            .findings
+            .retain(|known| known.code != Some(Code::NoPort) || known.service != one.service);
+        let wrong = way::without_upstream(one, &pass);
+        report.error(wrong.kind.into(), &one.service, wrong.what, wrong.fix);
+        report.at(&pass.file, pass.line);
     }
 }
 

@@ -197,6 +197,8 @@ fn info(version: &str) -> EngineInfo {
         cgroup_version: "2".into(),
         time: None,
         root: None,
+        id: "one".into(),
+        socket: None,
     }
 }
 

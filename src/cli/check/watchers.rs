@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::{Code, Report};
-use crate::{cli::run, compose::Loaded, state::StateDir, watch::setup};
+use crate::{
+    cli::run,
+    compose::Loaded,
+    engine::EngineInfo,
+    state::{self, Holder, StateDir},
+    watch::{project_id, setup},
+};
 
 /// What is there, as far as this user may see it.
 #[derive(Debug, Default)]
@@ -18,16 +24,28 @@ struct Seen {
     ours: Option<u32>,
     /// Who writes nginx's files.
     writer: Option<u32>,
+    /// Who acts on the project of this Engine, with whatever state directory.
+    actor: Option<Holder>,
     /// Other state directories of the project, and who holds them.
     others: Vec<(PathBuf, Option<u32>)>,
 }
 
-pub(super) fn the_watchers(loaded: &Loaded, state: &StateDir, report: &mut Report) {
+pub(super) async fn the_watchers(
+    loaded: &Loaded,
+    state: &StateDir,
+    info: Option<&EngineInfo>,
+    report: &mut Report,
+) {
+    let actor = match info {
+        Some(info) => state::holder(&project_id(info, &loaded.project.name)).await,
+        None => None,
+    };
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let holder = |path: &Path| holder(&locks, path);
     let others = others(&users, &loaded.project.name, state.path()).into_iter();
     let seen = Seen {
+        actor,
         ours: holder(&state.path().join("lock")),
         writer: holder(&run::writers_lock(loaded, &setup::upstreams(loaded))),
         others: others
@@ -63,7 +81,19 @@ fn tell(seen: &Seen, state: &Path, report: &mut Report) {
         }
     }
     let known = seen.others.iter().filter_map(|(_, held)| *held);
-    let known: BTreeSet<_> = known.chain(seen.ours).collect();
+    let mut known: BTreeSet<_> = known.chain(seen.ours).collect();
+    // In another namespace of processes it has no number, and may be the one that is known.
+    let is_known =
+        |actor: &Holder| known.contains(&actor.pid) || actor.pid == 0 && !known.is_empty();
+    if let Some(actor) = seen.actor.as_ref().filter(|actor| !is_known(actor)) {
+        report.error(
+            Code::WatchedElsewhere,
+            "project",
+            format!("{actor} acts on it, and has another state directory than {shown}"),
+            format!("see it with `ps -o pid,user,args -p {}`; end one of the two, or set COMPOSE_SCALE_STATE to the same directory for both", actor.pid),
+        );
+        known.insert(actor.pid);
+    }
     if let Some(process) = seen.writer.filter(|process| !known.contains(process)) {
         report.error(
             Code::WatchedElsewhere,
@@ -137,7 +167,7 @@ mod tests {
     fn a_lock_that_is_held_here_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = crate::state::Lock::take(&path).unwrap();
+        let held = state::Lock::take(&path).unwrap();
         let locks = fs::read_to_string("/proc/locks").unwrap();
         // A container, or a file system with numbers of its own, may not show it.
         let own = std::process::id();
@@ -152,6 +182,7 @@ mod tests {
         let one = Seen {
             ours: Some(7),
             writer: Some(7),
+            actor: Some(Holder::of_process(7)),
             others: Vec::new(),
         };
         assert_eq!(codes(&one), [""; 0]);
@@ -166,6 +197,17 @@ mod tests {
             ..Seen::default()
         };
         assert_eq!(codes(&unseen), ["error watched-elsewhere"]);
+        // Without nginx there is no other trace of it.
+        let without_nginx = Seen {
+            actor: Some(Holder::of_process(9)),
+            ..Seen::default()
+        };
+        assert_eq!(codes(&without_nginx), ["error watched-elsewhere"]);
+        let both = Seen {
+            writer: Some(9),
+            ..without_nginx
+        };
+        assert_eq!(codes(&both), ["error watched-elsewhere"]);
         let left = Seen {
             others: vec![("/root/state".into(), None)],
             ..Seen::default()

@@ -94,6 +94,8 @@ pub(super) struct Machine {
     cgroup_version: String,
     time: Option<Moment>,
     root: Option<PathBuf>,
+    id: String,
+    socket: Option<PathBuf>,
 }
 
 impl Machine {
@@ -121,6 +123,12 @@ impl Machine {
             cgroup_version: version.unwrap_or_default(),
             time: time.and_then(|time| time.parse().ok()).map(Moment),
             root: root.filter(|_| host.is_local()),
+            id: info
+                .id
+                .clone()
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(|| host.to_string()),
+            socket: host.socket().map(ToOwned::to_owned),
             cpus: info
                 .ncpu
                 .and_then(|cpus| u32::try_from(cpus).ok())
@@ -143,6 +151,8 @@ impl Machine {
             cgroup_version: self.cgroup_version.clone(),
             time: self.time,
             root: self.root.clone(),
+            id: self.id.clone(),
+            socket: self.socket.clone(),
         }
     }
 }

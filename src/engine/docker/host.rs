@@ -54,6 +54,14 @@ impl Host {
     }
 
     /// Whether the Engine's containers are on this machine for sure.
+    /// The socket, where it is one.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Unix(path) => Some(path),
+            Self::Tcp(_) => None,
+        }
+    }
+
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Unix(_))
     }

@@ -120,6 +120,15 @@ impl Configuration {
         found
     }
 
+    /// The first place where requests are handed to a service by its name, whichever way: as the name of
+    /// its upstream, with a port, through a variable, or through an upstream of the user's own.
+    pub fn way_to(&self, service: &str, directory: &str) -> Option<Place> {
+        let passes = self.look_for(service, directory).passes.into_iter();
+        let bypasses = self.bypasses(service, &BTreeSet::new(), directory);
+        let bypasses = bypasses.into_iter().map(|bypass| bypass.place);
+        passes.map(|pass| pass.place).chain(bypasses).next()
+    }
+
     /// Where a variable may name a host that is no upstream of `known` or of the configuration.
     pub fn resolvers(&self, known: &BTreeSet<String>) -> Vec<Resolver> {
         let upstreams = self.upstreams();

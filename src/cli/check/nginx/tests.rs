@@ -54,6 +54,52 @@ fn a_configuration_that_is_right_has_no_finding() {
 }
 
 #[test]
+fn a_service_without_an_upstream_is_a_worker_only_where_nginx_sends_it_nothing() {
+    let told = |service: &str, site: &str| {
+        let yaml =
+            format!("services: {{web: {{image: app, x-autoscale: {{max: 3}}, {service}}}}}\n");
+        let loaded = loaded(&yaml);
+        let mut report = Report::new("shop");
+        report.warn(
+            Code::NoPort,
+            "web",
+            "nginx sends no traffic to it",
+            "set `port`",
+        );
+        let unrouted: Vec<_> = setup::unrouted(&loaded, "web").into_iter().collect();
+        let dump = format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{site}\n}}\n");
+        let configuration = Configuration::parse(&dump);
+        the_unrouted(&unrouted, DIRECTORY, &configuration, &mut report);
+        let of = |one: &super::super::report::Finding| format!("{}; {}", one.message, one.fix);
+        (
+            report.codes(),
+            report.findings.iter().map(of).collect::<String>(),
+        )
+    };
+    let two = "expose: [\"80\", \"81\"]";
+    let worker = "server { location / { proxy_pass http://other; } }";
+    assert_eq!(told(two, worker).0, ["warning no-port"]);
+    for site in [
+        "server { location / { proxy_pass http://web; } }",
+        "server { location / { proxy_pass http://web:80/; } }",
+        "server { location / { set $to web; proxy_pass http://$to:80; } }",
+        "upstream app { server web:80; }\nserver { location / { proxy_pass http://app; } }",
+    ] {
+        assert_eq!(told(two, site).0, ["error no-port"], "{site}");
+        assert_eq!(told("restart: always", site).0, ["error no-port"], "{site}");
+        // One port is an upstream.
+        assert_eq!(
+            told("expose: [\"80\"]", site).0,
+            ["warning no-port"],
+            "{site}"
+        );
+    }
+    let pass = "server { location / { proxy_pass http://web; } }";
+    insta::assert_snapshot!(told(two, pass).1, @"nginx sends requests to it at /etc/nginx/nginx.conf:2, but it has several ports (80, 81), so its replicas are not kept in step with nginx; say which port nginx sends to: `x-autoscale: {port: 80}`");
+    insta::assert_snapshot!(told("restart: always", pass).1, @"nginx sends requests to it at /etc/nginx/nginx.conf:2, but it exposes no port and publishes none, so its replicas are not kept in step with nginx; say which port nginx sends to: `x-autoscale: {port: 80}`");
+}
+
+#[test]
 fn a_variable_that_is_the_service_without_a_port_has_no_finding() {
     let by_variable = |pass: &str| {
         told(&format!(
@@ -178,6 +224,7 @@ fn looked(
     let of = Look {
         loaded,
         routed: &["web"],
+        unrouted: &[],
         containers,
         place: &place,
     };
