@@ -57,7 +57,7 @@ fn what_nginx_sends_requests_to_is_neither_grown_nor_shrunk_nor_said_to_be_there
         let told = told(&effects);
         assert_eq!(told.last().map(String::as_str), Some(WHY), "{count}");
     }
-    let trouble = bench.machine.trouble(bench.now);
+    let trouble = bench.machine.trouble(bench.now, true);
     assert_eq!(trouble, Some(format!("web: {WHY}")));
     assert_eq!(asked(&looked(&mut bench, None)), NOTHING);
     assert_eq!(asked(&bench.scale(1)), ["retire 2"]);
