@@ -165,15 +165,20 @@ impl Group {
         Ok(status)
     }
 
-    /// Waits for the command to end by itself and returns what it printed. What it leaves in the
-    /// background goes on: it may have started a server.
+    /// Waits for the command to end by itself. What it leaves in the background goes on: it may have
+    /// started a server.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.over = true;
+        Ok(status)
+    }
+
+    /// The same, and returns what it printed.
     pub async fn output(mut self) -> io::Result<Output> {
         let (_, stdout, stderr) = self.streams();
         let (stdout, stderr) = tokio::try_join!(all_of(stdout), all_of(stderr))?;
-        let status = self.child.wait().await?;
-        self.over = true;
         Ok(Output {
-            status,
+            status: self.wait().await?,
             stdout,
             stderr,
         })

@@ -372,3 +372,45 @@ fn without_a_place_for_the_log_traffic_goes_on_and_nothing_is_removed() {
     assert_eq!(stack.listed().len(), 2);
     assert!(watch.terminate().success());
 }
+
+#[test]
+fn requests_that_nginx_has_no_replica_for_are_an_event_and_so_is_their_end() {
+    if !real() {
+        return;
+    }
+    let stack = project("[{cpu: 90%}]", MOUNTED, "");
+    let watch = stack.watch(&[]);
+    stack.until("one is listed", LONG, |s| s.listed().len() == 1);
+    stack.project.compose(&["stop", "web"]);
+    stack.until("nginx has none", LONG, |s| s.listed().is_empty());
+    for _ in 0..5 {
+        assert_eq!(stack.get("/").map(|(status, _)| status), Some(502));
+    }
+    let events = |s: &Stack, name: &str| {
+        let is_it = |line: &&serde_json::Value| line["event"] == name;
+        s.history()
+            .iter()
+            .filter(is_it)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    stack.until("it is told", LONG, |s| !events(s, "unserved").is_empty());
+    let told = &events(&stack, "unserved")[0];
+    assert_eq!(told["service"], "web", "{told}");
+    assert!(
+        told["requests"]
+            .as_u64()
+            .is_some_and(|count| (1..=5).contains(&count)),
+        "{told}"
+    );
+    assert!(
+        watch.log().contains("(\"no live upstreams\")"),
+        "{}",
+        watch.log()
+    );
+    stack.until("its end is told", LONG, |s| {
+        !events(s, "served_again").is_empty()
+    });
+    let ended = &events(&stack, "served_again")[0];
+    assert_eq!(ended["requests"], 5, "{ended}");
+}

@@ -7,7 +7,7 @@ mod support;
 
 use support::{
     real,
-    stack::{Report, Stack, new_nginx, now, old_nginx},
+    stack::{Report, Stack, kill_container, new_nginx, now, old_nginx},
 };
 
 const ENOUGH: u64 = 50_000;
@@ -56,6 +56,70 @@ fn up_and_down_three_times(nginx: &str, mode: &str) -> Report {
     );
     assert!(report.requests() >= ENOUGH, "{report:?}");
     report
+}
+
+/// 300 requests at once, each over a connection of its own, to an app that lets 64 wait for it.
+#[test]
+fn a_burst_that_fills_the_accept_queue_is_survived() {
+    if !real() {
+        return;
+    }
+    for nginx in [new_nginx(), old_nginx()] {
+        let stack = Stack::up(
+            &nginx,
+            "    environment: {BACKLOG: 64, ACCEPT_MS: 2}
+    x-autoscale: {max: 3, ready: running, metrics: []}",
+        );
+        stack.must(&["sync"]);
+        let report = stack.load(&[
+            "--class",
+            "all:path=/slow?ms=300,connections=300,requests=300,keepalive=false",
+        ]);
+        let report = report.wait();
+        assert_eq!(
+            (report.requests(), report.failed()),
+            (300, 0),
+            "{report:#?}"
+        );
+    }
+}
+
+/// The app closes the connection on one URL, and a replica is killed.
+#[test]
+fn neither_a_bad_url_nor_a_killed_replica_costs_another_request() {
+    if !real() {
+        return;
+    }
+    let stack = Stack::up(
+        &new_nginx(),
+        "    scale: 3\n    x-autoscale: {min: 3, max: 3, metrics: []}",
+    );
+    let watch = stack.watch(&[]);
+    stack.until("three are listed", Duration::from_secs(60), |s| {
+        s.listed().len() == 3
+    });
+    let load = stack.load(&[
+        "--duration",
+        "12s",
+        "--class",
+        "fast:connections=64,rps=1000",
+        "--class",
+        "bad:path=/close,rps=1",
+    ]);
+    std::thread::sleep(Duration::from_secs(3));
+    let (name, id) = stack.running().remove(1);
+    kill_container(&id);
+    let report = load.wait();
+    let classes: Vec<_> = report.classes().collect();
+    let of = |at: usize, key: &str| classes[at][key].as_u64();
+    assert_eq!(of(0, "failed"), Some(0), "{report:#?}");
+    assert_eq!(of(1, "failed"), of(1, "requests"), "{report:#?}");
+    println!("{}: {}", name, classes[0]["latency_ms"]);
+    assert!(
+        !watch.log().contains("no live upstreams"),
+        "{}",
+        watch.log()
+    );
 }
 
 fn none_lost(mode: &str) {

@@ -127,6 +127,8 @@ impl<'a> Fields<'a> {
             | What::Failing { .. }
             | What::Recovered { .. }
             | What::NothingServes
+            | What::Unserved { .. }
+            | What::ServedAgain { .. }
             | What::RouteFailed { .. }
             | What::Unread { .. }
             | What::ReadAgain { .. }

@@ -48,7 +48,23 @@ pub(crate) fn substitute(
     variables: &Variables,
     unset: &mut BTreeSet<String>,
 ) -> Result<String, TemplateError> {
-    nested(text, variables, unset, DEEPEST)
+    nested(text, (variables, Names::Ours), unset, DEEPEST)
+}
+
+/// Whose variables the names in a text are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// Those of the environment, as compose has it.
+    Ours,
+    /// nginx's, which are in lower case; the others are those of the environment. Whether one is set does
+    /// not matter: the same file means the same in every shell.
+    Nginx,
+}
+
+impl Names {
+    fn is_nginx(self, name: &str) -> bool {
+        self == Self::Nginx && !name.contains(|c: char| c.is_ascii_uppercase())
+    }
 }
 
 /// Defaults inside of defaults. Far from what anybody writes.
@@ -56,7 +72,7 @@ const DEEPEST: usize = 50;
 
 fn nested(
     text: &str,
-    variables: &Variables,
+    of: (&Variables, Names),
     unset: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<String, TemplateError> {
@@ -76,14 +92,20 @@ fn nested(
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = closing_brace(after).ok_or_else(|| TemplateError::Format(text.to_owned()))?;
-            out.push_str(&braced(&after[..end], text, variables, unset, depth)?);
+            let inside = &after[..end];
+            if of.1.is_nginx(inside) && name_length(inside) == inside.len() && end > 0 {
+                out.extend(["${", inside, "}"]);
+            } else {
+                out.push_str(&braced(inside, text, of, unset, depth)?);
+            }
             rest = &after[end + 1..];
         } else {
             let name = &rest[..name_length(rest)];
-            if name.is_empty() {
-                out.push('$');
+            if name.is_empty() || of.1.is_nginx(name) {
+                out.extend(["$", name]);
+                rest = &rest[name.len()..];
             } else {
-                out.push_str(&value_of(name, variables, unset));
+                out.push_str(&value_of(name, of.0, unset));
                 rest = &rest[name.len()..];
             }
         }
@@ -134,10 +156,11 @@ fn closing_brace(text: &str) -> Option<usize> {
 fn braced(
     inside: &str,
     text: &str,
-    variables: &Variables,
+    of: (&Variables, Names),
     unset: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<String, TemplateError> {
+    let (variables, _) = of;
     let wrong = || TemplateError::Format(text.to_owned());
     let (name, operation) = inside.split_at(name_length(inside));
     if name.is_empty() {
@@ -160,7 +183,7 @@ fn braced(
     // Compose works the word out even where it is not used, so its mistakes count; only a warning
     // about a variable that nothing depends on would be noise.
     let mut missing = BTreeSet::new();
-    let word = nested(operator.as_str(), variables, &mut missing, depth)?;
+    let word = nested(operator.as_str(), of, &mut missing, depth)?;
     let (used, result) = match (operator_char, value) {
         (Some('+'), None) => (false, String::new()),
         (Some('+'), Some(_)) | (Some('-'), None) => (true, word),
@@ -191,7 +214,12 @@ pub(crate) fn tree(
     match &mut node.value {
         Value::Text(text) if text.contains('$') => {
             let mut unset = BTreeSet::new();
-            let result = substitute(text, variables, &mut unset);
+            let names = if is_for_nginx(&path.0) {
+                Names::Nginx
+            } else {
+                Names::Ours
+            };
+            let result = nested(text, (variables, names), &mut unset, DEEPEST);
             uses.note(at, path, text, unset);
             match result {
                 // Below `x-autoscale` a number may come from a variable too: `max: ${MAX:-8}`.
@@ -214,6 +242,16 @@ pub(crate) fn tree(
         }
         _ => {}
     }
+}
+
+/// Whether the text of this key goes to nginx, which has variables of its own.
+fn is_for_nginx(path: &[String]) -> bool {
+    let [around @ .., balance, hash] = path else {
+        return false;
+    };
+    // A policy may stand by itself.
+    (balance.as_str(), hash.as_str()) == ("balance", "hash")
+        && around.last().is_none_or(|key| key == "x-autoscale")
 }
 
 fn retyped(text: String) -> Value {
@@ -279,6 +317,48 @@ mod tests {
             ("${s}", " unset: {\"s\"}"),
         ] {
             assert_eq!(run(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_goes_to_nginx_keeps_the_names_that_are_nginxs() {
+        let variables = Variables::from([
+            ("KEY".to_owned(), "$args".to_owned()),
+            ("uri".to_owned(), "of the shell".to_owned()),
+        ]);
+        let run = |text: &str| {
+            let mut unset = BTreeSet::new();
+            let of = (&variables, Names::Nginx);
+            let out = nested(text, of, &mut unset, DEEPEST).unwrap();
+            (out, unset.into_iter().collect::<Vec<_>>())
+        };
+        for (text, expected) in [
+            ("$request_uri", "$request_uri"),
+            ("$$request_uri", "$request_uri"),
+            ("$remote_addr-$http_x", "$remote_addr-$http_x"),
+            ("${remote_addr}x$${host}", "${remote_addr}x${host}"),
+            ("$uri", "$uri"),
+            ("$KEY-${KEY}$host", "$args-$args$host"),
+            ("${KEY:-$uri}", "$args"),
+            ("${OTHER:-$uri}", "$uri"),
+            ("${OTHER:-$$uri}", "$uri"),
+            ("$1$", "$1$"),
+        ] {
+            assert_eq!(run(text), (expected.to_owned(), Vec::new()), "{text}");
+        }
+        assert_eq!(
+            run("$OTHER-$uri"),
+            ("-$uri".to_owned(), vec!["OTHER".to_owned()])
+        );
+        for (path, is) in [
+            ("services.web.x-autoscale.balance.hash", true),
+            ("x-autoscale.balance.hash", true),
+            ("balance.hash", true),
+            ("services.web.x-autoscale.balance", false),
+            ("services.web.labels.balance.hash", false),
+        ] {
+            let path: Vec<_> = path.split('.').map(str::to_owned).collect();
+            assert_eq!(is_for_nginx(&path), is, "{path:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    policy::{Aim, Metric, Place, Tolerance},
+    policy::{Aim, Balance, Metric, Place, Tolerance},
     project::Variables,
     units::{Percent, Span},
 };
@@ -166,6 +166,41 @@ fn variables_may_give_the_numbers_of_a_policy() {
     let policy = &dir.load().policies["web"];
     assert_eq!((policy.max, policy.port), (7, Some(8080)));
     assert_eq!(policy.tolerance, Tolerance { up: 0.2, down: 0.2 });
+}
+
+#[test]
+fn a_hash_key_keeps_the_variables_of_nginx_and_one_without_is_refused() {
+    let of = |key: &str| {
+        Dir::with(&[
+            (
+                "compose.yaml",
+                &format!(
+                    "services:\n  web:\n    image: x\n    x-autoscale:\n      max: 2\n      balance: {{hash: {key}}}\n"
+                ),
+            ),
+            (
+                ".env",
+                "HASH_KEY=$$remote_addr\nrequest_uri=no\nCONSTANT=all\n",
+            ),
+        ])
+    };
+    for (key, expected) in [
+        ("$request_uri", "$request_uri"),
+        ("$$request_uri", "$request_uri"),
+        ("\"$remote_addr-$http_x\"", "$remote_addr-$http_x"),
+        ("\"${remote_addr}\"", "${remote_addr}"),
+        ("$HASH_KEY", "$remote_addr"),
+    ] {
+        let loaded = of(key).load();
+        let balance = &loaded.policies["web"].balance;
+        assert_eq!(*balance, Balance::Hash(expected.into()), "{key}");
+    }
+    for key in ["$CONSTANT", "web", "\"-\""] {
+        let error = of(key).error();
+        let told = "compose.yaml:6: services.web.x-autoscale.balance.hash: found `";
+        assert!(error.starts_with(told), "{error}");
+        assert!(error.contains("like $$request_uri: without one"), "{error}");
+    }
 }
 
 #[test]

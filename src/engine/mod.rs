@@ -104,6 +104,20 @@ pub trait Engine: Send + Sync + 'static {
         exec: &Exec,
     ) -> impl Future<Output = Result<ExecOutput, EngineError>> + Send;
 
+    /// The same, but hands over its standard output piece by piece as it comes: it may be of any length.
+    fn exec_streamed(
+        &self,
+        id: &ContainerId,
+        exec: &Exec,
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> impl Future<Output = Result<ExecOutput, EngineError>> + Send {
+        async move {
+            let mut output = self.exec(id, exec).await?;
+            stdout(std::mem::take(&mut output.stdout).as_bytes());
+            Ok(output)
+        }
+    }
+
     /// Sends a signal (`HUP`, `USR1`) to its first process.
     fn signal(
         &self,

@@ -131,6 +131,16 @@ impl<E: Engine> Engine for Metered<E> {
         self.count("exec", self.inner.exec(id, exec)).await
     }
 
+    async fn exec_streamed(
+        &self,
+        id: &ContainerId,
+        exec: &Exec,
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<ExecOutput, EngineError> {
+        let output = self.inner.exec_streamed(id, exec, stdout);
+        self.count("exec", output).await
+    }
+
     async fn signal(&self, id: &ContainerId, signal: &str) -> Result<(), EngineError> {
         self.count("signal", self.inner.signal(id, signal)).await
     }

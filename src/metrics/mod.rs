@@ -121,6 +121,7 @@ pub struct Meters {
     drain_duration: Durations<OfService>,
     drains: Family<WithResult, Counter>,
     replica_failures: Family<WithKind, Counter>,
+    unserved: Family<OfService, Counter>,
     reloads: Family<Resulting, Counter>,
     engine_calls: Family<OfCall, Counter>,
     notifications: Family<ToTarget, Counter>,
@@ -208,6 +209,12 @@ impl Meters {
             "Replicas that did not come up, or were lost",
             replica_failures.clone(),
         );
+        let unserved = Family::default();
+        all.register(
+            "unserved_requests",
+            "Requests for which nginx had no replica, by its log",
+            unserved.clone(),
+        );
         let reloads: Family<Resulting, Counter> = Family::default();
         all.register(
             "reloads",
@@ -239,6 +246,7 @@ impl Meters {
             drain_duration,
             drains,
             replica_failures,
+            unserved,
             reloads,
             engine_calls,
             notifications,
@@ -269,6 +277,14 @@ impl Meters {
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "failed" };
         self.reloads.get_or_create(&Resulting { result }).inc();
+    }
+
+    /// nginx had no server for so many requests more.
+    pub fn unserved(&self, service: &str, requests: u64) {
+        let service = service.to_owned();
+        self.unserved
+            .get_or_create(&OfService { service })
+            .inc_by(requests);
     }
 
     /// A call of the Engine has ended.

@@ -20,7 +20,10 @@ pub(super) fn wants(notify: &Notify, note: &Note, event: &str) -> bool {
                 |name: &String| name == event || (name == TROUBLE && is_trouble(&note.what));
             // What was said before is not said again.
             let is_news = note.what.level() != Level::Debug
-                && !matches!(note.what, What::NotScaling { again: true, .. });
+                && !matches!(
+                    note.what,
+                    What::NotScaling { again: true, .. } | What::Unserved { again: true, .. }
+                );
             is_news && names.iter().any(is_meant)
         }
     }

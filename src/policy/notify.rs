@@ -232,7 +232,7 @@ pub const TROUBLE: &str = "trouble";
 pub const GROUPS: [&str; 1] = [TROUBLE];
 
 /// The names of all events, as in `scaling.log`.
-pub const EVENTS: [&str; 29] = [
+pub const EVENTS: [&str; 31] = [
     "scale",
     "scaled",
     "not_scaling",
@@ -252,6 +252,8 @@ pub const EVENTS: [&str; 29] = [
     "died",
     "lost",
     "nothing_serves",
+    "unserved",
+    "served_again",
     "route_failed",
     "unread",
     "read_again",

@@ -224,6 +224,8 @@ pub fn upstream(
         zone(servers.len())
     );
     text += &balance;
+    // nginx counts no failures: it would take a replica out for each request that the app itself fails, and
+    // all of them for one such request and its repetitions. `watch` knows which of them are dead.
     let even = servers.iter().all(|server| server.weight == Balance::FULL);
     for server in &servers {
         let name = container_name(&server.name)?;
@@ -234,7 +236,7 @@ pub fn upstream(
         };
         let _ = writeln!(
             text,
-            "    server {}{weight} max_fails=1 fail_timeout=2s; # {name}",
+            "    server {}{weight} max_fails=0; # {name}",
             server.address
         );
     }
@@ -275,9 +277,9 @@ pub fn location(project: &str, service: &str) -> Result<String, ProxyError> {
          proxy_http_version 1.1;\n\
          proxy_set_header Connection \"\";\n\
          \n\
-         # A replica that has just died does not answer at all; the next one is asked after a second.\n\
-         # What may have had an effect already (a POST that was sent) is never repeated.\n\
-         proxy_connect_timeout 1s;\n\
+         # A replica whose queue of connections is full answers when the kernel asks again, after 1 s and\n\
+         # after 3 s. What may have had an effect already (a POST that was sent) is never repeated.\n\
+         proxy_connect_timeout 4s;\n\
          proxy_next_upstream error timeout;\n\
          proxy_next_upstream_tries 3;\n",
     );

@@ -236,6 +236,8 @@ pub struct Values {
     pub replicas: BTreeMap<String, BTreeMap<ContainerId, Result<f64, String>>>,
     /// Whether they are those of the decision before: nothing was read anew.
     pub again: bool,
+    /// Requests for which nginx had no server, since the values before these.
+    pub unserved: u64,
 }
 
 impl Values {

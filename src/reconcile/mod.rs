@@ -30,6 +30,7 @@ mod recreate;
 mod room;
 mod seen;
 mod traffic;
+mod unserved;
 mod values;
 pub mod view;
 mod want;
@@ -177,6 +178,7 @@ pub struct Machine {
     route_failures: u32,
     route_error: Option<String>,
     nothing_serves: bool,
+    unserved: unserved::Unserved,
     /// nginx serves something, as far as is known, that no look has confirmed yet: what was there
     /// when this run began, or what was right before the port changed.
     holdover: bool,
@@ -279,6 +281,7 @@ impl Machine {
             route_failures: 0,
             route_error: None,
             nothing_serves: false,
+            unserved: unserved::Unserved::default(),
             holdover: true,
             way: Way::Open,
             reader: memory.reader,
@@ -699,7 +702,8 @@ impl Machine {
             Event::Retired { id, result } => self.retired(&id, result, now, out),
             Event::Sampled { readings, values } => {
                 self.keep_readings(readings);
-                for news in self.keep_values(values) {
+                let unserved = self.unserved.keep(values.unserved, now);
+                for news in self.keep_values(values).into_iter().chain(unserved) {
                     out.push(self.note(news, now));
                 }
                 self.decide_and_follow(now, out);

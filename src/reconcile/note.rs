@@ -218,6 +218,21 @@ pub enum What {
     },
     /// No replica can serve.
     NothingServes,
+    /// nginx had no server for some requests, and answered them with an error.
+    Unserved {
+        /// How many since this was said last.
+        requests: u64,
+        /// Whether it was said before, and has not ended since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
+    },
+    /// It has one for each request again.
+    ServedAgain {
+        /// How many had failed in all.
+        requests: u64,
+        /// From the first one to the last one.
+        seconds: f64,
+    },
     /// nginx could not be brought in step.
     RouteFailed {
         /// What went wrong.
@@ -316,6 +331,8 @@ impl What {
             Self::Died { .. } => "died",
             Self::Lost { .. } => "lost",
             Self::NothingServes => "nothing_serves",
+            Self::Unserved { .. } => "unserved",
+            Self::ServedAgain { .. } => "served_again",
             Self::RouteFailed { .. } => "route_failed",
             Self::Unread { .. } => "unread",
             Self::ReadAgain { .. } => "read_again",
@@ -347,6 +364,7 @@ impl What {
             | Self::Resumed { .. }
             | Self::Recovered { .. }
             | Self::ReadAgain { .. }
+            | Self::ServedAgain { .. }
             | Self::Scaled { .. } => Level::Info,
             Self::NotScaling { reason, .. } if !reason.is_calm() => Level::Info,
             Self::Failed { again: true, .. } | Self::NotScaling { .. } => Level::Debug,
@@ -356,10 +374,12 @@ impl What {
             | Self::Standstill { .. }
             | Self::Unfinished { .. }
             | Self::Failing { .. }
+            | Self::Unserved { again: true, .. }
             | Self::Unread { .. }
             | Self::StepFailed { .. } => Level::Warn,
             Self::Failed { .. }
             | Self::NothingServes
+            | Self::Unserved { again: false, .. }
             | Self::RouteFailed { .. }
             | Self::Refused { .. } => Level::Error,
         }
@@ -382,6 +402,10 @@ impl What {
                 | Self::Routed { .. }
         )
     }
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 impl fmt::Display for What {
@@ -468,6 +492,16 @@ impl fmt::Display for What {
             }
             Self::Lost { replica, why } => write!(f, "{replica} {why}; it gets no requests"),
             Self::NothingServes => f.write_str("no replica can serve: every request fails"),
+            Self::Unserved { requests, .. } => write!(
+                f,
+                "nginx had no replica to send {requests} request{} to and answered 502 (\"no live upstreams\")",
+                plural(*requests)
+            ),
+            Self::ServedAgain { requests, seconds } => write!(
+                f,
+                "nginx has a replica for each request again, after {requests} request{} in {seconds:.0}s",
+                plural(*requests)
+            ),
             Self::RouteFailed { why } => write!(f, "{why}"),
             Self::Unread { metric, why } => write!(
                 f,
@@ -591,6 +625,14 @@ mod tests {
                 why: why(),
             },
             What::NothingServes,
+            What::Unserved {
+                requests: 1,
+                again: false,
+            },
+            What::ServedAgain {
+                requests: 1,
+                seconds: 1.0,
+            },
             What::RouteFailed { why: why() },
             What::Unread {
                 metric: why(),

@@ -1265,7 +1265,7 @@ fn values_of_sources_reach_the_decision_and_without_one_nothing_is_removed() {
         let values = Values {
             service: [("jobs".to_owned(), jobs)].into(),
             replicas: [("busy".to_owned(), busy.clone().into())].into(),
-            again: false,
+            ..Values::default()
         };
         let readings = BTreeMap::new();
         bench.hear(Event::Sampled { readings, values });

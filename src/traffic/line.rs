@@ -31,8 +31,10 @@ pub struct Line<'a> {
 /// A replica that was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Try {
-    /// Where; `None` for what is no address: the upstream's name, when no server was left to ask.
+    /// Where; `None` for what is no address.
     pub(super) address: Option<SocketAddr>,
+    /// Whether nginx had no server left to ask: it writes the upstream's name then.
+    pub(super) unserved: bool,
     /// What it took to connect and to answer, in milliseconds.
     pub(super) took: u64,
     /// Whether it was asked because the one before it had failed, and not by an internal redirect.
@@ -94,6 +96,7 @@ pub fn parse<'a>(line: &'a str, tries: &mut Tries) -> Option<Line<'a>> {
     for (address, repeated) in list(addresses).filter(|(address, _)| *address != "-") {
         tries.push(Try {
             address: address.parse().ok(),
+            unserved: address.eq_ignore_ascii_case(upstream),
             took: times.next().and_then(|(time, _)| millis(time)).unwrap_or(0),
             again,
         });

@@ -17,6 +17,9 @@ pub use status::{Status, Statuses};
 /// nginx keeps lines back for so long (`flush=1s`): the window ends before them.
 pub const LAG: Duration = Duration::from_millis(1200);
 
+/// What ended longer ago is no news, in milliseconds: the first look at a log finds that too.
+const RECENT: u64 = 120_000;
+
 /// A replica as nginx reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -53,6 +56,8 @@ struct Service {
     last: Option<u64>,
     /// Whether a connection to it became another protocol.
     upgraded: bool,
+    /// Requests for which nginx had no server, since they were taken last.
+    unserved: u64,
     series: Series,
     replicas: Vec<Replica>,
 }
@@ -98,6 +103,7 @@ impl Traffic {
                     name: name.to_owned(),
                     last: None,
                     upgraded: false,
+                    unserved: 0,
                     series: Series::new(self.reach),
                     replicas: Vec::new(),
                 },
@@ -152,6 +158,7 @@ impl Traffic {
         let Some(at) = self.services.iter().position(by_name).or_else(by_server) else {
             return;
         };
+        let is_recent = self.until == u64::MAX || self.until - line.at <= RECENT;
         let service = &mut self.services[at];
         service.last = service.last.max(Some(line.at));
         // What the app took: a slow client takes time that no replica could save.
@@ -163,6 +170,9 @@ impl Traffic {
         service.upgraded |= line.status == 101;
         // Where no server was left to ask, nobody took any time.
         let timed = line.status != 101 && tries.iter().any(|one| one.address.is_some());
+        if is_recent && tries.iter().next_back().is_some_and(|one| one.unserved) {
+            service.unserved += 1;
+        }
         let once = tries.len() == 1;
         let mut is_timed = false;
         let mut end = line.at;
@@ -205,6 +215,13 @@ impl Traffic {
         let replica = service.replicas.iter().find(|one| one.name == replica)?;
         let window = window.min(self.longest);
         Some(replica.series.load(now, window, std::iter::empty()))
+    }
+
+    /// How many requests of a service nginx had no server for, since this was asked last.
+    pub fn take_unserved(&mut self, service: &str) -> u64 {
+        let mut services = self.services.iter_mut();
+        let service = services.find(|one| one.name == service);
+        service.map_or(0, |service| std::mem::take(&mut service.unserved))
     }
 
     /// When the first request ended that it heard of, in milliseconds since 1970.

@@ -248,6 +248,28 @@ fn who_stays_keeps_what_is_known_and_an_address_belongs_to_whoever_has_it_now() 
 }
 
 #[test]
+fn requests_without_a_server_are_told_once_and_only_while_they_are_news() {
+    let mut traffic = Traffic::new(Duration::from_secs(60));
+    let now = AT + 600_000;
+    traffic.route(["web", "api"].into_iter(), &[server(1, "web")], now);
+    let mut hear = |ago: u64, status, addresses, times, upstream| {
+        traffic.hear(line(600_000 - ago, status, addresses, times, upstream).as_bytes());
+    };
+    hear(10, 502, "web", "0.000", "web");
+    hear(10, 502, "172.18.0.1:80, web", "0.001, 0.000", "web");
+    // Its replica was asked, and failed.
+    hear(10, 502, "172.18.0.1:80", "0.001", "web");
+    hear(10, 200, "172.18.0.1:80", "0.001", "web");
+    // Long over when the log is read for the first time.
+    hear(120_001, 502, "web", "0.000", "web");
+    hear(10, 502, "api", "0.000", "api");
+    assert_eq!(traffic.take_unserved("web"), 2);
+    assert_eq!(traffic.take_unserved("web"), 0);
+    assert_eq!(traffic.take_unserved("api"), 1);
+    assert_eq!(traffic.take_unserved("none"), 0);
+}
+
+#[test]
 fn an_internal_redirect_is_no_failure_and_who_found_no_server_took_no_time() {
     let mut traffic = traffic();
     traffic.hear(

@@ -75,7 +75,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 {
                     self.meters.runs(&service, &made.name, self.clock.now());
                 }
-                if let Event::Sampled { .. } = *event {
+                if let Event::Sampled { values, .. } = &*event {
+                    self.meters.unserved(&service, values.unserved);
                     self.sampling.remove(&service);
                     *self.sampled.entry(service.clone()).or_default() += 1;
                 }

@@ -9,14 +9,11 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    engine::{Engine, EngineError, Exec},
+    engine::{Engine, EngineError, Exec, ExecOutput},
     project::{MountPoint, Replica, State},
     proxy::nginx::{Control, ControlError, Fleet, HostNginx, Output, Process},
     units::Moment,
 };
-
-/// What is kept of what a command prints: a whole configuration, in most cases.
-const DUMP: usize = 8 * 1024 * 1024;
 
 /// A container that nginx runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,22 +248,28 @@ impl<E: Engine> Control for AnyNginx<E> {
     }
 
     async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
-        let (engine, target) = match self {
-            Self::Container { engine, target } => (engine, target),
-            Self::Host(host) => return host.run(argv).await,
-        };
-        let exec = Exec {
-            argv: argv.to_vec(),
-            keep: Some(DUMP),
-            ..Exec::default()
-        };
-        let done = engine.exec(&target.id, &exec).await;
-        let output = done.map_err(|error| failed(error, target))?;
-        Ok(Output {
-            code: output.code,
-            stdout: output.stdout,
-            stderr: output.stderr,
-        })
+        match self {
+            Self::Container { engine, target } => {
+                let done = engine.exec(&target.id, &command(argv)).await;
+                done.map(output).map_err(|error| failed(error, target))
+            }
+            Self::Host(host) => host.run(argv).await,
+        }
+    }
+
+    async fn run_streamed(
+        &self,
+        argv: &[String],
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Output, ControlError> {
+        match self {
+            Self::Container { engine, target } => {
+                let exec = command(argv);
+                let done = engine.exec_streamed(&target.id, &exec, stdout).await;
+                done.map(output).map_err(|error| failed(error, target))
+            }
+            Self::Host(host) => host.run_streamed(argv, stdout).await,
+        }
     }
 
     async fn hup(&self) -> Result<(), ControlError> {
@@ -294,6 +297,21 @@ impl<E: Engine> Control for AnyNginx<E> {
                 args: process.args,
             })
             .collect())
+    }
+}
+
+fn command(argv: &[String]) -> Exec {
+    Exec {
+        argv: argv.to_vec(),
+        ..Exec::default()
+    }
+}
+
+fn output(output: ExecOutput) -> Output {
+    Output {
+        code: output.code,
+        stdout: output.stdout,
+        stderr: output.stderr,
     }
 }
 

@@ -364,6 +364,7 @@ impl Reader {
             }
             answer.values = self.values(question, wall);
         }
+        answer.values.unserved = self.traffic.take_unserved(&question.service);
         if answer.reopen {
             self.reopened = Some(now);
             self.reopen_again = false;
@@ -613,6 +614,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
 pub(super) fn both(mut one: Values, other: Values) -> Values {
     one.service.extend(other.service);
     one.replicas.extend(other.replicas);
+    one.unserved += other.unserved;
     one
 }
 

@@ -9,7 +9,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A server that answers with its name and the request's head. `/slow?MS` takes its time.
+/// A server that answers with its name and the request's head. `/slow?MS` takes its time, and `/close` closes
+/// the connection.
 pub(crate) struct Backend {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
@@ -37,6 +38,9 @@ impl Backend {
 
 async fn serve(mut stream: TcpStream, name: &'static str) {
     while let Some(head) = read_head(&mut stream).await {
+        if head.contains(" /close ") {
+            return;
+        }
         if let Some(ms) = head.split_once("/slow?").and_then(|(_, r)| number(r)) {
             sleep(Duration::from_millis(ms)).await;
         }

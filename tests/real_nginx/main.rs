@@ -373,3 +373,50 @@ async fn ask(client: &mut Option<Client>, port: u16) -> Result<backend::Answer, 
     }
     Ok(answer)
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_url_on_which_the_app_closes_the_connection_takes_no_replica_out() {
+    for kind in Kind::all() {
+        let mut backends = Vec::new();
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            backends.push(Backend::start(name).await);
+        }
+        let all: Vec<&Backend> = backends.iter().collect();
+        let rig = Rig::start(&kind, &all[..1], "", "").await;
+        for count in [1, 2, 6] {
+            rig.publish(&all[..count]).await.unwrap();
+            for round in 0..20 {
+                let status = get(rig.port, "/close").await.unwrap().status;
+                assert_eq!(status, 502, "{kind:?}");
+                for _ in 0..10 {
+                    let status = get(rig.port, "/").await.unwrap().status;
+                    assert_eq!(status, 200, "{kind:?}, {count} replicas, round {round}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_nine_megabytes_of_addresses_the_files_are_seen() {
+    let mut geo = String::from("geo $zone {\n default none;\n");
+    let mut number: u32 = 1 << 24;
+    while geo.len() < 9_000_000 {
+        let [a, b, c, d] = number.to_be_bytes();
+        geo += &format!(" {a}.{b}.{c}.{d}/32 z{};\n", number % 9);
+        number += 1;
+    }
+    geo += "}\n";
+    for kind in Kind::all() {
+        let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+        let rig = Rig::start(&kind, &[&a], &geo, "").await;
+        assert!(rig.publish(&[&b]).await.unwrap().reloaded);
+        assert_eq!(who_answers(rig.port, 4).await, ["b"]);
+        let text = dump(&**rig.nginx.fleet()).await.unwrap();
+        assert!(text.len() < 200_000, "{} bytes", text.len());
+        let findings = Configuration::parse(&text).look_for("web", &rig.inside());
+        let line = geo.lines().count();
+        assert!(findings.included[0].line > line, "{findings:?}");
+        assert_eq!(findings.passes.len(), 1);
+    }
+}

@@ -53,7 +53,6 @@ impl Control for Reach {
             Self::Engine { engine, id } => {
                 let exec = Exec {
                     argv: argv.to_vec(),
-                    keep: Some(8 * 1024 * 1024),
                     ..Exec::default()
                 };
                 let output = engine.exec(id, &exec).await.map_err(failed)?;
@@ -64,6 +63,29 @@ impl Control for Reach {
                 })
             }
             Self::Host(host) => host.run(argv).await,
+        }
+    }
+
+    async fn run_streamed(
+        &self,
+        argv: &[String],
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Output, ControlError> {
+        match self {
+            Self::Engine { engine, id } => {
+                let exec = Exec {
+                    argv: argv.to_vec(),
+                    ..Exec::default()
+                };
+                let output = engine.exec_streamed(id, &exec, stdout).await;
+                let output = output.map_err(failed)?;
+                Ok(Output {
+                    code: output.code,
+                    stdout: output.stdout,
+                    stderr: output.stderr,
+                })
+            }
+            Self::Host(host) => host.run_streamed(argv, stdout).await,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
 /// Longest run of a command that brings no deadline of its own.
 const COMMAND: Duration = Duration::from_secs(30);
 /// What is kept of each stream of a command that does not say how much.
-const OUTPUT: usize = 64 * 1024;
+pub(super) const OUTPUT: usize = 64 * 1024;
 /// What is kept of a log, from its end.
 const LOG: usize = 1024 * 1024;
 
@@ -39,10 +39,7 @@ impl Docker {
         let read = self.client.logs(&id.0, Some(options)).try_fold(
             Vec::new(),
             |mut log: Vec<u8>, chunk| async move {
-                log.extend_from_slice(chunk.as_ref());
-                if log.len() > 2 * LOG {
-                    log.drain(..log.len() - LOG);
-                }
+                keep_end(&mut log, chunk.as_ref(), LOG);
                 Ok(log)
             },
         );
@@ -70,6 +67,7 @@ impl Docker {
         &self,
         id: &ContainerId,
         exec: &Exec,
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<ExecOutput, EngineError> {
         let command = exec.argv.first().map_or("", String::as_str);
         let config = ExecConfig {
@@ -85,33 +83,34 @@ impl Docker {
         let mut whole = true;
         let run = async {
             let made = self.client.create_exec(&id.0, config).await?;
-            let mut stdout = Vec::new();
             let mut stderr = Vec::new();
             let most = exec.keep.unwrap_or(OUTPUT);
             if let StartExecResults::Attached { mut output, input } =
                 self.client.start_exec(&made.id, None).await?
             {
                 while let Some(chunk) = output.try_next().await? {
-                    let kept = match chunk {
-                        LogOutput::StdErr { .. } => &mut stderr,
-                        LogOutput::StdOut { .. } | LogOutput::StdIn { .. } => &mut stdout,
+                    match &chunk {
+                        // Its end says what went wrong.
+                        LogOutput::StdErr { message } => keep_end(&mut stderr, message, most),
+                        LogOutput::StdOut { message } | LogOutput::StdIn { message } => {
+                            stdout(message);
+                        }
                         // Only a terminal has such, and there is none: what is left of a piece
                         // when the connection ends in the middle of it.
                         LogOutput::Console { .. } => {
                             whole = false;
                             break;
                         }
-                    };
-                    keep_beginning(kept, chunk.as_ref(), most);
+                    }
                 }
                 // Held until here: the Engine ends the session when this half closes.
                 drop(input);
             }
             let ended = self.client.inspect_exec(&made.id).await?;
-            Ok((ended.exit_code, stdout, stderr))
+            Ok((ended.exit_code, stderr))
         };
         let doing = format!("running {command} in {}", self.name_of(&id.0));
-        let (code, stdout, stderr) = self
+        let (code, stderr) = self
             .within(
                 exec.deadline.unwrap_or(COMMAND),
                 &doing,
@@ -132,7 +131,7 @@ impl Docker {
         };
         Ok(ExecOutput {
             code,
-            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stdout: String::new(),
             stderr: String::from_utf8_lossy(&stderr).into_owned(),
         })
     }
@@ -157,9 +156,16 @@ impl Docker {
     }
 }
 
-fn keep_beginning(kept: &mut Vec<u8>, chunk: &[u8], most: usize) {
+pub(super) fn keep_beginning(kept: &mut Vec<u8>, chunk: &[u8], most: usize) {
     let room = most.saturating_sub(kept.len()).min(chunk.len());
     kept.extend_from_slice(&chunk[..room]);
+}
+
+fn keep_end(kept: &mut Vec<u8>, chunk: &[u8], most: usize) {
+    kept.extend_from_slice(chunk);
+    if kept.len() > 2 * most {
+        kept.drain(..kept.len() - most);
+    }
 }
 
 fn last_lines(log: &[u8], count: usize) -> Vec<String> {
@@ -226,6 +232,11 @@ mod tests {
         keep_beginning(&mut kept, b"abc", 10);
         keep_beginning(&mut kept, b"d", 10);
         assert_eq!(kept, b"xxxxxxxxab");
+        for piece in 0..100 {
+            keep_end(&mut kept, &[piece; 7], 10);
+            assert!(kept.len() <= 20);
+        }
+        assert_eq!(kept.last(), Some(&99));
     }
 
     #[test]

@@ -381,7 +381,21 @@ impl Engine for Docker {
     }
 
     async fn exec(&self, id: &ContainerId, exec: &Exec) -> Result<ExecOutput, EngineError> {
-        self.run_inside(id, exec).await
+        let mut kept = Vec::new();
+        let most = exec.keep.unwrap_or(inside::OUTPUT);
+        let mut keep = |piece: &[u8]| inside::keep_beginning(&mut kept, piece, most);
+        let mut output = self.run_inside(id, exec, &mut keep).await?;
+        output.stdout = String::from_utf8_lossy(&kept).into_owned();
+        Ok(output)
+    }
+
+    async fn exec_streamed(
+        &self,
+        id: &ContainerId,
+        exec: &Exec,
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<ExecOutput, EngineError> {
+        self.run_inside(id, exec, stdout).await
     }
 
     async fn signal(&self, id: &ContainerId, signal: &str) -> Result<(), EngineError> {

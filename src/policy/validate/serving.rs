@@ -59,7 +59,8 @@ pub(super) fn slow_start(at: &At<'_>, balance: &Balance) -> Option<Span> {
 }
 
 pub(super) fn balance(at: &At<'_>) -> Option<Balance> {
-    let expected = "round_robin, least_conn, ip_hash, {hash: $request_uri} or {sticky_cookie: srv}";
+    let expected =
+        "round_robin, least_conn, ip_hash, {hash: $$request_uri} or {sticky_cookie: srv}";
     if !at.value().is_object() {
         let words = [
             ("round_robin", Balance::RoundRobin),
@@ -70,9 +71,24 @@ pub(super) fn balance(at: &At<'_>) -> Option<Balance> {
     }
     let keys = Keys::only(&["hash", "sticky_cookie"]);
     at.only_entry(&keys, expected, |key, at| match key {
-        "hash" => text(at, "a text with nginx variables, like $request_uri").map(Balance::Hash),
+        "hash" => hash(at).map(Balance::Hash),
         _ => cookie(at).map(Balance::StickyCookie),
     })
+}
+
+/// A key that is the same for every request would send all of them to one replica.
+fn hash(at: &At<'_>) -> Option<String> {
+    let expected = "a text with variables of nginx in lower case, like $$request_uri";
+    let key = text(at, expected)?;
+    let is_variable = |behind: &str| {
+        let name = behind.strip_prefix('{').unwrap_or(behind);
+        name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if key.split('$').skip(1).any(is_variable) {
+        return Some(key);
+    }
+    let why = "without one all requests go to one replica";
+    at.expected_text(&format!("{expected}: {why}"))
 }
 
 fn cookie(at: &At<'_>) -> Option<String> {

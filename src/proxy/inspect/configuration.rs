@@ -66,7 +66,7 @@ pub fn fingerprint(dump: &str, directory: &str, kept: &str) -> u64 {
 }
 
 /// The name of the file that begins with this line of the output.
-fn heading(line: &str) -> Option<&str> {
+pub(in crate::proxy) fn heading(line: &str) -> Option<&str> {
     line.strip_prefix("# configuration file ")?
         .strip_suffix(':')
 }

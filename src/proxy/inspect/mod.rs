@@ -17,12 +17,14 @@ mod past;
 mod routes;
 mod syntax;
 
+pub(super) use configuration::heading;
 pub use configuration::{Configuration, fingerprint};
 pub use mounts::{Mount, MountProblem, inside, mount_problems, writable};
 pub use past::{By, Bypass, Resolver, by_place};
 pub use routes::{At, Route};
 
 use configuration::{Block, Statement};
+pub(super) use syntax::LEFT_OUT;
 #[cfg(test)]
 pub(super) use syntax::parse;
 

@@ -1,6 +1,9 @@
 //! The grammar of an nginx file: words, quotes, comments, blocks. Pure and forgiving: what it is
 //! given has passed nginx's own test, so an odd file is this reader's mistake and not the user's.
 
+/// How a comment begins that stands for lines which were left out; their number follows.
+pub(in crate::proxy) const LEFT_OUT: &str = "#\u{1}";
+
 /// A directive with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::proxy) struct Directive {
@@ -64,7 +67,7 @@ impl Reader<'_> {
     fn token(&mut self) -> Option<Token> {
         loop {
             match self.next()? {
-                '#' => while self.next()? != '\n' {},
+                '#' => self.comment()?,
                 ';' => return Some(Token::End),
                 '{' => return Some(Token::Open),
                 '}' => return Some(Token::Close),
@@ -73,6 +76,23 @@ impl Reader<'_> {
                 c => return Some(Token::Word(self.word(c))),
             }
         }
+    }
+
+    /// Steps over a comment.
+    fn comment(&mut self) -> Option<()> {
+        let mut stands_for = None;
+        if self.rest.next_if_eq(&'\u{1}').is_some() {
+            let mut number = 0;
+            while let Some(digit) = self.rest.peek().and_then(|c| c.to_digit(10)) {
+                number = number * 10 + digit as usize;
+                self.rest.next();
+            }
+            stands_for = Some(number);
+        }
+        while self.next()? != '\n' {}
+        // The marker's own line is one of them.
+        self.line += stands_for.map_or(0, |lines| lines - 1);
+        Some(())
     }
 
     fn word(&mut self, first: char) -> String {
@@ -185,6 +205,7 @@ mod tests {
                 "content_by_lua_block { local t = { 1 }; } after 1;",
                 "1:content_by_lua_block(){} 1:after(1)",
             ),
+            ("a;\n#\u{1}70 beef\nb;\n", "1:a() 72:b()"),
             ("a b", ""),
             ("a \"b", ""),
             ("}} a;", ""),

@@ -15,6 +15,19 @@ pub trait Control: Send + Sync + 'static {
     /// Runs a command where nginx runs, and waits for it.
     fn run(&self, argv: &[String]) -> impl Future<Output = Result<Output, ControlError>> + Send;
 
+    /// The same, but hands over its standard output piece by piece as it comes: it may be of any length.
+    fn run_streamed(
+        &self,
+        argv: &[String],
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> impl Future<Output = Result<Output, ControlError>> + Send {
+        async move {
+            let mut output = self.run(argv).await?;
+            stdout(std::mem::take(&mut output.stdout).as_bytes());
+            Ok(output)
+        }
+    }
+
     /// Sends `SIGHUP` to the first process of the container, or to nginx's master on the host.
     fn hup(&self) -> impl Future<Output = Result<(), ControlError>> + Send;
 

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Control, ControlError, Output, Setup, command,
+    dump::Dump,
     said::{could_not_run, describe, first_error, last_line, not_run},
     unreachable_as,
     view::View,
@@ -198,9 +199,14 @@ fn verdict(output: Result<Output, ControlError>) -> Verdict {
     }
 }
 
-/// Tests the configuration and prints it.
+/// Tests the configuration and prints it, without what [`Dump`] leaves out.
 pub(super) async fn dump<C: Control>(control: &C) -> Result<Output, ControlError> {
-    bounded(control.run(&argv(["nginx", "-T"]))).await
+    let mut dump = Dump::default();
+    let argv = argv(["nginx", "-T"]);
+    let mut take = |piece: &[u8]| dump.push(piece);
+    let mut output = bounded(control.run_streamed(&argv, &mut take)).await?;
+    output.stdout = dump.text()?;
+    Ok(output)
 }
 
 /// What it is by its own word.

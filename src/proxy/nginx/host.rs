@@ -52,6 +52,17 @@ impl HostNginx {
             .map_or(true, |master| me == 0 || me == master.user)
     }
 
+    /// The same command with the program and the configuration of the one that runs.
+    fn command(&self, argv: &[String]) -> Result<Vec<String>, ControlError> {
+        let (mut all, arguments) = command_of(&self.master()?.title);
+        // The version needs none, and an old one takes none.
+        if argv.get(1).is_none_or(|flag| flag != "-v") {
+            all.extend(arguments);
+        }
+        all.extend(argv.iter().skip(1).cloned());
+        Ok(all)
+    }
+
     fn master(&self) -> Result<Master, ControlError> {
         if let Some(file) = &self.pid_file {
             let text = match fs::read_to_string(file) {
@@ -103,13 +114,15 @@ impl Control for HostNginx {
     }
 
     async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
-        let (mut all, arguments) = command_of(&self.master()?.title);
-        // The version needs none, and an old one takes none.
-        if argv.get(1).is_none_or(|flag| flag != "-v") {
-            all.extend(arguments);
-        }
-        all.extend(argv.iter().skip(1).cloned());
-        command::run(&all, &self.working_dir).await
+        command::run(&self.command(argv)?, &self.working_dir).await
+    }
+
+    async fn run_streamed(
+        &self,
+        argv: &[String],
+        stdout: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<Output, ControlError> {
+        command::run_streamed(&self.command(argv)?, &self.working_dir, stdout).await
     }
 
     async fn hup(&self) -> Result<(), ControlError> {

@@ -20,6 +20,7 @@ mod command;
 mod control;
 mod crew;
 mod draft;
+mod dump;
 mod host;
 mod said;
 mod shelf;

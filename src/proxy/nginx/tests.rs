@@ -134,6 +134,30 @@ async fn the_same_again_does_nothing_for_this_program_and_for_its_next_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_earlier_version_wrote_is_replaced() {
+    let (dir, nginx) = nginx();
+    let wanted = [web(&["10.0.0.1:80"])];
+    nginx.publish(&wanted).await.unwrap();
+    let now = everything(&dir);
+    for (name, this, earlier) in [
+        ("web.conf", "max_fails=0;", "max_fails=1 fail_timeout=2s;"),
+        ("web.location", "connect_timeout 4s;", "connect_timeout 1s;"),
+    ] {
+        let text = read(&dir, name);
+        assert!(text.contains(this), "{text}");
+        let text = text.replace(this, earlier);
+        crate::files::replace(&dir.path().join(name), text.as_bytes()).unwrap();
+        let next = nginx_in(dir.path());
+        let published = next.publish(&wanted).await.unwrap();
+        assert_eq!(
+            (published.changed, published.reloaded),
+            (vec![name.to_owned()], true)
+        );
+        assert_eq!(everything(&dir), now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn workers_of_an_earlier_publish_that_still_have_requests_are_named() {
     let (_dir, nginx) = nginx();
     nginx.fleet().with(|s| s.busy = 1000);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::proxy::render;
+use crate::proxy::{inspect::heading, render};
 
 /// What one `nginx -T` printed, by the last part of each file's path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,10 +30,7 @@ impl View {
         let mut view = Self::default();
         let mut current: Option<&mut String> = None;
         for line in dump.lines() {
-            let heading = line
-                .strip_prefix("# configuration file ")
-                .and_then(|rest| rest.strip_suffix(':'));
-            if let Some(path) = heading {
+            if let Some(path) = heading(line) {
                 let name = path.rsplit('/').next().unwrap_or(path);
                 let texts = view.files.entry(name.to_owned()).or_default();
                 texts.push(String::new());

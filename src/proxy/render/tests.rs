@@ -66,13 +66,13 @@ fn weights_are_written_where_they_differ() {
     assert_eq!(
         lines([10, 4]),
         [
-            "server 172.18.0.3:80 weight=10 max_fails=1 fail_timeout=2s; # shop-web-1",
-            "server 172.18.0.4:80 weight=4 max_fails=1 fail_timeout=2s; # shop-web-2",
+            "server 172.18.0.3:80 weight=10 max_fails=0; # shop-web-1",
+            "server 172.18.0.4:80 weight=4 max_fails=0; # shop-web-2",
         ]
     );
     assert_eq!(
         lines([10, 10])[1],
-        "server 172.18.0.4:80 max_fails=1 fail_timeout=2s; # shop-web-2"
+        "server 172.18.0.4:80 max_fails=0; # shop-web-2"
     );
 }
 
@@ -128,7 +128,7 @@ fn the_balance_is_written_before_keepalive() {
         let body: Vec<&str> = text.lines().skip(3).map(str::trim).collect();
         body.join("\n")
     };
-    let server = "server 172.18.0.3:80 max_fails=1 fail_timeout=2s; # shop-web-1\nkeepalive 32;\n}";
+    let server = "server 172.18.0.3:80 max_fails=0; # shop-web-1\nkeepalive 32;\n}";
     assert_eq!(lines(Balance::RoundRobin), server);
     assert_eq!(lines(Balance::IpHash), format!("ip_hash;\n{server}"));
     assert_eq!(

@@ -174,11 +174,22 @@ fn balance_is_a_word_a_hash_or_a_cookie() {
         (
             json!({"balance": "random"}),
             "balance: found `random`, expected round_robin, least_conn, ip_hash, \
-             {hash: $request_uri} or {sticky_cookie: srv}",
+             {hash: $$request_uri} or {sticky_cookie: srv}",
         ),
         (
             json!({"balance": {"hash": "a\nb"}}),
-            "balance.hash: found `a\\nb`, expected a text with nginx variables, like $request_uri",
+            "balance.hash: found `a\\nb`, expected a text with variables of nginx in lower case, \
+             like $$request_uri",
+        ),
+        (
+            json!({"balance": {"hash": "-"}}),
+            "balance.hash: found `-`, expected a text with variables of nginx in lower case, like \
+             $$request_uri: without one all requests go to one replica",
+        ),
+        (
+            json!({"balance": {"hash": "a$-"}}),
+            "balance.hash: found `a$-`, expected a text with variables of nginx in lower case, like \
+             $$request_uri: without one all requests go to one replica",
         ),
         (
             json!({"balance": {"sticky_cookie": "srv path=/"}}),

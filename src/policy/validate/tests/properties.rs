@@ -195,7 +195,7 @@ fn balance() -> impl Strategy<Value = Balance> {
         Just(Balance::RoundRobin),
         Just(Balance::LeastConn),
         Just(Balance::IpHash),
-        "[^\\pC]{1,12}".prop_map(Balance::Hash),
+        "[^\\pC]{0,12}".prop_map(|text| Balance::Hash(format!("{text}$uri"))),
         "[a-zA-Z0-9_-]{1,12}".prop_map(Balance::StickyCookie),
     ]
 }

@@ -8,6 +8,7 @@
 //! | `/slow?ms=N` | after sleeping N ms |
 //! | `/echo` | the length of the request's body |
 //! | `/healthz` | 200, or 503 after `/unhealthy` and until `/healthy` |
+//! | `/close` | none: the connection is closed |
 //! | `/exit?code=N` | none: the process ends |
 //!
 //! `web health [PATH]` asks the server on `127.0.0.1:$PORT` and exits 0 or 1: a
@@ -16,6 +17,9 @@
 //! Environment: `PORT` (80; 0 picks a free one and prints it), `APP_VERSION`,
 //! `START_DELAY_MS` (listen only after that), `NEVER_READY=1` (never listen),
 //! `WORKERS` (so many requests burn or sleep at once, the others wait; 0, the default, is no limit),
+//! `BACKLOG` (how many connections may wait to be accepted; 128), `ACCEPT_MS` (the pause after each
+//! accept; 0), `IDLE_MS` (closes a connection that is idle for so long; 0, the default, never does),
+//! `CLOSES=1` (answers every request as `/close` does),
 //! `TERM_MODE`: what SIGTERM does. `drain` (default) stops accepting, finishes the
 //! requests in flight, closes idle connections and exits 0; `exit` ends at once;
 //! `ignore` installs no handler, so that as process 1 only SIGKILL ends it.
@@ -31,6 +35,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use demo_web::http::{Connection, Request};
+use rustix::net::listen;
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -65,6 +70,12 @@ fn environment(name: &str, default: &str) -> String {
         .ok()
         .filter(|value| !value.is_empty())
         .unwrap_or_else(|| default.to_owned())
+}
+
+fn number(name: &str, default: &str) -> Result<u64, String> {
+    let text = environment(name, default);
+    text.parse()
+        .map_err(|_| format!("{name}: {text:?} is not a number"))
 }
 
 fn port() -> Result<u16, String> {
@@ -165,6 +176,12 @@ struct Server {
     /// Workers that have nothing to do; `None` where there is no limit.
     free: Option<Mutex<u64>>,
     one_is_free: Condvar,
+    /// Between two connections that it accepts.
+    accept_pause: Duration,
+    /// A connection may be idle for so long.
+    idle: Option<Duration>,
+    /// Whether it closes the connection on every request.
+    closes: bool,
 }
 
 impl Server {
@@ -172,14 +189,11 @@ impl Server {
     fn start() -> Result<(), String> {
         let mode = environment("TERM_MODE", "drain");
         let port = port()?;
-        let delay = environment("START_DELAY_MS", "0");
-        let delay = delay
-            .parse()
-            .map_err(|_| format!("START_DELAY_MS: {delay:?} is not a number"))?;
-        let workers = environment("WORKERS", "0");
-        let workers: u64 = workers
-            .parse()
-            .map_err(|_| format!("WORKERS: {workers:?} is not a number"))?;
+        let delay = number("START_DELAY_MS", "0")?;
+        let workers = number("WORKERS", "0")?;
+        let backlog = number("BACKLOG", "128")?;
+        let idle = number("IDLE_MS", "0")?;
+        let accept_pause = Duration::from_millis(number("ACCEPT_MS", "0")?);
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
             .unwrap_or_else(|_| environment("HOSTNAME", "unknown"));
         let server = Arc::new(Self {
@@ -192,6 +206,9 @@ impl Server {
             all_gone: Condvar::new(),
             free: (workers > 0).then(|| Mutex::new(workers)),
             one_is_free: Condvar::new(),
+            accept_pause,
+            idle: (idle > 0).then(|| Duration::from_millis(idle)),
+            closes: environment("CLOSES", "0") == "1",
         });
         let listener: Arc<Mutex<Option<u16>>> = Arc::default();
         match mode.as_str() {
@@ -223,6 +240,8 @@ impl Server {
         }
         let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .map_err(|e| format!("cannot listen on port {port}: {e}"))?;
+        // Once more: the length of the queue is the last one that was asked for.
+        listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX)).map_err(|e| e.to_string())?;
         let port = socket.local_addr().map_err(|e| e.to_string())?.port();
         *lock(&listener) = Some(port);
         eprintln!(
@@ -252,7 +271,10 @@ impl Server {
                 return;
             }
             match socket.accept() {
-                Ok((stream, _)) => self.clone().welcome(stream, number),
+                Ok((stream, _)) => {
+                    self.clone().welcome(stream, number);
+                    thread::sleep(self.accept_pause);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Out of file descriptors, or the client is gone already.
                 Err(_) => thread::sleep(Duration::from_millis(5)),
@@ -263,6 +285,7 @@ impl Server {
     fn welcome(self: Arc<Self>, stream: TcpStream, number: u64) {
         // An accepted socket does not inherit O_NONBLOCK on Linux.
         let _ = stream.set_nodelay(true);
+        let _ = stream.set_read_timeout(self.idle);
         let client = Arc::new(Client {
             stream,
             state: AtomicU8::new(state::FRESH),
@@ -298,6 +321,9 @@ impl Server {
             }
             let length = connection.body(request.body, 0, &mut nothing)?;
             self.requests.fetch_add(1, SeqCst);
+            if self.closes || request.path == "/close" {
+                return client.stream.shutdown(std::net::Shutdown::Both);
+            }
             let (status, text) = self.answer(&request, length);
             // Told late, so that what became a drain meanwhile is told too.
             let keep = request.keep_alive && !self.draining.load(SeqCst);
