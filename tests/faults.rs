@@ -198,10 +198,10 @@ fn an_engine_that_breaks_off() {
 fn an_engine_that_says_who_it_is_and_then_cannot_list() {
     let engine = EngineProxy::alone();
     // Each command meets an Engine of its own: on one they would keep each other from acting.
-    static ENGINES: AtomicU32 = AtomicU32::new(0);
-    engine.decide(|request| {
+    let engines = AtomicU32::new(0);
+    engine.decide(move |request| {
         if request.starts_with("GET /info") {
-            let id = ENGINES.fetch_add(1, Ordering::Relaxed);
+            let id = engines.fetch_add(1, Ordering::Relaxed);
             let info = format!(r#"{{"ID":"engine-{id}","NCPU":2,"MemTotal":1}}"#);
             return Verdict::Answer(200, info.leak());
         }
@@ -257,10 +257,7 @@ type Case = (fn(&str) -> Verdict, &'static str);
 #[test]
 fn a_watch_whose_engine_hangs_or_talks_nonsense_from_the_start_says_so_once_and_waits() {
     let told: [Case; 2] = [
-        (
-            |_| Verdict::Hang,
-            "it takes connections and says nothing",
-        ),
+        (|_| Verdict::Hang, "it takes connections and says nothing"),
         (
             // Of two that make no sense it depends which is read first.
             |request| {

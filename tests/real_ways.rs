@@ -60,7 +60,7 @@ fn a_service_that_nginx_sends_to_is_refused_while_its_port_is_unknown() {
     let file = stack.project.directory().join("compose.yaml");
     let right = fs::read_to_string(&file).expect("a file");
     let two_ports = right.replace("[\"80\"]", "[\"80\", \"81\"]");
-    fs::write(&file, &two_ports).expect("a file");
+    stack.project.write("compose.yaml", &two_ports);
     stack.project.compose(&["up", "-d", "--no-deps", "web"]);
     let why = "nginx sends requests to it at /etc/nginx/conf.d/default.conf:2";
     for command in [
@@ -71,7 +71,7 @@ fn a_service_that_nginx_sends_to_is_refused_while_its_port_is_unknown() {
     ] {
         let ran = stack.run(command);
         let said = format!("{}{}", ran.stdout, ran.stderr);
-        let expected = if command[0] == "watch" { 0 } else { 1 };
+        let expected = i32::from(command[0] != "watch");
         assert_eq!(ran.code(), expected, "{command:?}\n{said}");
         assert!(said.contains(why), "{command:?}\n{said}");
         assert_eq!(stack.running().len(), 1, "{command:?}");
@@ -90,7 +90,8 @@ fn a_service_that_nginx_sends_to_is_refused_while_its_port_is_unknown() {
     let ran = stack.run(&["scale", "web=2"]);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     // And with its port it has an upstream.
-    fs::write(&file, two_ports.replace("{max: 4,", "{max: 4, port: 80,")).expect("a file");
+    let with_port = two_ports.replace("{max: 4,", "{max: 4, port: 80,");
+    stack.project.write("compose.yaml", &with_port);
     stack.project.write("nginx.conf", GOOD);
     stack.project.compose(&["restart", "nginx"]);
     let ran = stack.run(&["scale", "web=3"]);

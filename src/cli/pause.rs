@@ -68,7 +68,10 @@ pub(super) async fn run(project: &ProjectArgs, args: PauseArgs) -> Result<(), Fa
     let Some((loaded, locks)) = through_watch(project, &services, &ask).await? else {
         return Ok(());
     };
-    let _held = (locks, run::claim_where_it_answers(&loaded).await?);
+    let _held = (
+        locks,
+        run::claim_where_it_answers(&loaded.project.name).await?,
+    );
     change(&loaded, &services, |service, memory, now, notes| {
         let until = args.span.map(|span| now + span.0);
         let paused = Paused { directions, until };
@@ -90,7 +93,10 @@ pub(super) async fn resume(project: &ProjectArgs, args: ResumeArgs) -> Result<()
     let Some((loaded, locks)) = through_watch(project, &services, &ask).await? else {
         return Ok(());
     };
-    let _held = (locks, run::claim_where_it_answers(&loaded).await?);
+    let _held = (
+        locks,
+        run::claim_where_it_answers(&loaded.project.name).await?,
+    );
     change(&loaded, &services, |service, memory, now, notes| {
         let before = memory.paused.take();
         let in_force = before.filter(|paused| !paused.is_over(now));

@@ -156,7 +156,7 @@ pub(super) async fn driver(
     let engine = Arc::new(Metered::new(engine()?, Arc::clone(&meters)));
     let project = &wish.loaded.project.name;
     let needed = !wish.locks.is_empty();
-    let claimed = claim(&*engine, project, needed);
+    let claimed = Box::pin(claim(&*engine, project, needed));
     // A watch waits for an Engine that does not answer; everything else needs it now.
     let claim = if wish.goal == Goal::Watch {
         let due = |why: String| Claim::Due {
@@ -259,11 +259,11 @@ async fn claim(engine: &impl Engine, project: &str, needed: bool) -> Result<Clai
 }
 
 /// The same for what is done without the Engine: where that does not answer there is nobody to ask.
-pub(super) async fn claim_where_it_answers(loaded: &Loaded) -> Result<Claim, Failure> {
+pub(super) async fn claim_where_it_answers(project: &str) -> Result<Claim, Failure> {
     let Ok(engine) = engine() else {
         return Ok(Claim::NotNeeded);
     };
-    let claimed = claim(&engine, &loaded.project.name, true);
+    let claimed = Box::pin(claim(&engine, project, true));
     match tokio::time::timeout(ENGINE, claimed).await {
         Ok(Err(Failure::Engine(_))) | Err(_) => Ok(Claim::NotNeeded),
         Ok(other) => other,

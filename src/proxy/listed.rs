@@ -243,7 +243,7 @@ mod tests {
         written(&others, &text.replace("shop", "another"));
         // What is elsewhere is not ours, whatever it says.
         let outside = tempfile::NamedTempFile::new().unwrap();
-        fs::write(outside.path(), &text).unwrap();
+        written(outside.path(), &text);
         std::os::unix::fs::symlink(outside.path(), dir.path().join("link.conf")).unwrap();
 
         assert_eq!(close(dir.path(), "shop").unwrap(), ["web"]);

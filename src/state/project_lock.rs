@@ -16,7 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::{net::UnixStream, time::timeout};
 
 use super::StateError;
+use crate::units::hex;
 
 /// The Engine's own socket, as it is named everywhere.
 const ENGINE: &str = "/var/run/docker.sock";
@@ -94,10 +95,7 @@ impl ProjectId {
             engine, project, ..
         } = self;
         let digest = Sha256::digest(format!("{engine}\n{project}"));
-        let digest: String = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = hex(&digest[..8]);
         let mut end = project.len().min(LONGEST_PROJECT);
         while !project.is_char_boundary(end) {
             end -= 1;
@@ -208,10 +206,7 @@ impl Holder {
         let begun = Timestamp::try_from(begun)
             .ok()?
             .to_zoned_datetime(TimeZone::system());
-        let today = Timestamp::try_from(SystemTime::now()).ok()?;
-        let today = today.to_zoned_datetime(TimeZone::system()).date() == begun.date();
-        let format = if today { "%H:%M:%S" } else { "%F %H:%M:%S" };
-        Some(begun.strftime(format).to_string())
+        Some(begun.strftime("%F %T").to_string())
     }
 
     fn user(&self) -> Option<String> {
@@ -226,7 +221,7 @@ impl Holder {
     }
 }
 
-/// `process 4711 of root, "compose-scale watch", since 12:04:05`.
+/// `process 4711 of root, "compose-scale watch", since 2026-11-30 12:04:05`.
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pid {

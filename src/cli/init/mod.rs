@@ -137,7 +137,7 @@ impl Site {
 
 pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Failure> {
     if args.undo {
-        return undo::run(project, &args);
+        return undo::run(project, &args).await;
     }
     let site = look(project)?;
     let known = site.known();

@@ -16,10 +16,10 @@ use crate::{
     },
     proxy::render,
     state::{Lock, StateDir, StateError},
-    watch::setup,
+    watch::{Claim, setup},
 };
 
-pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
+pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
     let root = root(project)?;
     let Some(record) = read_record(&root)? else {
         if is_made_here(&root) {
@@ -36,7 +36,7 @@ pub(super) fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure>
         }
         return Ok(());
     }
-    let held = hold(project, &root)?;
+    let held = hold(project, &root).await?;
     let Plan {
         changes,
         rest,
@@ -141,6 +141,8 @@ fn nothing(root: &Path, dry_run: bool) -> Result<(), Failure> {
 #[derive(Default)]
 struct Held {
     locks: Vec<Lock>,
+    /// The same by Engine and project.
+    claim: Option<Claim>,
     /// The lock beside nginx's files, which nobody else would remove.
     beside: Option<PathBuf>,
 }
@@ -150,22 +152,25 @@ impl Drop for Held {
         if let Some(path) = &self.beside {
             let _ = files::remove(path);
         }
+        self.claim = None;
         self.locks.clear();
     }
 }
 
 /// Keeps a `watch` of the project that is taken back from starting, and fails while one runs: it would
 /// write on.
-fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
+async fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
     let mut request = project.request(&[])?;
     request.files = Vec::new();
     request.project_directory = None;
     root.clone_into(&mut request.cwd);
-    let held = if let Ok(loaded) = compose::load(&request) {
-        run::lock(&loaded).map(|locks| Held {
+    let (name, held) = if let Ok(loaded) = compose::load(&request) {
+        let held = run::lock(&loaded).map(|locks| Held {
             locks,
+            claim: None,
             beside: Some(run::writers_lock(&loaded, &setup::upstreams(&loaded))),
-        })
+        });
+        (loaded.project.name, held)
     } else {
         // One that was started when the files were good may go on with what it read.
         let name =
@@ -174,10 +179,22 @@ fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
             return Ok(Held::default());
         };
         let lock = StateDir::locate(&request.env, &name).lock();
-        lock.map_err(Failure::from).map(|lock| Held {
+        let held = lock.map_err(Failure::from).map(|lock| Held {
             locks: vec![lock],
+            claim: None,
             beside: None,
-        })
+        });
+        (name, held)
+    };
+    let held = match held {
+        Ok(mut held) => {
+            let claimed = run::claim_where_it_answers(&name).await;
+            claimed.map(|claim| {
+                held.claim = Some(claim);
+                held
+            })
+        }
+        Err(failure) => Err(failure),
     };
     match held {
         Err(failure @ Failure::State(StateError::Held { .. })) => {
