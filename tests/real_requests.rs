@@ -383,9 +383,10 @@ fn requests_that_nginx_has_no_replica_for_are_an_event_and_so_is_their_end() {
     stack.until("one is listed", LONG, |s| s.listed().len() == 1);
     stack.project.compose(&["stop", "web"]);
     stack.until("nginx has none", LONG, |s| s.listed().is_empty());
-    for _ in 0..5 {
-        assert_eq!(stack.get("/").map(|(status, _)| status), Some(502));
-    }
+    // Its workers of before may still wait for the replica that is gone.
+    stack.until("the new workers answer", LONG, |s| {
+        s.get("/").is_some_and(|(status, _)| status == 502)
+    });
     let events = |s: &Stack, name: &str| {
         let is_it = |line: &&serde_json::Value| line["event"] == name;
         s.history()
@@ -398,9 +399,7 @@ fn requests_that_nginx_has_no_replica_for_are_an_event_and_so_is_their_end() {
     let told = &events(&stack, "unserved")[0];
     assert_eq!(told["service"], "web", "{told}");
     assert!(
-        told["requests"]
-            .as_u64()
-            .is_some_and(|count| (1..=5).contains(&count)),
+        told["requests"].as_u64().is_some_and(|count| count > 0),
         "{told}"
     );
     assert!(
@@ -412,5 +411,8 @@ fn requests_that_nginx_has_no_replica_for_are_an_event_and_so_is_their_end() {
         !events(s, "served_again").is_empty()
     });
     let ended = &events(&stack, "served_again")[0];
-    assert_eq!(ended["requests"], 5, "{ended}");
+    assert!(
+        ended["requests"].as_u64() >= told["requests"].as_u64(),
+        "{ended}"
+    );
 }

@@ -2,6 +2,7 @@
 //! where its program is given, with one on the host.
 
 use std::{
+    fmt::Write,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -403,7 +404,7 @@ async fn behind_nine_megabytes_of_addresses_the_files_are_seen() {
     let mut number: u32 = 1 << 24;
     while geo.len() < 9_000_000 {
         let [a, b, c, d] = number.to_be_bytes();
-        geo += &format!(" {a}.{b}.{c}.{d}/32 z{};\n", number % 9);
+        writeln!(geo, " {a}.{b}.{c}.{d}/32 z{};", number % 9).unwrap();
         number += 1;
     }
     geo += "}\n";

@@ -88,7 +88,7 @@ fn hash(at: &At<'_>) -> Option<String> {
         return Some(key);
     }
     let why = "without one all requests go to one replica";
-    at.expected_text(&format!("{expected}: {why}"))
+    at.expected_text(format!("{expected}: {why}"))
 }
 
 fn cookie(at: &At<'_>) -> Option<String> {
