@@ -701,7 +701,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 if let Some(why) = &self.trouble {
                     return Some(Outcome::Failed(vec![why.clone()]));
                 }
-                let without = self.without_upstream();
+                let without = self.without_upstream(|_| true);
                 if !without.is_empty() {
                     return Some(Outcome::Failed(without));
                 }

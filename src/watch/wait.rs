@@ -94,14 +94,20 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     }
                 }
             }
-            // `sync` waits for nginx as a whole.
-            let without = if reached && waiter.targets.is_empty() {
-                self.without_upstream()
+            // A count that is there already is not served all the same.
+            let concerns =
+                |name: &str| waiter.targets.is_empty() || waiter.targets.contains_key(name);
+            let without = if reached {
+                self.without_upstream(concerns)
             } else {
                 Vec::new()
             };
             let reached = reached && without.is_empty();
-            waiter.failures.extend(without);
+            for why in without {
+                if !waiter.failures.contains(&why) {
+                    waiter.failures.push(why);
+                }
+            }
             let late = now >= waiter.deadline;
             if reached {
                 self.answer(waiter, true);

@@ -493,9 +493,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     /// Services that nginx sends requests to and that have no upstream, each in a sentence.
-    pub(super) fn without_upstream(&self) -> Vec<String> {
-        let services = self.machines.values().filter(|m| !m.setup().routed);
+    pub(super) fn without_upstream(&self, concerns: impl Fn(&str) -> bool) -> Vec<String> {
+        let services = self.machines.values();
         services
+            .filter(|m| !m.setup().routed && concerns(m.service()))
             .filter_map(|m| {
                 let why = self.barred.get(m.service())?;
                 Some(format!("{}: {why}", m.service()))
