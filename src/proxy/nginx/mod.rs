@@ -355,7 +355,7 @@ impl<F: Fleet> Nginx<F> {
     /// Every nginx that runs, with what it can do. Fails when none can be asked.
     async fn assemble(&self, memory: &mut Memory) -> Result<Crew<F::One>, ProxyError> {
         let unknown = || ProxyError::Unreachable {
-            why: "the Docker Engine is away".into(),
+            why: "the Docker Engine does not answer".into(),
         };
         let all = self.fleet.all().ok_or_else(unknown)?;
         let mut crew = Crew {
@@ -508,7 +508,7 @@ impl<F: Fleet> Nginx<F> {
     /// How many of these workers have not ended.
     async fn left_of(&self, old: &[u32]) -> Result<usize, ControlError> {
         let away = || ControlError::Failed {
-            why: "the Docker Engine is away".into(),
+            why: "the Docker Engine does not answer".into(),
         };
         let mut left = 0;
         for control in self.fleet.all().ok_or_else(away)? {

@@ -140,7 +140,7 @@ async fn an_engine_that_is_away_proves_no_drain() {
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     nginx.fleet().are(None);
     let error = nginx.drained(&published).await.unwrap_err();
-    let text = "nginx cannot be reached: the Docker Engine is away";
+    let text = "nginx cannot be reached: the Docker Engine does not answer";
     assert_eq!(error.to_string(), text);
     let error = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap_err();
     assert_eq!(error.to_string(), text);
