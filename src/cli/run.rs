@@ -249,7 +249,7 @@ async fn claim(engine: &impl Engine, project: &str, needed: bool) -> Result<Clai
         // It answers, and keeps to itself which one it is.
         Err(error) => {
             engine.reach().await?;
-            tracing::warn!(%error, "which Engine this is cannot be told; a run with another state directory would not be noticed");
+            tracing::warn!(%error, "the Engine does not say which one it is; a run with another state directory would not be noticed");
             return Ok(Claim::Held(None));
         }
     };

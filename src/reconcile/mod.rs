@@ -548,7 +548,7 @@ impl Machine {
                     }
                     Phase::Starting | Phase::Probing { .. } if asked && member.fresh.is_some() => {
                         let replica = member.stopped_while_it_came_up(now);
-                        let why = "was stopped by somebody else before it was ready".into();
+                        let why = "was stopped from outside before it was ready".into();
                         out.push(self.note(What::Lost { replica, why }, now));
                     }
                     Phase::Starting | Phase::Probing { .. } if member.fresh.is_some() => {

@@ -54,7 +54,7 @@ fn what_was_leaving_stays_when_it_can() {
     let effects = bench.hear(Event::Withdraw { count: 1 });
     let kept = told(&effects);
     assert!(
-        kept.contains(&"keeping shop-web-3, which was leaving".to_owned()),
+        kept.contains(&"keeping shop-web-3, which was being removed".to_owned()),
         "{kept:?}"
     );
     bench.routed();
