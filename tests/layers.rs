@@ -215,6 +215,8 @@ const OPENS_FILES: &[(&str, &str)] = &[
     ("watch/address.rs", "/proc"),
     ("watch/clock.rs", "/proc"),
     ("notify/mod.rs", "/proc"),
+    ("processes.rs", "/proc"),
+    ("state/project_lock.rs", "/proc, /etc/passwd, /etc/group"),
     ("proxy/nginx/host.rs", "/proc, and the user's nginx.pid"),
     ("engine/docker/host.rs", "/etc/group"),
     ("engine/docker/counters.rs", "cgroup files"),
