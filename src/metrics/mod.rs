@@ -392,6 +392,7 @@ impl Meters {
     /// Counters of a service that is there begin at nothing: the first increase would be missed
     /// otherwise.
     fn begin(&self, service: &str) {
+        self.unserved(service, 0);
         let service = || service.to_owned();
         for reason in Reason::ALL {
             let _ = self.decisions.get_or_create(&WithReason {
