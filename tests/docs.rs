@@ -528,14 +528,19 @@ const WIDTH: usize = 120;
 
 /// The lines of a page outside of code blocks, tables and links that nothing can break, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut is_code = false;
+    let (mut is_code, mut is_measured) = (false, false);
     text.lines().enumerate().filter_map(move |(number, line)| {
         if line.trim_start().starts_with("```") {
             is_code = !is_code;
             return None;
         }
+        // Written by the benchmarks.
+        if line.starts_with("<!-- ") {
+            is_measured = !line.starts_with("<!-- /");
+            return None;
+        }
         let is_table = line.trim_start().starts_with('|');
-        (!is_code && !is_table).then_some((number + 1, line))
+        (!is_code && !is_measured && !is_table).then_some((number + 1, line))
     })
 }
 

@@ -44,6 +44,10 @@ impl Engine {
                 let body = json!({"Version": "20.10.24", "ApiVersion": "1.41", "Arch": "amd64"});
                 ("version", 200, body)
             }
+            ("GET", ["info"]) => {
+                let body = json!({"ID": "engine", "NCPU": 2, "MemTotal": 1_u64 << 30});
+                ("info", 200, body)
+            }
             ("GET", ["events"]) => {
                 self.count("events");
                 return Verdict::Hang;
@@ -161,6 +165,8 @@ fn a_replica_more_costs_its_own_calls_and_none_beside() {
     let each = BTreeMap::from([("create", 1), ("image", 1), ("inspect", 3), ("start", 1)]);
     let once = BTreeMap::from([
         ("events", 1),
+        // Which Engine it is, for the lock.
+        ("info", 1),
         // In the listing, by its gate, and to be remembered.
         ("inspect", 3),
         ("list", 1),

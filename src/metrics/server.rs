@@ -276,7 +276,10 @@ mod tests {
         assert_eq!(ready(&snapshot), ["nginx is not in step"]);
         snapshot.in_step = true;
         snapshot.engine_away = Some("no socket".into());
-        assert_eq!(ready(&snapshot), ["the Docker Engine does not answer: no socket"]);
+        assert_eq!(
+            ready(&snapshot),
+            ["the Docker Engine does not answer: no socket"]
+        );
     }
 
     #[test]
