@@ -159,8 +159,9 @@ fn a_directory_of_upstreams_that_is_full_keeps_the_last_good_files() {
     let ran = stack.run(&["scale", "web=2", "--timeout", "8s"]);
     assert_eq!(ran.code(), 1, "{ran:?}");
     let full = format!(
-        "ERROR cannot write {}: no space left on the disk; nginx goes on with the files of before service=\"web\"",
-        upstreams.display()
+        "ERROR cannot write {}/.compose-scale-{}.undo: no space left on the disk; nginx goes on with the files of before service=\"web\"",
+        upstreams.display(),
+        stack.project.name
     );
     assert_eq!(lines(&watch, &["no space"]), std::slice::from_ref(&full));
     assert_eq!(
