@@ -54,6 +54,7 @@ upstream_project() {
 }
 
 addresses_of() {
+    # shellcheck disable=SC2046 # one word for each container
     docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' \
         $(docker ps -q --filter "label=com.docker.compose.project=$PROJECT" --filter "label=com.docker.compose.service=$1") | sort
 }
@@ -172,7 +173,10 @@ bench_upstream() {
         image=$NGINX_NEW_IMAGE
         [ "$which" = new ] || image=$NGINX_OLD_IMAGE
         image_ready "$image" && upstream_project "$image" || return 1
-        compose up -d --scale web=6 >/dev/null 2>&1 && tool sync >"$FOLDER/log" 2>&1 || { cat "$FOLDER/log" >&2; return 1; }
+        if ! { compose up -d --scale web=6 >/dev/null 2>&1 && tool sync >"$FOLDER/log" 2>&1; }; then
+            cat "$FOLDER/log" >&2
+            return 1
+        fi
         for ((round = 1; round <= ROUNDS; round++)); do
             note "upstream: $image, round $round of $ROUNDS"
             upstream_round "$which" || return 1
