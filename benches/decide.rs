@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use compose_scale::{
-    decide::{History, Host, Input, Observed, ObservedState, decide, explain_text, wish},
+    decide::{History, HostCapacity, Input, Observed, ObservedState, decide, explain_text, wish},
     policy,
-    units::{Bytes, Moment, Span},
+    units::{Bytes, Span, Timestamp},
 };
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn input(number: u32) -> Input {
         },
         "schedule": [{"cron": "0 8 * * 1-5", "for": "10h", "min": 3, "timezone": "Europe/London"}],
     });
-    let now = Moment::from_unix(1_767_268_800);
+    let now = Timestamp::from_unix(1_767_268_800);
     let mut input = Input::new(now, policy::policy(&policy).expect("a policy"));
     input.service = Some(format!("service-{number}"));
     input.replicas = (1..=REPLICAS)
@@ -69,10 +69,10 @@ fn input(number: u32) -> Input {
         }
     }
     input.history = history;
-    input.host = Some(Host {
+    input.host = Some(HostCapacity {
         free_memory: Some(Bytes(8 << 30)),
         replica_memory: Some(Bytes(256 << 20)),
-        ..Host::default()
+        ..HostCapacity::default()
     });
     input
 }

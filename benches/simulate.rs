@@ -12,7 +12,7 @@ use std::{
 
 use compose_scale::{
     policy,
-    sim::{Heard, Machine, Profile, Shape, Trial},
+    sim::{Experiment, LoadShape, MachineSpec, Profile, RecordedReadings},
 };
 use serde_json::json;
 
@@ -21,18 +21,18 @@ fn main() {
 }
 
 #[expect(clippy::expect_used, reason = "a benchmark fails by panicking")]
-fn day() -> Trial {
+fn day() -> Experiment {
     let value = json!({"min": 1, "max": 8, "metrics": [{"cpu": "60%"}]});
-    Trial {
+    Experiment {
         service: "web".into(),
         policy: policy::policy(&value).expect("a policy"),
         settings: policy::Settings::default(),
-        load: Shape::daily(5.0, 120.0, Duration::ZERO).with_noise(0.15, 1),
+        load: LoadShape::daily(5.0, 120.0, Duration::ZERO).with_noise(0.15, 1),
         span: Duration::from_secs(86_400),
         profile: Profile::default(),
         replicas: 1,
-        heard: Heard::default(),
-        machine: Machine::default(),
+        heard: RecordedReadings::default(),
+        machine: MachineSpec::default(),
         starts_at_once: 4,
         begins: "2026-01-05T00:00:00Z".parse().expect("a time"),
         seed: 1,

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, time::Duration};
 
-use compose_scale::traffic::{Server, Traffic};
+use compose_scale::traffic::{RoutedReplica, ServiceTraffic};
 use divan::{Bencher, counter::ItemsCount};
 
 const LINES: usize = 1_000_000;
@@ -13,8 +13,8 @@ fn main() {
 }
 
 /// So many replicas of four services.
-fn servers(count: u8) -> Vec<Server> {
-    let server = |number: u8| Server {
+fn servers(count: u8) -> Vec<RoutedReplica> {
+    let server = |number: u8| RoutedReplica {
         address: SocketAddr::from(([172, 18, 0, number], 80)),
         service: format!("service-{}", number % 4),
         replica: format!("shop-service-{}-{number}", number % 4),
@@ -42,7 +42,7 @@ fn a_million_lines(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(LINES))
         .with_inputs(|| {
-            let mut traffic = Traffic::new(Duration::from_secs(30));
+            let mut traffic = ServiceTraffic::new(Duration::from_secs(30));
             traffic.route(services.iter().map(String::as_str), &servers(20), u64::MAX);
             traffic
         })

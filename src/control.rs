@@ -1,6 +1,6 @@
 //! Talking to a running `watch`: JSON lines over a unix socket in the state directory.
 //!
-//! A client sends one [`Request`] and reads [`Reply`] lines until the last one. The socket belongs to
+//! A client sends one [`ControlRequest`] and reads [`Reply`] lines until the last one. The socket belongs to
 //! the user who runs `watch` (mode 0600); root may use it too.
 
 use std::{
@@ -27,8 +27,8 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    reconcile::{Note, Pause, ServiceView},
-    units::{Bytes, Moment, Span},
+    reconcile::{Pause, ScalingEvent, ServiceView},
+    units::{Bytes, Span, Timestamp},
 };
 
 /// A request longer than this is not one of ours.
@@ -45,7 +45,7 @@ const LONGEST_PATH: usize = 107;
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ask")]
-pub enum Request {
+pub enum ControlRequest {
     /// How things are.
     Status,
     /// Bring services to these counts and hold them there.
@@ -82,7 +82,7 @@ pub enum Reply {
     /// How things are; the only reply to `Status`.
     Status(Box<Snapshot>),
     /// Something happened; more follows.
-    Note(Note),
+    Note(ScalingEvent),
     /// It is done, or given up; the last reply.
     Done {
         /// Whether everything asked for is there.
@@ -100,7 +100,7 @@ pub struct Snapshot {
     /// The project.
     pub project: String,
     /// When it was taken.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Whether a `watch` is running.
     pub watching: bool,
     /// The nginx that is kept in step.
@@ -116,7 +116,7 @@ pub struct Snapshot {
     pub interval: Span,
     /// When the loop came round last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticked: Option<Moment>,
+    pub ticked: Option<Timestamp>,
     /// The machine, where it is the Engine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostView>,
@@ -145,7 +145,7 @@ pub struct HostView {
 #[derive(Debug)]
 pub struct Call {
     /// What is asked.
-    pub request: Request,
+    pub request: ControlRequest,
     /// Where to answer. Closed when the client is gone.
     pub replies: mpsc::Sender<Reply>,
 }
@@ -153,7 +153,7 @@ pub struct Call {
 /// Asks whoever takes the requests how things are; nothing where nobody does any more.
 pub async fn status(calls: &mpsc::Sender<Call>) -> Option<Snapshot> {
     let (replies, mut answers) = mpsc::channel(1);
-    let request = Request::Status;
+    let request = ControlRequest::Status;
     calls.send(Call { request, replies }).await.ok()?;
     match answers.recv().await? {
         Reply::Status(snapshot) => Some(*snapshot),
@@ -186,7 +186,7 @@ impl Socket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let listener = UnixListener::bind(&Address::of(path)?.path)?;
+        let listener = UnixListener::bind(&SocketPath::of(path)?.path)?;
         fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
         let meta = fs::symlink_metadata(path)?;
         Ok(Self {
@@ -257,12 +257,12 @@ pub async fn serve(mut socket: Socket, calls: mpsc::Sender<Call>) {
 }
 
 /// A path to a socket that is short enough for the kernel, for as long as the value lives.
-struct Address {
+struct SocketPath {
     path: PathBuf,
     _directory: Option<File>,
 }
 
-impl Address {
+impl SocketPath {
     fn of(path: &Path) -> io::Result<Self> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -330,8 +330,8 @@ pub struct Client {
 
 impl Client {
     /// Asks a running `watch`; `None` when there is none.
-    pub async fn ask(path: &Path, request: &Request) -> io::Result<Option<Self>> {
-        let connect = async { UnixStream::connect(&Address::of(path)?.path).await };
+    pub async fn ask(path: &Path, request: &ControlRequest) -> io::Result<Option<Self>> {
+        let connect = async { UnixStream::connect(&SocketPath::of(path)?.path).await };
         let mut stream = match connect.await {
             Ok(stream) => stream,
             Err(error)
@@ -378,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         assert!(
-            Client::ask(&path, &Request::Status)
+            Client::ask(&path, &ControlRequest::Status)
                 .await
                 .unwrap()
                 .is_none()
@@ -387,9 +387,12 @@ mod tests {
         let (calls, mut asked) = mpsc::channel(1);
         let mut server = JoinSet::new();
         server.spawn(serve(Socket::open(&path).unwrap(), calls));
-        let mut client = Client::ask(&path, &Request::Sync).await.unwrap().unwrap();
+        let mut client = Client::ask(&path, &ControlRequest::Sync)
+            .await
+            .unwrap()
+            .unwrap();
         let call = asked.recv().await.unwrap();
-        assert_eq!(call.request, Request::Sync);
+        assert_eq!(call.request, ControlRequest::Sync);
         let done = Reply::Done {
             ok: true,
             message: "nothing to do".into(),
@@ -428,7 +431,7 @@ mod tests {
 
     async fn client(path: &Path) -> Client {
         loop {
-            if let Some(client) = Client::ask(path, &Request::Status).await.unwrap() {
+            if let Some(client) = Client::ask(path, &ControlRequest::Status).await.unwrap() {
                 return client;
             }
             sleep(LOOK).await;

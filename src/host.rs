@@ -9,14 +9,14 @@ use std::{
     time::Duration,
 };
 
-use crate::units::{Bytes, Moment};
+use crate::units::{Bytes, Timestamp};
 
 /// Two readings of the cores that are closer to each other than this show nothing.
 const SHORTEST: Duration = Duration::from_millis(500);
 
 /// A look at the machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct HostSample {
     /// All of its memory.
     pub memory: Bytes,
     /// Memory that programs may have without swapping (`MemAvailable`).
@@ -30,14 +30,14 @@ pub struct Look {
 }
 
 /// How another machine than this one is looked at.
-pub type Told = Box<dyn FnMut(Moment) -> Option<Look> + Send>;
+pub type RemoteHostReader = Box<dyn FnMut(Timestamp) -> Option<HostSample> + Send>;
 
 /// Looks at the machine again and again.
 pub struct Watcher {
     proc: PathBuf,
-    told: Option<Told>,
+    told: Option<RemoteHostReader>,
     /// The cores' time when it was read: all of it and the idle part.
-    before: Option<(Moment, Ticks)>,
+    before: Option<(Timestamp, Ticks)>,
     busy: Option<f64>,
 }
 
@@ -65,7 +65,7 @@ impl Default for Watcher {
 
 impl Watcher {
     /// One who is told what there is to be seen, instead of looking below `/proc`.
-    pub fn told(told: Told) -> Self {
+    pub fn told(told: RemoteHostReader) -> Self {
         Self {
             told: Some(told),
             ..Self::default()
@@ -82,7 +82,7 @@ impl Watcher {
     }
 
     /// A look; `None` where the kernel tells nothing of its memory.
-    pub fn look(&mut self, now: Moment) -> Option<Look> {
+    pub fn look(&mut self, now: Timestamp) -> Option<HostSample> {
         if let Some(told) = &mut self.told {
             return told(now);
         }
@@ -98,7 +98,7 @@ impl Watcher {
                 }
             }
         }
-        Some(Look {
+        Some(HostSample {
             memory,
             available,
             busy: self.busy,
@@ -166,8 +166,8 @@ mod tests {
         write("stat", &stat).unwrap();
     }
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_unix(0) + Duration::from_millis(millis)
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_unix(0) + Duration::from_millis(millis)
     }
 
     #[test]

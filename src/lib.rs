@@ -29,7 +29,7 @@
 //! Every interval, for each service on its own:
 //!
 //! ```text
-//! engine ──▶ Reading ──▶ usage::Window ──▶ decide::Input ──▶ decide() ──▶ Decision ──▶ plan() ──▶ Plan
+//! engine ──▶ CounterReading ──▶ usage::Window ──▶ decide::Input ──▶ decide() ──▶ Decision ──▶ plan() ──▶ Plan
 //!            counters     shares of limits   + policy,          pure         count,        pure    steps
 //!                                              history, hold                 reason
 //! ```
@@ -63,7 +63,7 @@
 //! # Why it is cut like this
 //!
 //! **A machine without I/O.** A slow start, a crash and a reload can interleave in any order, and those
-//! orders are where autoscalers lose requests. [`reconcile::Machine::handle`] takes one
+//! orders are where autoscalers lose requests. [`reconcile::ServiceMachine::handle`] takes one
 //! [`reconcile::Event`] and the time, and returns [`reconcile::Effect`]s. It never waits and never
 //! fails: whatever comes of an effect arrives as another event. So every interleaving is a plain test
 //! without a daemon and without sleeping.
@@ -93,24 +93,28 @@
 //!
 //! | question | place |
 //! |---|---|
-//! | why this count? | [`decide`], its `recommend`, `burst`, `stabilize` and `limits` |
-//! | does the machine hold one more, and who goes first? | [`host`], `watch::room`, `decide::wish` |
-//! | which replica leaves, which is copied? | [`plan::pick`] |
-//! | what makes a second replica impossible? | [`plan::refuse`] |
-//! | what keeps nginx from ever sending to one? | [`watch::way`] |
-//! | how is a clone made that compose takes for its own? | [`engine::docker`], its `clone` and `body` |
-//! | and when no container is left to copy? | `watch::found`, [`project::template`], [`compose_cli`] |
-//! | what is written for nginx, and why each line? | [`proxy::render`] |
-//! | how is a reload confirmed, rolled back, drained? | [`proxy::nginx`] |
-//! | how is a custom metric read? | [`sources`]; when, and for how long it lasts: `watch::sources` |
-//! | what does an event lead to? | [`reconcile`]; the messages are in [`reconcile::note`] |
-//! | how is load read from nginx's log? | [`traffic`]; the file: [`proxy::log`]; when: `watch::traffic` |
-//! | what would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::judge` |
-//! | who is told, and what becomes of it? | [`notify`] |
-//! | what does `init` write, and for which services? | [`init`]: pure; `cli::init` writes it |
-//! | what does a policy become on Kubernetes? | [`export::autoscale`] |
-//! | what is allowed in `x-autoscale`? | [`policy::validate`] |
-//! | what does a command do? | [`cli`], one file each |
+//! | Why this count? | [`decide`]: `recommend`, `service_level`, `burst`, `stabilize`, `limits` |
+//! | Does the host have room for one more replica, and which service gets it? | [`host`], `watch::host_capacity`, `decide::memory_priority` |
+//! | Which replica is removed, and which one is copied? | [`plan::selection`] |
+//! | Why can a service have only one replica? | [`plan::blockers`] |
+//! | What makes nginx unable to send requests to a service? | [`watch::nginx_preflight`] |
+//! | When is a replica ready? | `watch::probe`; what follows: `reconcile::managed_replica` |
+//! | How does a `die` event become a change of nginx? | `watch::dispatch` hears it, [`reconcile`] decides, `watch::publish_scheduler` and [`proxy::nginx`] carry it out |
+//! | How does a manual `scale` reach the loop? | `cli::scale`, [`control`], `watch::dispatch`, `watch::pending_requests` |
+//! | How is a clone made that compose takes for its own? | [`engine::docker`]: `clone` and `create_request` |
+//! | How is a replica made when none is left to copy? | `watch::bootstrap`, [`project::remembered_replica`], [`compose_cli`] |
+//! | What is written for nginx, and why each line? | [`proxy::render`] |
+//! | How is a reload confirmed, rolled back, drained? | [`proxy::nginx`] |
+//! | Where would a second proxy go? | beside [`proxy::nginx`], behind [`proxy::Proxy`] |
+//! | How is a custom metric read? | [`sources`]; when, and for how long a value lasts: `watch::custom_metrics` |
+//! | What follows from an event? | [`reconcile`]; its messages: [`reconcile::scaling_event`] |
+//! | How is load read from nginx's log? | [`traffic`]; the file: [`proxy::log_tail`]; when: `watch::access_log_metrics` |
+//! | What would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::invariants` |
+//! | Who is notified, and how are failures retried? | [`notify`] |
+//! | What does `init` write, and for which services? | [`init`]: pure; `cli::init` writes it |
+//! | What does a policy become on Kubernetes? | [`export::autoscale`] |
+//! | What is allowed in `x-autoscale`? | [`policy::validate`] |
+//! | What does a command do? | [`cli`], one file each |
 
 pub mod files;
 pub mod processes;

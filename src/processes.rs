@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// A process, as `/proc/PID/stat` describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Process {
+pub struct ProcessStat {
     /// Its id.
     pub pid: i32,
     /// Its parent's id.
@@ -53,7 +53,7 @@ pub struct Process {
     pub ended: bool,
 }
 
-impl Process {
+impl ProcessStat {
     /// The process with this id; `None` when there is none.
     pub fn read(pid: i32) -> Option<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -234,7 +234,7 @@ fn has_children() -> bool {
 
 /// Kills all descendants of the command with this mark, those too that are born meanwhile, and returns
 /// them.
-fn kill_descendants(mark: &str) -> BTreeSet<Process> {
+fn kill_descendants(mark: &str) -> BTreeSet<ProcessStat> {
     let mut killed = BTreeSet::new();
     for _ in 0..ROUNDS {
         let found = descendants(mark);
@@ -253,20 +253,20 @@ fn kill_descendants(mark: &str) -> BTreeSet<Process> {
     killed
 }
 
-fn is_same(one: &Process, other: &Process) -> bool {
+fn is_same(one: &ProcessStat, other: &ProcessStat) -> bool {
     (one.pid, one.started) == (other.pid, other.started)
 }
 
 /// What descends from the command with this mark.
-fn descendants(mark: &str) -> Vec<Process> {
+fn descendants(mark: &str) -> Vec<ProcessStat> {
     let me = getpid().as_raw_nonzero().get();
-    let (Ok(all), Some(own)) = (Process::all(), Process::read(me)) else {
+    let (Ok(all), Some(own)) = (ProcessStat::all(), ProcessStat::read(me)) else {
         return Vec::new();
     };
     let ours = below(me, all.collect());
     let (mut found, mut rest): (Vec<_>, Vec<_>) = ours.into_iter().partition(|one| one.has(mark));
     loop {
-        let belongs = |one: &Process| {
+        let belongs = |one: &ProcessStat| {
             found.iter().any(|other| {
                 one.parent == other.pid
                     || one.session == other.session && one.session != own.session
@@ -283,7 +283,7 @@ fn descendants(mark: &str) -> Vec<Process> {
 }
 
 /// Those of the processes that descend from this one.
-fn below(ancestor: i32, mut all: Vec<Process>) -> Vec<Process> {
+fn below(ancestor: i32, mut all: Vec<ProcessStat>) -> Vec<ProcessStat> {
     let mut parents = BTreeSet::from([ancestor]);
     let mut found = Vec::new();
     loop {
@@ -300,9 +300,9 @@ fn below(ancestor: i32, mut all: Vec<Process>) -> Vec<Process> {
 }
 
 /// Takes note of the end of adopted processes, and returns those of `killed` that have not ended yet.
-fn reap(killed: BTreeSet<Process>) -> BTreeSet<Process> {
+fn reap(killed: BTreeSet<ProcessStat>) -> BTreeSet<ProcessStat> {
     let me = getpid().as_raw_nonzero().get();
-    let (Ok(all), Some(own)) = (Process::all(), Process::read(me)) else {
+    let (Ok(all), Some(own)) = (ProcessStat::all(), ProcessStat::read(me)) else {
         return BTreeSet::new();
     };
     let children = all.filter(|one| one.parent == me && one.ended);
@@ -319,7 +319,8 @@ fn reap(killed: BTreeSet<Process>) -> BTreeSet<Process> {
             );
         }
     }
-    let is_there = |one: &Process| Process::read(one.pid).is_some_and(|now| is_same(&now, one));
+    let is_there =
+        |one: &ProcessStat| ProcessStat::read(one.pid).is_some_and(|now| is_same(&now, one));
     killed.into_iter().filter(is_there).collect()
 }
 
@@ -339,17 +340,17 @@ mod tests {
 
     /// How many processes have this text in their command line.
     fn left(text: &str) -> usize {
-        let with = |one: &Process| {
+        let with = |one: &ProcessStat| {
             let line = fs::read(format!("/proc/{}/cmdline", one.pid)).unwrap_or_default();
             String::from_utf8_lossy(&line).contains(text)
         };
-        Process::all().unwrap().filter(with).count()
+        ProcessStat::all().unwrap().filter(with).count()
     }
 
     /// How many children of ours nobody has waited for.
     fn zombies() -> usize {
         let me = getpid().as_raw_nonzero().get();
-        let all = Process::all().unwrap();
+        let all = ProcessStat::all().unwrap();
         all.filter(|one| one.ended && one.parent == me).count()
     }
 
@@ -364,13 +365,13 @@ mod tests {
     #[test]
     fn a_process_is_read_whatever_its_name_is() {
         let me = i32::try_from(std::process::id()).unwrap();
-        let process = Process::read(me).unwrap();
+        let process = ProcessStat::read(me).unwrap();
         let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
         assert_eq!(
             (process.pid, process.parent, process.ended),
             (me, parent, false)
         );
-        assert!(Process::all().unwrap().any(|one| one == process));
+        assert!(ProcessStat::all().unwrap().any(|one| one == process));
     }
 
     #[tokio::test]
@@ -430,7 +431,7 @@ mod tests {
         let running = format!("sleep\0{mark}");
         until(|| left(&running) == 1).await;
         let me = getpid().as_raw_nonzero().get();
-        for process in below(me, Process::all().unwrap().collect()) {
+        for process in below(me, ProcessStat::all().unwrap().collect()) {
             process.kill();
         }
         let late = format!("setsid sleep {mark} & wait");

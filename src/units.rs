@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use jiff::SignedDuration;
-use jiff::Timestamp;
+use jiff::Timestamp as Instant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not the unit that was expected. The message is a fragment that says what is allowed.
@@ -185,9 +185,9 @@ impl fmt::Display for Span {
 /// A point in time. The driver derives every moment of a run from one wall-clock reading plus a
 /// monotonic clock, so moments of one run never go backwards, and those of two runs compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(pub Timestamp);
+pub struct Timestamp(pub Instant);
 
-impl Moment {
+impl Timestamp {
     /// The time from `earlier` to this moment; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::try_from(self.0.duration_since(earlier.0)).unwrap_or_default()
@@ -197,9 +197,9 @@ impl Moment {
     #[must_use]
     pub fn shifted(self, by: SignedDuration) -> Self {
         let bound = if by.is_negative() {
-            Timestamp::MIN
+            Instant::MIN
         } else {
-            Timestamp::MAX
+            Instant::MAX
         };
         Self(self.0.checked_add(by).unwrap_or(bound))
     }
@@ -222,27 +222,27 @@ impl Moment {
 
     /// A moment so many seconds after the epoch; for tests and for Engine timestamps.
     pub fn from_unix(seconds: i64) -> Self {
-        Self(Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX))
+        Self(Instant::from_second(seconds).unwrap_or(Instant::MAX))
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(self.0.checked_add(span).unwrap_or(Timestamp::MAX))
+        Self(self.0.checked_add(span).unwrap_or(Instant::MAX))
     }
 }
 
-impl Sub<Duration> for Moment {
+impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, span: Duration) -> Self {
-        Self(self.0.checked_sub(span).unwrap_or(Timestamp::MIN))
+        Self(self.0.checked_sub(span).unwrap_or(Instant::MIN))
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for Timestamp {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
@@ -252,7 +252,7 @@ impl FromStr for Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -276,7 +276,7 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-serde_as_text!(Percent, Bytes, Span, Moment);
+serde_as_text!(Percent, Bytes, Span, Timestamp);
 
 /// A word as a shell takes it for one.
 pub fn shell_word(word: &str) -> String {
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn time_between_moments_is_never_negative() {
-        let noon: Moment = "2026-01-01T12:00:00Z".parse().unwrap();
+        let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         assert_eq!((noon + Duration::from_secs(5)).since(noon).as_secs(), 5);
         assert_eq!(noon.since(noon + Duration::from_secs(5)), Duration::ZERO);
         assert_eq!(noon.to_string(), "2026-01-01T12:00:00Z");

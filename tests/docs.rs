@@ -12,13 +12,13 @@ use std::{
 
 use compose_scale::{
     cli::{CODES, code},
-    compose::{self, Loaded, Request},
+    compose::{self, LoadRequest, Loaded},
     decide::{Input, Observed, ObservedState, Reason, decide},
     policy::{
         Metric, Policy, SERVICE_KEYS, Settings,
         notify::{EVENTS, GROUPS},
     },
-    units::{Moment, Span},
+    units::{Span, Timestamp},
 };
 use serde_json::Value;
 
@@ -90,11 +90,11 @@ fn load(yaml: &str) -> Result<Loaded, String> {
     let mut file = fs::File::create_new(&path).unwrap();
     file.write_all(yaml.as_bytes()).unwrap();
     drop(file);
-    let request = Request {
+    let request = LoadRequest {
         files: vec![path],
         cwd: dir.path().to_owned(),
         env: BTreeMap::new(),
-        ..Request::default()
+        ..LoadRequest::default()
     };
     compose::load(&request).map_err(|error| error.to_string())
 }
@@ -444,7 +444,7 @@ fn the_worked_example_is_what_the_program_decides() {
     };
     let policy = policy_with("{min: 2, max: 4, metrics: [cpu: 60%]}").unwrap();
     assert!(matches!(policy.metrics[..], [Metric::Cpu(_)]));
-    let mut input = Input::new(Moment::from_unix(1000), policy);
+    let mut input = Input::new(Timestamp::from_unix(1000), policy);
     input.current = Some(2);
 
     input.replicas = vec![replica(1, 86, 100.0), replica(2, 29, 100.0)];

@@ -18,7 +18,7 @@ use std::{
 use assert_cmd::Command as Program;
 use compose_scale::{
     compose::{self, Loaded},
-    export::{self, Controller, Export, ExportError, Request, yaml},
+    export::{self, Controller, Export, ExportError, ExportRequest, yaml},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ mod corpus;
 const VERSIONS: &str = "1.33,1.35,1.37";
 
 fn exported(loaded: &Loaded, ingress: Controller) -> Result<Export, ExportError> {
-    export::kubernetes(&Request {
+    export::kubernetes(&ExportRequest {
         project: &loaded.project,
         policies: &loaded.policies,
         settings: &loaded.settings,
@@ -46,7 +46,7 @@ fn exported(loaded: &Loaded, ingress: Controller) -> Result<Export, ExportError>
 }
 
 /// Projects of the repository, besides the corpus.
-fn projects() -> Vec<(String, compose::Request)> {
+fn projects() -> Vec<(String, compose::LoadRequest)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
     for directory in [
@@ -55,10 +55,10 @@ fn projects() -> Vec<(String, compose::Request)> {
         "compose/nginx-host",
         "tests/export/shop",
     ] {
-        let request = compose::Request {
+        let request = compose::LoadRequest {
             cwd: root.join(directory),
             env: BTreeMap::from([("DB_PASSWORD".into(), "hunter3".into())]),
-            ..compose::Request::default()
+            ..compose::LoadRequest::default()
         };
         all.push((directory.replace('/', "-"), request));
     }

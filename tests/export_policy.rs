@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use compose_scale::{
     decide::{Input, decide},
-    export::autoscale::{Autoscaler, Controller, Subject, autoscaler},
+    export::autoscale::{AutoscaleSubject, Autoscaler, Controller, autoscaler},
     policy::{self, Policy},
     project::Limits,
     units::Bytes,
@@ -22,7 +22,7 @@ fn parse(value: &Value) -> Policy {
 }
 
 fn exported(policy: &Policy) -> Autoscaler {
-    autoscaler(&Subject {
+    autoscaler(&AutoscaleSubject {
         service: "web",
         name: "web",
         namespace: "shop",

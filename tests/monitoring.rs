@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use compose_scale::compose::{self, Request};
+use compose_scale::compose::{self, LoadRequest};
 use serde_json::Value;
 
 mod support;
@@ -322,11 +322,11 @@ fn every_recorded_number_is_described() {
 fn nothing_is_open_to_the_outside_and_no_secret_is_written_down() {
     let path = "compose/monitoring/compose.yaml";
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("compose/monitoring");
-    let request = Request {
+    let request = LoadRequest {
         files: vec![directory.join("compose.yaml")],
         cwd: directory.clone(),
         env: BTreeMap::new(),
-        ..Request::default()
+        ..LoadRequest::default()
     };
     compose::load(&request).unwrap();
 
@@ -372,40 +372,40 @@ fn everything_told() -> String {
     use compose_scale::{
         control::Snapshot,
         metrics::Meters,
-        reconcile::{By, Note, What},
-        units::Moment,
+        reconcile::{EventKind, Initiator, ScalingEvent},
+        units::Timestamp,
     };
-    let note = |at, what| Note {
+    let note = |at, what| ScalingEvent {
         at,
         service: "web".into(),
         what,
     };
     let meters = Meters::new("shop");
-    let at = Moment::from_unix(1_800_000_000);
+    let at = Timestamp::from_unix(1_800_000_000);
     let replica = || "shop-web-2".to_owned();
     let servers = vec![replica()];
-    meters.noted(&note(at, What::Creating { replica: replica() }));
+    meters.noted(&note(at, EventKind::Creating { replica: replica() }));
     meters.runs("web", "shop-web-2", at);
     for what in [
-        What::Ready {
+        EventKind::Ready {
             replica: replica(),
             seconds: 1.0,
         },
-        What::Routed { servers },
-        What::Scale {
+        EventKind::Routed { servers },
+        EventKind::Scale {
             from: 1,
             to: 2,
             reason: "above_target".into(),
             message: String::new(),
             metrics: BTreeMap::new(),
-            by: By::Policy,
+            by: Initiator::Policy,
             input: None,
         },
-        What::Removed {
+        EventKind::Removed {
             replica: replica(),
             seconds: 2.0,
         },
-        What::Died {
+        EventKind::Died {
             replica: replica(),
             exit_code: Some(1),
             oom: false,

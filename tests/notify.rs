@@ -14,13 +14,13 @@ use std::{
 };
 
 use compose_scale::{
-    notify::{self, Counts, GONE, Notifier, PARTING, Tally},
+    notify::{self, Counts, DeliveryStats, GONE, Notifier, PARTING},
     policy::{
         Notify,
-        notify::{Events, Headers, Hook, Target, Url, Webhook},
+        notify::{EventFilter, Headers, NotifyCommand, NotifyTarget, SecretUrl, Webhook},
     },
-    reconcile::{By, Note, What},
-    units::{Moment, Span},
+    reconcile::{EventKind, Initiator, ScalingEvent},
+    units::{Span, Timestamp},
 };
 use tokio::sync::watch;
 
@@ -38,20 +38,20 @@ const PATIENT: Duration = Duration::from_secs(30);
 
 fn to(url: String) -> Notify {
     Notify {
-        target: Target::Webhook(Webhook {
-            url: Url::new(url),
+        target: NotifyTarget::Webhook(Webhook {
+            url: SecretUrl::new(url),
             headers: Headers::default(),
             timeout: Webhook::TIMEOUT,
             retry: 2,
         }),
-        events: Events::default(),
+        events: EventFilter::default(),
         services: Vec::new(),
     }
 }
 
 /// With these timeout and retries.
 fn hasty(mut notify: Notify, milliseconds: u64, retries: u32) -> Notify {
-    if let Target::Webhook(webhook) = &mut notify.target {
+    if let NotifyTarget::Webhook(webhook) = &mut notify.target {
         webhook.timeout = Span(Duration::from_millis(milliseconds));
         webhook.retry = retries;
     }
@@ -60,11 +60,11 @@ fn hasty(mut notify: Notify, milliseconds: u64, retries: u32) -> Notify {
 
 fn command(script: &str, timeout: Duration) -> Notify {
     Notify {
-        target: Target::Command(Hook {
+        target: NotifyTarget::Command(NotifyCommand {
             argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
             timeout: Span(timeout),
         }),
-        events: Events::default(),
+        events: EventFilter::default(),
         services: Vec::new(),
     }
 }
@@ -75,24 +75,24 @@ fn notifier(targets: Vec<Notify>, directory: &Path) -> Notifier {
 }
 
 /// The count goes to `to`.
-fn scale(to: u32) -> Note {
-    Note {
-        at: Moment::from_unix(1_800_000_000),
+fn scale(to: u32) -> ScalingEvent {
+    ScalingEvent {
+        at: Timestamp::from_unix(1_800_000_000),
         service: "web".into(),
-        what: What::Scale {
+        what: EventKind::Scale {
             from: 1,
             to,
             reason: "above_target".into(),
             message: "cpu 90% of 60% target".into(),
             metrics: BTreeMap::new(),
-            by: By::Policy,
+            by: Initiator::Policy,
             input: Some(Box::new("a large one".into())),
         },
     }
 }
 
 async fn test(notify: &Notify) -> Result<(), String> {
-    let now = Moment::from_unix(1_800_000_000);
+    let now = Timestamp::from_unix(1_800_000_000);
     notify::test(notify, "shop", Path::new("/"), "web", now).await
 }
 
@@ -110,7 +110,7 @@ fn until(what: &str, mut ask: impl FnMut() -> bool) {
 }
 
 /// Waits until so many were sent, failed and dropped by the only target.
-fn counted(tally: &Tally, wanted: (u64, u64, u64)) -> Counts {
+fn counted(tally: &DeliveryStats, wanted: (u64, u64, u64)) -> Counts {
     let numbers = |one: &Counts| (one.sent, one.failed, one.dropped);
     until(&format!("{wanted:?}"), || {
         numbers(&tally.counts()[0]) == wanted
@@ -122,7 +122,7 @@ fn counted(tally: &Tally, wanted: (u64, u64, u64)) -> Counts {
 async fn what_happened_is_posted_as_json() {
     let server = Server::new(|_| FINE);
     let mut target = to(server.url("/T0/secret?tpl=1&m={{.text}}"));
-    if let Target::Webhook(webhook) = &mut target.target {
+    if let NotifyTarget::Webhook(webhook) = &mut target.target {
         let word = ("Authorization".to_owned(), "Bearer hush".to_owned());
         webhook.headers = Headers(BTreeMap::from([word]));
     }
@@ -254,7 +254,7 @@ async fn a_server_that_repeats_what_it_was_asked_gives_nothing_away() {
         ),
     ] {
         let mut target = hasty(to(page(status, &words).url(path)), 10_000, 0);
-        if let Target::Webhook(webhook) = &mut target.target {
+        if let NotifyTarget::Webhook(webhook) = &mut target.target {
             let word = ("Authorization".to_owned(), "word for me".to_owned());
             webhook.headers = Headers(BTreeMap::from([word]));
         }
@@ -364,12 +364,12 @@ async fn what_a_target_was_sent_still_counts_when_it_is_no_more() {
         FINE
     });
     let other = Server::new(|_| FINE);
-    let sent = |tally: &Tally, kind| -> u64 {
+    let sent = |tally: &DeliveryStats, kind| -> u64 {
         let counts = tally.counts().into_iter();
         let of = counts.filter(|one| one.kind == kind);
         of.map(|one| one.sent).sum()
     };
-    let settle = |tally: &Tally, kind, wanted| {
+    let settle = |tally: &DeliveryStats, kind, wanted| {
         until(&format!("{wanted} by {kind}"), || {
             sent(tally, kind) == wanted
         });

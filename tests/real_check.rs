@@ -4,7 +4,7 @@ use std::time::Duration;
 
 mod support;
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use support::{
     ComposeProject, compose_from, real,
     stack::{Stack, new_nginx},
@@ -398,7 +398,7 @@ fn a_fixed_port_of_the_running_containers_is_refused_though_the_file_has_moved_o
 
 #[test]
 fn several_services_scale_at_once_with_their_hooks_and_ports() {
-    if !real() || !compose_from(Version(2, 30, 0), "hooks") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 0), "hooks") {
         return;
     }
     let project = ComposeProject::new(

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 
 mod support;
 
@@ -28,7 +28,7 @@ fn web(value: &str) -> String {
 
 #[test]
 fn replicas_behind_the_compose_file_are_said_until_compose_has_made_them_anew() {
-    if !real() || !compose_from(Version(2, 30, 2), "hash that is computed here") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 2), "hash that is computed here") {
         return;
     }
     let stack = Stack::up(&new_nginx(), &web("1"));
@@ -175,7 +175,7 @@ fn said(stack: &Stack, env: Option<(&str, &str)>, arguments: &[&str]) -> String 
 
 #[test]
 fn drift_is_judged_with_the_environment_of_this_tool_and_says_so() {
-    if !real() || !compose_from(Version(2, 30, 2), "hash that is computed here") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 2), "hash that is computed here") {
         return;
     }
     let stack = Stack::of(ComposeProject::new(&with_a_variable("${CST_VALUE}", "1")));
@@ -228,7 +228,7 @@ fn drift_is_judged_with_the_environment_of_this_tool_and_says_so() {
 
 #[test]
 fn the_fix_makes_the_service_anew_and_nothing_that_it_depends_on() {
-    if !real() || !compose_from(Version(2, 30, 2), "hash that is computed here") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 2), "hash that is computed here") {
         return;
     }
     let stack = Stack::of(ComposeProject::new(&with_a_variable("1", "1")));

@@ -5,8 +5,10 @@ mod support;
 use std::{pin::pin, time::Duration};
 
 use compose_scale::{
-    engine::{Action, Engine as _, EngineError, EngineEvent, Exec, NewReplica, docker::Docker},
-    project::{ContainerId, Health, Replica, State},
+    engine::{
+        ContainerAction, Engine as _, EngineError, EngineEvent, Exec, NewReplica, docker::Docker,
+    },
+    project::{ContainerId, ContainerState, Health, Replica},
 };
 use futures_util::{Stream, StreamExt as _};
 use support::{
@@ -74,7 +76,7 @@ async fn a_replica_is_listed_with_what_it_is_and_does() {
     })
     .await;
     assert_eq!(web.name, project.container("web", 1));
-    assert_eq!(web.state, State::Running);
+    assert_eq!(web.state, ContainerState::Running);
     assert!(web.is_replica());
     assert_eq!(web.limits.cpus, Some(0.5));
     assert_eq!(
@@ -125,7 +127,7 @@ async fn stopping_uses_the_containers_own_signal_and_grace() {
         let id = &pick(&replicas, service, 1).id;
         docker.stop(id, SOON).await.unwrap();
         let stopped = docker.inspect(&id.0).await.unwrap();
-        assert_eq!(stopped.state, State::Exited);
+        assert_eq!(stopped.state, ContainerState::Exited);
         assert_eq!(stopped.exit_code, Some(code), "{service}");
         docker.stop(id, SOON).await.expect("stopping a stopped one");
         docker.start(id).await.unwrap();
@@ -149,7 +151,7 @@ async fn stopping_uses_the_containers_own_signal_and_grace() {
         docker.signal(stubborn, "HUP").await,
     ] {
         assert!(
-            matches!(result, Err(EngineError::Gone { .. })),
+            matches!(result, Err(EngineError::NotFound { .. })),
             "{result:?}"
         );
     }
@@ -183,7 +185,7 @@ async fn a_clone_that_cannot_be_finished_is_removed() {
     new.uploads.push("/no/such/file".into());
     let failed = docker.clone_replica(source, &new).await;
     assert!(
-        matches!(failed, Err(EngineError::Gone { .. })),
+        matches!(failed, Err(EngineError::NotFound { .. })),
         "{failed:?}"
     );
     assert_eq!(list(&docker, &project).await.len(), 1);
@@ -191,7 +193,7 @@ async fn a_clone_that_cannot_be_finished_is_removed() {
     let vanished = ContainerId("f".repeat(64));
     let failed = docker.clone_replica(&vanished, &new).await;
     assert!(
-        matches!(failed, Err(EngineError::Gone { .. })),
+        matches!(failed, Err(EngineError::NotFound { .. })),
         "{failed:?}"
     );
 }
@@ -212,7 +214,10 @@ async fn a_port_that_is_taken_shows_at_the_start() {
         matches!(&refused, Err(EngineError::Exhausted { what, .. }) if what.ends_with("is taken already")),
         "{refused:?}"
     );
-    assert_eq!(docker.inspect(&id.0).await.unwrap().state, State::Created);
+    assert_eq!(
+        docker.inspect(&id.0).await.unwrap().state,
+        ContainerState::Created
+    );
     docker.remove(&id).await.unwrap();
 }
 
@@ -304,7 +309,7 @@ async fn processes_are_listed_and_signalled() {
 
 async fn next(
     events: &mut (impl Stream<Item = Result<EngineEvent, EngineError>> + Unpin),
-    wanted: &[Action],
+    wanted: &[ContainerAction],
     id: &ContainerId,
 ) -> EngineEvent {
     let found = async {
@@ -334,26 +339,36 @@ async fn what_happens_to_the_project_is_told() {
     // Not polled yet: what happens from here on must be told all the same.
     let id = clone_and_start(&docker, &project, "web", (1, 2), &[]).await;
 
-    let created = next(&mut events, &[Action::Create], &id).await;
+    let created = next(&mut events, &[ContainerAction::Create], &id).await;
     assert_eq!(created.name, project.container("web", 2));
     assert_eq!(created.service.as_deref(), Some("web"));
-    next(&mut events, &[Action::Network], &id).await;
-    let started = next(&mut events, &[Action::Start], &id).await;
+    next(&mut events, &[ContainerAction::Network], &id).await;
+    let started = next(&mut events, &[ContainerAction::Start], &id).await;
     assert!(started.at > created.at);
-    next(&mut events, &[Action::Health(Health::Healthy)], &id).await;
+    next(
+        &mut events,
+        &[ContainerAction::Health(Health::Healthy)],
+        &id,
+    )
+    .await;
     shell(&docker, &id, "touch /sick").await;
-    next(&mut events, &[Action::Health(Health::Unhealthy)], &id).await;
+    next(
+        &mut events,
+        &[ContainerAction::Health(Health::Unhealthy)],
+        &id,
+    )
+    .await;
 
     docker.stop(&id, SOON).await.unwrap();
-    next(&mut events, &[Action::Kill("15".into())], &id).await;
+    next(&mut events, &[ContainerAction::Kill("15".into())], &id).await;
     // Which of the two comes first depends on the Engine's version.
-    let mut ends = [Action::Die(Some(7)), Action::Stop].to_vec();
+    let mut ends = [ContainerAction::Die(Some(7)), ContainerAction::Stop].to_vec();
     while !ends.is_empty() {
         let end = next(&mut events, &ends, &id).await.action;
         ends.retain(|action| *action != end);
     }
     docker.remove(&id).await.unwrap();
-    next(&mut events, &[Action::Destroy], &id).await;
+    next(&mut events, &[ContainerAction::Destroy], &id).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use compose_scale::project::Replica;
 use serde_json::Value;
 use support::{
@@ -94,7 +94,7 @@ fn assert_same(when: &str, ours: &Value, theirs: &Value) {
 
 #[tokio::test]
 async fn a_clone_is_what_compose_would_have_made() {
-    if !real() || !compose_from(Version(2, 23, 1), "inline configs") {
+    if !real() || !compose_from(ComposeVersion(2, 23, 1), "inline configs") {
         return;
     }
     let docker = engine();
@@ -128,7 +128,7 @@ async fn a_clone_is_what_compose_would_have_made() {
 
 #[tokio::test]
 async fn compose_takes_clones_for_its_own() {
-    if !real() || !compose_from(Version(2, 23, 1), "inline configs") {
+    if !real() || !compose_from(ComposeVersion(2, 23, 1), "inline configs") {
         return;
     }
     let docker = engine();
@@ -175,7 +175,7 @@ async fn compose_takes_clones_for_its_own() {
 
 #[tokio::test]
 async fn the_service_name_resolves_to_all_replicas() {
-    if !real() || !compose_from(Version(2, 23, 1), "inline configs") {
+    if !real() || !compose_from(ComposeVersion(2, 23, 1), "inline configs") {
         return;
     }
     let docker = engine();
@@ -216,7 +216,7 @@ async fn the_service_name_resolves_to_all_replicas() {
 
 #[tokio::test]
 async fn inline_content_is_there_before_the_start() {
-    if !real() || !compose_from(Version(2, 23, 1), "inline configs") {
+    if !real() || !compose_from(ComposeVersion(2, 23, 1), "inline configs") {
         return;
     }
     let docker = engine();
@@ -233,7 +233,7 @@ async fn inline_content_is_there_before_the_start() {
 
 #[tokio::test]
 async fn removing_clones_leaks_no_volume_and_takes_no_named_one() {
-    if !real() || !compose_from(Version(2, 23, 1), "inline configs") {
+    if !real() || !compose_from(ComposeVersion(2, 23, 1), "inline configs") {
         return;
     }
     let docker = engine();

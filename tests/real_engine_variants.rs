@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use compose_scale::engine::docker::Docker;
 use serde_json::Value;
 use support::{ComposeProject, Image, api, compose_from, describe, engine, real};
@@ -154,7 +154,7 @@ fn has_default_bridge() -> bool {
 
 #[tokio::test]
 async fn every_feature_survives_cloning() {
-    if !real() || !compose_from(Version(2, 29, 0), "options of a network's driver") {
+    if !real() || !compose_from(ComposeVersion(2, 29, 0), "options of a network's driver") {
         return;
     }
     let image = Image::with_everything();

@@ -6,7 +6,7 @@ mod support;
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use compose_scale::{
-    export::autoscale::{Controller, Subject, autoscaler},
+    export::autoscale::{AutoscaleSubject, Controller, autoscaler},
     policy::{self, Policy},
     project::Limits,
 };
@@ -121,7 +121,7 @@ fn page(seconds: f64) -> String {
 fn queries(name: &str, ingress: Controller, metrics: &Value) -> BTreeMap<String, String> {
     let policy: Policy =
         policy::for_compose(&json!({"max": 8, "metrics": metrics})).expect("a policy");
-    let object = autoscaler(&Subject {
+    let object = autoscaler(&AutoscaleSubject {
         service: name,
         name,
         namespace: "shop",

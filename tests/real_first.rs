@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 mod support;
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use compose_scale::files;
 use serde_json::Value;
 use support::{
@@ -151,7 +151,7 @@ fn a_service_without_a_container_gets_one_of_its_file_by_compose_as_remembered_a
 
 #[test]
 fn what_compose_makes_with_another_hash_than_it_prints_is_told() {
-    if !real() || !compose_from(Version(2, 30, 2), "hash that can be computed") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 2), "hash that can be computed") {
         return;
     }
     let stack = service();

@@ -11,7 +11,7 @@ use std::{
 
 mod support;
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use support::{
     ComposeProject, compose_from, needed, real,
     stack::{Ran, Stack, free_port, new_nginx, signal},
@@ -65,7 +65,7 @@ fn answers(stack: &mut Stack, port: u16, with: &str) {
 #[test]
 fn the_articles_project_is_set_up_scaled_and_taken_back() {
     let (major, minor, patch) = compose_scale::init::RESET_SINCE;
-    if !real() || !compose_from(Version(major, minor, patch), "`!reset`") {
+    if !real() || !compose_from(ComposeVersion(major, minor, patch), "`!reset`") {
         return;
     }
     let project = ComposeProject::new(ARTICLE);
@@ -323,7 +323,7 @@ fn an_nginx_of_this_machine_is_told_by_its_owner_and_everything_is_as_before_in_
         return;
     };
     let (major, minor, patch) = compose_scale::init::RESET_SINCE;
-    if !compose_from(Version(major, minor, patch), "`!reset`") {
+    if !compose_from(ComposeVersion(major, minor, patch), "`!reset`") {
         return;
     }
     // Where another nginx runs on this machine, the pid file says which one is meant.

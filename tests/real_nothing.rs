@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 mod support;
 
 use compose_scale::{
-    compose::{self, Request},
-    compose_cli::Version,
+    compose::{self, LoadRequest},
+    compose_cli::ComposeVersion,
     engine::{Engine as _, NewReplica, docker::Docker},
     project::Service,
 };
@@ -178,11 +178,11 @@ fn project(image: &str) -> ComposeProject {
 }
 
 fn services_of(project: &ComposeProject) -> BTreeMap<String, Service> {
-    let request = Request {
+    let request = LoadRequest {
         cwd: project.directory().to_owned(),
         project_name: Some(project.name.clone()),
         env: std::env::vars().collect(),
-        ..Request::default()
+        ..LoadRequest::default()
     };
     let loaded = compose::load(&request).expect("a project");
     loaded.project.services.into_iter().collect()
@@ -259,7 +259,7 @@ fn surroundings(project: &ComposeProject) -> BTreeMap<String, Value> {
 
 #[tokio::test]
 async fn what_is_made_of_the_file_is_what_compose_makes() {
-    if !real() || !compose_from(Version(2, 40, 0), "what this was written after") {
+    if !real() || !compose_from(ComposeVersion(2, 40, 0), "what this was written after") {
         return;
     }
     let image = Image::with_everything();

@@ -23,7 +23,7 @@ use std::{
 
 mod support;
 
-use compose_scale::compose_cli::Version;
+use compose_scale::compose_cli::ComposeVersion;
 use support::{
     ComposeProject, api,
     calls::{self, Allowed},
@@ -496,7 +496,7 @@ fn assert_no_canary(stack: &Stack, said: &[(String, String)]) {
 
 #[test]
 fn every_call_is_in_the_page_modes_hold_with_a_lax_umask_and_no_secret_comes_out() {
-    if !real() || !compose_from(Version(2, 30, 0), "hooks") {
+    if !real() || !compose_from(ComposeVersion(2, 30, 0), "hooks") {
         return;
     }
     let calls = rows("| call | when and why |");

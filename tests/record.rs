@@ -12,11 +12,11 @@ use std::{
 use assert_cmd::Command;
 use compose_scale::{
     policy,
-    project::{ContainerId, Fixed, Health, Limits, Replica, State},
-    reconcile::{By, Effect, Event, Machine, Pause, Setup, Values},
+    project::{ContainerId, ContainerState, Fixed, Health, Limits, Replica},
+    reconcile::{Effect, Event, Initiator, Pause, ServiceMachine, ServiceSetup, Values},
     state::Recording,
-    units::{Bytes, Moment, SignedDuration},
-    usage::Reading,
+    units::{Bytes, SignedDuration, Timestamp},
+    usage::CounterReading,
 };
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::json;
@@ -77,13 +77,13 @@ fn policies() -> Vec<serde_json::Value> {
     ]
 }
 
-fn replica(number: u32, started: Moment) -> Replica {
+fn replica(number: u32, started: Timestamp) -> Replica {
     Replica {
         id: ContainerId(format!("{number:064x}")),
         name: format!("shop-web-{number}"),
         service: "web".into(),
         number,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::None,
         created: started,
         started: Some(started),
@@ -111,8 +111,8 @@ fn replica(number: u32, started: Moment) -> Replica {
 
 /// A machine in a world that does what it asks for, and keeps what it decides.
 struct World {
-    machine: Machine,
-    now: Moment,
+    machine: ServiceMachine,
+    now: Timestamp,
     /// CPU time that each has used, in nanoseconds.
     used: BTreeMap<ContainerId, u64>,
     broken: bool,
@@ -159,7 +159,7 @@ impl World {
                         result: Ok(()),
                     }),
                     Effect::Found { .. }
-                    | Effect::LastWords { .. }
+                    | Effect::CollectLogs { .. }
                     | Effect::WakeAt(_)
                     | Effect::Note(_) => {}
                 }
@@ -189,7 +189,7 @@ impl World {
                     };
                     let used = self.used.entry(replica.id.clone()).or_default();
                     *used += span.as_nanos() as u64 / 100 * u64::from(percent);
-                    let reading = Reading {
+                    let reading = CounterReading {
                         at: self.now,
                         cpu_nanos: *used,
                         periods: 0,
@@ -217,14 +217,16 @@ impl World {
             Happening::Scale(replicas, hold) => self.hear(Event::Scale {
                 replicas,
                 hold: Some(Duration::from_secs(hold)),
-                by: By::Hand,
+                by: Initiator::Hand,
             }),
             Happening::Pause(directions, seconds) => self.hear(Event::Suspend {
                 directions,
                 span: seconds.map(Duration::from_secs),
-                by: By::Hand,
+                by: Initiator::Hand,
             }),
-            Happening::Resume => self.hear(Event::Resume { by: By::Hand }),
+            Happening::Resume => self.hear(Event::Resume {
+                by: Initiator::Hand,
+            }),
             Happening::Died(number) => {
                 self.hear(Event::Died {
                     id: replica(number, self.now).id,
@@ -247,7 +249,7 @@ impl World {
                 let memory = serde_json::from_str(&memory).unwrap();
                 self.now = self.now + Duration::from_secs(seconds);
                 let setup = self.machine.setup().clone();
-                self.machine = Machine::new(setup, Some(memory), self.now);
+                self.machine = ServiceMachine::new(setup, Some(memory), self.now);
                 self.see(replicas);
             }
             Happening::Broken(broken) => self.broken = broken,
@@ -267,8 +269,8 @@ fn decisions_taken_again_from_their_recording_are_those_that_were_taken_to_the_b
     let (mut taken, mut reasons) = (Vec::new(), BTreeSet::new());
     for policy in policies() {
         for _ in 0..8 {
-            let now = Moment::from_unix(1_800_000_000);
-            let setup = Setup {
+            let now = Timestamp::from_unix(1_800_000_000);
+            let setup = ServiceSetup {
                 service: "web".into(),
                 policy: policy::policy(&policy).unwrap(),
                 autoscaled: true,
@@ -280,7 +282,7 @@ fn decisions_taken_again_from_their_recording_are_those_that_were_taken_to_the_b
                 up: "docker compose up -d web".into(),
             };
             let mut world = World {
-                machine: Machine::new(setup, None, now),
+                machine: ServiceMachine::new(setup, None, now),
                 now,
                 used: BTreeMap::new(),
                 broken: false,

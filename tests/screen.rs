@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use compose_scale::sim::{App, Daemon, Host, Machine, Shape, World};
+use compose_scale::sim::{App, Daemon, LoadShape, MachineSpec, SimulatedHost, World};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -65,10 +65,10 @@ impl Stage {
             runtime.expect("a runtime").block_on(async move {
                 let mut web = App::named("web");
                 web.profile.start_time = Duration::from_millis(300);
-                web.load = Shape::steady(5.0);
+                web.load = LoadShape::steady(5.0);
                 let now = jiff::Timestamp::from_second(1_800_000_000).expect("a time");
-                let world = World::begin("shop", Machine::default(), vec![web], 1, now);
-                let host = Host::new(world.on_networks(&["default"]));
+                let world = World::begin("shop", MachineSpec::default(), vec![web], 1, now);
+                let host = SimulatedHost::new(world.on_networks(&["default"]));
                 let daemon = Daemon::listen(host, &socket, &upstreams).expect("a socket");
                 sender.send(daemon).expect("somebody waits");
                 until.cancelled().await;

@@ -152,7 +152,7 @@ fn what_is_not_known_of_a_replica_is_assumed_and_said() {
 /// A recording in which two replicas do the work of `busy` of them for ten minutes, without a compose file.
 fn recording(busy: f64) -> String {
     let decision = |tick: i64| {
-        let now = compose_scale::units::Moment::from_unix(1_767_600_000 + 5 * tick);
+        let now = compose_scale::units::Timestamp::from_unix(1_767_600_000 + 5 * tick);
         let replica = |number: u32| {
             json!({
                 "name": format!("shop-web-{number}"), "state": "running", "ready": true,

@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use compose_scale::sim::{App, Daemon, Fault, Host, Machine, Shape, World};
+use compose_scale::sim::{
+    App, Daemon, LoadShape, MachineSpec, ResponseFault, SimulatedHost, World,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -76,10 +78,10 @@ impl Stand {
             runtime.expect("a runtime").block_on(async move {
                 let mut web = App::named("web");
                 web.profile.start_time = Duration::from_millis(500);
-                web.load = Shape::steady(load);
+                web.load = LoadShape::steady(load);
                 let now = jiff::Timestamp::from_second(1_800_000_000).expect("a time");
-                let world = World::begin("shop", Machine::default(), vec![web], 1, now);
-                let host = Host::new(world.on_networks(&["default", "back"]));
+                let world = World::begin("shop", MachineSpec::default(), vec![web], 1, now);
+                let host = SimulatedHost::new(world.on_networks(&["default", "back"]));
                 let daemon = Daemon::listen(host, &socket, &upstreams).expect("a socket");
                 daemon.judge("web", 1, Duration::from_secs(30));
                 sender.send(daemon).expect("somebody waits");
@@ -314,7 +316,7 @@ fn an_engine_of_another_age_is_spoken_to_in_its_own_way() {
         let (seen, calls) = mpsc::channel();
         stand.daemon.decide(move |kind| {
             let _ = seen.send(kind.to_owned());
-            Fault::None
+            ResponseFault::None
         });
         stand.must(&["scale", "web=2"]);
         let calls: Vec<_> = calls.try_iter().collect();
@@ -400,8 +402,8 @@ fn a_scale_that_runs_out_of_time_says_what_it_waited_for_and_is_not_carried_out_
 fn another_server_at_the_address_of_the_engine_is_told_as_that() {
     let stand = Stand::with(0.0);
     stand.daemon.decide(|kind| match kind {
-        "GET /version" => Fault::Answer(404),
-        _ => Fault::None,
+        "GET /version" => ResponseFault::Answer(404),
+        _ => ResponseFault::None,
     });
     let (code, _, stderr) = stand.run(&["scale", "web=2"]);
     assert_eq!(code, 69, "{stderr}");
@@ -433,9 +435,9 @@ fn paths_have_a_version_or_none_and_what_is_not_there_says_so() {
     assert_eq!(plain, ask("GET /v1.41/version"));
     assert!(ask("GET /v1.24/containers/nobody/json").starts_with("HTTP/1.1 404"));
     assert!(ask("GET /vanished").starts_with("HTTP/1.1 404"));
-    stand.daemon.decide(|_| Fault::Answer(503));
+    stand.daemon.decide(|_| ResponseFault::Answer(503));
     assert!(ask("GET /version").starts_with("HTTP/1.1 503"));
-    stand.daemon.decide(|_| Fault::Cut);
+    stand.daemon.decide(|_| ResponseFault::Cut);
     assert!(ask("GET /version").len() < plain.len());
 }
 

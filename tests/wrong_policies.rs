@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs};
 
-use compose_scale::compose::{self, Request};
+use compose_scale::compose::{self, LoadRequest};
 
 /// The case as a compose file.
 fn file(case: &str) -> String {
@@ -38,11 +38,11 @@ fn every_mistake_has_its_place_what_was_found_and_what_is_allowed() {
         let mut yaml = tempfile::NamedTempFile::new_in(dir.path()).unwrap();
         std::io::Write::write_all(&mut yaml, file(case).as_bytes()).unwrap();
         fs::rename(yaml.path(), &path).unwrap();
-        let request = Request {
+        let request = LoadRequest {
             files: vec![path.clone()],
             cwd: dir.path().to_owned(),
             env: BTreeMap::new(),
-            ..Request::default()
+            ..LoadRequest::default()
         };
         let error = match compose::load(&request) {
             Ok(_) => panic!("this is taken for right:\n{case}"),

@@ -13,6 +13,11 @@ fuzz_target!(|data: &[u8]| {
     // Variables that name each other must not grow beyond what is promised.
     if let Ok(made) = fuzzing::interpolate(template, file) {
         let bound = template.len().max(1 << 20);
-        assert!(made.len() <= bound, "{} bytes of {}", made.len(), data.len());
+        assert!(
+            made.len() <= bound,
+            "{} bytes of {}",
+            made.len(),
+            data.len()
+        );
     }
 });

@@ -3,20 +3,20 @@
 
 #![no_main]
 
-use compose_scale::compose::{Request, load, render};
+use compose_scale::compose::{LoadRequest, load, render};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let request = Request {
+    let request = LoadRequest {
         files: vec!["-".into()],
         // Nothing is there that `include`, `extends` or `env_file` could read.
         cwd: "/nowhere".into(),
         project_name: Some("p".into()),
         stdin: Some(text.to_owned()),
-        ..Request::default()
+        ..LoadRequest::default()
     };
     match load(&request) {
         Ok(loaded) => assert!(!render::to_yaml(&loaded).is_empty()),

@@ -4,37 +4,37 @@ use std::{fmt::Write as _, sync::Arc};
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, ProjectArgs, engine, output, run, sync};
+use super::{Failure, ProjectArgs, driver_setup, engine, output, sync};
 use crate::{
     compose::{self, Loaded},
     engine::{Engine, EngineError, docker::Docker},
     policy::Balance,
-    project::{Health, Replica, State},
+    project::{ContainerState, Health, Replica},
     proxy::{
-        Features, ProxyError, Server, Upstream,
+        Features, ProxyError, Upstream, UpstreamServer,
         nginx::{self, Control},
         render,
     },
     telemetry::plain,
     watch::{
         address::{self, Addresses},
-        remote::{AnyNginx, Target, Whereabouts},
-        setup::{self, NginxPlace},
+        nginx_target::{AnyNginx, NginxLocation, NginxTarget},
+        service_setup::{self, ManagedNginx},
     },
 };
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Yaml)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ConfigFormat::Yaml)]
+    format: ConfigFormat,
     /// Print the files that nginx would get for the running replicas instead
     #[arg(long, conflicts_with = "format")]
     nginx: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ConfigFormat {
     Yaml,
     Json,
 }
@@ -52,8 +52,8 @@ pub(super) async fn run(project: &ProjectArgs, args: &ConfigArgs) -> Result<(), 
         };
     }
     match args.format {
-        Format::Json => output::json(&compose::render::to_json(&loaded)),
-        Format::Yaml => output::text(&compose::render::to_yaml(&loaded)),
+        ConfigFormat::Json => output::json(&compose::render::to_json(&loaded)),
+        ConfigFormat::Yaml => output::text(&compose::render::to_yaml(&loaded)),
     }
 }
 
@@ -75,11 +75,13 @@ async fn files(loaded: &Loaded) -> Result<(String, Vec<ProxyError>), Failure> {
         .keys()
         .filter_map(|service| upstream(loaded, service, &containers, &whereabouts))
         .collect();
-    let log = setup::log(loaded).map(|(_, inside)| inside);
-    let log = log.as_deref().map_or(render::Log::None, render::Log::To);
+    let log = service_setup::log(loaded).map(|(_, inside)| inside);
+    let log = log
+        .as_deref()
+        .map_or(render::HttpLevelLog::None, render::HttpLevelLog::To);
     let (files, refused) = render::files(&loaded.project.name, &upstreams, &features, log)
         .map_err(|error| Failure::Work(vec![error.to_string()]))?;
-    let directory = setup::upstreams(loaded);
+    let directory = service_setup::upstreams(loaded);
     let mut text = String::new();
     for (name, content) in files {
         if !text.is_empty() {
@@ -92,19 +94,19 @@ async fn files(loaded: &Loaded) -> Result<(String, Vec<ProxyError>), Failure> {
 
 async fn whereabouts(
     engine: &Docker,
-    place: &NginxPlace,
+    place: &ManagedNginx,
     containers: &[Replica],
-) -> Result<Whereabouts, Failure> {
+) -> Result<NginxLocation, Failure> {
     Ok(match place {
-        NginxPlace::Host => Whereabouts::Host,
-        NginxPlace::Service(service) => {
+        ManagedNginx::Host => NginxLocation::Host,
+        ManagedNginx::Service(service) => {
             let ours = containers.iter();
             let ours = ours.filter(|c| c.service == *service && c.is_replica());
-            Whereabouts::containers(ours.filter_map(Target::of))
+            NginxLocation::containers(ours.filter_map(NginxTarget::of))
         }
-        NginxPlace::Container(name) => match engine.inspect(name).await {
-            Ok(container) => Whereabouts::containers(Target::of(&container)),
-            Err(EngineError::Gone { .. }) => Whereabouts::Containers(Vec::new()),
+        ManagedNginx::Container(name) => match engine.inspect(name).await {
+            Ok(container) => NginxLocation::containers(NginxTarget::of(&container)),
+            Err(EngineError::NotFound { .. }) => NginxLocation::Containers(Vec::new()),
             Err(error) => return Err(error.into()),
         },
     })
@@ -114,13 +116,13 @@ async fn whereabouts(
 async fn features(
     engine: Docker,
     loaded: &Loaded,
-    whereabouts: &Whereabouts,
+    whereabouts: &NginxLocation,
 ) -> Option<Result<Features, Failure>> {
     let engine = Arc::new(engine);
     let all: Vec<AnyNginx<Docker>> = match whereabouts {
-        Whereabouts::Host => vec![AnyNginx::Host(run::host_nginx(loaded))],
-        Whereabouts::Unknown => Vec::new(),
-        Whereabouts::Containers(targets) => targets
+        NginxLocation::Host => vec![AnyNginx::Host(driver_setup::host_nginx(loaded))],
+        NginxLocation::Unknown => Vec::new(),
+        NginxLocation::Containers(targets) => targets
             .iter()
             .map(|target| AnyNginx::Container {
                 engine: Arc::clone(&engine),
@@ -149,15 +151,15 @@ fn upstream(
     loaded: &Loaded,
     service: &str,
     containers: &[Replica],
-    whereabouts: &Whereabouts,
+    whereabouts: &NginxLocation,
 ) -> Option<Upstream> {
     let policy = loaded.policies.get(service)?;
-    let port = setup::port_of(loaded.project.services.get(service)?, policy)?;
+    let port = service_setup::port_of(loaded.project.services.get(service)?, policy)?;
     let reach = loaded.settings.nginx.reach;
     let takes_requests = |c: &&Replica| {
         c.service == service
             && c.is_replica()
-            && c.state == State::Running
+            && c.state == ContainerState::Running
             && matches!(c.health, Health::None | Health::Healthy)
     };
     let mut servers = Vec::new();
@@ -167,7 +169,7 @@ fn upstream(
             published: &replica.published,
         };
         if let Some(way) = address::for_nginx(whereabouts, reach, of, port) {
-            servers.push(Server {
+            servers.push(UpstreamServer {
                 number: replica.number,
                 name: replica.name.clone(),
                 address: way.address,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    output::{self, Format},
+    output::{self, OutputFormat},
 };
 use crate::decide::{self, Input};
 
@@ -26,8 +26,8 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// Output format; json prints one line per decision
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
@@ -48,8 +48,8 @@ pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     for (index, input) in inputs.iter().enumerate() {
         let decision = decide::decide(input);
         match args.format {
-            Format::Json => output::json_line(&decision)?,
-            Format::Text => {
+            OutputFormat::Json => output::json_line(&decision)?,
+            OutputFormat::Text => {
                 let gap = if index > 0 { "\n" } else { "" };
                 let heading = if several || input.service.is_some() {
                     heading(input)

@@ -3,9 +3,9 @@
 use crate::{
     compose::{LoadError, RunningError},
     engine::EngineError,
-    plan::Refusal,
+    plan::Blocker,
     state::StateError,
-    watch::Outcome,
+    watch::RunOutcome,
 };
 
 /// Exit codes, as documented.
@@ -49,7 +49,7 @@ pub enum Failure {
     Usage(String),
     /// A service cannot be scaled.
     #[error("{}", lines(.0))]
-    Refused(Vec<Refusal>),
+    Refused(Vec<Blocker>),
     /// The work failed.
     #[error("{}", .0.join("\n"))]
     Work(Vec<String>),
@@ -61,7 +61,7 @@ pub enum Failure {
     Output(#[from] std::io::Error),
 }
 
-fn lines(refusals: &[Refusal]) -> String {
+fn lines(refusals: &[Blocker]) -> String {
     let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
@@ -97,7 +97,7 @@ impl Failure {
             Self::Engine(EngineError::Unreachable { .. }) | Self::EngineAway(_) => Some(
                 "is Docker running? `sudo systemctl start docker`, or set DOCKER_HOST".into(),
             ),
-            Self::Engine(EngineError::Nonsense { .. }) => {
+            Self::Engine(EngineError::UnexpectedResponse { .. }) => {
                 Some("does DOCKER_HOST point to a Docker Engine?".into())
             }
             Self::Engine(error) if error.is_silence() => Some(
@@ -133,13 +133,13 @@ pub(super) fn unheard(error: &std::io::Error) -> Failure {
 }
 
 /// Turns the end of a run into the end of a command.
-pub(super) fn outcome(outcome: Outcome) -> Result<(), Failure> {
+pub(super) fn outcome(outcome: RunOutcome) -> Result<(), Failure> {
     match outcome {
-        Outcome::Done => Ok(()),
-        Outcome::Failed(why) => Err(Failure::Work(why)),
-        Outcome::EngineAway(why) => Err(Failure::EngineAway(why)),
-        Outcome::Ousted(by) => Err(by.into()),
-        Outcome::Interrupted => {
+        RunOutcome::Done => Ok(()),
+        RunOutcome::Failed(why) => Err(Failure::Work(why)),
+        RunOutcome::EngineAway(why) => Err(Failure::EngineAway(why)),
+        RunOutcome::Ousted(by) => Err(by.into()),
+        RunOutcome::Interrupted => {
             tracing::warn!(
                 "interrupted: unfinished steps stay as they are; `compose-scale sync` brings nginx in step with them"
             );

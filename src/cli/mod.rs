@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::{
     compose::{self, Loaded},
-    control::{Client, Request},
+    control::{Client, ControlRequest},
     engine::docker::Docker,
     state::StateDir,
     telemetry::{self, log},
@@ -15,6 +15,7 @@ use crate::{
 mod check;
 mod config;
 mod demo;
+mod driver_setup;
 mod explain;
 mod export;
 mod failure;
@@ -26,7 +27,6 @@ mod output;
 mod pause;
 mod progress;
 mod ps;
-mod run;
 mod scale;
 mod simulate;
 mod sync;
@@ -76,7 +76,7 @@ enum LogFormat {
     Json,
 }
 
-impl From<LogFormat> for log::Format {
+impl From<LogFormat> for log::LineFormat {
     fn from(format: LogFormat) -> Self {
         match format {
             LogFormat::Text => Self::Text,
@@ -212,13 +212,13 @@ fn fail_in_json(text: &str, hint: Option<String>, code: u8) -> ExitCode {
 }
 
 /// The form that the flag asks for, else the environment.
-fn log_format(flag: Option<LogFormat>) -> Result<log::Format, Failure> {
+fn log_format(flag: Option<LogFormat>) -> Result<log::LineFormat, Failure> {
     if let Some(format) = flag {
         return Ok(format.into());
     }
     let text = std::env::var(log::FORMAT).unwrap_or_default();
     match text.as_str() {
-        "" => Ok(log::Format::Text),
+        "" => Ok(log::LineFormat::Text),
         text => LogFormat::from_str(text, false)
             .map(Into::into)
             .map_err(|_| {
@@ -235,13 +235,13 @@ fn wants_json() -> bool {
         || words
             .windows(2)
             .any(|pair| pair[0] == "--log-format" && pair[1] == "json");
-    flag || matches!(log_format(None), Ok(log::Format::Json))
+    flag || matches!(log_format(None), Ok(log::LineFormat::Json))
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let project = cli.project;
     match cli.verb {
-        Verb::Config(args) => run::block_on(config::run(&project, &args)),
+        Verb::Config(args) => driver_setup::block_on(config::run(&project, &args)),
         Verb::Explain(args) => explain::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Simulate(args) => simulate::run(&project, &args),
@@ -251,23 +251,23 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             output::write(&text)
         }
         Verb::Man(args) => man::run(&args),
-        Verb::Init(args) => run::block_on(init::run(&project, args)),
-        Verb::Watch(args) => run::block_on(watch::run(&project, args)),
-        Verb::Scale(args) => run::block_on(scale::run(&project, args)),
-        Verb::Ps(args) => run::block_on(ps::run(&project, args)),
-        Verb::History(args) => run::block_on(history::run(&project, args)),
-        Verb::Pause(args) => run::block_on(pause::run(&project, args)),
-        Verb::Resume(args) => run::block_on(pause::resume(&project, args)),
-        Verb::Sync(args) => run::block_on(sync::run(&project, args)),
-        Verb::Export(args) => run::block_on(export::run(&project, &args)),
-        Verb::Check(args) => run::block_on(check::run(&project, args)),
+        Verb::Init(args) => driver_setup::block_on(init::run(&project, args)),
+        Verb::Watch(args) => driver_setup::block_on(watch::run(&project, args)),
+        Verb::Scale(args) => driver_setup::block_on(scale::run(&project, args)),
+        Verb::Ps(args) => driver_setup::block_on(ps::run(&project, args)),
+        Verb::History(args) => driver_setup::block_on(history::run(&project, args)),
+        Verb::Pause(args) => driver_setup::block_on(pause::run(&project, args)),
+        Verb::Resume(args) => driver_setup::block_on(pause::resume(&project, args)),
+        Verb::Sync(args) => driver_setup::block_on(sync::run(&project, args)),
+        Verb::Export(args) => driver_setup::block_on(export::run(&project, &args)),
+        Verb::Check(args) => driver_setup::block_on(check::run(&project, args)),
     }
 }
 
 impl ProjectArgs {
     /// What the loader is asked for: the flags, the directory and the environment of this process.
-    fn request(&self, named: &[String]) -> Result<compose::Request, Failure> {
-        Ok(compose::Request {
+    fn request(&self, named: &[String]) -> Result<compose::LoadRequest, Failure> {
+        Ok(compose::LoadRequest {
             files: self.files.clone(),
             project_name: self.project_name.clone(),
             project_directory: self.project_directory.clone(),
@@ -294,7 +294,7 @@ impl ProjectArgs {
 
     /// Asks a running `watch` of a project whose files cannot be loaded: it still knows the project as it
     /// was, and checks what is asked.
-    async fn ask_despite(&self, failure: &Failure, ask: &Request) -> Option<Client> {
+    async fn ask_despite(&self, failure: &Failure, ask: &ControlRequest) -> Option<Client> {
         let state = self.state_despite(failure)?;
         let client = Client::ask(&state.socket(), ask).await.ok()??;
         tracing::warn!(
@@ -314,11 +314,11 @@ impl ProjectArgs {
 
     /// Loads the project and says its warnings. Without a file anywhere near, the containers of a
     /// project that is named say where its files are.
-    async fn load(&self, named: &[String]) -> Result<(compose::Request, Loaded), Failure> {
+    async fn load(&self, named: &[String]) -> Result<(compose::LoadRequest, Loaded), Failure> {
         let mut request = self.request(named)?;
         let loaded = match compose::load(&request) {
             Err(error) if error.is_not_found() => {
-                run::ask_containers(&mut request, error).await?;
+                driver_setup::ask_containers(&mut request, error).await?;
                 compose::load(&request)?
             }
             other => other?,

@@ -10,7 +10,7 @@ const AT_ONCE: usize = 64 * 1024;
 
 /// The forms that a finding or a decision is printed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     Text,
     Json,
 }

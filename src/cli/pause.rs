@@ -5,18 +5,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    Failure, ProjectArgs, failure, output,
-    run::{self, Actor},
-    state_dir,
+    Failure, ProjectArgs,
+    driver_setup::{self, Actor},
+    failure, output, state_dir,
 };
 use crate::{
     compose::Loaded,
-    control::{Client, Reply, Request},
-    reconcile::{By, Memory, Note, Pause, Paused, What},
+    control::{Client, ControlRequest, Reply},
+    reconcile::{EventKind, Initiator, Pause, Paused, PersistedState, ScalingEvent},
     state::{Lock, StateError},
     telemetry::plain,
-    units::{Moment, Span},
-    watch::{Clock, pause},
+    units::{Span, Timestamp},
+    watch::{RunClock, pause},
 };
 
 /// A running `watch` that has not answered by then is stuck.
@@ -60,7 +60,7 @@ pub(super) async fn run(project: &ProjectArgs, args: PauseArgs) -> Result<(), Fa
         (true, true) | (false, false) => Pause::Both,
     };
     let services = once_each(args.services);
-    let ask = Request::Pause {
+    let ask = ControlRequest::Pause {
         services: services.clone(),
         directions,
         span: args.span,
@@ -70,16 +70,16 @@ pub(super) async fn run(project: &ProjectArgs, args: PauseArgs) -> Result<(), Fa
     };
     let _held = (
         locks,
-        run::claim_where_it_answers(&loaded.project.name).await?,
+        driver_setup::claim_where_it_answers(&loaded.project.name).await?,
     );
     change(&loaded, &services, |service, memory, now, notes| {
         let until = args.span.map(|span| now + span.0);
         let paused = Paused { directions, until };
         memory.paused = Some(paused);
-        notes.push(What::Paused {
+        notes.push(EventKind::Paused {
             directions,
             until,
-            by: By::Hand,
+            by: Initiator::Hand,
         });
         pause::paused(service, paused)
     })
@@ -87,7 +87,7 @@ pub(super) async fn run(project: &ProjectArgs, args: PauseArgs) -> Result<(), Fa
 
 pub(super) async fn resume(project: &ProjectArgs, args: ResumeArgs) -> Result<(), Failure> {
     let services = once_each(args.services);
-    let ask = Request::Resume {
+    let ask = ControlRequest::Resume {
         services: services.clone(),
     };
     let Some((loaded, locks)) = through_watch(project, &services, &ask).await? else {
@@ -95,14 +95,14 @@ pub(super) async fn resume(project: &ProjectArgs, args: ResumeArgs) -> Result<()
     };
     let _held = (
         locks,
-        run::claim_where_it_answers(&loaded.project.name).await?,
+        driver_setup::claim_where_it_answers(&loaded.project.name).await?,
     );
     change(&loaded, &services, |service, memory, now, notes| {
         let before = memory.paused.take();
         let in_force = before.filter(|paused| !paused.is_over(now));
         if before.is_some() {
-            let by = in_force.map_or(By::Clock, |_| By::Hand);
-            notes.push(What::Resumed { by });
+            let by = in_force.map_or(Initiator::Clock, |_| Initiator::Hand);
+            notes.push(EventKind::Resumed { by });
         }
         pause::resumed(service, in_force)
     })
@@ -118,7 +118,7 @@ fn once_each(services: Vec<String>) -> Vec<String> {
 async fn through_watch(
     project: &ProjectArgs,
     services: &[String],
-    ask: &Request,
+    ask: &ControlRequest,
 ) -> Result<Option<(Loaded, Vec<Lock>)>, Failure> {
     let loaded = match project.load(services).await {
         Ok((_, loaded)) => loaded,
@@ -132,7 +132,7 @@ async fn through_watch(
     if let Some(why) = pause::refusal(&loaded, services) {
         return Err(Failure::Usage(why));
     }
-    match run::actor(&loaded, ask).await? {
+    match driver_setup::actor(&loaded, ask).await? {
         Actor::Watch(client) => answer(client).await.map(|()| None),
         Actor::This(locks) => Ok(Some((loaded, locks))),
     }
@@ -154,7 +154,7 @@ async fn answer(mut client: Client) -> Result<(), Failure> {
 fn change(
     loaded: &Loaded,
     services: &[String],
-    say: impl Fn(&str, &mut Memory, Moment, &mut Vec<What>) -> String,
+    say: impl Fn(&str, &mut PersistedState, Timestamp, &mut Vec<EventKind>) -> String,
 ) -> Result<(), Failure> {
     let mut state = state_dir(loaded);
     let mut remembered = state.load(true);
@@ -166,13 +166,13 @@ fn change(
             "nothing was changed; use the newer compose-scale".into(),
         ]));
     }
-    let now = Clock::start().now();
+    let now = RunClock::start().now();
     let (mut lines, mut history) = (Vec::new(), Vec::new());
     for service in services {
         let memory = remembered.services.entry(service.clone()).or_default();
         let mut notes = Vec::new();
         lines.push(say(service, memory, now, &mut notes));
-        history.extend(notes.into_iter().map(|what| Note {
+        history.extend(notes.into_iter().map(|what| ScalingEvent {
             at: now,
             service: service.clone(),
             what,

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tracing::{error, info, warn};
 
 use crate::{
-    reconcile::{Level, Note, What},
+    reconcile::{EventKind, EventLevel, ScalingEvent},
     telemetry::{log, plain},
 };
 
@@ -16,12 +16,12 @@ const SHOWN: usize = 10;
 
 /// Writes a note to the log. Machines get its fields by their names in `scaling.log`; for people they
 /// are in the sentence.
-pub(super) fn log(note: &Note) {
+pub(super) fn log(note: &ScalingEvent) {
     let service = &note.service;
     let text = shown(&note.what);
     let text = plain(&text);
     if log::is_json() {
-        let fields = Fields::of(&note.what);
+        let fields = ProgressFields::of(&note.what);
         macro_rules! say {
             ($level:ident) => {
                 tracing::$level!(
@@ -38,16 +38,16 @@ pub(super) fn log(note: &Note) {
             };
         }
         match note.what.level() {
-            Level::Debug => say!(debug),
-            Level::Info => say!(info),
-            Level::Warn => say!(warn),
-            Level::Error => say!(error),
+            EventLevel::Debug => say!(debug),
+            EventLevel::Info => say!(info),
+            EventLevel::Warn => say!(warn),
+            EventLevel::Error => say!(error),
         }
         return;
     }
-    if let What::NotScaling { reason, .. } = &note.what {
+    if let EventKind::NotScaling { reason, .. } = &note.what {
         let reason = reason.label();
-        if note.what.level() == Level::Debug {
+        if note.what.level() == EventLevel::Debug {
             tracing::debug!(service, reason, "{text}");
         } else {
             info!(service, reason, "{text}");
@@ -55,16 +55,16 @@ pub(super) fn log(note: &Note) {
         return;
     }
     match note.what.level() {
-        Level::Debug => tracing::debug!(service, "{text}"),
-        Level::Info => info!(service, "{text}"),
-        Level::Warn => warn!(service, "{text}"),
-        Level::Error => error!(service, "{text}"),
+        EventLevel::Debug => tracing::debug!(service, "{text}"),
+        EventLevel::Info => info!(service, "{text}"),
+        EventLevel::Warn => warn!(service, "{text}"),
+        EventLevel::Error => error!(service, "{text}"),
     }
 }
 
 /// What machines are told of a note, beside its sentence.
 #[derive(Default)]
-struct Fields<'a> {
+struct ProgressFields<'a> {
     from: Option<u32>,
     to: Option<u32>,
     reason: Option<&'a str>,
@@ -73,11 +73,11 @@ struct Fields<'a> {
     replica: Option<&'a str>,
 }
 
-impl<'a> Fields<'a> {
-    fn of(what: &'a What) -> Self {
+impl<'a> ProgressFields<'a> {
+    fn of(what: &'a EventKind) -> Self {
         let none = Self::default();
         match what {
-            What::Scale {
+            EventKind::Scale {
                 from,
                 to,
                 reason,
@@ -90,60 +90,60 @@ impl<'a> Fields<'a> {
                 by: Some(by.label()),
                 ..none
             },
-            What::Scaled { from, to, seconds } => Self {
+            EventKind::Scaled { from, to, seconds } => Self {
                 from: Some(*from),
                 to: Some(*to),
                 seconds: Some(*seconds),
                 ..none
             },
-            What::NotScaling { reason, .. } => Self {
+            EventKind::NotScaling { reason, .. } => Self {
                 reason: Some(reason.label()),
                 ..none
             },
-            What::Paused { by, .. } | What::Resumed { by } => Self {
+            EventKind::Paused { by, .. } | EventKind::Resumed { by } => Self {
                 by: Some(by.label()),
                 ..none
             },
-            What::Ready { replica, seconds }
-            | What::DrainTimedOut { replica, seconds }
-            | What::Removed { replica, seconds } => Self {
+            EventKind::Ready { replica, seconds }
+            | EventKind::DrainTimedOut { replica, seconds }
+            | EventKind::Removed { replica, seconds } => Self {
                 replica: Some(replica),
                 seconds: Some(*seconds),
                 ..none
             },
-            What::Creating { replica }
-            | What::Founded { replica, .. }
-            | What::Starting { replica }
-            | What::Draining { replica, .. }
-            | What::Kept { replica }
-            | What::Failed { replica, .. }
-            | What::Died { replica, .. }
-            | What::Lost { replica, .. } => Self {
+            EventKind::Creating { replica }
+            | EventKind::Founded { replica, .. }
+            | EventKind::Starting { replica }
+            | EventKind::Draining { replica, .. }
+            | EventKind::Kept { replica }
+            | EventKind::Failed { replica, .. }
+            | EventKind::Died { replica, .. }
+            | EventKind::Lost { replica, .. } => Self {
                 replica: Some(replica),
                 ..none
             },
-            What::Founding
-            | What::Routed { .. }
-            | What::Failing { .. }
-            | What::Recovered { .. }
-            | What::NothingServes
-            | What::Unserved { .. }
-            | What::ServedAgain { .. }
-            | What::RouteFailed { .. }
-            | What::Unread { .. }
-            | What::ReadAgain { .. }
-            | What::Held { .. }
-            | What::Unfinished { .. }
-            | What::Standstill { .. }
-            | What::Refused { .. }
-            | What::StepFailed { .. } => none,
+            EventKind::Founding
+            | EventKind::Routed { .. }
+            | EventKind::Failing { .. }
+            | EventKind::Recovered { .. }
+            | EventKind::NothingServes
+            | EventKind::Unserved { .. }
+            | EventKind::ServedAgain { .. }
+            | EventKind::RouteFailed { .. }
+            | EventKind::Unread { .. }
+            | EventKind::ReadAgain { .. }
+            | EventKind::Held { .. }
+            | EventKind::Unfinished { .. }
+            | EventKind::Standstill { .. }
+            | EventKind::Refused { .. }
+            | EventKind::StepFailed { .. } => none,
         }
     }
 }
 
 /// The sentence, with the last words of a failed replica cut to a screen.
-fn shown(what: &What) -> String {
-    if let What::Failed {
+fn shown(what: &EventKind) -> String {
+    if let EventKind::Failed {
         replica,
         why,
         log,
@@ -151,7 +151,7 @@ fn shown(what: &What) -> String {
         again,
     } = what
     {
-        let what = What::Failed {
+        let what = EventKind::Failed {
             replica: replica.clone(),
             why: why.clone(),
             log: log[log.len().saturating_sub(SHOWN)..].to_vec(),
@@ -164,13 +164,13 @@ fn shown(what: &What) -> String {
 }
 
 /// The progress of `scale`.
-pub(super) struct Progress {
+pub(super) struct ScaleProgress {
     lines: Option<MultiProgress>,
     bars: BTreeMap<String, ProgressBar>,
     style: ProgressStyle,
 }
 
-impl Progress {
+impl ScaleProgress {
     pub(super) fn new() -> Self {
         Self {
             lines: log::may_draw().then(MultiProgress::new),
@@ -181,7 +181,7 @@ impl Progress {
     }
 
     /// Shows a note.
-    pub(super) fn show(&mut self, note: &Note) {
+    pub(super) fn show(&mut self, note: &ScalingEvent) {
         if log::is_json() {
             log(note);
             return;
@@ -191,14 +191,14 @@ impl Progress {
             return;
         };
         let (replica, word, over) = match &note.what {
-            What::Creating { replica } => (replica, "creating", false),
-            What::Starting { replica } => (replica, "starting", false),
-            What::Ready { replica, .. } => (replica, "ready, joining nginx", false),
-            What::Draining { replica, .. } => (replica, "draining", false),
-            What::DrainTimedOut { replica, .. } => (replica, "stopping", false),
-            What::Removed { replica, .. } => (replica, "removed", true),
-            What::Kept { replica } => (replica, "kept", true),
-            What::Routed { servers } => {
+            EventKind::Creating { replica } => (replica, "creating", false),
+            EventKind::Starting { replica } => (replica, "starting", false),
+            EventKind::Ready { replica, .. } => (replica, "ready, joining nginx", false),
+            EventKind::Draining { replica, .. } => (replica, "draining", false),
+            EventKind::DrainTimedOut { replica, .. } => (replica, "stopping", false),
+            EventKind::Removed { replica, .. } => (replica, "removed", true),
+            EventKind::Kept { replica } => (replica, "kept", true),
+            EventKind::Routed { servers } => {
                 for server in servers {
                     if let Some(bar) = self.bars.remove(server) {
                         bar.finish_with_message("serving");

@@ -4,20 +4,20 @@ use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 use super::{
-    Failure, ProjectArgs, failure, output,
-    run::{self, Signals, Wish},
-    state_dir,
+    Failure, ProjectArgs,
+    driver_setup::{self, DriverOptions, Signals},
+    failure, output, state_dir,
 };
 use crate::{
-    control::{Client, Reply, Request, Snapshot},
-    decide::Unit,
+    control::{Client, ControlRequest, Reply, Snapshot},
+    decide::MetricUnit,
     engine::Engine,
     proxy::render::upstream_name,
-    reconcile::{ReplicaView, ServiceView, What},
+    reconcile::{EventKind, ReplicaView, ServiceView},
     state::{self, StateDir},
     units::Short,
     watch::{
-        Goal,
+        RunGoal,
         address::{Misdirected, misdirected},
         drift::currents,
         project_id,
@@ -27,12 +27,12 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct PsArgs {
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = PsFormat::Table)]
+    format: PsFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(super) enum PsFormat {
     Table,
     Json,
 }
@@ -40,8 +40,8 @@ pub(super) enum Format {
 pub(super) async fn run(project: &ProjectArgs, args: PsArgs) -> Result<(), Failure> {
     let snapshot = Box::pin(snapshot(project)).await?;
     match args.format {
-        Format::Json => output::json(&snapshot),
-        Format::Table => output::text(&table(&snapshot)),
+        PsFormat::Json => output::json(&snapshot),
+        PsFormat::Table => output::text(&table(&snapshot)),
     }
 }
 
@@ -73,7 +73,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
     let shown = state.path().display();
     let extra = loaded.project.services.keys().cloned().collect();
     let listed = crate::proxy::listed(
-        &crate::watch::setup::upstreams(&loaded),
+        &crate::watch::service_setup::upstreams(&loaded),
         &loaded.project.name,
     );
     // Compose is asked beside the look, which takes a second.
@@ -83,7 +83,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
     // Who waits for `ps` does not wait for a compose that does not answer.
     let currents = tokio::time::timeout(ANSWER, currents(&engine, &source, &model, "ps"));
     let signals = Signals::listen()?;
-    let (mut driver, _notes) = run::driver(Wish {
+    let (mut driver, _notes) = driver_setup::driver(DriverOptions {
         loaded,
         source: None,
         extra,
@@ -94,7 +94,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
         calls: None,
         reload: None,
         recording: None,
-        goal: Goal::Look,
+        goal: RunGoal::Look,
     })
     .await?;
     let looked = driver.run(signals.stop.clone(), signals.abort.clone());
@@ -138,7 +138,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
 
 /// What the running `watch` says; `None` when there is none.
 async fn ask(state: &StateDir) -> Result<Option<Snapshot>, Failure> {
-    let Some(mut client) = Client::ask(&state.socket(), &Request::Status)
+    let Some(mut client) = Client::ask(&state.socket(), &ControlRequest::Status)
         .await
         .map_err(|error| failure::unheard(&error))?
     else {
@@ -196,7 +196,7 @@ fn headline(service: &ServiceView) -> String {
     }
     for metric in &service.metrics {
         let figure = |value: f64| match metric.unit {
-            Unit::Millis => format!("{}ms", value.round()),
+            MetricUnit::Millis => format!("{}ms", value.round()),
             _ => Short(value).to_string(),
         };
         let value = metric.value.map_or("unknown".to_owned(), figure);
@@ -210,7 +210,7 @@ fn headline(service: &ServiceView) -> String {
         });
     }
     if let Some(hold) = service.hold {
-        parts.push(What::from(hold).to_string());
+        parts.push(EventKind::from(hold).to_string());
     }
     parts.extend(service.paused.map(|paused| paused.to_string()));
     if !service.autoscaled {

@@ -6,18 +6,19 @@ use clap::Args;
 use indexmap::IndexMap;
 
 use super::{
-    Failure, ProjectArgs, engine, failure, output,
-    progress::Progress,
-    run::{self, Actor, Signals, Wish},
+    Failure, ProjectArgs,
+    driver_setup::{self, Actor, DriverOptions, Signals},
+    engine, failure, output,
+    progress::ScaleProgress,
     state_dir,
 };
 use crate::{
     compose::{self, Loaded},
-    control::{Client, Reply, Request},
+    control::{Client, ControlRequest, Reply},
     engine::Engine,
-    plan::{MOST, PlanError, refuse},
+    plan::{MOST, PlanError, blockers},
     units::Span,
-    watch::{Goal, found, setup},
+    watch::{RunGoal, bootstrap, service_setup},
 };
 
 /// A running `watch` that has not answered so long after its time is stuck.
@@ -69,7 +70,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         }
     }
     let names: Vec<_> = services.keys().cloned().collect();
-    let ask = Request::Scale {
+    let ask = ControlRequest::Scale {
         services: services.clone(),
         hold: args.hold,
         wait: (!args.no_wait).then_some(args.timeout),
@@ -95,10 +96,10 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         .iter()
         .filter_map(|(name, count)| Some((loaded.project.services.get(name)?, *count)))
         .flat_map(|(service, count)| {
-            let mut found = setup::unroutable(&loaded, service);
+            let mut found = service_setup::unroutable(&loaded, service);
             if count > 1 {
-                found.extend(setup::refusals(&loaded, service));
-                found.extend(refuse::too_many(service, count, count));
+                found.extend(service_setup::refusals(&loaded, service));
+                found.extend(blockers::too_many(service, count, count));
             }
             found
         })
@@ -110,7 +111,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     if args.dry_run {
         return preview(&request, &loaded, &services).await;
     }
-    let locks = match run::actor(&loaded, &ask).await? {
+    let locks = match driver_setup::actor(&loaded, &ask).await? {
         Actor::Watch(client) => {
             let wait = if args.no_wait {
                 Duration::ZERO
@@ -128,7 +129,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     }
 
     let signals = Signals::listen()?;
-    let (mut driver, mut notes) = run::driver(Wish {
+    let (mut driver, mut notes) = driver_setup::driver(DriverOptions {
         loaded,
         source: Some(request),
         extra: names,
@@ -139,7 +140,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
         calls: None,
         reload: None,
         recording: None,
-        goal: Goal::Scale {
+        goal: RunGoal::Scale {
             services,
             hold: args.hold.0,
             timeout: args.timeout.0,
@@ -148,7 +149,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
     .await?;
     let mut shown = tokio::task::JoinSet::new();
     shown.spawn(async move {
-        let mut progress = Progress::new();
+        let mut progress = ScaleProgress::new();
         while let Some(note) = notes.recv().await {
             progress.show(&note);
         }
@@ -164,7 +165,7 @@ pub(super) async fn run(project: &ProjectArgs, args: ScaleArgs) -> Result<(), Fa
 
 /// The steps that would be taken from what is there now.
 async fn preview(
-    request: &compose::Request,
+    request: &compose::LoadRequest,
     loaded: &Loaded,
     services: &IndexMap<String, u32>,
 ) -> Result<(), Failure> {
@@ -174,10 +175,10 @@ async fn preview(
         let Some(service) = loaded.project.services.get(name) else {
             continue;
         };
-        let mut lines = match found::plan(loaded, service, &containers, *count) {
+        let mut lines = match bootstrap::plan(loaded, service, &containers, *count) {
             Ok(plan) => plan.steps.iter().map(ToString::to_string).collect(),
             Err(PlanError::NothingToClone { .. }) => {
-                let mut lines = vec![found::preview(request, loaded, &state, service).await];
+                let mut lines = vec![bootstrap::preview(request, loaded, &state, service).await];
                 if *count > 1 {
                     lines.push(format!("create {} more like it", count - 1));
                 }
@@ -198,7 +199,7 @@ async fn preview(
 fn check_names(loaded: &Loaded, services: &IndexMap<String, u32>) -> Result<(), Failure> {
     for name in services.keys() {
         if !loaded.project.services.contains_key(name) {
-            return Err(Failure::Usage(setup::no_such_service(loaded, name)));
+            return Err(Failure::Usage(service_setup::no_such_service(loaded, name)));
         }
     }
     Ok(())
@@ -206,7 +207,7 @@ fn check_names(loaded: &Loaded, services: &IndexMap<String, u32>) -> Result<(), 
 
 /// Shows what the running `watch` does until it is done.
 async fn follow(mut client: Client, limit: Duration) -> Result<(), Failure> {
-    let mut progress = Progress::new();
+    let mut progress = ScaleProgress::new();
     let done = loop {
         match client
             .next_within(limit)

@@ -3,16 +3,17 @@
 use clap::Args;
 
 use super::{
-    Failure, ProjectArgs, failure, output, progress,
-    run::{self, Actor, Signals, Wish},
+    Failure, ProjectArgs,
+    driver_setup::{self, Actor, DriverOptions, Signals},
+    failure, output, progress,
 };
 use crate::{
     compose::Loaded,
-    control::{Client, Reply, Request},
+    control::{Client, ControlRequest, Reply},
     proxy,
     watch::{
-        Goal,
-        setup::{self, NginxPlace},
+        RunGoal,
+        service_setup::{self, ManagedNginx},
     },
 };
 
@@ -28,8 +29,8 @@ pub(super) struct SyncArgs {
 }
 
 /// Where nginx is, or what to write so that it can be told.
-pub(super) fn nginx_place(loaded: &Loaded) -> Result<NginxPlace, Failure> {
-    setup::nginx_place(loaded).ok_or_else(|| {
+pub(super) fn nginx_place(loaded: &Loaded) -> Result<ManagedNginx, Failure> {
+    service_setup::nginx_place(loaded).ok_or_else(|| {
         Failure::Config(
             "nginx was not found; name it with x-autoscale.nginx (service, container or host)"
                 .into(),
@@ -46,12 +47,12 @@ pub(super) async fn run(project: &ProjectArgs, args: SyncArgs) -> Result<(), Fai
     if args.before_engine {
         return close(&loaded);
     }
-    let locks = match run::actor(&loaded, &Request::Sync).await? {
+    let locks = match driver_setup::actor(&loaded, &ControlRequest::Sync).await? {
         Actor::Watch(client) => return follow(client).await,
         Actor::This(locks) => locks,
     };
     let signals = Signals::listen()?;
-    let (mut driver, mut notes) = run::driver(Wish {
+    let (mut driver, mut notes) = driver_setup::driver(DriverOptions {
         loaded,
         source: None,
         extra: Vec::new(),
@@ -62,14 +63,14 @@ pub(super) async fn run(project: &ProjectArgs, args: SyncArgs) -> Result<(), Fai
         calls: None,
         reload: None,
         recording: None,
-        goal: Goal::Sync,
+        goal: RunGoal::Sync,
     })
     .await?;
     let outcome = driver
         .run(signals.stop.clone(), signals.abort.clone())
         .await;
     while let Ok(note) = notes.try_recv() {
-        if note.what.level() != crate::reconcile::Level::Info {
+        if note.what.level() != crate::reconcile::EventLevel::Info {
             progress::log(&note);
         }
     }
@@ -88,7 +89,7 @@ pub(super) async fn run(project: &ProjectArgs, args: SyncArgs) -> Result<(), Fai
 /// Asks nobody: the Engine's socket may be what starts the Engine. No lock is taken either, because a
 /// `watch` that waits for the Engine writes everything anew when that is back.
 fn close(loaded: &Loaded) -> Result<(), Failure> {
-    let closed = proxy::close(&setup::upstreams(loaded), &loaded.project.name);
+    let closed = proxy::close(&service_setup::upstreams(loaded), &loaded.project.name);
     let closed = closed.map_err(|error| Failure::Work(vec![error.to_string()]))?;
     if closed.is_empty() {
         return output::line("nginx's files have no addresses");

@@ -11,19 +11,19 @@ use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tracing::{error, info, warn};
 
 use super::{
-    Failure, ProjectArgs, failure, progress,
-    run::{self, Signals, Wish},
-    state_dir,
+    Failure, ProjectArgs,
+    driver_setup::{self, DriverOptions, Signals},
+    failure, progress, state_dir,
 };
 use crate::{
     control,
     metrics::{self, Meters},
     notify::{self, Notifier},
-    reconcile::What,
-    screen::{self, Screen, Told},
+    reconcile::EventKind,
+    screen::{self, Screen, ScreenMessage},
     state::Recording,
-    telemetry::Beside,
-    watch::{Goal, Outcome, setup},
+    telemetry::AsyncStderr,
+    watch::{RunGoal, RunOutcome, service_setup},
 };
 
 #[derive(Debug, Args)]
@@ -53,7 +53,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     if loaded.policies.is_empty() {
         return Err(Failure::Config(no_policy(&loaded)));
     }
-    if setup::nginx_place(&loaded).is_none() {
+    if service_setup::nginx_place(&loaded).is_none() {
         warn!(
             "nginx was not found: replicas are added and removed, but no upstream is written; name it with x-autoscale.nginx (service, container or host)"
         );
@@ -63,7 +63,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             .project
             .services
             .get(name)
-            .map(|s| setup::refusals(&loaded, s));
+            .map(|s| service_setup::refusals(&loaded, s));
         for refusal in refusals
             .unwrap_or_default()
             .iter()
@@ -72,7 +72,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             warn!("{refusal}; until then it is not scaled");
         }
         let service = loaded.project.services.get(name);
-        if let Some(refusal) = service.and_then(|s| setup::unmeasured(s, policy)) {
+        if let Some(refusal) = service.and_then(|s| service_setup::unmeasured(s, policy)) {
             error!("{refusal}; until then its memory metric is ignored");
         }
     }
@@ -82,7 +82,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let locks = if args.dry_run {
         Vec::new()
     } else {
-        run::lock(&loaded)?
+        driver_setup::lock(&loaded)?
     };
     // Before anything that takes time: whoever finds the lock taken looks for the socket.
     let listens = !args.once && !args.dry_run;
@@ -118,7 +118,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         loaded.project.name.clone(),
         loaded.project.working_dir.clone(),
     );
-    let (mut driver, mut notes) = run::driver(Wish {
+    let (mut driver, mut notes) = driver_setup::driver(DriverOptions {
         loaded,
         source: (!args.once).then_some(request),
         extra: Vec::new(),
@@ -129,11 +129,15 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         calls: Some(calls),
         recording,
         reload: Some(std::mem::replace(&mut signals.hangups, mpsc::channel(1).1)),
-        goal: if args.once { Goal::Once } else { Goal::Watch },
+        goal: if args.once {
+            RunGoal::Once
+        } else {
+            RunGoal::Watch
+        },
     })
     .await?;
     // From here on nobody waits for whoever reads the log.
-    let _beside = Beside::begin()?;
+    let _beside = AsyncStderr::begin()?;
     let screen = if args.plain || args.once || args.dry_run || !screen::is_possible() {
         None
     } else {
@@ -162,8 +166,8 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
             // Of a single evaluation the decisions are said at its end.
             let shown = news
                 .as_ref()
-                .is_some_and(|news| news(Told::Note(Box::new(note.clone()))));
-            let wanted = !args.once || !matches!(note.what, What::NotScaling { .. });
+                .is_some_and(|news| news(ScreenMessage::Note(Box::new(note.clone()))));
+            let wanted = !args.once || !matches!(note.what, EventKind::NotScaling { .. });
             if wanted && (logged || !shown) {
                 progress::log(&note);
             }
@@ -196,7 +200,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         }
     }
     // While the lock is held: afterwards the socket may be somebody else's.
-    if listens && !matches!(outcome, Outcome::Ousted(_)) {
+    if listens && !matches!(outcome, RunOutcome::Ousted(_)) {
         let _ = std::fs::remove_file(state.socket());
     }
     drop(driver);
@@ -230,8 +234,8 @@ async fn listen(address: SocketAddr, public: bool) -> Result<TcpListener, Failur
 }
 
 /// What became of notifications, by kind of target.
-fn notified(tally: Option<&notify::Tally>, meters: &Meters) {
-    let counts = tally.map(notify::Tally::counts).unwrap_or_default();
+fn notified(tally: Option<&notify::DeliveryStats>, meters: &Meters) {
+    let counts = tally.map(notify::DeliveryStats::counts).unwrap_or_default();
     for kind in ["webhook", "command"] {
         let of: Vec<_> = counts.iter().filter(|one| one.kind == kind).collect();
         if !of.is_empty() {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 
 use super::{
-    details::is_external,
     error::Mistakes,
+    extra_validation::is_external,
     merge,
-    tree::{KeyPath, Map, Node, Value},
+    tree::{KeyPath, Map, Node, NodeValue},
 };
 use crate::project::Service;
 
@@ -32,8 +32,8 @@ pub(crate) fn check(root: &Node, services: &IndexMap<String, Service>, mistakes:
         }
         let listed = node.and_then(|node| node.get("networks"));
         let attached = listed.is_some_and(|networks| match &networks.value {
-            Value::List(list) => !list.is_empty(),
-            Value::Map(map) => !map.is_empty(),
+            NodeValue::List(list) => !list.is_empty(),
+            NodeValue::Map(map) => !map.is_empty(),
             _ => true,
         });
         if service.network_mode.is_some() && attached {
@@ -159,16 +159,16 @@ fn wherefrom(node: &Node, other: &str) -> Option<&'static str> {
         "volumes_from",
     ];
     let names = |node: &Node| match &node.value {
-        Value::List(items) => items
+        NodeValue::List(items) => items
             .iter()
             .filter_map(Node::as_text)
             .any(|item| item == other || item.split(':').next() == Some(other)),
-        Value::Text(text) => text.strip_prefix("service:") == Some(other),
+        NodeValue::Text(text) => text.strip_prefix("service:") == Some(other),
         _ => false,
     };
     let depends = node.get("depends_on");
     let written = depends.is_some_and(|all| match &all.value {
-        Value::Map(map) => map.contains_key(other),
+        NodeValue::Map(map) => map.contains_key(other),
         _ => names(all),
     });
     keys.into_iter()

@@ -11,9 +11,9 @@ use std::{
 pub(crate) use crate::files::clean;
 
 use super::{
-    Request, dotenv,
+    LoadRequest, dotenv,
     error::{LoadError, Mistake},
-    interpolate::Variables,
+    interpolate::VariableMap,
 };
 
 /// Names of a compose file, the first that exists wins.
@@ -34,13 +34,13 @@ const OVERRIDES: [&str; 4] = [
 
 /// What was found before any compose file is read.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Discovery {
     /// Absolute, in the order they are merged; `-` is standard input.
     pub(crate) files: Vec<PathBuf>,
     /// The project directory, absolute.
     pub(crate) directory: PathBuf,
     /// The environment and what the env files add to it.
-    pub(crate) variables: Variables,
+    pub(crate) variables: VariableMap,
     /// Files that matter when they change or appear, beside the compose files.
     pub(crate) watched: Vec<PathBuf>,
     /// What should be told.
@@ -50,8 +50,8 @@ pub(crate) struct Found {
 }
 
 /// Finds the compose files and reads the env files.
-pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
-    let mut found = Found {
+pub(crate) fn discover(request: &LoadRequest) -> Result<Discovery, LoadError> {
+    let mut found = Discovery {
         files: request
             .files
             .iter()
@@ -82,7 +82,7 @@ pub(crate) fn discover(request: &Request) -> Result<Found, LoadError> {
     Ok(found)
 }
 
-fn absolute(request: &Request, path: &Path) -> PathBuf {
+fn absolute(request: &LoadRequest, path: &Path) -> PathBuf {
     if path == Path::new("-") {
         path.to_owned()
     } else {
@@ -90,7 +90,7 @@ fn absolute(request: &Request, path: &Path) -> PathBuf {
     }
 }
 
-fn project_directory(request: &Request, files: &[PathBuf]) -> PathBuf {
+fn project_directory(request: &LoadRequest, files: &[PathBuf]) -> PathBuf {
     if let Some(directory) = &request.project_directory {
         return absolute(request, directory);
     }
@@ -150,7 +150,7 @@ fn refuse_remote<'p>(mut paths: impl Iterator<Item = &'p str>) -> Result<(), Loa
 }
 
 /// The env files that are asked for, absolute; none leaves it to `.env`.
-pub(super) fn asked_env_files(request: &Request, variables: &Variables) -> Vec<PathBuf> {
+pub(super) fn asked_env_files(request: &LoadRequest, variables: &VariableMap) -> Vec<PathBuf> {
     let listed = variables.get("COMPOSE_ENV_FILES");
     let listed = listed.map_or_else(Vec::new, |list| {
         list.split(',')
@@ -166,10 +166,10 @@ pub(super) fn asked_env_files(request: &Request, variables: &Variables) -> Vec<P
     asked.iter().map(|file| absolute(request, file)).collect()
 }
 
-impl Found {
-    fn read_env_files(&mut self, request: &Request) -> Result<(), LoadError> {
+impl Discovery {
+    fn read_env_files(&mut self, request: &LoadRequest) -> Result<(), LoadError> {
         let asked = asked_env_files(request, &self.variables);
-        let mut values = Variables::new();
+        let mut values = VariableMap::new();
         if asked.is_empty() {
             if is_disabled(request)? {
                 return Ok(());
@@ -193,10 +193,10 @@ impl Found {
 
     fn read_env_file(
         &mut self,
-        request: &Request,
+        request: &LoadRequest,
         path: &Path,
-        earlier: &Variables,
-    ) -> Result<Variables, LoadError> {
+        earlier: &VariableMap,
+    ) -> Result<VariableMap, LoadError> {
         let text = read(path)?;
         // Names of an earlier file are known here too, and those of the environment win.
         let mut unset = BTreeSet::new();
@@ -235,7 +235,7 @@ impl Found {
         }
     }
 
-    fn listed_files(&mut self, request: &Request) -> Result<(), LoadError> {
+    fn listed_files(&mut self, request: &LoadRequest) -> Result<(), LoadError> {
         let Some(list) = self.variables.get("COMPOSE_FILE") else {
             return Ok(());
         };
@@ -269,7 +269,7 @@ impl Found {
     }
 
     /// The env file that sets `COMPOSE_FILE`, and its line; none where the environment does.
-    fn listing(&self, request: &Request) -> Option<(String, usize)> {
+    fn listing(&self, request: &LoadRequest) -> Option<(String, usize)> {
         if request.env.contains_key("COMPOSE_FILE") {
             return None;
         }
@@ -289,7 +289,7 @@ impl Found {
         })
     }
 
-    fn search(&mut self, request: &Request) -> Result<(), LoadError> {
+    fn search(&mut self, request: &LoadRequest) -> Result<(), LoadError> {
         let start = clean(&request.cwd);
         for directory in start.ancestors() {
             let hits = existing(directory, &NAMES);
@@ -330,7 +330,7 @@ impl Found {
 }
 
 /// What stands between the files of `COMPOSE_FILE`.
-pub(crate) fn separator(variables: &Variables) -> &str {
+pub(crate) fn separator(variables: &VariableMap) -> &str {
     variables
         .get("COMPOSE_PATH_SEPARATOR")
         .filter(|separator| !separator.is_empty())
@@ -351,7 +351,7 @@ fn existing(directory: &Path, names: &[&str]) -> Vec<PathBuf> {
 }
 
 /// Only the environment itself can switch `.env` off.
-fn is_disabled(request: &Request) -> Result<bool, LoadError> {
+fn is_disabled(request: &LoadRequest) -> Result<bool, LoadError> {
     let Some(value) = request.env.get("COMPOSE_DISABLE_ENV_FILE") else {
         return Ok(false);
     };
@@ -365,7 +365,7 @@ fn is_disabled(request: &Request) -> Result<bool, LoadError> {
 }
 
 /// A path for a message: relative when the file lies below the working directory.
-pub(crate) fn shown(request: &Request, path: &Path) -> String {
+pub(crate) fn shown(request: &LoadRequest, path: &Path) -> String {
     path.strip_prefix(clean(&request.cwd))
         .unwrap_or(path)
         .display()
@@ -386,8 +386,8 @@ pub(crate) fn normal_name(text: &str) -> String {
 /// The project's name: `-p`, then `COMPOSE_PROJECT_NAME`, then `name:` of the files, then the
 /// directory. `named` reads the second to last.
 pub(crate) fn project_name(
-    request: &Request,
-    found: &Found,
+    request: &LoadRequest,
+    found: &Discovery,
     named: impl FnOnce() -> Result<Option<String>, LoadError>,
 ) -> Result<String, LoadError> {
     let given = [

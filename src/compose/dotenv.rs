@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::interpolate::{Variables, substitute};
+use super::interpolate::{VariableMap, substitute};
 
 /// A mistake in an env file.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub(crate) struct DotenvError {
 /// says, also where one value refers to another. `earlier` are those of files read before.
 pub(crate) fn parse(
     text: &str,
-    outer: &Variables,
-    earlier: &Variables,
+    outer: &VariableMap,
+    earlier: &VariableMap,
     unset: &mut BTreeSet<String>,
-) -> Result<Variables, DotenvError> {
+) -> Result<VariableMap, DotenvError> {
     read(text, outer, earlier, unset, true)
 }
 
@@ -28,30 +28,30 @@ pub(crate) fn parse(
 /// names without a value and what values refer to; what has no value is added to `unset`.
 pub(crate) fn parse_for_service(
     text: &str,
-    variables: &Variables,
+    variables: &VariableMap,
     unset: &mut BTreeSet<String>,
-) -> Result<Variables, DotenvError> {
-    read(text, variables, &Variables::new(), unset, false)
+) -> Result<VariableMap, DotenvError> {
+    read(text, variables, &VariableMap::new(), unset, false)
 }
 
 fn read(
     text: &str,
-    outer: &Variables,
-    earlier: &Variables,
+    outer: &VariableMap,
+    earlier: &VariableMap,
     unset: &mut BTreeSet<String>,
     outer_wins: bool,
-) -> Result<Variables, DotenvError> {
+) -> Result<VariableMap, DotenvError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n");
     let mut known = earlier.clone();
     known.extend(outer.clone());
-    let mut reader = Reader {
+    let mut reader = DotenvReader {
         rest: &text,
         line: 1,
         outer,
         outer_wins,
         known,
-        found: Variables::new(),
+        found: VariableMap::new(),
         unset,
     };
     while reader.skip_to_statement() {
@@ -62,18 +62,18 @@ fn read(
     Ok(found)
 }
 
-struct Reader<'a> {
+struct DotenvReader<'a> {
     rest: &'a str,
     line: usize,
-    outer: &'a Variables,
+    outer: &'a VariableMap,
     outer_wins: bool,
     /// What a value may refer to: outer ones, then those found, then earlier ones.
-    known: Variables,
-    found: Variables,
+    known: VariableMap,
+    found: VariableMap,
     unset: &'a mut BTreeSet<String>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DotenvReader<'a> {
     fn error<T>(&self, message: impl Into<String>) -> Result<T, DotenvError> {
         Err(DotenvError {
             line: self.line,
@@ -231,16 +231,16 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<String> {
-        let outer = Variables::from([("OUTER".to_owned(), "o".to_owned())]);
-        let found = parse(text, &outer, &Variables::new(), &mut BTreeSet::new()).unwrap();
+        let outer = VariableMap::from([("OUTER".to_owned(), "o".to_owned())]);
+        let found = parse(text, &outer, &VariableMap::new(), &mut BTreeSet::new()).unwrap();
         found.iter().map(|(k, v)| format!("{k}={v}")).collect()
     }
 
     fn error(text: &str) -> String {
         let error = parse(
             text,
-            &Variables::new(),
-            &Variables::new(),
+            &VariableMap::new(),
+            &VariableMap::new(),
             &mut BTreeSet::new(),
         )
         .unwrap_err();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_file_of_a_service_wins_over_what_is_set_outside() {
-        let outer = Variables::from([("OUTER".to_owned(), "o".to_owned())]);
+        let outer = VariableMap::from([("OUTER".to_owned(), "o".to_owned())]);
         let mut unset = BTreeSet::new();
         let found = parse_for_service("OUTER=mine\nB=${OUTER}\n", &outer, &mut unset).unwrap();
         let shown: Vec<_> = found.iter().map(|(k, v)| format!("{k}={v}")).collect();

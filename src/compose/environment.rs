@@ -10,17 +10,17 @@ use std::{
 
 use super::{
     dotenv,
-    interpolate::Variables,
+    interpolate::VariableMap,
+    long_forms::word_for_flag,
     merge,
-    service::Reader,
-    tree::{Node, Value},
-    typed::word_for_flag,
+    service::ServiceReader,
+    tree::{Node, NodeValue},
 };
 
 /// Variables by name; `None` is one that is named and set nowhere.
 pub(super) type Environment = BTreeMap<String, Option<String>>;
 
-impl Reader<'_> {
+impl ServiceReader<'_> {
     /// `env_file`, each later file over the earlier ones, and `environment` over them; `None` where a
     /// file cannot be read as compose reads it. With it, the names whose value is a file's.
     pub(super) fn environment(&self, node: &Node) -> Option<(Environment, BTreeSet<String>)> {
@@ -40,7 +40,10 @@ impl Reader<'_> {
         }
         let mut from_files: BTreeSet<_> = all.keys().cloned().collect();
         if let Some(written) = node.get("environment") {
-            if !matches!(written.value, Value::List(_) | Value::Map(_) | Value::Null) {
+            if !matches!(
+                written.value,
+                NodeValue::List(_) | NodeValue::Map(_) | NodeValue::Null
+            ) {
                 return None;
             }
             for entry in merge::into_entries(written.clone()) {
@@ -61,7 +64,7 @@ impl Reader<'_> {
             return Some(Vec::new());
         };
         let items = match &written.value {
-            Value::List(items) => items.clone(),
+            NodeValue::List(items) => items.clone(),
             _ => vec![written.clone()],
         };
         let mut files = Vec::new();
@@ -102,7 +105,7 @@ pub(super) struct EnvFile {
 }
 
 /// Everything behind the first `=` is the value.
-fn raw(text: &str, variables: &Variables) -> Variables {
+fn raw(text: &str, variables: &VariableMap) -> VariableMap {
     let lines = text.lines().map(str::trim_start);
     lines
         .filter(|line| !line.is_empty() && !line.starts_with('#'))

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use super::tree::{KeyPath, Sources, Spot};
+use super::tree::{KeyPath, SourceLocation, Sources};
 
 /// One mistake in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,18 +91,18 @@ const MOST: usize = 200;
 
 /// Collects mistakes while reading goes on, so that all are reported at once.
 #[derive(Debug, Default)]
-pub(crate) struct Mistakes(Vec<(Spot, String, String)>);
+pub(crate) struct Mistakes(Vec<(SourceLocation, String, String)>);
 
 impl Mistakes {
     /// Notes a mistake at a place. The same one twice (a value that several services share) is noted
     /// once, and so is what follows from one that is known: a second mistake on the way to it or
     /// below it, in the same line.
-    pub(crate) fn add(&mut self, at: Spot, path: &KeyPath, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, at: SourceLocation, path: &KeyPath, message: impl Into<String>) {
         if self.0.len() >= MOST {
             return;
         }
         let (path, message) = (path.to_string(), message.into());
-        let known = |(spot, other, said): &(Spot, String, String)| {
+        let known = |(spot, other, said): &(SourceLocation, String, String)| {
             *spot == at
                 && at.line > 0
                 && (*said == message || leads_to(other, &path) || leads_to(&path, other))

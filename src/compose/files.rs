@@ -7,20 +7,20 @@ use std::{
 };
 
 use super::{
-    Request,
+    LoadRequest,
     discover::{self, clean},
     error::{LoadError, Mistakes},
-    interpolate::{self, Variables},
+    interpolate::{self, VariableMap},
     merge, schema,
-    tree::{KeyPath, Map, Node, Source, Sources, Spot, Value},
-    uses::Uses,
+    tree::{KeyPath, Map, Node, NodeValue, SourceFile, SourceLocation, Sources},
+    variable_usage::Uses,
     yaml,
 };
 
 /// Reads files, and remembers what was read and what was wrong with it.
 #[derive(Debug)]
 pub(crate) struct Files<'r> {
-    pub(super) request: &'r Request,
+    pub(super) request: &'r LoadRequest,
     /// Every file read so far.
     pub(crate) sources: Sources,
     /// Mistakes found so far.
@@ -67,7 +67,7 @@ impl Services {
 
 impl<'r> Files<'r> {
     /// Nothing read yet.
-    pub(crate) fn new(request: &'r Request) -> Self {
+    pub(crate) fn new(request: &'r LoadRequest) -> Self {
         Self {
             request,
             sources: Sources::default(),
@@ -95,7 +95,7 @@ impl<'r> Files<'r> {
         } else {
             discover::read(path)?
         };
-        let file = self.sources.add(Source {
+        let file = self.sources.add(SourceFile {
             path: path.to_owned(),
             shown: if stdin {
                 "standard input".to_owned()
@@ -105,7 +105,7 @@ impl<'r> Files<'r> {
             base: base.to_owned(),
         });
         let mut documents = yaml::parse(&text, file).unwrap_or_else(|error| {
-            let at = Spot {
+            let at = SourceLocation {
                 file,
                 line: error.line,
             };
@@ -134,7 +134,7 @@ impl<'r> Files<'r> {
         &mut self,
         path: &Path,
         base: &Path,
-        at: Spot,
+        at: SourceLocation,
         key: &KeyPath,
     ) -> Option<Vec<Node>> {
         self.documents(path, base)
@@ -143,7 +143,7 @@ impl<'r> Files<'r> {
     }
 
     /// Whether a path leads to another machine; a mistake then.
-    pub(super) fn is_remote(&mut self, path: &str, at: Spot, key: &KeyPath) -> bool {
+    pub(super) fn is_remote(&mut self, path: &str, at: SourceLocation, key: &KeyPath) -> bool {
         let remote = discover::is_remote(path);
         if remote {
             self.mistakes.add(at, key, discover::remote(path));
@@ -156,10 +156,10 @@ impl<'r> Files<'r> {
         &mut self,
         files: Vec<(PathBuf, Vec<Node>)>,
         base: &Path,
-        variables: &Variables,
+        variables: &VariableMap,
         chain: &[PathBuf],
     ) -> Node {
-        let mut root = Node::new(Spot::default(), Value::Map(Map::new()));
+        let mut root = Node::new(SourceLocation::default(), NodeValue::Map(Map::new()));
         for (file, documents) in files {
             let mut chain = chain.to_vec();
             // Links make ever new paths of one file.
@@ -191,7 +191,7 @@ impl<'r> Files<'r> {
         root
     }
 
-    fn interpolate(&mut self, document: &mut Node, variables: &Variables) {
+    fn interpolate(&mut self, document: &mut Node, variables: &VariableMap) {
         interpolate::tree(
             document,
             &KeyPath::default(),
@@ -207,7 +207,7 @@ impl<'r> Files<'r> {
         document: &mut Node,
         tagged: &Node,
         file: &Path,
-        variables: &Variables,
+        variables: &VariableMap,
     ) {
         let services = Services::of(document, tagged);
         let mut extended = Map::with_capacity(services.plain.len());
@@ -221,7 +221,7 @@ impl<'r> Files<'r> {
             .and_then(|map| map.get_mut("services"))
             .filter(|services| services.as_map().is_some())
         {
-            services.value = Value::Map(extended);
+            services.value = NodeValue::Map(extended);
         }
     }
 
@@ -230,7 +230,7 @@ impl<'r> Files<'r> {
         name: &str,
         services: &Services,
         file: &Path,
-        variables: &Variables,
+        variables: &VariableMap,
         chain: &[Link],
     ) -> Option<Node> {
         let service = services.plain.get(name)?;
@@ -307,8 +307,8 @@ impl<'r> Files<'r> {
     fn services_of(
         &mut self,
         path: &Path,
-        variables: &Variables,
-        at: Spot,
+        variables: &VariableMap,
+        at: SourceLocation,
         key: &KeyPath,
     ) -> Option<Services> {
         if !self.extended.contains_key(path) {
@@ -317,7 +317,7 @@ impl<'r> Files<'r> {
             self.extended.insert(path.to_owned(), documents);
         }
         let documents = self.extended.get(path).cloned().unwrap_or_default();
-        let mut root = Node::new(Spot::default(), Value::Map(Map::new()));
+        let mut root = Node::new(SourceLocation::default(), NodeValue::Map(Map::new()));
         let mut tagged = root.clone();
         for mut document in documents {
             self.interpolate(&mut document, variables);

@@ -9,9 +9,9 @@ use super::{
     discover::{self, clean},
     dotenv,
     files::Files,
-    interpolate::Variables,
+    interpolate::VariableMap,
     schema,
-    tree::{KeyPath, Map, Node, Spot, Value},
+    tree::{KeyPath, Map, Node, NodeValue, SourceLocation},
 };
 
 impl Files<'_> {
@@ -20,7 +20,7 @@ impl Files<'_> {
         &mut self,
         document: &mut Node,
         base: &Path,
-        variables: &Variables,
+        variables: &VariableMap,
         chain: &[PathBuf],
     ) {
         let includes = document
@@ -89,11 +89,11 @@ impl Files<'_> {
     /// The variables for an included file: those of the project, then those of its env files.
     fn with_env_files(
         &mut self,
-        variables: &Variables,
+        variables: &VariableMap,
         mut files: Vec<PathBuf>,
         directory: &Path,
-        at: Spot,
-    ) -> Variables {
+        at: SourceLocation,
+    ) -> VariableMap {
         if files.is_empty() {
             let default = directory.join(".env");
             self.watched.push(default.clone());
@@ -101,7 +101,7 @@ impl Files<'_> {
         } else {
             self.watched.extend(files.iter().cloned());
         }
-        let mut values = Variables::new();
+        let mut values = VariableMap::new();
         for file in files {
             let parsed = match discover::read(&file) {
                 Ok(text) => dotenv::parse(&text, variables, &values, &mut self.uses.behind)
@@ -121,23 +121,24 @@ impl Files<'_> {
     }
 
     /// Copies what an included file defines; its name and top-level `x-` keys stay behind.
-    fn import(&mut self, document: &mut Node, included: Node, at: Spot, path: &KeyPath) {
+    fn import(&mut self, document: &mut Node, included: Node, at: SourceLocation, path: &KeyPath) {
         let sections = [
             "services", "volumes", "networks", "secrets", "configs", "models",
         ];
-        let (Value::Map(included), Some(document)) = (included.value, document.as_map_mut()) else {
+        let (NodeValue::Map(included), Some(document)) = (included.value, document.as_map_mut())
+        else {
             return;
         };
         for (section, node) in included {
             if !sections.contains(&section.as_str()) {
                 continue;
             }
-            let empty = || Node::new(node.at, Value::Map(Map::new()));
+            let empty = || Node::new(node.at, NodeValue::Map(Map::new()));
             let own = document.entry(section.clone()).or_insert_with(empty);
             if own.is_null() {
-                *own = Node::new(own.at, Value::Map(Map::new()));
+                *own = Node::new(own.at, NodeValue::Map(Map::new()));
             }
-            let (Value::Map(new), Some(own)) = (node.value, own.as_map_mut()) else {
+            let (NodeValue::Map(new), Some(own)) = (node.value, own.as_map_mut()) else {
                 continue;
             };
             for (key, node) in new {
@@ -161,7 +162,7 @@ impl Files<'_> {
 
 impl Files<'_> {
     /// Whether an included definition is one that is there already. `at` is in the including file.
-    fn is_one(&self, section: &str, known: &Node, included: &Node, at: Spot) -> bool {
+    fn is_one(&self, section: &str, known: &Node, included: &Node, at: SourceLocation) -> bool {
         let here = known.at.file == at.file;
         let base = |node: &Node| self.sources.base(node.at);
         known.same(included) && (is_whole(section, known) || !here && base(known) == base(included))
@@ -211,8 +212,8 @@ fn is_whole(section: &str, node: &Node) -> bool {
 /// A text or a list of texts as a list.
 fn strings(node: &Node) -> Vec<String> {
     match &node.value {
-        Value::Text(text) => vec![text.clone()],
-        Value::List(items) => items
+        NodeValue::Text(text) => vec![text.clone()],
+        NodeValue::List(items) => items
             .iter()
             .filter_map(|item| item.as_text().map(ToOwned::to_owned))
             .collect(),

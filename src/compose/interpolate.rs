@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::Mistakes,
-    tree::{KeyPath, Node, Value},
-    uses::Uses,
+    tree::{KeyPath, Node, NodeValue},
+    variable_usage::Uses,
 };
 
 /// The longest value in bytes that variables can make. The kernel takes none over 128 KiB into a
@@ -13,7 +13,7 @@ use super::{
 const LONGEST: usize = 1 << 20;
 
 /// Variables by name.
-pub(crate) type Variables = BTreeMap<String, String>;
+pub(crate) type VariableMap = BTreeMap<String, String>;
 
 /// Why a text cannot be interpolated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,15 +45,15 @@ fn told(message: &str) -> String {
 /// Replaces the variables in a text; names that have no value are added to `unset`.
 pub(crate) fn substitute(
     text: &str,
-    variables: &Variables,
+    variables: &VariableMap,
     unset: &mut BTreeSet<String>,
 ) -> Result<String, TemplateError> {
-    nested(text, (variables, Names::Ours), unset, DEEPEST)
+    nested(text, (variables, NameScope::Ours), unset, DEEPEST)
 }
 
 /// Whose variables the names in a text are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Names {
+enum NameScope {
     /// Those of the environment, as compose has it.
     Ours,
     /// nginx's, which are in lower case; the others are those of the environment. Whether one is set does
@@ -61,7 +61,7 @@ enum Names {
     Nginx,
 }
 
-impl Names {
+impl NameScope {
     fn is_nginx(self, name: &str) -> bool {
         self == Self::Nginx && !name.contains(|c: char| c.is_ascii_uppercase())
     }
@@ -72,7 +72,7 @@ const DEEPEST: usize = 50;
 
 fn nested(
     text: &str,
-    of: (&Variables, Names),
+    of: (&VariableMap, NameScope),
     unset: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<String, TemplateError> {
@@ -117,7 +117,7 @@ fn nested(
     Ok(out)
 }
 
-fn value_of(name: &str, variables: &Variables, unset: &mut BTreeSet<String>) -> String {
+fn value_of(name: &str, variables: &VariableMap, unset: &mut BTreeSet<String>) -> String {
     variables.get(name).cloned().unwrap_or_else(|| {
         unset.insert(name.to_owned());
         String::new()
@@ -156,7 +156,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 fn braced(
     inside: &str,
     text: &str,
-    of: (&Variables, Names),
+    of: (&VariableMap, NameScope),
     unset: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<String, TemplateError> {
@@ -206,18 +206,18 @@ fn braced(
 pub(crate) fn tree(
     node: &mut Node,
     path: &KeyPath,
-    variables: &Variables,
+    variables: &VariableMap,
     uses: &mut Uses,
     mistakes: &mut Mistakes,
 ) {
     let at = node.at;
     match &mut node.value {
-        Value::Text(text) if text.contains('$') => {
+        NodeValue::Text(text) if text.contains('$') => {
             let mut unset = BTreeSet::new();
             let names = if is_for_nginx(&path.0) {
-                Names::Nginx
+                NameScope::Nginx
             } else {
-                Names::Ours
+                NameScope::Ours
             };
             let result = nested(text, (variables, names), &mut unset, DEEPEST);
             uses.note(at, path, text, unset);
@@ -230,12 +230,12 @@ pub(crate) fn tree(
                 Err(error) => mistakes.add(at, path, error.to_string()),
             }
         }
-        Value::List(items) => {
+        NodeValue::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
                 tree(item, &path.item(index), variables, uses, mistakes);
             }
         }
-        Value::Map(map) => {
+        NodeValue::Map(map) => {
             for (key, item) in map {
                 tree(item, &path.key(key), variables, uses, mistakes);
             }
@@ -254,19 +254,19 @@ fn is_for_nginx(path: &[String]) -> bool {
         && around.last().is_none_or(|key| key == "x-autoscale")
 }
 
-fn retyped(text: String) -> Value {
+fn retyped(text: String) -> NodeValue {
     if let Ok(number) = text.parse() {
-        return Value::Int(number);
+        return NodeValue::Int(number);
     }
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && let Ok(number) = text.parse()
     {
-        return Value::Float(number);
+        return NodeValue::Float(number);
     }
     match text.as_str() {
-        "true" => Value::Bool(true),
-        "false" => Value::Bool(false),
-        _ => Value::Text(text),
+        "true" => NodeValue::Bool(true),
+        "false" => NodeValue::Bool(false),
+        _ => NodeValue::Text(text),
     }
 }
 
@@ -276,14 +276,14 @@ mod tests {
 
     #[test]
     fn variables_that_grow_by_naming_each_other_are_refused() {
-        let doubled = Variables::from([("A".to_owned(), "x".repeat(LONGEST / 2 + 1))]);
+        let doubled = VariableMap::from([("A".to_owned(), "x".repeat(LONGEST / 2 + 1))]);
         let mut unset = BTreeSet::new();
         let grown = substitute("$A$A", &doubled, &mut unset);
         assert_eq!(grown, Err(TemplateError::TooLong));
     }
 
     fn run(text: &str) -> String {
-        let variables = Variables::from([
+        let variables = VariableMap::from([
             ("S".to_owned(), "set".to_owned()),
             ("E".to_owned(), String::new()),
         ]);
@@ -322,13 +322,13 @@ mod tests {
 
     #[test]
     fn what_goes_to_nginx_keeps_the_names_that_are_nginxs() {
-        let variables = Variables::from([
+        let variables = VariableMap::from([
             ("KEY".to_owned(), "$args".to_owned()),
             ("uri".to_owned(), "of the shell".to_owned()),
         ]);
         let run = |text: &str| {
             let mut unset = BTreeSet::new();
-            let of = (&variables, Names::Nginx);
+            let of = (&variables, NameScope::Nginx);
             let out = nested(text, of, &mut unset, DEEPEST).unwrap();
             (out, unset.into_iter().collect::<Vec<_>>())
         };

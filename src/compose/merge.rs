@@ -5,11 +5,11 @@
 
 use super::{
     error::Mistakes,
-    tree::{Edit, KeyPath, Map, Node, Spot, Value},
+    tree::{KeyPath, Map, Node, NodeValue, OverrideTag, SourceLocation},
 };
 
 /// How two values of a key with a rule of its own become one.
-enum Rule {
+enum MergeRule {
     /// The later one counts.
     Replace,
     /// Both become lists: `KEY=value` of a map, the only item of a text.
@@ -30,7 +30,7 @@ enum Rule {
     Logging,
 }
 
-fn rule(path: &KeyPath) -> Option<Rule> {
+fn rule(path: &KeyPath) -> Option<MergeRule> {
     const REPLACED: [&str; 5] = [
         "services.*.command",
         "services.*.entrypoint",
@@ -57,25 +57,25 @@ fn rule(path: &KeyPath) -> Option<Rule> {
     const HOSTS: [&str; 2] = ["services.*.build.extra_hosts", "services.*.extra_hosts"];
     const KEYS: [&str; 2] = ["services.*.models", "services.*.networks"];
     if REPLACED.iter().any(|pattern| path.matches(pattern)) {
-        Some(Rule::Replace)
+        Some(MergeRule::Replace)
     } else if ENTRIES.iter().any(|pattern| path.matches(pattern)) {
-        Some(Rule::Entries)
+        Some(MergeRule::Entries)
     } else if HOSTS.iter().any(|pattern| path.matches(pattern)) {
-        Some(Rule::Hosts)
+        Some(MergeRule::Hosts)
     } else if path.matches("services.*.build.additional_contexts") {
-        Some(Rule::Pairs)
+        Some(MergeRule::Pairs)
     } else if path.matches("services.*.build.ssh") {
-        Some(Rule::LateKeys)
+        Some(MergeRule::LateKeys)
     } else if KEYS.iter().any(|pattern| path.matches(pattern)) {
-        Some(Rule::Keys)
+        Some(MergeRule::Keys)
     } else if path.matches("services.*.depends_on") {
-        Some(Rule::Dependencies)
+        Some(MergeRule::Dependencies)
     } else if path.matches("services.*.build") {
-        Some(Rule::Field("context"))
+        Some(MergeRule::Field("context"))
     } else if path.matches("services.*.extends") {
-        Some(Rule::Field("service"))
+        Some(MergeRule::Field("service"))
     } else if path.matches("services.*.logging") {
-        Some(Rule::Logging)
+        Some(MergeRule::Logging)
     } else {
         None
     }
@@ -95,11 +95,11 @@ pub(crate) fn take_back(base: &mut Node, over: &Node) {
     for (key, node) in over {
         match (node.edit, map.get_mut(key)) {
             (_, None) => {}
-            (Some(Edit::Reset), Some(_)) => {
+            (Some(OverrideTag::Reset), Some(_)) => {
                 map.shift_remove(key);
             }
             // It keeps its place among the keys.
-            (Some(Edit::Override), Some(base)) => *base = null(node.at),
+            (Some(OverrideTag::Override), Some(base)) => *base = null(node.at),
             (None, Some(base)) => take_back(base, node),
         }
     }
@@ -115,14 +115,14 @@ fn lay(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
         return;
     }
     match rule(path) {
-        Some(Rule::Replace) => *base = over,
-        Some(Rule::Entries) => {
+        Some(MergeRule::Replace) => *base = over,
+        Some(MergeRule::Entries) => {
             let at = over.at;
             let mut entries = into_entries(std::mem::replace(base, null(at)));
             entries.extend(into_entries(over));
-            *base = Node::new(at, Value::List(entries));
+            *base = Node::new(at, NodeValue::List(entries));
         }
-        Some(Rule::Hosts) => {
+        Some(MergeRule::Hosts) => {
             let at = over.at;
             let mut hosts = into_hosts(std::mem::replace(base, null(at)));
             for host in into_hosts(over) {
@@ -130,9 +130,9 @@ fn lay(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
                     hosts.push(host);
                 }
             }
-            *base = Node::new(at, Value::List(hosts));
+            *base = Node::new(at, NodeValue::List(hosts));
         }
-        Some(Rule::Pairs) => {
+        Some(MergeRule::Pairs) => {
             let at = over.at;
             let mut pairs = into_entries(std::mem::replace(base, null(at)));
             let name = |node: &Node| {
@@ -145,31 +145,31 @@ fn lay(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
                     None => pairs.push(pair),
                 }
             }
-            *base = Node::new(at, Value::List(pairs));
+            *base = Node::new(at, NodeValue::List(pairs));
         }
-        Some(Rule::LateKeys) => {
+        Some(MergeRule::LateKeys) => {
             keys_to_map(base);
             generic(base, over, path, mistakes);
         }
-        Some(Rule::Keys) => {
+        Some(MergeRule::Keys) => {
             keys_to_map(base);
             let mut over = over;
             keys_to_map(&mut over);
             generic(base, over, path, mistakes);
         }
-        Some(Rule::Dependencies) => {
+        Some(MergeRule::Dependencies) => {
             dependencies_to_map(base);
             let mut over = over;
             dependencies_to_map(&mut over);
             generic(base, over, path, mistakes);
         }
-        Some(Rule::Field(key)) => {
+        Some(MergeRule::Field(key)) => {
             text_to_map(base, key);
             let mut over = over;
             text_to_map(&mut over, key);
             generic(base, over, path, mistakes);
         }
-        Some(Rule::Logging) => {
+        Some(MergeRule::Logging) => {
             let driver = |node: &Node| node.get("driver").and_then(Node::scalar);
             let (one, two) = (driver(base), driver(&over));
             if one.is_some() && two.is_some() && one != two {
@@ -185,7 +185,7 @@ fn lay(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
 fn generic(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes) {
     let (at, found) = (over.at, over.to_string());
     match (&mut base.value, over.value) {
-        (Value::Map(map), Value::Map(more)) => {
+        (NodeValue::Map(map), NodeValue::Map(more)) => {
             for (key, node) in more {
                 match map.get_mut(&key) {
                     Some(base) => lay(base, node, &path.key(&key), mistakes),
@@ -196,16 +196,16 @@ fn generic(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes)
             }
             base.at = at;
         }
-        (Value::List(items), Value::List(more)) => {
+        (NodeValue::List(items), NodeValue::List(more)) => {
             items.extend(more);
             base.at = at;
         }
-        (Value::Map(_), _) => mistakes.add(
+        (NodeValue::Map(_), _) => mistakes.add(
             at,
             path,
             format!("found {found}, expected a map, as in an earlier file"),
         ),
-        (Value::List(_), _) => mistakes.add(
+        (NodeValue::List(_), _) => mistakes.add(
             at,
             path,
             format!("found {found}, expected a list, as in an earlier file"),
@@ -217,55 +217,55 @@ fn generic(base: &mut Node, over: Node, path: &KeyPath, mistakes: &mut Mistakes)
 /// Applies the tags of a tree that is laid on nothing.
 pub(crate) fn without_edits(node: Node) -> Node {
     let value = match node.value {
-        Value::Map(map) => Value::Map(
+        NodeValue::Map(map) => NodeValue::Map(
             map.into_iter()
                 .filter_map(|(key, node)| Some((key, kept(node)?)))
                 .collect(),
         ),
-        Value::List(items) => Value::List(items.into_iter().filter_map(kept).collect()),
+        NodeValue::List(items) => NodeValue::List(items.into_iter().filter_map(kept).collect()),
         value => value,
     };
     Node::new(node.at, value)
 }
 
 fn kept(node: Node) -> Option<Node> {
-    (node.edit != Some(Edit::Reset)).then(|| without_edits(node))
+    (node.edit != Some(OverrideTag::Reset)).then(|| without_edits(node))
 }
 
-fn null(at: Spot) -> Node {
-    Node::new(at, Value::Null)
+fn null(at: SourceLocation) -> Node {
+    Node::new(at, NodeValue::Null)
 }
 
 /// The items of a value that may be a list, a map, or a single text: of a map `KEY=value`, or
 /// `KEY` alone where it has no value.
 pub(crate) fn into_entries(node: Node) -> Vec<Node> {
     match node.value {
-        Value::List(items) => items,
-        Value::Map(map) => map
+        NodeValue::List(items) => items,
+        NodeValue::Map(map) => map
             .into_iter()
             .map(|(key, node)| match node.value {
-                Value::Null => Node::text(node.at, key),
+                NodeValue::Null => Node::text(node.at, key),
                 // A nested value is a mistake, for the reader to find.
-                Value::List(_) | Value::Map(_) => node,
+                NodeValue::List(_) | NodeValue::Map(_) => node,
                 _ => {
                     let value = node.scalar().unwrap_or_default();
                     Node::text(node.at, format!("{key}={value}"))
                 }
             })
             .collect(),
-        Value::Null => Vec::new(),
+        NodeValue::Null => Vec::new(),
         value => vec![Node::new(node.at, value)],
     }
 }
 
 /// The same for hosts, whose map may hold several addresses for a name.
 pub(crate) fn into_hosts(node: Node) -> Vec<Node> {
-    let Value::Map(map) = node.value else {
+    let NodeValue::Map(map) = node.value else {
         return into_entries(node);
     };
     let pairs = map.into_iter().flat_map(|(name, node)| {
         let addresses = match node.value {
-            Value::List(items) => items,
+            NodeValue::List(items) => items,
             _ => vec![node],
         };
         addresses
@@ -280,13 +280,13 @@ pub(crate) fn into_hosts(node: Node) -> Vec<Node> {
 
 /// Turns a list of names into a map of names without values.
 pub(crate) fn keys_to_map(node: &mut Node) {
-    if let Value::List(items) = &node.value
+    if let NodeValue::List(items) = &node.value
         && items.iter().all(|item| item.as_text().is_some())
     {
         let map = items
             .iter()
             .filter_map(|item| Some((item.as_text()?.to_owned(), null(item.at))));
-        node.value = Value::Map(map.collect());
+        node.value = NodeValue::Map(map.collect());
     }
 }
 
@@ -298,17 +298,17 @@ fn dependencies_to_map(node: &mut Node) {
         let at = entry.at;
         let meaning = [
             ("condition", Node::text(at, "service_started")),
-            ("required", Node::new(at, Value::Bool(true))),
+            ("required", Node::new(at, NodeValue::Bool(true))),
         ];
         let meaning = meaning.map(|(key, node)| (key.to_owned(), node));
-        entry.value = Value::Map(Map::from(meaning));
+        entry.value = NodeValue::Map(Map::from(meaning));
     }
 }
 
 fn text_to_map(node: &mut Node, key: &str) {
-    if let Value::Text(text) = &node.value {
+    if let NodeValue::Text(text) = &node.value {
         let text = Node::text(node.at, text.clone());
-        node.value = Value::Map(Map::from([(key.to_owned(), text)]));
+        node.value = NodeValue::Map(Map::from([(key.to_owned(), text)]));
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
 
     fn merged(files: &[&str]) -> (serde_json::Value, Vec<String>) {
         let mut mistakes = Mistakes::default();
-        let mut base = Node::new(Spot::default(), Value::Map(Map::new()));
+        let mut base = Node::new(SourceLocation::default(), NodeValue::Map(Map::new()));
         for (at, text) in files.iter().enumerate() {
             for node in yaml::parse(text, at).unwrap() {
                 merge(&mut base, node, &KeyPath::default(), &mut mistakes);

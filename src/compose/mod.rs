@@ -8,7 +8,7 @@
 //! All mistakes are reported at once.
 //!
 //! A valid compose file is never refused for a key that is not read here. Nothing is written, no
-//! daemon is asked, and the process environment is not looked at: all that comes in is in [`Request`].
+//! daemon is asked, and the process environment is not looked at: all that comes in is in [`LoadRequest`].
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use std::{
 use indexmap::IndexMap;
 
 use self::{
-    discover::Found,
+    discover::Discovery,
     files::Files,
-    service::Reader,
-    tree::{KeyPath, Map, Node, Spot},
+    service::ServiceReader,
+    tree::{KeyPath, Map, Node, SourceLocation},
 };
 use crate::{
     policy::{Policy, Settings},
@@ -29,42 +29,42 @@ use crate::{
     units::shell_word,
 };
 
-mod attach;
 mod consistency;
-pub mod count;
-pub mod counts;
-mod create;
-mod details;
+mod container_options;
+mod container_spec;
+pub mod count_file;
 mod discover;
 mod dotenv;
+pub mod edit_count;
 mod environment;
 mod error;
+mod extra_validation;
 mod files;
-mod guess;
+pub mod from_labels;
 mod include;
 mod interpolate;
+mod long_forms;
 mod merge;
 mod policies;
 mod ports;
+mod ports_networks_volumes;
+mod project_name;
 pub mod render;
-pub mod running;
 mod schema;
 mod service;
+mod text_parsers;
 mod tree;
-mod typed;
-mod uses;
-mod words;
-mod workload;
+mod variable_usage;
 mod yaml;
 
 pub use discover::has_compose_file;
 pub use error::{LoadError, Mistake};
-pub use guess::{likely_name, likely_name_without_files};
-pub use running::RunningError;
+pub use from_labels::RunningError;
+pub use project_name::{likely_name, likely_name_without_files};
 
 /// What to load: the flags and the environment of a command.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub struct LoadRequest {
     /// `--file`, in order; `-` is standard input.
     pub files: Vec<PathBuf>,
     /// `--project-name`.
@@ -123,7 +123,7 @@ pub fn typed(flags: &str, text: &str) -> String {
     text.replace("docker compose ", &with)
 }
 
-impl Request {
+impl LoadRequest {
     /// The flags of `docker compose` that say the same as those that were given here.
     pub fn flags(&self) -> String {
         let mut words = Vec::new();
@@ -159,7 +159,7 @@ pub struct Places {
 }
 
 /// Finds the files of a project.
-pub fn places(request: &Request) -> Result<Places, LoadError> {
+pub fn places(request: &LoadRequest) -> Result<Places, LoadError> {
     let found = discover::discover(request)?;
     Ok(Places {
         separator: discover::separator(&found.variables).to_owned(),
@@ -169,7 +169,7 @@ pub fn places(request: &Request) -> Result<Places, LoadError> {
 }
 
 /// Loads a project.
-pub fn load(request: &Request) -> Result<Loaded, LoadError> {
+pub fn load(request: &LoadRequest) -> Result<Loaded, LoadError> {
     let mut found = discover::discover(request)?;
     let mut files = Files::new(request);
     let mut documents = Vec::new();
@@ -184,7 +184,7 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
     let root = files.model(documents, &found.directory, &found.variables, &[]);
     if files.mistakes.is_empty() && root.as_map().is_some_and(Map::is_empty) {
         let message = "the compose file is empty";
-        let at = Spot::default();
+        let at = SourceLocation::default();
         files.mistakes.add(at, &KeyPath::default(), message);
     }
     if !files.mistakes.is_empty() {
@@ -196,11 +196,11 @@ pub fn load(request: &Request) -> Result<Loaded, LoadError> {
 }
 
 /// Reads a policy from a file of its own: what a service has below `x-autoscale`.
-pub fn policy(request: &Request, path: &Path) -> Result<Policy, LoadError> {
+pub fn policy(request: &LoadRequest, path: &Path) -> Result<Policy, LoadError> {
     let mut files = Files::new(request);
     let path = request.cwd.join(path);
     let documents = files.documents(&path, &request.cwd)?;
-    let nothing = || Node::new(Spot::default(), tree::Value::Null);
+    let nothing = || Node::new(SourceLocation::default(), tree::NodeValue::Null);
     let root = documents.into_iter().next_back().unwrap_or_else(nothing);
     let mut policy = None;
     if files.mistakes.is_empty() {
@@ -218,7 +218,7 @@ pub fn policy(request: &Request, path: &Path) -> Result<Policy, LoadError> {
 /// The last `name:` of the files, interpolated.
 fn written_name(
     documents: &[(PathBuf, Vec<Node>)],
-    found: &Found,
+    found: &Discovery,
 ) -> Result<Option<String>, LoadError> {
     let written = documents
         .iter()
@@ -234,8 +234,8 @@ fn written_name(
 }
 
 fn assemble(
-    request: &Request,
-    mut found: Found,
+    request: &LoadRequest,
+    mut found: Discovery,
     files: Files<'_>,
     root: &Node,
     name: String,
@@ -254,7 +254,7 @@ fn assemble(
     }
     let profiles = profiles(request, &found);
     let env_files = discover::asked_env_files(request, &found.variables);
-    let labelled = create::Labelled {
+    let labelled = container_spec::Labelled {
         directory: &found.directory,
         files: &found.files,
         env_files: &env_files,
@@ -262,7 +262,7 @@ fn assemble(
     let mut services = IndexMap::new();
     let mut spots = Vec::new();
     let mut disabled = Vec::new();
-    let mut reader = Reader {
+    let mut reader = ServiceReader {
         root,
         project: &name,
         sources: &sources,
@@ -296,7 +296,7 @@ fn assemble(
             }
             // What is wrong is told once, by the readers above.
             if reader.mistakes.is_empty() {
-                let recipe = create::recipe(&mut reader, &service, node, &labelled);
+                let recipe = container_spec::recipe(&mut reader, &service, node, &labelled);
                 service.recipe = Some(recipe);
             }
             spots.push((key.clone(), String::new(), node.at));
@@ -316,7 +316,7 @@ fn assemble(
     }
     policies.retain(|name, _| services.contains_key(name));
 
-    let path = |at: Spot| Some((sources.0.get(at.file)?.path.clone(), at.line));
+    let path = |at: SourceLocation| Some((sources.0.get(at.file)?.path.clone(), at.line));
     let places = spots
         .into_iter()
         .filter_map(|(service, key, at)| Some(((service, key), path(at)?)))
@@ -335,8 +335,8 @@ fn assemble(
             config_files: found.files,
             services,
             disabled_services: disabled,
-            volumes: workload::volumes(root),
-            networks: workload::networks(root),
+            volumes: container_options::volumes(root),
+            networks: container_options::networks(root),
         },
         settings,
         policies,
@@ -347,7 +347,7 @@ fn assemble(
     })
 }
 
-fn profiles(request: &Request, found: &Found) -> Vec<String> {
+fn profiles(request: &LoadRequest, found: &Discovery) -> Vec<String> {
     if !request.profiles.is_empty() {
         return request.profiles.clone();
     }
@@ -372,7 +372,7 @@ pub mod fuzzing {
 
     /// A text with the variables of a `.env` file.
     pub fn interpolate(text: &str, file: &str) -> Result<String, String> {
-        let none = interpolate::Variables::new();
+        let none = interpolate::VariableMap::new();
         let mut unset = std::collections::BTreeSet::new();
         let found = dotenv::parse(file, &none, &none, &mut unset).map_err(|e| format!("{e:?}"))?;
         interpolate::substitute(text, &found, &mut unset).map_err(|e| e.to_string())

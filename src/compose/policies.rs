@@ -5,10 +5,10 @@ use indexmap::IndexMap;
 
 use super::{
     error::Mistakes,
-    tree::{KeyPath, Map, Node, Spot, Value},
+    tree::{KeyPath, Map, Node, NodeValue, SourceLocation},
 };
 use crate::policy::{
-    Custom, Metric, Policy, Settings, Source,
+    CustomMetric, CustomSource, Metric, Policy, Settings,
     validate::{self, Problem, SERVICE_KEYS},
 };
 
@@ -87,8 +87,8 @@ fn nowhere(policy: &Policy, services: Option<&Map>) -> Vec<Problem> {
         .iter()
         .enumerate()
         .filter_map(|(at, metric)| {
-            let Metric::Custom(Custom {
-                source: Some(Source::Command(command)),
+            let Metric::Custom(CustomMetric {
+                source: Some(CustomSource::Command(command)),
                 ..
             }) = metric
             else {
@@ -165,7 +165,7 @@ fn note<'n>(
 
 /// Follows a problem's path as far as it leads: the place it ends at, the path with list positions
 /// in brackets, and how many steps were taken.
-fn follow(node: &Node, path: &[String]) -> (Spot, Vec<String>, usize) {
+fn follow(node: &Node, path: &[String]) -> (SourceLocation, Vec<String>, usize) {
     let mut here = Some(node);
     let mut at = node.at;
     let mut shown = Vec::new();
@@ -194,8 +194,8 @@ fn over_defaults(project: Option<&Node>, own: &Node) -> Node {
         return own.clone();
     };
     let mut map = match &own.value {
-        Value::Map(map) => map.clone(),
-        Value::Null => Map::new(),
+        NodeValue::Map(map) => map.clone(),
+        NodeValue::Null => Map::new(),
         _ => return own.clone(),
     };
     for (key, node) in defaults {
@@ -210,7 +210,7 @@ fn over_defaults(project: Option<&Node>, own: &Node) -> Node {
             Some(_) => {}
         }
     }
-    Node::new(own.at, Value::Map(map))
+    Node::new(own.at, NodeValue::Map(map))
 }
 
 fn fill(own: &mut Node, defaults: &Node) {

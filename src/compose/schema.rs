@@ -7,33 +7,33 @@
 use std::collections::BTreeSet;
 
 use self::{
-    leaf::Leaf,
-    spec::{Fields, INCLUDE, Others, TOP},
+    scalar::Leaf,
+    spec::{INCLUDE, KnownKeys, Others, TOP},
 };
 use super::{
     error::Mistakes,
-    tree::{KeyPath, Map as Entries, Node, Value},
+    tree::{KeyPath, Map as Entries, Node, NodeValue},
 };
 use crate::policy::validate;
 
-mod leaf;
+mod scalar;
 mod spec;
 
 /// What a value may be.
 #[derive(Debug)]
-enum Shape {
+enum ValueShape {
     /// A single value.
     Is(Leaf),
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A list.
-    List(&'static Shape, Items),
+    List(&'static ValueShape, Items),
     /// A map with known keys.
-    Map(&'static Fields),
+    Map(&'static KnownKeys),
     /// A map whose keys are the user's.
-    Names(&'static Shape),
+    Names(&'static ValueShape),
     /// One of these; at most one of them is a list and one a map.
-    Either(&'static [Shape]),
+    Either(&'static [ValueShape]),
 }
 
 /// Whether an item of a list may come twice. Where compose takes doubles away itself, it may.
@@ -45,20 +45,20 @@ enum Items {
 
 /// The way from the root to a value; only a mistake makes a [`KeyPath`] of it.
 #[derive(Clone, Copy)]
-struct Way<'a> {
-    above: Option<&'a Way<'a>>,
-    step: Step<'a>,
+struct SchemaPath<'a> {
+    above: Option<&'a SchemaPath<'a>>,
+    step: SchemaStep<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum SchemaStep<'a> {
     Top,
     Key(&'a str),
     Item(usize),
 }
 
-impl<'a> Way<'a> {
-    fn to(&'a self, step: Step<'a>) -> Self {
+impl<'a> SchemaPath<'a> {
+    fn to(&'a self, step: SchemaStep<'a>) -> Self {
         Self {
             above: Some(self),
             step,
@@ -66,19 +66,19 @@ impl<'a> Way<'a> {
     }
 
     fn path(&self) -> KeyPath {
-        let above = self.above.map_or_else(KeyPath::default, Way::path);
+        let above = self.above.map_or_else(KeyPath::default, SchemaPath::path);
         match self.step {
-            Step::Top => above,
-            Step::Key(key) => above.key(key),
-            Step::Item(at) => above.item(at),
+            SchemaStep::Top => above,
+            SchemaStep::Key(key) => above.key(key),
+            SchemaStep::Item(at) => above.item(at),
         }
     }
 
     fn ends_with(&self, keys: &[&str]) -> bool {
         match keys.split_last() {
-            None => matches!(self.step, Step::Top),
+            None => matches!(self.step, SchemaStep::Top),
             Some((last, before)) => {
-                matches!(self.step, Step::Key(key) if key == *last || *last == "*")
+                matches!(self.step, SchemaStep::Key(key) if key == *last || *last == "*")
                     && self.above.is_some_and(|above| above.ends_with(before))
             }
         }
@@ -87,56 +87,57 @@ impl<'a> Way<'a> {
 
 /// Notes everything in a merged file that the specification does not allow.
 pub(crate) fn check(root: &Node, mistakes: &mut Mistakes) {
-    let top = Way {
+    let top = SchemaPath {
         above: None,
-        step: Step::Top,
+        step: SchemaStep::Top,
     };
-    Check { mistakes }.value(&Shape::Map(&TOP), root, &top);
+    SchemaCheck { mistakes }.value(&ValueShape::Map(&TOP), root, &top);
 }
 
 /// Notes what is wrong with an `include` section; says whether it is right.
 pub(crate) fn check_include(include: &Node, mistakes: &mut Mistakes) -> bool {
     let mut found = Mistakes::default();
-    let top = Way {
+    let top = SchemaPath {
         above: None,
-        step: Step::Top,
+        step: SchemaStep::Top,
     };
-    let mut check = Check {
+    let mut check = SchemaCheck {
         mistakes: &mut found,
     };
-    check.value(&INCLUDE, include, &top.to(Step::Key("include")));
+    check.value(&INCLUDE, include, &top.to(SchemaStep::Key("include")));
     let right = found.is_empty();
     mistakes.append(found);
     right
 }
 
-struct Check<'m> {
+struct SchemaCheck<'m> {
     mistakes: &'m mut Mistakes,
 }
 
-impl Check<'_> {
-    fn say(&mut self, node: &Node, way: &Way<'_>, message: impl Into<String>) {
+impl SchemaCheck<'_> {
+    fn say(&mut self, node: &Node, way: &SchemaPath<'_>, message: impl Into<String>) {
         self.mistakes.add(node.at, &way.path(), message);
     }
 
-    fn value(&mut self, shape: &Shape, node: &Node, way: &Way<'_>) {
+    fn value(&mut self, shape: &ValueShape, node: &Node, way: &SchemaPath<'_>) {
         match (shape, &node.value) {
-            (Shape::Is(leaf), _) if leaf.takes(&node.value) => {}
-            (Shape::OneOf(words), Value::Text(text)) if words.contains(&text.as_str()) => {}
-            (Shape::List(shape, items), Value::List(list)) => {
+            (ValueShape::Is(leaf), _) if leaf.takes(&node.value) => {}
+            (ValueShape::OneOf(words), NodeValue::Text(text)) if words.contains(&text.as_str()) => {
+            }
+            (ValueShape::List(shape, items), NodeValue::List(list)) => {
                 let mut known = BTreeSet::new();
                 for (at, item) in list.iter().enumerate() {
-                    let way = way.to(Step::Item(at));
+                    let way = way.to(SchemaStep::Item(at));
                     self.value(shape, item, &way);
                     if *items == Items::Distinct && !known.insert(item.to_json().to_string()) {
                         self.say(item, &way, format!("found {item} a second time"));
                     }
                 }
             }
-            (Shape::Map(fields), Value::Map(map)) => self.fields(fields, map, node, way),
-            (Shape::Names(shape), Value::Map(map)) => {
+            (ValueShape::Map(fields), NodeValue::Map(map)) => self.fields(fields, map, node, way),
+            (ValueShape::Names(shape), NodeValue::Map(map)) => {
                 for (name, node) in map {
-                    let way = way.to(Step::Key(name));
+                    let way = way.to(SchemaStep::Key(name));
                     match name_rule(&way) {
                         Some(true) if !is_name(name) => self.say(
                             node,
@@ -145,24 +146,24 @@ impl Check<'_> {
                         ),
                         // Compose does not look into these then.
                         Some(false) if !is_name(name) => {
-                            if !matches!(node.value, Value::Map(_) | Value::Null) {
+                            if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
                                 self.say(node, &way, format!("found {node}, expected a map"));
                             }
                         }
-                        None if name.is_empty() && matches!(shape, Shape::Is(Leaf::Scalar)) => {
+                        None if name.is_empty() && matches!(shape, ValueShape::Is(Leaf::Scalar)) => {
                             self.say(node, &way, "found an empty name");
                         }
                         _ => self.value(shape, node, &way),
                     }
                 }
             }
-            (Shape::Either(shapes), value) => {
-                let fits = |shape: &&Shape| match shape {
-                    Shape::List(..) => matches!(value, Value::List(_)),
-                    Shape::Map(_) | Shape::Names(_) => matches!(value, Value::Map(_)),
-                    Shape::Is(leaf) => leaf.takes(value),
-                    Shape::OneOf(_) => matches!(value, Value::Text(_)),
-                    Shape::Either(_) => false,
+            (ValueShape::Either(shapes), value) => {
+                let fits = |shape: &&ValueShape| match shape {
+                    ValueShape::List(..) => matches!(value, NodeValue::List(_)),
+                    ValueShape::Map(_) | ValueShape::Names(_) => matches!(value, NodeValue::Map(_)),
+                    ValueShape::Is(leaf) => leaf.takes(value),
+                    ValueShape::OneOf(_) => matches!(value, NodeValue::Text(_)),
+                    ValueShape::Either(_) => false,
                 };
                 match shapes.iter().find(fits) {
                     Some(shape) => self.value(shape, node, way),
@@ -173,10 +174,10 @@ impl Check<'_> {
         }
     }
 
-    fn wrong(&mut self, shape: &Shape, node: &Node, way: &Way<'_>) {
+    fn wrong(&mut self, shape: &ValueShape, node: &Node, way: &SchemaPath<'_>) {
         let words = shape.words();
         let quotes = match node.value {
-            Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Date(_)
+            NodeValue::Bool(_) | NodeValue::Int(_) | NodeValue::Float(_) | NodeValue::Date(_)
                 if words.contains("a text") =>
             {
                 " (put it in quotes)"
@@ -187,9 +188,9 @@ impl Check<'_> {
         self.say(node, way, message);
     }
 
-    fn fields(&mut self, fields: &Fields, map: &Entries, node: &Node, way: &Way<'_>) {
+    fn fields(&mut self, fields: &KnownKeys, map: &Entries, node: &Node, way: &SchemaPath<'_>) {
         for (key, node) in map {
-            let way = way.to(Step::Key(key));
+            let way = way.to(SchemaStep::Key(key));
             let known = fields
                 .keys
                 .binary_search_by(|(name, _)| (*name).cmp(key))
@@ -207,13 +208,13 @@ impl Check<'_> {
                 let shape = fields.keys.iter().find(|known| known.0 == *key);
                 let words = shape.map_or_else(String::new, |(_, shape)| shape.words());
                 let message = format!("is missing, expected {words}");
-                self.say(node, &way.to(Step::Key(key)), message);
+                self.say(node, &way.to(SchemaStep::Key(key)), message);
             }
         }
     }
 }
 
-fn unknown(key: &str, fields: &Fields) -> String {
+fn unknown(key: &str, fields: &KnownKeys) -> String {
     let allowed: Vec<&str> = fields.keys.iter().map(|(name, _)| *name).collect();
     let meant = validate::nearest(key, &allowed)
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -227,7 +228,7 @@ fn unknown(key: &str, fields: &Fields) -> String {
 
 /// Whether names at this place must be plain (`true`), or are not looked into when they are not
 /// (`false`), or are anything.
-fn name_rule(way: &Way<'_>) -> Option<bool> {
+fn name_rule(way: &SchemaPath<'_>) -> Option<bool> {
     let strict = [
         &["services", "*"][..],
         &["volumes", "*"],
@@ -255,7 +256,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-impl Shape {
+impl ValueShape {
     /// What to say is expected.
     fn words(&self) -> String {
         match self {
@@ -340,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_keys_of_every_table_are_in_order() {
-        fn fields(fields: &Fields) {
+        fn fields(fields: &KnownKeys) {
             assert!(
                 fields.keys.is_sorted_by(|one, two| one.0 < two.0),
                 "{:?}",
@@ -351,12 +352,12 @@ mod tests {
             }
             fields.keys.iter().for_each(|(_, below)| shape(below));
         }
-        fn shape(one: &Shape) {
+        fn shape(one: &ValueShape) {
             match one {
-                Shape::Map(below) => fields(below),
-                Shape::List(below, _) | Shape::Names(below) => shape(below),
-                Shape::Either(all) => all.iter().for_each(shape),
-                Shape::Is(_) | Shape::OneOf(_) => {}
+                ValueShape::Map(below) => fields(below),
+                ValueShape::List(below, _) | ValueShape::Names(below) => shape(below),
+                ValueShape::Either(all) => all.iter().for_each(shape),
+                ValueShape::Is(_) | ValueShape::OneOf(_) => {}
             }
         }
         fields(&TOP);

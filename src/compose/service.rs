@@ -6,23 +6,22 @@ use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
-    attach, count, environment,
+    edit_count, environment,
     error::Mistakes,
-    interpolate::Variables,
-    merge,
-    tree::{KeyPath, Node, Sources, Spot, Value},
-    typed::{self, Kind},
-    uses::Uses,
-    words,
+    interpolate::VariableMap,
+    long_forms::{self, ValueKind},
+    merge, ports_networks_volumes, text_parsers,
+    tree::{KeyPath, Node, NodeValue, SourceLocation, Sources},
+    variable_usage::Uses,
 };
 use crate::{
-    project::{Dependency, Healthcheck, Hook, Limits, Service},
+    project::{Dependency, Healthcheck, LifecycleHook, Limits, Service},
     units::{Bytes, Span},
 };
 
 /// What reading a service needs to know of the project, and where it notes what it finds.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct ServiceReader<'a> {
     /// The whole merged tree.
     pub(crate) root: &'a Node,
     /// The project's name.
@@ -32,7 +31,7 @@ pub(crate) struct Reader<'a> {
     /// What `~` stands for.
     pub(crate) home: Option<&'a str>,
     /// For env files.
-    pub(crate) variables: &'a Variables,
+    pub(crate) variables: &'a VariableMap,
     /// Which of them the files name.
     pub(crate) uses: &'a Uses,
     /// Env files and label files that were looked at.
@@ -42,10 +41,10 @@ pub(crate) struct Reader<'a> {
     /// What should be told.
     pub(crate) warnings: &'a mut Vec<String>,
     /// What is said twice and differently: wrong only in a service that is enabled.
-    pub(crate) conflicts: Vec<(Spot, KeyPath, String)>,
+    pub(crate) conflicts: Vec<(SourceLocation, KeyPath, String)>,
 }
 
-impl Reader<'_> {
+impl ServiceReader<'_> {
     /// Reads one service.
     pub(crate) fn service(&mut self, name: &str, node: &Node) -> Service {
         let path = KeyPath::of(["services", name]);
@@ -60,7 +59,7 @@ impl Reader<'_> {
             build,
             container_name: self.text(node, &path, "container_name"),
             scale: self.scale(node, &path),
-            count_keys: count::keys(node),
+            count_keys: edit_count::keys(node),
             ports: self.ports(node, &path),
             expose: self.expose(node, &path),
             healthcheck: self.healthcheck(node, &path),
@@ -80,8 +79,8 @@ impl Reader<'_> {
             environment,
             workload: self.workload(node, from_files.unwrap_or_default()),
             variables: self.made_of(node),
-            restart: attach::restart(node),
-            links: attach::links(node),
+            restart: ports_networks_volumes::restart(node),
+            links: ports_networks_volumes::links(node),
             hashable: environment::is_hashable(node),
             ..Service::default()
         };
@@ -141,7 +140,7 @@ impl Reader<'_> {
             return IndexMap::new();
         };
         let path = path.key(key);
-        if !matches!(node.value, Value::List(_) | Value::Map(_)) {
+        if !matches!(node.value, NodeValue::List(_) | NodeValue::Map(_)) {
             self.wrong(node, &path, "a map, or a list of KEY=value");
             return IndexMap::new();
         }
@@ -169,7 +168,7 @@ impl Reader<'_> {
 
     fn span(&mut self, node: &Node, path: &KeyPath, key: &str) -> Option<Span> {
         let text = self.text(node, path, key)?;
-        let span = words::duration(&text);
+        let span = text_parsers::duration(&text);
         if let (None, Some(node)) = (span, node.get(key)) {
             self.wrong(
                 node,
@@ -181,7 +180,7 @@ impl Reader<'_> {
     }
 
     fn count(&mut self, node: &Node, path: &KeyPath) -> Option<u32> {
-        let number = typed::cast(node, Kind::Whole, self.warnings).ok();
+        let number = long_forms::cast(node, ValueKind::Whole, self.warnings).ok();
         let number = number
             .and_then(|number| number.as_u64())
             .and_then(|number| u32::try_from(number).ok());
@@ -218,16 +217,16 @@ impl Reader<'_> {
     fn healthcheck(&mut self, node: &Node, path: &KeyPath) -> Option<Healthcheck> {
         let (node, path) = (node.get("healthcheck")?, path.key("healthcheck"));
         let keys = [
-            ("test", Kind::TextOrTexts),
-            ("interval", Kind::Text),
-            ("timeout", Kind::Text),
-            ("retries", Kind::Whole),
-            ("start_period", Kind::Text),
-            ("start_interval", Kind::Text),
-            ("disable", Kind::Flag),
+            ("test", ValueKind::TextOrTexts),
+            ("interval", ValueKind::Text),
+            ("timeout", ValueKind::Text),
+            ("retries", ValueKind::Whole),
+            ("start_period", ValueKind::Text),
+            ("start_interval", ValueKind::Text),
+            ("disable", ValueKind::Flag),
         ];
         let check: spec::Healthcheck =
-            typed::read(node, &path, &keys, self.mistakes, self.warnings)?;
+            long_forms::read(node, &path, &keys, self.mistakes, self.warnings)?;
         let test = match check.test {
             None => Vec::new(),
             Some(spec::HealthcheckTest::Single(line)) => vec!["CMD-SHELL".to_owned(), line],
@@ -281,12 +280,12 @@ impl Reader<'_> {
 
     fn dependency(&mut self, node: &Node, path: &KeyPath) -> Option<Dependency> {
         let keys = [
-            ("condition", Kind::Text),
-            ("restart", Kind::Flag),
-            ("required", Kind::Flag),
+            ("condition", ValueKind::Text),
+            ("restart", ValueKind::Flag),
+            ("required", ValueKind::Flag),
         ];
         let entry: spec::DependsCondition =
-            typed::read(node, path, &keys, self.mistakes, self.warnings)?;
+            long_forms::read(node, path, &keys, self.mistakes, self.warnings)?;
         let known = [
             "service_started",
             "service_healthy",
@@ -331,7 +330,7 @@ impl Reader<'_> {
         names
     }
 
-    fn hooks(&mut self, node: &Node, path: &KeyPath, key: &str) -> Vec<Hook> {
+    fn hooks(&mut self, node: &Node, path: &KeyPath, key: &str) -> Vec<LifecycleHook> {
         let items = self.items(node, path, key);
         let path = path.key(key);
         items
@@ -341,17 +340,17 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn hook(&mut self, node: &Node, path: &KeyPath) -> Option<Hook> {
+    fn hook(&mut self, node: &Node, path: &KeyPath) -> Option<LifecycleHook> {
         if node.as_map().is_none() {
             self.wrong(node, path, "a map with a command");
             return None;
         }
         let privileged = node.get("privileged").is_some_and(|flag| {
-            typed::cast(flag, Kind::Flag, self.warnings)
+            long_forms::cast(flag, ValueKind::Flag, self.warnings)
                 .is_ok_and(|flag| flag.as_bool() == Some(true))
         });
         let environment = self.pairs(node, path, "environment");
-        Some(Hook {
+        Some(LifecycleHook {
             command: self.command(node, path)?,
             user: self.text(node, path, "user"),
             privileged,
@@ -374,7 +373,7 @@ impl Reader<'_> {
             return None;
         };
         if let Some(line) = node.as_text() {
-            return match words::split(line) {
+            return match text_parsers::split(line) {
                 Ok(words) => Some(words),
                 Err(expected) => {
                     self.wrong(node, &path, expected);
@@ -402,10 +401,12 @@ impl Reader<'_> {
             deploy = deploy.and_then(|node| node.get(key));
             deploy_path = deploy_path.key(key);
         }
-        let keys = [("cpus", Kind::Word), ("memory", Kind::Text)];
+        let keys = [("cpus", ValueKind::Word), ("memory", ValueKind::Text)];
         let limits: spec::Limits = deploy
             .filter(|node| !node.is_null())
-            .and_then(|node| typed::read(node, &deploy_path, &keys, self.mistakes, self.warnings))
+            .and_then(|node| {
+                long_forms::read(node, &deploy_path, &keys, self.mistakes, self.warnings)
+            })
             .unwrap_or_default();
         let mut cpus = limits
             .cpus
@@ -436,7 +437,8 @@ impl Reader<'_> {
         self.one_value(deploy, path, own, other);
         let reserved =
             (node.get("deploy")).and_then(|node| node.get("resources")?.get("reservations"));
-        let size = |node: Option<&Node>| words::size(&node?.scalar()?).map(|size| size as f64);
+        let size =
+            |node: Option<&Node>| text_parsers::size(&node?.scalar()?).map(|size| size as f64);
         let own = ("mem_reservation", size(node.get("mem_reservation")));
         let other = size(reserved.and_then(|node| node.get("memory")));
         self.one_value(reserved, path, own, ("reservations.memory", other));
@@ -479,10 +481,10 @@ impl Reader<'_> {
     fn size(&mut self, text: &str, node: &Node, path: &KeyPath) -> Option<Bytes> {
         // -1 is the Engine's word for "no limit"; as a text it is none. Compose makes nothing of a
         // number with a fraction or an exponent.
-        if matches!(node.value, Value::Int(..0) | Value::Float(_)) {
+        if matches!(node.value, NodeValue::Int(..0) | NodeValue::Float(_)) {
             return Some(Bytes(0));
         }
-        let size = words::size(text).map(Bytes);
+        let size = text_parsers::size(text).map(Bytes);
         if size.is_none() {
             self.wrong(node, path, "a size like 512m or 1.5g");
         }

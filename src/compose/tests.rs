@@ -5,8 +5,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    policy::{Aim, Balance, Metric, Place, Tolerance},
-    project::Variables,
+    policy::{Aim, Balance, Metric, NginxPlacement, Tolerance},
+    project::NamedVariables,
     units::{Percent, Span},
 };
 
@@ -31,11 +31,11 @@ impl Dir {
         Self(dir)
     }
 
-    fn request(&self) -> Request {
-        Request {
+    fn request(&self) -> LoadRequest {
+        LoadRequest {
             cwd: self.0.path().to_owned(),
             project_name: Some("shop".into()),
-            ..Request::default()
+            ..LoadRequest::default()
         }
     }
 
@@ -77,7 +77,7 @@ fn a_project_is_read_with_its_settings_and_policies() {
     assert_eq!(loaded.settings.interval, Span::seconds(2));
     assert_eq!(
         loaded.settings.nginx.place,
-        Some(Place::Service("edge".into()))
+        Some(NginxPlacement::Service("edge".into()))
     );
     assert_eq!(loaded.policies.keys().collect::<Vec<_>>(), ["web"]);
     assert_eq!(
@@ -358,7 +358,7 @@ fn what_is_odd_is_told_once() {
 #[test]
 fn names_come_from_flag_environment_file_and_directory_in_that_order() {
     let dir = file("name: From.File\nservices: {}\n");
-    let named = |request: &Request| load(request).map(|loaded| loaded.project.name);
+    let named = |request: &LoadRequest| load(request).map(|loaded| loaded.project.name);
     let mut request = dir.request();
     assert_eq!(named(&request).unwrap(), "shop");
     request.project_name = None;
@@ -377,7 +377,8 @@ fn the_env_file_can_be_switched_off() {
         ("compose.yaml", "services: {web: {image: \"${A:-none}\"}}"),
         (".env", "A=env"),
     ]);
-    let image = |request: &Request| load(request).map(|l| l.project.services["web"].image.clone());
+    let image =
+        |request: &LoadRequest| load(request).map(|l| l.project.services["web"].image.clone());
     let mut request = dir.request();
     assert_eq!(image(&request).unwrap().as_deref(), Some("env"));
     let off = "COMPOSE_DISABLE_ENV_FILE".to_owned();
@@ -601,7 +602,7 @@ services:
             let words = |names: &std::collections::BTreeSet<String>| {
                 names.iter().cloned().collect::<Vec<_>>().join(" ")
             };
-            let Variables { used, unset } = &one.variables;
+            let NamedVariables { used, unset } = &one.variables;
             format!("{}: {}; unset: {}", one.name, words(used), words(unset))
         })
         .collect();
@@ -626,17 +627,17 @@ services:
     ]);
     let services = dir.load().project.services;
     assert!(services["web"].variables.unset.contains("OUTER"));
-    assert_eq!(services["plain"].variables, Variables::default());
+    assert_eq!(services["plain"].variables, NamedVariables::default());
 }
 
 #[test]
 fn what_is_to_be_typed_has_the_flags_that_were_given() {
-    let mut request = Request {
+    let mut request = LoadRequest {
         files: vec!["a.yaml".into(), "my b.yaml".into()],
         project_name: Some("shop".into()),
         env_files: vec!["prod.env".into()],
         profiles: vec!["debug".into()],
-        ..Request::default()
+        ..LoadRequest::default()
     };
     let flags = "-f a.yaml -f 'my b.yaml' -p shop --env-file prod.env --profile debug";
     assert_eq!(request.flags(), flags);
@@ -645,6 +646,6 @@ fn what_is_to_be_typed_has_the_flags_that_were_given() {
     assert_eq!(super::typed(flags, command), typed);
     // What has them already is not given them again.
     assert_eq!(super::typed(flags, &typed), typed);
-    request = Request::default();
+    request = LoadRequest::default();
     assert_eq!(super::typed(&request.flags(), command), command);
 }

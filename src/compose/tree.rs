@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 /// Where a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Spot {
+pub(crate) struct SourceLocation {
     /// Index into [`Sources`].
     pub(crate) file: usize,
     /// Counted from 1; 0 when it is not known.
@@ -18,7 +18,7 @@ pub(crate) struct Spot {
 
 /// One file that was read.
 #[derive(Debug, Clone)]
-pub(crate) struct Source {
+pub(crate) struct SourceFile {
     /// Its absolute path; `-` for standard input.
     pub(crate) path: PathBuf,
     /// As it is shown in messages.
@@ -29,29 +29,29 @@ pub(crate) struct Source {
 
 /// Every file that was read, in the order of reading.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sources(pub(crate) Vec<Source>);
+pub(crate) struct Sources(pub(crate) Vec<SourceFile>);
 
 impl Sources {
     /// Adds a file and returns its index.
-    pub(crate) fn add(&mut self, source: Source) -> usize {
+    pub(crate) fn add(&mut self, source: SourceFile) -> usize {
         self.0.push(source);
         self.0.len() - 1
     }
 
     /// What relative paths written at a spot are relative to.
-    pub(crate) fn base(&self, at: Spot) -> Option<&PathBuf> {
+    pub(crate) fn base(&self, at: SourceLocation) -> Option<&PathBuf> {
         self.0.get(at.file).map(|source| &source.base)
     }
 
     /// The file's name for a message.
-    pub(crate) fn shown(&self, at: Spot) -> &str {
+    pub(crate) fn shown(&self, at: SourceLocation) -> &str {
         self.0.get(at.file).map_or("", |source| &source.shown)
     }
 }
 
 /// The tags with which an override file takes back what an earlier file wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Edit {
+pub(crate) enum OverrideTag {
     /// `!reset`: the key goes, whatever its value here.
     Reset,
     /// `!override`: this value replaces the earlier one instead of merging with it.
@@ -62,16 +62,16 @@ pub(crate) enum Edit {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Node {
     /// The line of its key, of its list item, or its own.
-    pub(crate) at: Spot,
+    pub(crate) at: SourceLocation,
     /// How it acts on an earlier file.
-    pub(crate) edit: Option<Edit>,
+    pub(crate) edit: Option<OverrideTag>,
     /// What was written.
-    pub(crate) value: Value,
+    pub(crate) value: NodeValue,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum NodeValue {
     /// `null`, `~` or nothing.
     Null,
     /// `true` or `false`.
@@ -95,7 +95,7 @@ pub(crate) type Map = IndexMap<String, Node>;
 
 impl Node {
     /// A value at a place.
-    pub(crate) fn new(at: Spot, value: Value) -> Self {
+    pub(crate) fn new(at: SourceLocation, value: NodeValue) -> Self {
         Self {
             at,
             edit: None,
@@ -104,14 +104,14 @@ impl Node {
     }
 
     /// A text at a place.
-    pub(crate) fn text(at: Spot, text: impl Into<String>) -> Self {
-        Self::new(at, Value::Text(text.into()))
+    pub(crate) fn text(at: SourceLocation, text: impl Into<String>) -> Self {
+        Self::new(at, NodeValue::Text(text.into()))
     }
 
     /// The entries, when it is a map.
     pub(crate) fn as_map(&self) -> Option<&Map> {
         match &self.value {
-            Value::Map(map) => Some(map),
+            NodeValue::Map(map) => Some(map),
             _ => None,
         }
     }
@@ -119,7 +119,7 @@ impl Node {
     /// The entries, when it is a map.
     pub(crate) fn as_map_mut(&mut self) -> Option<&mut Map> {
         match &mut self.value {
-            Value::Map(map) => Some(map),
+            NodeValue::Map(map) => Some(map),
             _ => None,
         }
     }
@@ -127,7 +127,7 @@ impl Node {
     /// The items, when it is a list.
     pub(crate) fn as_list(&self) -> Option<&[Node]> {
         match &self.value {
-            Value::List(items) => Some(items),
+            NodeValue::List(items) => Some(items),
             _ => None,
         }
     }
@@ -135,7 +135,7 @@ impl Node {
     /// The text, when it is one.
     pub(crate) fn as_text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
+            NodeValue::Text(text) => Some(text),
             _ => None,
         }
     }
@@ -147,31 +147,31 @@ impl Node {
 
     /// Whether it is `null` or nothing.
     pub(crate) fn is_null(&self) -> bool {
-        matches!(self.value, Value::Null)
+        matches!(self.value, NodeValue::Null)
     }
 
     /// A scalar as the text that compose makes of it; `None` for lists and maps.
     pub(crate) fn scalar(&self) -> Option<String> {
         match &self.value {
-            Value::Null => Some(String::new()),
-            Value::Bool(yes) => Some(yes.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Float(number) => Some(number.to_string()),
-            Value::Text(text) => Some(text.clone()),
-            Value::Date(_) | Value::List(_) | Value::Map(_) => None,
+            NodeValue::Null => Some(String::new()),
+            NodeValue::Bool(yes) => Some(yes.to_string()),
+            NodeValue::Int(number) => Some(number.to_string()),
+            NodeValue::Float(number) => Some(number.to_string()),
+            NodeValue::Text(text) => Some(text.clone()),
+            NodeValue::Date(_) | NodeValue::List(_) | NodeValue::Map(_) => None,
         }
     }
 
     /// Follows keys and list positions (`[0]`) as far as they lead, and returns the last place on
     /// the way: the value's own, or that of the nearest ancestor that was written. In a list of
     /// names a name leads to its item.
-    pub(crate) fn spot_of<S: AsRef<str>>(&self, path: &[S]) -> Spot {
+    pub(crate) fn spot_of<S: AsRef<str>>(&self, path: &[S]) -> SourceLocation {
         let mut node = self;
         for step in path {
             let step = step.as_ref();
             let next = match &node.value {
-                Value::Map(map) => map.get(step),
-                Value::List(items) => match position(step) {
+                NodeValue::Map(map) => map.get(step),
+                NodeValue::List(items) => match position(step) {
                     Some(at) => items.get(at),
                     None => items.iter().find(|item| item.as_text() == Some(step)),
                 },
@@ -188,10 +188,10 @@ impl Node {
     /// Whether two values are the same, wherever they were written.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (&self.value, &other.value) {
-            (Value::List(one), Value::List(two)) => {
+            (NodeValue::List(one), NodeValue::List(two)) => {
                 one.len() == two.len() && one.iter().zip(two).all(|(a, b)| a.same(b))
             }
-            (Value::Map(one), Value::Map(two)) => {
+            (NodeValue::Map(one), NodeValue::Map(two)) => {
                 one.len() == two.len()
                     && one
                         .iter()
@@ -204,15 +204,15 @@ impl Node {
     /// The plain data, for what reads values without places.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(yes) => (*yes).into(),
-            Value::Int(number) => (*number).into(),
+            NodeValue::Null => serde_json::Value::Null,
+            NodeValue::Bool(yes) => (*yes).into(),
+            NodeValue::Int(number) => (*number).into(),
             // JSON has no NaN: as a text it is refused by whatever wants a number.
-            Value::Float(number) => serde_json::Number::from_f64(*number)
+            NodeValue::Float(number) => serde_json::Number::from_f64(*number)
                 .map_or_else(|| number.to_string().into(), serde_json::Value::Number),
-            Value::Text(text) | Value::Date(text) => text.clone().into(),
-            Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(map) => map
+            NodeValue::Text(text) | NodeValue::Date(text) => text.clone().into(),
+            NodeValue::List(items) => items.iter().map(Self::to_json).collect(),
+            NodeValue::Map(map) => map
                 .iter()
                 .map(|(key, node)| (key.clone(), node.to_json()))
                 .collect(),
@@ -229,14 +229,14 @@ fn position(step: &str) -> Option<usize> {
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
-            Value::Null => f.write_str("nothing"),
-            Value::Bool(yes) => write!(f, "{yes}"),
-            Value::Int(number) => write!(f, "{number}"),
-            Value::Float(number) => write!(f, "{number}"),
-            Value::Text(text) => write!(f, "{text:?}"),
-            Value::Date(text) => write!(f, "the date {text}"),
-            Value::List(_) => f.write_str("a list"),
-            Value::Map(_) => f.write_str("a map"),
+            NodeValue::Null => f.write_str("nothing"),
+            NodeValue::Bool(yes) => write!(f, "{yes}"),
+            NodeValue::Int(number) => write!(f, "{number}"),
+            NodeValue::Float(number) => write!(f, "{number}"),
+            NodeValue::Text(text) => write!(f, "{text:?}"),
+            NodeValue::Date(text) => write!(f, "the date {text}"),
+            NodeValue::List(_) => f.write_str("a list"),
+            NodeValue::Map(_) => f.write_str("a map"),
         }
     }
 }
@@ -305,9 +305,12 @@ mod tests {
 
     #[test]
     fn the_spot_of_a_missing_key_is_its_nearest_ancestor() {
-        let at = |line| Spot { file: 0, line };
-        let inner = Node::new(at(2), Value::Map(Map::new()));
-        let root = Node::new(at(1), Value::Map(Map::from([("web".to_owned(), inner)])));
+        let at = |line| SourceLocation { file: 0, line };
+        let inner = Node::new(at(2), NodeValue::Map(Map::new()));
+        let root = Node::new(
+            at(1),
+            NodeValue::Map(Map::from([("web".to_owned(), inner)])),
+        );
         assert_eq!(root.spot_of(&["web", "image"]), at(2));
         assert_eq!(root.spot_of(&["db"]), at(1));
     }

@@ -10,7 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde::Deserialize;
 use serde_yaml::Value as Yaml;
 
-use super::tree::{Edit, KeyPath, Map, Node, Spot, Value};
+use super::tree::{KeyPath, Map, Node, NodeValue, OverrideTag, SourceLocation};
 
 /// A mistake of the text itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) fn parse(text: &str, file: usize) -> Result<Vec<Node>, YamlError> {
         }
         let walk = Walk { file };
         let place = place.map(Rc::as_ref);
-        let line = place.map_or(0, Place::line);
+        let line = place.map_or(0, LineTree::line);
         nodes.push(walk.node(value, place, line, &KeyPath::default())?);
     }
     Ok(nodes)
@@ -109,7 +109,7 @@ fn syntax(error: &serde_yaml::Error) -> YamlError {
 
 /// The lines of a document, in its shape.
 #[derive(Debug)]
-enum Place {
+enum LineTree {
     Scalar {
         line: usize,
         /// What is written, before anything is made of it.
@@ -119,22 +119,22 @@ enum Place {
     },
     List {
         line: usize,
-        items: Vec<Rc<Place>>,
+        items: Vec<Rc<LineTree>>,
     },
     Map {
         line: usize,
-        entries: Vec<Entry>,
+        entries: Vec<MapEntry>,
     },
 }
 
 #[derive(Debug)]
-struct Entry {
+struct MapEntry {
     key: String,
     line: usize,
-    place: Rc<Place>,
+    place: Rc<LineTree>,
 }
 
-impl Place {
+impl LineTree {
     fn line(&self) -> usize {
         match self {
             Self::Scalar { line, .. } | Self::List { line, .. } | Self::Map { line, .. } => *line,
@@ -142,7 +142,7 @@ impl Place {
     }
 }
 
-type Events<'t> = Parser<'t, saphyr_parser::StrInput<'t>>;
+type ParserEvents<'t> = Parser<'t, saphyr_parser::StrInput<'t>>;
 
 /// Values of a file, those that aliases repeat included. Far from what anybody writes.
 const MOST: usize = 1_000_000;
@@ -151,12 +151,12 @@ const MOST: usize = 1_000_000;
 const DEEPEST: usize = 128;
 
 struct Scan<'t> {
-    events: Events<'t>,
+    events: ParserEvents<'t>,
     depth: usize,
     /// Values so far, aliases written out.
     total: usize,
     /// With the number of values in each.
-    anchors: BTreeMap<usize, (Rc<Place>, usize)>,
+    anchors: BTreeMap<usize, (Rc<LineTree>, usize)>,
 }
 
 /// The text is not understood.
@@ -170,7 +170,7 @@ enum Lost {
 }
 
 impl<'t> Scan<'t> {
-    fn documents(text: &'t str) -> Result<Vec<Rc<Place>>, Lost> {
+    fn documents(text: &'t str) -> Result<Vec<Rc<LineTree>>, Lost> {
         let mut scan = Self {
             events: Parser::new_from_str(text),
             depth: 0,
@@ -205,7 +205,7 @@ impl<'t> Scan<'t> {
         Ok(())
     }
 
-    fn place(&mut self, event: (Event<'t>, Span)) -> Result<Rc<Place>, Lost> {
+    fn place(&mut self, event: (Event<'t>, Span)) -> Result<Rc<LineTree>, Lost> {
         self.depth += 1;
         if self.depth > DEEPEST {
             let line = event.1.start.line();
@@ -216,7 +216,7 @@ impl<'t> Scan<'t> {
         place
     }
 
-    fn place_here(&mut self, (event, span): (Event<'t>, Span)) -> Result<Rc<Place>, Lost> {
+    fn place_here(&mut self, (event, span): (Event<'t>, Span)) -> Result<Rc<LineTree>, Lost> {
         let line = span.start.line();
         let before = self.total;
         self.count(1, line)?;
@@ -229,7 +229,7 @@ impl<'t> Scan<'t> {
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
                 let text = text.into_owned();
-                (anchor, Place::Scalar { line, text, plain })
+                (anchor, LineTree::Scalar { line, text, plain })
             }
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
@@ -239,7 +239,7 @@ impl<'t> Scan<'t> {
                         item => items.push(self.place(item)?),
                     }
                 }
-                (anchor, Place::List { line, items })
+                (anchor, LineTree::List { line, items })
             }
             Event::MappingStart(anchor, _) => {
                 let mut entries = Vec::new();
@@ -248,7 +248,7 @@ impl<'t> Scan<'t> {
                         (Event::MappingEnd, _) => break,
                         (Event::Scalar(key, ..), span) => {
                             let value = self.next()?;
-                            entries.push(Entry {
+                            entries.push(MapEntry {
                                 key: key.into_owned(),
                                 line: span.start.line(),
                                 place: self.place(value)?,
@@ -257,7 +257,7 @@ impl<'t> Scan<'t> {
                         _ => return Err(Lost::Here),
                     }
                 }
-                (anchor, Place::Map { line, entries })
+                (anchor, LineTree::Map { line, entries })
             }
             _ => return Err(Lost::Here),
         };
@@ -270,15 +270,15 @@ impl<'t> Scan<'t> {
     }
 }
 
-fn no_duplicates(place: &Place, path: &KeyPath) -> Result<(), YamlError> {
+fn no_duplicates(place: &LineTree, path: &KeyPath) -> Result<(), YamlError> {
     match place {
-        Place::Scalar { .. } => {}
-        Place::List { items, .. } => {
+        LineTree::Scalar { .. } => {}
+        LineTree::List { items, .. } => {
             for (at, item) in items.iter().enumerate() {
                 no_duplicates(item, &path.item(at))?;
             }
         }
-        Place::Map { entries, .. } => {
+        LineTree::Map { entries, .. } => {
             let mut seen = BTreeMap::new();
             for entry in entries {
                 let path = path.key(&entry.key);
@@ -304,62 +304,62 @@ impl Walk {
     fn node(
         &self,
         value: Yaml,
-        place: Option<&Place>,
+        place: Option<&LineTree>,
         line: usize,
         path: &KeyPath,
     ) -> Result<Node, YamlError> {
-        let at = Spot {
+        let at = SourceLocation {
             file: self.file,
             line,
         };
         let value = match value {
-            Yaml::Null => Value::Null,
-            Yaml::Bool(yes) => Value::Bool(yes),
+            Yaml::Null => NodeValue::Null,
+            Yaml::Bool(yes) => NodeValue::Bool(yes),
             Yaml::Number(number) => number.as_i64().map_or_else(
-                || Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-                Value::Int,
+                || NodeValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+                NodeValue::Int,
             ),
             Yaml::String(text) => match place {
-                Some(Place::Scalar {
+                Some(LineTree::Scalar {
                     text: written,
                     plain: true,
                     ..
                 }) => old_number(written).unwrap_or_else(|| {
                     if is_date(written) {
-                        Value::Date(text)
+                        NodeValue::Date(text)
                     } else {
-                        Value::Text(text)
+                        NodeValue::Text(text)
                     }
                 }),
-                _ => Value::Text(text),
+                _ => NodeValue::Text(text),
             },
             Yaml::Sequence(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (index, item) in items.into_iter().enumerate() {
                     let below = match place {
-                        Some(Place::List { items, .. }) => items.get(index).map(Rc::as_ref),
+                        Some(LineTree::List { items, .. }) => items.get(index).map(Rc::as_ref),
                         _ => None,
                     };
                     // An item that is an alias is named by the line it stands on here.
-                    let own = below.map_or(line, Place::line);
+                    let own = below.map_or(line, LineTree::line);
                     list.push(self.node(item, below, own, &path.item(index))?);
                 }
-                Value::List(list)
+                NodeValue::List(list)
             }
-            Yaml::Mapping(entries) => Value::Map(self.map(entries, place, line, path)?),
+            Yaml::Mapping(entries) => NodeValue::Map(self.map(entries, place, line, path)?),
             Yaml::Tagged(tagged) => {
                 let mut node = self.node(tagged.value, place, line, path)?;
                 // What has a tag of its own is a text to compose, even `!override null`; a policy is
                 // for us alone, and `max: !override 5` is a number.
-                if let Some(Place::Scalar { text, .. }) = place
+                if let Some(LineTree::Scalar { text, .. }) = place
                     && !path.0.iter().any(|key| key == "x-autoscale")
                 {
-                    node.value = Value::Text(text.clone());
+                    node.value = NodeValue::Text(text.clone());
                 }
                 // Compose takes no notice of other tags either.
                 node.edit = match tagged.tag.to_string().as_str() {
-                    "!reset" => Some(Edit::Reset),
-                    "!override" => Some(Edit::Override),
+                    "!reset" => Some(OverrideTag::Reset),
+                    "!override" => Some(OverrideTag::Override),
                     _ => None,
                 };
                 return Ok(node);
@@ -371,12 +371,12 @@ impl Walk {
     fn map(
         &self,
         entries: serde_yaml::Mapping,
-        place: Option<&Place>,
+        place: Option<&LineTree>,
         line: usize,
         path: &KeyPath,
     ) -> Result<Map, YamlError> {
-        let known: &[Entry] = match place {
-            Some(Place::Map { entries, .. }) => entries,
+        let known: &[MapEntry] = match place {
+            Some(LineTree::Map { entries, .. }) => entries,
             _ => &[],
         };
         let mut map = Map::with_capacity(entries.len());
@@ -415,13 +415,13 @@ impl Walk {
 fn merge_shared(map: &mut Map, node: Node, path: &KeyPath) -> Result<(), YamlError> {
     let at = node.at;
     match node.value {
-        Value::Map(shared) => {
+        NodeValue::Map(shared) => {
             for (key, node) in shared {
                 map.entry(key).or_insert(node);
             }
             Ok(())
         }
-        Value::List(items) if items.iter().all(|item| item.as_map().is_some()) => {
+        NodeValue::List(items) if items.iter().all(|item| item.as_map().is_some()) => {
             for item in items {
                 merge_shared(map, item, path)?;
             }
@@ -440,7 +440,7 @@ fn merge_shared(map: &mut Map, node: Node, path: &KeyPath) -> Result<(), YamlErr
 
 /// Numbers that compose's parser reads and `serde_yaml` leaves as text: `0440` is octal,
 /// `1_000` has a separator, and `089` is no octal number but still a number.
-fn old_number(plain: &str) -> Option<Value> {
+fn old_number(plain: &str) -> Option<NodeValue> {
     let digits = plain.replace('_', "");
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(&digits);
     let sign = if digits.starts_with('-') { -1 } else { 1 };
@@ -458,12 +458,12 @@ fn old_number(plain: &str) -> Option<Value> {
     if rest.bytes().all(|b| b.is_ascii_alphanumeric())
         && let Ok(number) = i64::from_str_radix(rest, radix)
     {
-        return Some(Value::Int(sign * number));
+        return Some(NodeValue::Int(sign * number));
     }
     let float = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
     if unsigned.chars().all(float) && unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
     {
-        return digits.parse().ok().map(Value::Float);
+        return digits.parse().ok().map(NodeValue::Float);
     }
     None
 }
@@ -563,7 +563,7 @@ mod tests {
             "2001-12-14t21:59:43.10-05:00",
             "2001-12-14 21:59:43",
         ] {
-            assert_eq!(root(date).value, Value::Date(date.into()), "{date}");
+            assert_eq!(root(date).value, NodeValue::Date(date.into()), "{date}");
         }
         for text in [
             "2001-02-29",
@@ -591,9 +591,9 @@ mod tests {
     #[test]
     fn tags_of_compose_are_kept_and_others_ignored() {
         let root = root("a: !reset null\nb: !override [1]\nc: !reset\nd: !!str 12\ne: !other f\n");
-        assert_eq!(root.get("a").unwrap().edit, Some(Edit::Reset));
-        assert_eq!(root.get("b").unwrap().edit, Some(Edit::Override));
-        assert_eq!(root.get("c").unwrap().edit, Some(Edit::Reset));
+        assert_eq!(root.get("a").unwrap().edit, Some(OverrideTag::Reset));
+        assert_eq!(root.get("b").unwrap().edit, Some(OverrideTag::Override));
+        assert_eq!(root.get("c").unwrap().edit, Some(OverrideTag::Reset));
         assert_eq!(root.get("d").unwrap().as_text(), Some("12"));
         let other = root.get("e").unwrap();
         assert_eq!((other.edit, other.as_text()), (None, Some("f")));

@@ -24,7 +24,7 @@ const VERSION: Duration = Duration::from_secs(15);
 /// Longest wait for the project's configuration.
 const CONFIG: Duration = Duration::from_secs(30);
 /// The first release whose hash is computed here: before, other keys went into it.
-const FIRST_LIKE_THIS: Version = Version(2, 30, 2);
+const FIRST_LIKE_THIS: ComposeVersion = ComposeVersion(2, 30, 2);
 /// Longest wait for a replica.
 const UP: Duration = Duration::from_secs(180);
 /// Lines of its complaint that are passed on: the last ones tell what went wrong.
@@ -32,7 +32,7 @@ const LINES: usize = 5;
 
 /// The project as compose is told of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct ProjectLocation {
     /// Its name.
     pub project: String,
     /// Its files, absolute; `-` is standard input, which cannot be read again.
@@ -84,14 +84,14 @@ pub enum CliError {
 pub struct ComposeCli {
     /// `docker compose` or `docker-compose`.
     program: Vec<String>,
-    version: Version,
+    version: ComposeVersion,
 }
 
 /// `2.40.3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32, pub u32);
+pub struct ComposeVersion(pub u32, pub u32, pub u32);
 
-impl Version {
+impl ComposeVersion {
     /// Reads what `version --short` prints; what a distribution has put behind it is left out.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches('v');
@@ -125,26 +125,26 @@ impl ComposeCli {
         let running = async { Group::spawn(&mut command)?.output().await };
         let output = tokio::time::timeout(VERSION, running).await.ok()?;
         let output = output.ok().filter(|output| output.status.success())?;
-        let version = Version::parse(&String::from_utf8_lossy(&output.stdout))?;
+        let version = ComposeVersion::parse(&String::from_utf8_lossy(&output.stdout))?;
         Some(Self { program, version })
     }
 
     /// Its release.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> ComposeVersion {
         self.version
     }
 
     fn is_v1(&self) -> bool {
-        self.version < Version(2, 0, 0)
+        self.version < ComposeVersion(2, 0, 0)
     }
 
     /// The command that makes a service have one replica, in words for people.
-    pub fn shown(&self, place: &Place, service: &str) -> String {
+    pub fn shown(&self, place: &ProjectLocation, service: &str) -> String {
         self.show(&self.up_arguments(place, service))
     }
 
     /// Makes the one replica of a service that has none, and starts it.
-    pub async fn up(&self, place: &Place, service: &str) -> Result<(), CliError> {
+    pub async fn up(&self, place: &ProjectLocation, service: &str) -> Result<(), CliError> {
         readable(place)?;
         self.run(place, &self.up_arguments(place, service), UP)
             .await
@@ -153,7 +153,11 @@ impl ComposeCli {
 
     /// The configuration hash that compose would write on a replica now; `None` where this version
     /// of compose computes it in another way, or does not show what goes into it.
-    pub async fn hash(&self, place: &Place, service: &str) -> Result<Option<String>, CliError> {
+    pub async fn hash(
+        &self,
+        place: &ProjectLocation,
+        service: &str,
+    ) -> Result<Option<String>, CliError> {
         if self.version < FIRST_LIKE_THIS {
             return Ok(None);
         }
@@ -167,7 +171,7 @@ impl ComposeCli {
     /// The same of several services, with one call; those that cannot be told are left out.
     pub async fn hashes(
         &self,
-        place: &Place,
+        place: &ProjectLocation,
         services: &[&str],
     ) -> Result<BTreeMap<String, String>, CliError> {
         if self.version < FIRST_LIKE_THIS || services.is_empty() {
@@ -183,7 +187,7 @@ impl ComposeCli {
     }
 
     /// A command of compose on a project, in a process group of its own.
-    pub fn command(&self, place: &Place, arguments: &[&str]) -> Command {
+    pub fn command(&self, place: &ProjectLocation, arguments: &[&str]) -> Command {
         let mut all = self.project_arguments(place);
         all.extend(arguments.iter().map(OsString::from));
         let mut command = self.prepared(place, &all);
@@ -191,7 +195,7 @@ impl ComposeCli {
         command
     }
 
-    fn prepared(&self, place: &Place, arguments: &[OsString]) -> Command {
+    fn prepared(&self, place: &ProjectLocation, arguments: &[OsString]) -> Command {
         let mut command = command(&self.program, arguments);
         command
             .current_dir(&place.cwd)
@@ -200,7 +204,7 @@ impl ComposeCli {
         command
     }
 
-    fn project_arguments(&self, place: &Place) -> Vec<OsString> {
+    fn project_arguments(&self, place: &ProjectLocation) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |flag: &str, value: &Path| {
             arguments.push(flag.into());
@@ -223,7 +227,7 @@ impl ComposeCli {
         arguments
     }
 
-    fn up_arguments(&self, place: &Place, service: &str) -> Vec<OsString> {
+    fn up_arguments(&self, place: &ProjectLocation, service: &str) -> Vec<OsString> {
         let mut arguments = self.project_arguments(place);
         arguments
             .extend(["up", "-d", "--no-deps", "--no-recreate", "--no-build"].map(OsString::from));
@@ -247,7 +251,7 @@ impl ComposeCli {
 
     async fn run(
         &self,
-        place: &Place,
+        place: &ProjectLocation,
         arguments: &[OsString],
         deadline: Duration,
     ) -> Result<Output, CliError> {
@@ -279,7 +283,7 @@ impl ComposeCli {
 }
 
 /// Files that can be read again.
-fn readable(place: &Place) -> Result<(), CliError> {
+fn readable(place: &ProjectLocation) -> Result<(), CliError> {
     if place.files.iter().any(|file| file == Path::new("-")) {
         Err(CliError::StandardInput)
     } else {
@@ -319,8 +323,8 @@ mod tests {
 
     use super::*;
 
-    fn place() -> Place {
-        Place {
+    fn place() -> ProjectLocation {
+        ProjectLocation {
             project: "shop".into(),
             files: vec![
                 "/srv/shop/compose.yaml".into(),
@@ -335,15 +339,15 @@ mod tests {
         }
     }
 
-    fn cli(program: &[&str], version: Version) -> ComposeCli {
+    fn cli(program: &[&str], version: ComposeVersion) -> ComposeCli {
         ComposeCli {
             program: program.iter().map(|&word| word.to_owned()).collect(),
             version,
         }
     }
 
-    const V2: Version = Version(2, 40, 3);
-    const V1: Version = Version(1, 29, 2);
+    const V2: ComposeVersion = ComposeVersion(2, 40, 3);
+    const V1: ComposeVersion = ComposeVersion(1, 29, 2);
 
     #[test]
     fn v2_makes_one_and_touches_nothing_else() {
@@ -367,17 +371,17 @@ mod tests {
 
     #[test]
     fn versions_are_read_with_and_without_a_letter_and_a_suffix() {
-        assert_eq!(Version::parse("v2.40.3\n"), Some(V2));
-        assert_eq!(Version::parse("1.29.2"), Some(V1));
+        assert_eq!(ComposeVersion::parse("v2.40.3\n"), Some(V2));
+        assert_eq!(ComposeVersion::parse("1.29.2"), Some(V1));
         assert_eq!(
-            Version::parse("2.12.2+ds1-0ubuntu1"),
-            Some(Version(2, 12, 2))
+            ComposeVersion::parse("2.12.2+ds1-0ubuntu1"),
+            Some(ComposeVersion(2, 12, 2))
         );
-        assert_eq!(Version::parse("unknown flag"), None);
+        assert_eq!(ComposeVersion::parse("unknown flag"), None);
     }
 
     /// A stand-in that writes its environment and arguments into a file, and then does as told.
-    fn stand_in(then: &str) -> (tempfile::TempDir, ComposeCli, Place) {
+    fn stand_in(then: &str) -> (tempfile::TempDir, ComposeCli, ProjectLocation) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("compose");
         let mut script = String::new();

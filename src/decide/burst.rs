@@ -9,7 +9,7 @@ use super::input::Input;
 
 /// Where a burst stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Burst {
+pub(super) enum BurstState {
     /// The load is as high right now.
     Begins,
     /// It was within the time that a burst lasts.
@@ -17,7 +17,7 @@ pub(super) enum Burst {
 }
 
 /// Whether a burst lasts, under a load that asks for `recommended` replicas.
-pub(super) fn of(input: &Input, current: u32, recommended: u32) -> Option<Burst> {
+pub(super) fn of(input: &Input, current: u32, recommended: u32) -> Option<BurstState> {
     let rules = input.policy.behavior.scale_up.burst?;
     let window = rules.window.0;
     let asked: Vec<f64> = input
@@ -33,8 +33,8 @@ pub(super) fn of(input: &Input, current: u32, recommended: u32) -> Option<Burst>
     // `current` is the count that is wanted: what is being made belongs to it.
     let supply = f64::from(current.max(1));
     if mean >= rules.threshold.ratio() * supply {
-        return Some(Burst::Begins);
+        return Some(BurstState::Begins);
     }
     let last = input.history.burst?;
-    (last <= input.now && input.now.since(last) < rules.lasts()).then_some(Burst::Lasts)
+    (last <= input.now && input.now.since(last) < rules.lasts()).then_some(BurstState::Lasts)
 }

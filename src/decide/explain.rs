@@ -8,12 +8,12 @@ use crate::{
 };
 
 use super::{
-    Decision, Steps,
-    burst::Burst,
+    Decision, DecisionTrace,
+    burst::BurstState,
+    counterfactual::otherwise,
     input::{Input, Pause},
     limits,
-    message::Value,
-    otherwise::otherwise,
+    message::BareValue,
     proposal::{Absence, LeftOut, Proposal},
     samples,
     stabilize::Stabilized,
@@ -23,7 +23,7 @@ use super::{
 /// proposals, the replicas left out and why, what stabilization, rates, bounds and the host made of
 /// it, and what would have to be different for another answer. Ends in a newline.
 pub fn explain_text(input: &Input, decision: &Decision) -> String {
-    let steps = Steps::of(input);
+    let steps = DecisionTrace::of(input);
     let mut lines = vec![
         format!("{} ({})", decision.message, decision.reason.label()),
         String::new(),
@@ -49,8 +49,8 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
         }
     }
     match steps.burst {
-        Some(Burst::Begins) => add("burst", "the load asks for so many that it is one".into()),
-        Some(Burst::Lasts) => {
+        Some(BurstState::Begins) => add("burst", "the load asks for so many that it is one".into()),
+        Some(BurstState::Lasts) => {
             let rules = policy.behavior.scale_up.burst;
             let ends = rules
                 .zip(input.history.burst)
@@ -121,7 +121,7 @@ pub fn explain_text(input: &Input, decision: &Decision) -> String {
 }
 
 /// What the window of the direction that the load asks for makes of it.
-fn waiting(steps: &Steps<'_>, wanted: u32, stabilized: Stabilized) -> Option<String> {
+fn waiting(steps: &DecisionTrace<'_>, wanted: u32, stabilized: Stabilized) -> Option<String> {
     let behavior = &steps.input.policy.behavior;
     let (extreme, window) = match wanted.cmp(&steps.current) {
         Ordering::Greater => (
@@ -142,7 +142,7 @@ fn waiting(steps: &Steps<'_>, wanted: u32, stabilized: Stabilized) -> Option<Str
 }
 
 /// What rates and bounds make of the stabilized count.
-fn bounded(steps: &Steps<'_>, stabilized: u32) -> Option<String> {
+fn bounded(steps: &DecisionTrace<'_>, stabilized: u32) -> Option<String> {
     let (word, (bound, limit)) = match stabilized.cmp(&steps.current) {
         Ordering::Greater => ("more", steps.room().ceiling()),
         Ordering::Less => ("fewer", steps.room().floor()),
@@ -172,17 +172,17 @@ fn bounds_of(schedule: &Schedule) -> String {
 
 fn asks(proposal: &Proposal) -> String {
     if let Some(share) = proposal.throttled {
-        let (value, share) = (Value(proposal), Short(share));
+        let (value, share) = (BareValue(proposal), Short(share));
         return format!(
             "{value}, but the quota ran out for {share}% of the time: nothing is removed"
         );
     }
     match proposal.desired {
         Some(desired) if proposal.value.is_none() => {
-            format!("{}: falls back to {desired}", Value(proposal))
+            format!("{}: falls back to {desired}", BareValue(proposal))
         }
-        Some(desired) => format!("{}: asks for {desired}", Value(proposal)),
-        None => format!("{}: nothing is removed", Value(proposal)),
+        Some(desired) => format!("{}: asks for {desired}", BareValue(proposal)),
+        None => format!("{}: nothing is removed", BareValue(proposal)),
     }
 }
 
@@ -214,8 +214,8 @@ mod tests {
     use super::*;
     use crate::{
         decide::{
-            Host, ObservedState, decide,
-            fixture::{cpu_thresholds, custom, web},
+            HostCapacity, ObservedState, decide,
+            tests::fixture::{cpu_thresholds, custom, web},
         },
         policy::{CustomTarget, Rate},
         units::Bytes,
@@ -239,10 +239,10 @@ mod tests {
                     .metrics
                     .push(custom("jobs", CustomTarget::Average(0.125)));
                 input.service_metrics.insert("jobs".into(), 1.5);
-                input.host = Some(Host {
+                input.host = Some(HostCapacity {
                     free_memory: Some(Bytes(450 << 20)),
                     replica_memory: Some(Bytes(200 << 20)),
-                    ..Host::default()
+                    ..HostCapacity::default()
                 });
             });
         insta::assert_snapshot!(explain(&input), @r"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     policy::{Behavior, Rules},
-    units::{Moment, SignedDuration},
+    units::{SignedDuration, Timestamp},
 };
 
 use super::limits;
@@ -23,18 +23,18 @@ pub struct History {
     pub scale_events: Vec<ScaleEvent>,
     /// When the load was last so high that it was a burst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Moment>,
+    pub burst: Option<Timestamp>,
     /// What became of replicas that were added because requests were served badly, by metric.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub trials: BTreeMap<String, Trial>,
+    pub trials: BTreeMap<String, ScaleUpTrial>,
 }
 
 /// Replicas that were added because requests took long or failed, and what they brought.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Trial {
+pub struct ScaleUpTrial {
     /// When they were asked for.
-    pub at: Moment,
+    pub at: Timestamp,
     /// The metric's value then.
     pub value: f64,
     /// Requests per second then.
@@ -43,21 +43,21 @@ pub struct Trial {
     pub replicas: u32,
     /// Since when all replicas are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settled: Option<Moment>,
+    pub settled: Option<Timestamp>,
     /// A moment at which the metric was found to have come down, and its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub falling: Option<(Moment, f64)>,
+    pub falling: Option<(Timestamp, f64)>,
     /// When the metric was last over its target.
-    pub over: Moment,
+    pub over: Timestamp,
     /// What they brought.
     #[serde(default)]
-    pub outcome: Outcome,
+    pub outcome: TrialOutcome,
 }
 
 /// What replicas have brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum TrialOutcome {
     /// That is not known yet.
     #[default]
     Open,
@@ -74,7 +74,7 @@ pub enum Outcome {
 #[serde(deny_unknown_fields)]
 pub struct Recommendation {
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
     /// How many replicas.
     pub replicas: u32,
 }
@@ -84,7 +84,7 @@ pub struct Recommendation {
 #[serde(deny_unknown_fields)]
 pub struct ScaleEvent {
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Replicas added, or removed when negative.
     pub change: i32,
 }
@@ -92,12 +92,12 @@ pub struct ScaleEvent {
 impl History {
     /// Writes down what the load asked for ([`Decision::recommendation`](super::Decision)), after
     /// the decision that it came from.
-    pub fn record_recommendation(&mut self, at: Moment, replicas: u32) {
+    pub fn record_recommendation(&mut self, at: Timestamp, replicas: u32) {
         self.recommendations.push(Recommendation { at, replicas });
     }
 
     /// Writes down that `change` replicas were added, or removed when negative.
-    pub fn record_change(&mut self, at: Moment, change: i32) {
+    pub fn record_change(&mut self, at: Timestamp, change: i32) {
         if change != 0 {
             self.scale_events.push(ScaleEvent { at, change });
         }
@@ -122,7 +122,7 @@ impl History {
 
     /// Takes the present count as a first recommendation when there is none, so that a tool that
     /// has just started does not scale down on its first sample.
-    pub fn seed(&mut self, now: Moment, current: u32) {
+    pub fn seed(&mut self, now: Timestamp, current: u32) {
         if self.recommendations.is_empty() {
             self.record_recommendation(now, current);
         }
@@ -130,7 +130,7 @@ impl History {
 
     /// Drops what no window of these rules can see any more, and what a clock that has since been
     /// set back wrote down for a time to come.
-    pub fn prune(&mut self, now: Moment, behavior: &Behavior) {
+    pub fn prune(&mut self, now: Timestamp, behavior: &Behavior) {
         let Behavior {
             scale_up: up,
             scale_down: down,
@@ -171,12 +171,12 @@ impl History {
 /// A trial that nobody has asked about for so long is forgotten; a run from cron comes now and then.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-impl Trial {
+impl ScaleUpTrial {
     /// At least so long it is remembered after the metric was last over its target.
     const REMEMBERED: Duration = Duration::from_secs(60);
 
     /// Whether the metric has been at its target for as long as it takes to remove replicas.
-    pub(super) fn is_over(&self, now: Moment, down: &Rules) -> bool {
+    pub(super) fn is_over(&self, now: Timestamp, down: &Rules) -> bool {
         now.since(self.over) >= down.stabilization_window.0.max(Self::REMEMBERED)
     }
 }
@@ -186,12 +186,12 @@ mod tests {
     use super::*;
     use crate::decide::{
         decide,
-        fixture::{NOW, web},
+        tests::fixture::{NOW, web},
     };
 
     #[test]
     fn history_keeps_what_the_longest_window_may_need() {
-        let now = Moment::from_unix(NOW);
+        let now = Timestamp::from_unix(NOW);
         let mut history = History::default();
         for (ago, replicas) in [(400, 9), (300, 8), (299, 7), (10, 3)] {
             history.record_recommendation(now - Duration::from_secs(ago), replicas);
@@ -199,7 +199,7 @@ mod tests {
         }
         history.record_recommendation(now + Duration::from_secs(86_400), 50);
         history.prune(now, &Behavior::default());
-        let ages = |moments: Vec<Moment>| -> Vec<u64> {
+        let ages = |moments: Vec<Timestamp>| -> Vec<u64> {
             moments.iter().map(|at| now.since(*at).as_secs()).collect()
         };
         let recommended = history.recommendations.iter().map(|one| one.at);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn of_a_long_window_what_can_still_matter_is_kept() {
-        let now = Moment::from_unix(NOW);
+        let now = Timestamp::from_unix(NOW);
         let mut behavior = Behavior::default();
         behavior.scale_down.stabilization_window = crate::units::Span::seconds(86_400);
         let mut history = History::default();
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn no_change_is_no_event() {
         let mut history = History::default();
-        history.record_change(Moment::from_unix(0), 0);
+        history.record_change(Timestamp::from_unix(0), 0);
         assert_eq!(history, History::default());
     }
 }

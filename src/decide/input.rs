@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     policy::{self, Policy},
     project,
-    units::{Bytes, Moment, Span},
+    units::{Bytes, Span, Timestamp},
 };
 
 use super::history::History;
@@ -22,7 +22,7 @@ pub struct Input {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The moment of the decision; everything else is seen from here.
-    pub now: Moment,
+    pub now: Timestamp,
     /// What the user wants.
     #[serde(deserialize_with = "valid_policy")]
     pub policy: Policy,
@@ -47,7 +47,7 @@ pub struct Input {
     pub history: History,
     /// What the machine has left; `None` puts no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<Host>,
+    pub host: Option<HostCapacity>,
     /// A count that was set by hand and is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<u32>,
@@ -58,7 +58,7 @@ pub struct Input {
 
 impl Input {
     /// An input with nothing observed.
-    pub fn new(now: Moment, policy: Policy) -> Self {
+    pub fn new(now: Timestamp, policy: Policy) -> Self {
         Self {
             service: None,
             now,
@@ -163,15 +163,15 @@ impl ObservedState {
     }
 }
 
-impl From<project::State> for ObservedState {
-    fn from(state: project::State) -> Self {
+impl From<project::ContainerState> for ObservedState {
+    fn from(state: project::ContainerState) -> Self {
         match state {
-            project::State::Created => Self::Created,
-            project::State::Running => Self::Running,
-            project::State::Paused => Self::Paused,
-            project::State::Restarting => Self::Restarting,
-            project::State::Exited => Self::Exited,
-            project::State::Removing | project::State::Dead => Self::Dead,
+            project::ContainerState::Created => Self::Created,
+            project::ContainerState::Running => Self::Running,
+            project::ContainerState::Paused => Self::Paused,
+            project::ContainerState::Restarting => Self::Restarting,
+            project::ContainerState::Exited => Self::Exited,
+            project::ContainerState::Removing | project::ContainerState::Dead => Self::Dead,
         }
     }
 }
@@ -191,7 +191,7 @@ pub enum Pause {
 /// What the machine has left for this service. What is not known puts no limit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Host {
+pub struct HostCapacity {
     /// Memory that more replicas may take: what is available, less the reserve, and less what is
     /// kept for others.
     #[serde(
@@ -305,7 +305,7 @@ fn bytes_to_the_byte<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::fixture::web;
+    use crate::decide::tests::fixture::web;
 
     #[test]
     fn a_field_that_is_not_known_is_an_error_at_every_depth() {
@@ -341,10 +341,10 @@ mod tests {
             input.current = Some(3);
             input.service_metrics.insert("jobs".into(), 0.1);
             input.history.record_change(input.now, -2);
-            input.host = Some(Host {
+            input.host = Some(HostCapacity {
                 free_memory: Some(Bytes(838_860_801)),
                 replica_memory: Some(Bytes(200 << 20)),
-                ..Host::default()
+                ..HostCapacity::default()
             });
             input.paused = Some(Pause::Down);
             // The policy has a reader of its own, and tests of its own.

@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use crate::{
-    policy::{Bounds, Rate, Rules, Select},
+    policy::{CountBounds, Rate, Rules, Select},
     units::Span,
 };
 
 use super::{
-    input::{Host, Input},
+    input::{HostCapacity, Input},
     reason::Limit,
 };
 
@@ -24,16 +24,16 @@ pub(super) struct Limited {
 }
 
 /// How far a count may go.
-pub(super) struct Room<'a> {
+pub(super) struct CountRange<'a> {
     input: &'a Input,
     current: u32,
-    bounds: Bounds,
+    bounds: CountBounds,
     /// Whether rates do not matter on the way up.
     bursting: bool,
 }
 
-impl<'a> Room<'a> {
-    pub(super) fn new(input: &'a Input, current: u32, bounds: Bounds, bursting: bool) -> Self {
+impl<'a> CountRange<'a> {
+    pub(super) fn new(input: &'a Input, current: u32, bounds: CountBounds, bursting: bool) -> Self {
         Self {
             input,
             current,
@@ -87,7 +87,7 @@ impl<'a> Room<'a> {
             return max;
         }
         let rules = &self.input.policy.behavior.scale_up;
-        match reachable(rules, Way::Up, self.input, self.current) {
+        match reachable(rules, Direction::Up, self.input, self.current) {
             Some(rate) if rate.max(self.current) < self.bounds.max => {
                 (rate.max(self.current), Limit::ScaleUpPolicy)
             }
@@ -98,7 +98,7 @@ impl<'a> Room<'a> {
     /// The smallest count that the policy lets the current one go to at once, and what says so.
     pub(super) fn floor(&self) -> (u32, Limit) {
         let rules = &self.input.policy.behavior.scale_down;
-        match reachable(rules, Way::Down, self.input, self.current) {
+        match reachable(rules, Direction::Down, self.input, self.current) {
             Some(rate) if rate.min(self.current) > self.bounds.min => {
                 (rate.min(self.current), Limit::ScaleDownPolicy)
             }
@@ -108,7 +108,7 @@ impl<'a> Room<'a> {
 }
 
 /// The largest count that the machine holds, running ones included.
-pub(super) fn host_ceiling(host: &Host, current: u32) -> u32 {
+pub(super) fn host_ceiling(host: &HostCapacity, current: u32) -> u32 {
     // A replica that takes nothing always fits.
     let (Some(free), Some(each)) = (host.free_memory, host.replica_memory) else {
         return u32::MAX;
@@ -127,14 +127,14 @@ pub(super) fn per(rate: &Rate) -> Span {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
 
 /// How far the rate policies of one direction let the count go; `None` without a limit. May lie on
 /// the wrong side of `current` when more was done already than is allowed now.
-fn reachable(rules: &Rules, way: Way, input: &Input, current: u32) -> Option<u32> {
+fn reachable(rules: &Rules, way: Direction, input: &Input, current: u32) -> Option<u32> {
     if rules.select == Select::Disabled {
         return Some(current);
     }
@@ -144,7 +144,7 @@ fn reachable(rules: &Rules, way: Way, input: &Input, current: u32) -> Option<u32
         allowed(rate, way, base)
     });
     // The larger change is the larger count on the way up, and the smaller one on the way down.
-    if (way == Way::Up) == (rules.select == Select::Max) {
+    if (way == Direction::Up) == (rules.select == Select::Max) {
         each.max()
     } else {
         each.min()
@@ -152,16 +152,16 @@ fn reachable(rules: &Rules, way: Way, input: &Input, current: u32) -> Option<u32
 }
 
 /// What one policy makes of the count that its span began with.
-fn allowed(rate: &Rate, way: Way, base: i64) -> u32 {
+fn allowed(rate: &Rate, way: Direction, base: i64) -> u32 {
     let reached = match (rate, way) {
-        (Rate::Replicas { replicas, .. }, Way::Up) => base + i64::from(*replicas),
-        (Rate::Replicas { replicas, .. }, Way::Down) => base - i64::from(*replicas),
+        (Rate::Replicas { replicas, .. }, Direction::Up) => base + i64::from(*replicas),
+        (Rate::Replicas { replicas, .. }, Direction::Down) => base - i64::from(*replicas),
         // Rounded up, or 1% of 3 replicas would never become a fourth. Multiplied before it is
         // divided: 110 × 1.1 is 121.00000000000001, and 110 × 110 / 100 is 121.
-        (Rate::Percent { percent, .. }, Way::Up) => {
+        (Rate::Percent { percent, .. }, Direction::Up) => {
             (base as f64 * (100.0 + percent) / 100.0).ceil() as i64
         }
-        (Rate::Percent { percent, .. }, Way::Down) => {
+        (Rate::Percent { percent, .. }, Direction::Down) => {
             (base as f64 * (100.0 - percent) / 100.0) as i64
         }
     };
@@ -185,7 +185,7 @@ mod tests {
     use crate::{
         decide::history::History,
         policy::Policy,
-        units::{Bytes, Moment},
+        units::{Bytes, Timestamp},
     };
 
     fn replicas(replicas: u32, per: u64) -> Rate {
@@ -227,15 +227,15 @@ mod tests {
         room(&input(policy, events), current).floor()
     }
 
-    fn room(input: &Input, current: u32) -> Room<'_> {
+    fn room(input: &Input, current: u32) -> CountRange<'_> {
         let policy = &input.policy;
-        let bounds = Bounds::at(input.now, policy.min, policy.max, &policy.schedule);
-        Room::new(input, current, bounds, false)
+        let bounds = CountBounds::at(input.now, policy.min, policy.max, &policy.schedule);
+        CountRange::new(input, current, bounds, false)
     }
 
     /// An input after changes made so many seconds ago.
     fn input(policy: &Policy, events: &[(u64, i32)]) -> Input {
-        let now = Moment::from_unix(100_000);
+        let now = Timestamp::from_unix(100_000);
         let mut history = History::default();
         for (ago, change) in events {
             history.record_change(now - Duration::from_secs(*ago), *change);
@@ -291,10 +291,10 @@ mod tests {
 
     #[test]
     fn the_machine_holds_what_fits_into_its_free_memory() {
-        let host = |free: u64, each: u64| Host {
+        let host = |free: u64, each: u64| HostCapacity {
             free_memory: Some(Bytes(free << 20)),
             replica_memory: Some(Bytes(each << 20)),
-            ..Host::default()
+            ..HostCapacity::default()
         };
         assert_eq!(host_ceiling(&host(800, 200), 3), 7);
         assert_eq!(host_ceiling(&host(199, 200), 3), 3);

@@ -5,17 +5,17 @@ use std::{cmp::Ordering, fmt};
 use crate::units::{Short, Size};
 
 use super::{
-    Kept, Steps,
+    DecisionTrace, ScaleDownBlock,
     input::Pause,
-    limits,
-    proposal::{Absence, Judged, LeftOut, Proposal, Unit, Verdict},
-    quality::Quality,
+    limits, memory_priority,
+    proposal::{Absence, Judged, LeftOut, MetricUnit, Proposal, ProposalVerdict},
     reason::{Limit, Reason},
-    samples, share,
+    samples,
+    service_level::ServiceLevel,
 };
 
 /// A sentence that ends in what happens: `cpu 85% of 60% target: 3 → 5`.
-pub(super) fn message(steps: &Steps<'_>, reason: Reason) -> String {
+pub(super) fn message(steps: &DecisionTrace<'_>, reason: Reason) -> String {
     let (current, desired) = (steps.current, steps.desired);
     let cause = cause(steps, reason);
     if desired == current {
@@ -25,7 +25,7 @@ pub(super) fn message(steps: &Steps<'_>, reason: Reason) -> String {
     }
 }
 
-fn cause(steps: &Steps<'_>, reason: Reason) -> String {
+fn cause(steps: &DecisionTrace<'_>, reason: Reason) -> String {
     if let Some(held) = steps.input.hold {
         let beyond = steps.input.policy.beyond(held);
         return format!("held at {held} by hand{beyond}");
@@ -43,7 +43,7 @@ fn cause(steps: &Steps<'_>, reason: Reason) -> String {
 }
 
 /// Whether a pause of one direction keeps the count.
-fn paused(steps: &Steps<'_>) -> Option<&'static str> {
+fn paused(steps: &DecisionTrace<'_>) -> Option<&'static str> {
     match steps.limited.to.cmp(&steps.desired) {
         Ordering::Greater => Some("scaling up is paused"),
         Ordering::Less => Some("scaling down is paused"),
@@ -52,7 +52,7 @@ fn paused(steps: &Steps<'_>) -> Option<&'static str> {
 }
 
 /// The load did not matter, or could not be read.
-fn without_load(steps: &Steps<'_>) -> String {
+fn without_load(steps: &DecisionTrace<'_>) -> String {
     let (current, bounds) = (steps.current, steps.bounds);
     let of_schedule = |by_schedule| if by_schedule { " by schedule" } else { "" };
     if current < bounds.min {
@@ -75,12 +75,12 @@ fn without_load(steps: &Steps<'_>) -> String {
     let names = match error {
         Some(why) => format!(" ({why})"),
         None if left_out.is_empty() => String::new(),
-        None => format!(" ({})", Names(left_out)),
+        None => format!(" ({})", ReplicaNames(left_out)),
     };
     // Readings there are, but of replicas whose load says nothing yet.
     let too_early = |one: &LeftOut| matches!(one.why, Absence::NotReady | Absence::Initializing);
     if !left_out.is_empty() && left_out.iter().all(too_early) && steps.judged.len() == 1 {
-        return format!("{metric} says nothing yet: {}", Names(left_out));
+        return format!("{metric} says nothing yet: {}", ReplicaNames(left_out));
     }
     let read = |judged: &Judged| judged.proposal.desired.is_some();
     let effect = if steps.judged.iter().any(read) {
@@ -91,12 +91,12 @@ fn without_load(steps: &Steps<'_>) -> String {
     format!("{metric} cannot be read{names}{effect}")
 }
 
-fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
+fn of_the_load(steps: &DecisionTrace<'_>, reason: Reason) -> String {
     let Some(judged) = steps.leading() else {
         return reason.to_string();
     };
     let (current, wanted) = (steps.current, steps.wanted().unwrap_or(steps.current));
-    let load = Against(&judged.proposal);
+    let load = AgainstTarget(&judged.proposal);
     if wanted == current {
         let left_out = &judged.proposal.left_out;
         return match reason {
@@ -104,7 +104,7 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
                 format!("{load}, but no replica is ready")
             }
             Reason::MetricsIncomplete | Reason::ReplicasStarting => {
-                format!("{load}, but {}", Names(left_out))
+                format!("{load}, but {}", ReplicaNames(left_out))
             }
             Reason::AtMin => format!("{load}, and {current} is the minimum"),
             Reason::Schedule => format!("{load}, and {current} is the minimum by schedule"),
@@ -113,11 +113,13 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
                 format!("{load}, but the CPU quota ran out for {share}% of the time")
             }
             Reason::ReplicasIdle | Reason::Trying | Reason::NoHelp => {
-                let why = judged.quality.as_ref().map(Quality::words);
+                let why = judged.quality.as_ref().map(ServiceLevel::words);
                 format!("{load}, but {}", why.unwrap_or_default())
             }
-            _ if judged.verdict == Verdict::Abstains => load.to_string(),
-            _ if judged.verdict == Verdict::Tolerance && judged.proposal.target.is_some() => {
+            _ if judged.verdict == ProposalVerdict::Abstains => load.to_string(),
+            _ if judged.verdict == ProposalVerdict::Tolerance
+                && judged.proposal.target.is_some() =>
+            {
                 format!("{load}, within tolerance")
             }
             _ if judged.proposal.target.is_some() => format!("{load} still needs {current}"),
@@ -125,7 +127,7 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
         };
     }
     let limits = obstacles(steps, wanted);
-    if judged.verdict == Verdict::Fallback {
+    if judged.verdict == ProposalVerdict::Fallback {
         return format!("{load} and falls back to {wanted}{limits}");
     }
     if limits.is_empty() && wanted == steps.limited.to {
@@ -135,12 +137,12 @@ fn of_the_load(steps: &Steps<'_>, reason: Reason) -> String {
 }
 
 /// What came between the count that was wanted and the one that comes out.
-fn obstacles(steps: &Steps<'_>, wanted: u32) -> String {
+fn obstacles(steps: &DecisionTrace<'_>, wanted: u32) -> String {
     let mut clauses = Vec::new();
     let behavior = &steps.input.policy.behavior;
     match steps.kept {
-        Some(Kept::Burst) => clauses.push("nothing is removed in a burst".into()),
-        Some(Kept::OutOfMemory) => {
+        Some(ScaleDownBlock::Burst) => clauses.push("nothing is removed in a burst".into()),
+        Some(ScaleDownBlock::OutOfMemory) => {
             let who = samples::out_of_memory(steps.input).map_or("a replica", |one| &one.name);
             clauses.push(format!("{who} ran out of memory a short while ago"));
         }
@@ -191,7 +193,7 @@ fn but(obstacles: &[String]) -> String {
 }
 
 /// What of the machine is in the way, with the numbers that would have to be others.
-fn host(steps: &Steps<'_>) -> Option<String> {
+fn host(steps: &DecisionTrace<'_>) -> Option<String> {
     let host = steps.input.host.as_ref()?;
     if steps.limited.by != Some(Limit::Host) {
         return None;
@@ -213,7 +215,11 @@ fn host(steps: &Steps<'_>) -> Option<String> {
         [] => String::new(),
         kept => {
             let names: Vec<_> = kept.iter().map(|one| one.service.as_str()).collect();
-            format!(", {} kept for {}", Size(share::sum(kept)), names.join(", "))
+            format!(
+                ", {} kept for {}",
+                Size(memory_priority::sum(kept)),
+                names.join(", ")
+            )
         }
     };
     let (free, each) = (Size(free), Size(each));
@@ -223,22 +229,22 @@ fn host(steps: &Steps<'_>) -> Option<String> {
 }
 
 /// A metric beside what it is held against: `cpu 85% of 60% target`.
-pub(super) struct Against<'a>(pub(super) &'a Proposal);
+pub(super) struct AgainstTarget<'a>(pub(super) &'a Proposal);
 
-impl fmt::Display for Against<'_> {
+impl fmt::Display for AgainstTarget<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let metric = &self.0.metric;
         match &self.0.percentile {
-            Some(percentile) => write!(f, "{metric} {percentile} {}", Value(self.0)),
-            None => write!(f, "{metric} {}", Value(self.0)),
+            Some(percentile) => write!(f, "{metric} {percentile} {}", BareValue(self.0)),
+            None => write!(f, "{metric} {}", BareValue(self.0)),
         }
     }
 }
 
 /// The same without the metric's name.
-pub(super) struct Value<'a>(pub(super) &'a Proposal);
+pub(super) struct BareValue<'a>(pub(super) &'a Proposal);
 
-impl fmt::Display for Value<'_> {
+impl fmt::Display for BareValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let proposal = self.0;
         let figure = |value| Figure(value, proposal.unit);
@@ -249,7 +255,7 @@ impl fmt::Display for Value<'_> {
             };
         };
         write!(f, "{}", figure(value))?;
-        if proposal.unit == Unit::PerReplica {
+        if proposal.unit == MetricUnit::PerReplica {
             f.write_str(" per replica")?;
         }
         match (proposal.target, proposal.above, proposal.below) {
@@ -266,15 +272,15 @@ impl fmt::Display for Value<'_> {
 }
 
 /// A number as people write it: one digit behind the point, or three below 1.
-pub(super) struct Figure(pub(super) f64, pub(super) Unit);
+pub(super) struct Figure(pub(super) f64, pub(super) MetricUnit);
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
-            Unit::Percent => write!(f, "{}%", Short(self.0)),
-            Unit::Millis => write!(f, "{}ms", self.0.round()),
-            Unit::Number | Unit::PerReplica if self.0 >= 1.0 => Short(self.0).fmt(f),
-            Unit::Number | Unit::PerReplica => {
+            MetricUnit::Percent => write!(f, "{}%", Short(self.0)),
+            MetricUnit::Millis => write!(f, "{}ms", self.0.round()),
+            MetricUnit::Number | MetricUnit::PerReplica if self.0 >= 1.0 => Short(self.0).fmt(f),
+            MetricUnit::Number | MetricUnit::PerReplica => {
                 write!(f, "{}", (self.0 * 1000.0).round() / 1000.0)
             }
         }
@@ -282,9 +288,9 @@ impl fmt::Display for Figure {
 }
 
 /// Replicas left out and why, the first three of them.
-pub(super) struct Names<'a>(pub(super) &'a [LeftOut]);
+pub(super) struct ReplicaNames<'a>(pub(super) &'a [LeftOut]);
 
-impl fmt::Display for Names<'_> {
+impl fmt::Display for ReplicaNames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, one) in self.0.iter().take(3).enumerate() {
             let comma = if index == 0 { "" } else { ", " };

@@ -17,56 +17,48 @@
 //! ```
 //! use compose_scale::decide::{Input, Reason, decide};
 //! use compose_scale::policy::Policy;
-//! use compose_scale::units::Moment;
+//! use compose_scale::units::Timestamp;
 //!
 //! let policy = Policy { min: 2, max: 8, ..Policy::default() };
-//! let decision = decide(&Input { current: Some(1), ..Input::new(Moment::from_unix(0), policy) });
+//! let decision = decide(&Input { current: Some(1), ..Input::new(Timestamp::from_unix(0), policy) });
 //! assert_eq!((decision.desired, decision.reason), (2, Reason::AtMin));
 //! assert_eq!(decision.message, "1 is below the minimum of 2: 1 → 2");
 //! ```
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Bounds, Select};
+use crate::policy::{CountBounds, Select};
 
 use std::collections::BTreeMap;
 
 mod burst;
-#[cfg(test)]
-mod circumstances;
+mod counterfactual;
 mod explain;
-#[cfg(test)]
-mod fixture;
 mod history;
 mod input;
 mod limits;
+mod memory_priority;
 mod message;
-mod otherwise;
-#[cfg(test)]
-mod properties;
 mod proposal;
-mod quality;
 mod reason;
 mod recommend;
-#[cfg(test)]
-mod replay;
 mod samples;
-mod share;
+mod service_level;
 mod stabilize;
 #[cfg(test)]
 mod tests;
 
 pub use explain::explain_text;
-pub use history::{History, Outcome, Recommendation, ScaleEvent, Trial};
-pub use input::{Host, HostCpu, Input, KeptMemory, Observed, ObservedState, Pause, Unread};
-pub use proposal::{Absence, LeftOut, Proposal, Unit};
+pub use history::{History, Recommendation, ScaleEvent, ScaleUpTrial, TrialOutcome};
+pub use input::{HostCapacity, HostCpu, Input, KeptMemory, Observed, ObservedState, Pause, Unread};
+pub use memory_priority::{MemoryRequest, kept_from, sum as kept_sum, wish};
+pub use proposal::{Absence, LeftOut, MetricUnit, Proposal};
 pub use reason::{Limit, Reason};
-pub use share::{Wish, kept_from, sum as kept_sum, wish};
 
-use burst::Burst;
-use limits::{Limited, Room};
+use burst::BurstState;
+use limits::{CountRange, Limited};
 use proposal::Judged;
-use recommend::Load;
+use recommend::CombinedLoad;
 use stabilize::Stabilized;
 
 /// The version of [`Decision`]'s JSON form.
@@ -106,12 +98,12 @@ pub struct Decision {
     /// What is known of replicas that were added because requests were served badly, for
     /// [`History::trials`].
     #[serde(skip)]
-    pub trials: BTreeMap<String, Trial>,
+    pub trials: BTreeMap<String, ScaleUpTrial>,
 }
 
 /// Decides how many replicas there should be.
 pub fn decide(input: &Input) -> Decision {
-    let steps = Steps::of(input);
+    let steps = DecisionTrace::of(input);
     let reason = Reason::of(&steps);
     let message = message::message(&steps, reason);
     let recommendation = steps.stabilized.and_then(|_| steps.wanted());
@@ -123,45 +115,47 @@ pub fn decide(input: &Input) -> Decision {
         stabilized: steps.stabilized.map(|one| one.to).filter(changed),
         limited_by: steps.limited.by.filter(|_| !steps.is_overruled()),
         burst: steps.burst.is_some(),
-        bursts: steps.burst == Some(Burst::Begins),
+        bursts: steps.burst == Some(BurstState::Begins),
         reason,
         message,
         recommendation,
-        trials: quality::trials(&steps),
+        trials: service_level::trials(&steps),
         proposals: steps.judged.into_iter().map(|one| one.proposal).collect(),
     }
 }
 
 /// The way from an input to a count, step by step.
-struct Steps<'a> {
+struct DecisionTrace<'a> {
     input: &'a Input,
     current: u32,
-    bounds: Bounds,
+    bounds: CountBounds,
     judged: Vec<Judged>,
-    load: Load,
-    burst: Option<Burst>,
+    load: CombinedLoad,
+    burst: Option<BurstState>,
     /// `None` when the load does not matter or cannot be read.
     stabilized: Option<Stabilized>,
     /// What keeps replicas that stabilization would let go.
-    kept: Option<Kept>,
+    kept: Option<ScaleDownBlock>,
     limited: Limited,
     desired: u32,
 }
 
-impl<'a> Steps<'a> {
+impl<'a> DecisionTrace<'a> {
     fn of(input: &'a Input) -> Self {
         let policy = &input.policy;
         let current = input.current_count();
-        let bounds = Bounds::at(input.now, policy.min, policy.max, &policy.schedule);
+        let bounds = CountBounds::at(input.now, policy.min, policy.max, &policy.schedule);
         let judged = recommend::judge(input, current);
         let load = recommend::combine(&judged, current);
         let burst = match load {
-            Load::Wants { replicas, .. } => burst::of(input, current, replicas),
-            Load::Unavailable { .. } | Load::Unmeasured => None,
+            CombinedLoad::Wants { replicas, .. } => burst::of(input, current, replicas),
+            CombinedLoad::Unavailable { .. } | CombinedLoad::Unmeasured => None,
         };
         let mut kept = None;
         let stabilized = match load {
-            Load::Wants { replicas, .. } if (bounds.min..=bounds.max).contains(&current) => {
+            CombinedLoad::Wants { replicas, .. }
+                if (bounds.min..=bounds.max).contains(&current) =>
+            {
                 let mut stabilized = if burst.is_some() {
                     Stabilized::at_once(replicas)
                 } else {
@@ -169,7 +163,7 @@ impl<'a> Steps<'a> {
                     stabilize::stabilize(history, behavior, input.now, current, replicas)
                 };
                 if stabilized.to < current {
-                    kept = Kept::of(input, burst);
+                    kept = ScaleDownBlock::of(input, burst);
                 }
                 if kept.is_some() {
                     stabilized.to = current;
@@ -184,7 +178,7 @@ impl<'a> Steps<'a> {
             .filter(|(metric, _)| !metric.needs_cores())
             .filter_map(|(_, judged)| judged.proposal.desired)
             .max();
-        let limited = Room::new(input, current, bounds, burst.is_some())
+        let limited = CountRange::new(input, current, bounds, burst.is_some())
             .limit(wanted, without_cpu.unwrap_or(0));
         Self {
             input,
@@ -201,23 +195,25 @@ impl<'a> Steps<'a> {
     }
 
     /// How far the count may go.
-    fn room(&self) -> Room<'a> {
-        Room::new(self.input, self.current, self.bounds, self.burst.is_some())
+    fn room(&self) -> CountRange<'a> {
+        CountRange::new(self.input, self.current, self.bounds, self.burst.is_some())
     }
 
     /// What the load asks for.
     fn wanted(&self) -> Option<u32> {
         match self.load {
-            Load::Wants { replicas, .. } => Some(replicas),
-            Load::Unavailable { .. } | Load::Unmeasured => None,
+            CombinedLoad::Wants { replicas, .. } => Some(replicas),
+            CombinedLoad::Unavailable { .. } | CombinedLoad::Unmeasured => None,
         }
     }
 
     /// The metric that decides.
     fn leading(&self) -> Option<&Judged> {
         match self.load {
-            Load::Wants { by, .. } | Load::Unavailable { by } => self.judged.get(by),
-            Load::Unmeasured => None,
+            CombinedLoad::Wants { by, .. } | CombinedLoad::Unavailable { by } => {
+                self.judged.get(by)
+            }
+            CombinedLoad::Unmeasured => None,
         }
     }
 
@@ -239,13 +235,13 @@ impl<'a> Steps<'a> {
 
 /// What keeps replicas although the load has asked for fewer all through its window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum ScaleDownBlock {
     Burst,
     OutOfMemory,
 }
 
-impl Kept {
-    fn of(input: &Input, burst: Option<Burst>) -> Option<Self> {
+impl ScaleDownBlock {
+    fn of(input: &Input, burst: Option<BurstState>) -> Option<Self> {
         if burst.is_some() {
             return Some(Self::Burst);
         }

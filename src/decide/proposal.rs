@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{quality::Quality, samples::Samples};
+use super::{samples::Samples, service_level::ServiceLevel};
 
 /// What one metric asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,8 +26,8 @@ pub struct Proposal {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<f64>,
     /// What value and target count.
-    #[serde(default, skip_serializing_if = "Unit::is_percent")]
-    pub unit: Unit,
+    #[serde(default, skip_serializing_if = "MetricUnit::is_percent")]
+    pub unit: MetricUnit,
     /// Why it cannot be read, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -49,7 +49,7 @@ pub struct Proposal {
 /// What a value counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub enum MetricUnit {
     /// Percent of the limit, or of one core.
     #[default]
     Percent,
@@ -61,7 +61,7 @@ pub enum Unit {
     Millis,
 }
 
-impl Unit {
+impl MetricUnit {
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature that serde calls"
@@ -112,7 +112,7 @@ impl Absence {
 
 /// How a metric came to its proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ProposalVerdict {
     /// Its value asks for exactly that many.
     Load,
     /// It is close enough to its target.
@@ -139,13 +139,13 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Judged {
     pub(super) proposal: Proposal,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: ProposalVerdict,
     /// What a metric of how well requests are served was judged by.
-    pub(super) quality: Option<Quality>,
+    pub(super) quality: Option<ServiceLevel>,
 }
 
 impl Proposal {
-    pub(super) fn new(metric: &str, unit: Unit, target: Option<f64>) -> Self {
+    pub(super) fn new(metric: &str, unit: MetricUnit, target: Option<f64>) -> Self {
         Self {
             metric: metric.to_owned(),
             value: None,
@@ -172,7 +172,7 @@ impl Proposal {
         self
     }
 
-    pub(super) fn judged(mut self, desired: u32, verdict: Verdict) -> Judged {
+    pub(super) fn judged(mut self, desired: u32, verdict: ProposalVerdict) -> Judged {
         self.desired = Some(desired);
         Judged {
             proposal: self,
@@ -184,7 +184,7 @@ impl Proposal {
     pub(super) fn unavailable(self) -> Judged {
         Judged {
             proposal: self,
-            verdict: Verdict::Unavailable,
+            verdict: ProposalVerdict::Unavailable,
             quality: None,
         }
     }
@@ -193,7 +193,7 @@ impl Proposal {
         self.abstains = true;
         Judged {
             proposal: self,
-            verdict: Verdict::Abstains,
+            verdict: ProposalVerdict::Abstains,
             quality: None,
         }
     }

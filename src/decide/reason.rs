@@ -5,10 +5,10 @@ use std::{cmp::Ordering, fmt};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Kept, Steps,
+    DecisionTrace, ScaleDownBlock,
     input::Pause,
-    proposal::{Absence, Verdict},
-    recommend::Load,
+    proposal::{Absence, ProposalVerdict},
+    recommend::CombinedLoad,
 };
 
 /// What stopped a count short of where it was wanted.
@@ -163,7 +163,7 @@ impl Reason {
         )
     }
 
-    pub(super) fn of(steps: &Steps<'_>) -> Self {
+    pub(super) fn of(steps: &DecisionTrace<'_>) -> Self {
         let (current, desired) = (steps.current, steps.desired);
         match (steps.input.hold, steps.input.paused) {
             (Some(_), _) => return Self::Held,
@@ -177,13 +177,15 @@ impl Reason {
                 (Some(Limit::Host), _) if desired == current => Self::HostFull,
                 (Some(_), _) if current < steps.bounds.min => Self::at_min(steps),
                 (Some(_), _) => Self::at_max(steps),
-                (None, Load::Unmeasured) => Self::NoMetrics,
-                (None, Load::Unavailable { .. } | Load::Wants { .. }) => Self::MetricsUnavailable,
+                (None, CombinedLoad::Unmeasured) => Self::NoMetrics,
+                (None, CombinedLoad::Unavailable { .. } | CombinedLoad::Wants { .. }) => {
+                    Self::MetricsUnavailable
+                }
             };
         };
         let by = steps.leading().map(|judged| judged.verdict);
         match desired.cmp(&current) {
-            Ordering::Greater if by == Some(Verdict::Fallback) => return Self::Fallback,
+            Ordering::Greater if by == Some(ProposalVerdict::Fallback) => return Self::Fallback,
             Ordering::Greater => return Self::AboveTarget,
             Ordering::Less => return Self::BelowTarget,
             Ordering::Equal => {}
@@ -193,8 +195,8 @@ impl Reason {
             return Self::of_an_unchanged_load(steps);
         }
         match steps.kept {
-            Some(Kept::Burst) => return Self::Burst,
-            Some(Kept::OutOfMemory) => return Self::OutOfMemory,
+            Some(ScaleDownBlock::Burst) => return Self::Burst,
+            Some(ScaleDownBlock::OutOfMemory) => return Self::OutOfMemory,
             None => {}
         }
         if stabilized.to == current {
@@ -215,12 +217,12 @@ impl Reason {
         }
     }
 
-    fn of_an_unchanged_load(steps: &Steps<'_>) -> Self {
+    fn of_an_unchanged_load(steps: &DecisionTrace<'_>) -> Self {
         let Some(judged) = steps.leading() else {
             return Self::NoMetrics;
         };
         match judged.verdict {
-            Verdict::LeftOut => {
+            ProposalVerdict::LeftOut => {
                 let left_out = &judged.proposal.left_out;
                 if left_out.iter().any(|one| one.why == Absence::NoSample) {
                     Self::MetricsIncomplete
@@ -229,17 +231,19 @@ impl Reason {
                 }
             }
             // 1% of a 60% target with 1 replica asks for 1: what keeps it is the minimum.
-            Verdict::Load if steps.current == steps.bounds.min => Self::at_min(steps),
-            Verdict::Load | Verdict::Tolerance | Verdict::Abstains => Self::WithinTolerance,
-            Verdict::Idle => Self::ReplicasIdle,
-            Verdict::Trying => Self::Trying,
-            Verdict::NoHelp => Self::NoHelp,
-            Verdict::Throttled => Self::Throttled,
-            Verdict::Unavailable | Verdict::Fallback => Self::MetricsUnavailable,
+            ProposalVerdict::Load if steps.current == steps.bounds.min => Self::at_min(steps),
+            ProposalVerdict::Load | ProposalVerdict::Tolerance | ProposalVerdict::Abstains => {
+                Self::WithinTolerance
+            }
+            ProposalVerdict::Idle => Self::ReplicasIdle,
+            ProposalVerdict::Trying => Self::Trying,
+            ProposalVerdict::NoHelp => Self::NoHelp,
+            ProposalVerdict::Throttled => Self::Throttled,
+            ProposalVerdict::Unavailable | ProposalVerdict::Fallback => Self::MetricsUnavailable,
         }
     }
 
-    fn at_min(steps: &Steps<'_>) -> Self {
+    fn at_min(steps: &DecisionTrace<'_>) -> Self {
         if steps.bounds.min_by_schedule {
             Self::Schedule
         } else {
@@ -247,7 +251,7 @@ impl Reason {
         }
     }
 
-    fn at_max(steps: &Steps<'_>) -> Self {
+    fn at_max(steps: &DecisionTrace<'_>) -> Self {
         if steps.bounds.max_by_schedule {
             Self::Schedule
         } else {

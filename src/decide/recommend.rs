@@ -5,18 +5,18 @@
 //! `computeReplicasForMetrics` in `horizontal.go`), plus plain thresholds, plus what a value alone does
 //! not tell: a CPU quota that runs out, and the fallback of a metric that cannot be read.
 
-use crate::policy::{Aim, Custom, CustomTarget, Metric, Tolerance};
+use crate::policy::{Aim, CustomMetric, CustomTarget, Metric, Tolerance};
 
 use super::{
     input::{Input, ObservedState},
-    proposal::{Judged, Proposal, Unit, Verdict},
-    quality,
+    proposal::{Judged, MetricUnit, Proposal, ProposalVerdict},
     samples::{self, Readiness, Samples, plausible},
+    service_level,
 };
 
 /// What all metrics ask for together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Load {
+pub(super) enum CombinedLoad {
     /// This many replicas, by the metric at this position.
     Wants { replicas: u32, by: usize },
     /// The metric at this position cannot be read, and the others do not ask for more.
@@ -57,14 +57,14 @@ fn unless_throttled(input: &Input, mut judged: Judged, current: u32) -> Judged {
         && fewer
     {
         judged.proposal.throttled = Some(share);
-        return judged.proposal.judged(current, Verdict::Throttled);
+        return judged.proposal.judged(current, ProposalVerdict::Throttled);
     }
     judged
 }
 
 /// Says why it cannot be read.
 fn with_the_reason(input: &Input, mut judged: Judged) -> Judged {
-    if judged.verdict == Verdict::Unavailable {
+    if judged.verdict == ProposalVerdict::Unavailable {
         let unread = input.unread.get(&judged.proposal.metric);
         judged.proposal.error = unread.map(|unread| unread.why.clone());
     }
@@ -72,8 +72,8 @@ fn with_the_reason(input: &Input, mut judged: Judged) -> Judged {
 }
 
 /// A metric that could not be read for a while may ask for more replicas, never for fewer.
-fn or_fallback(input: &Input, custom: &Custom, judged: Judged, current: u32) -> Judged {
-    if judged.verdict != Verdict::Unavailable {
+fn or_fallback(input: &Input, custom: &CustomMetric, judged: Judged, current: u32) -> Judged {
+    if judged.verdict != ProposalVerdict::Unavailable {
         return judged;
     }
     let Some(unread) = input.unread.get(&custom.name) else {
@@ -81,7 +81,9 @@ fn or_fallback(input: &Input, custom: &Custom, judged: Judged, current: u32) -> 
     };
     match custom.fallback {
         Some(fallback) if unread.failures >= custom.failures && fallback.replicas > current => {
-            judged.proposal.judged(fallback.replicas, Verdict::Fallback)
+            judged
+                .proposal
+                .judged(fallback.replicas, ProposalVerdict::Fallback)
         }
         _ => judged,
     }
@@ -89,7 +91,7 @@ fn or_fallback(input: &Input, custom: &Custom, judged: Judged, current: u32) -> 
 
 /// The largest proposal wins, the first of equals. A metric that cannot be read could have asked
 /// for more than the others: it forbids going below `current`, and nothing else.
-pub(super) fn combine(judged: &[Judged], current: u32) -> Load {
+pub(super) fn combine(judged: &[Judged], current: u32) -> CombinedLoad {
     let mut largest: Option<(u32, usize)> = None;
     let mut unread = None;
     let mut abstains = None;
@@ -104,13 +106,13 @@ pub(super) fn combine(judged: &[Judged], current: u32) -> Load {
         }
     }
     match (largest, unread) {
-        (None, None) => abstains.map_or(Load::Unmeasured, |by| Load::Wants {
+        (None, None) => abstains.map_or(CombinedLoad::Unmeasured, |by| CombinedLoad::Wants {
             replicas: current,
             by,
         }),
-        (None, Some(by)) => Load::Unavailable { by },
-        (Some((replicas, _)), Some(by)) if replicas < current => Load::Unavailable { by },
-        (Some((replicas, by)), _) => Load::Wants { replicas, by },
+        (None, Some(by)) => CombinedLoad::Unavailable { by },
+        (Some((replicas, _)), Some(by)) if replicas < current => CombinedLoad::Unavailable { by },
+        (Some((replicas, by)), _) => CombinedLoad::Wants { replicas, by },
     }
 }
 
@@ -126,7 +128,7 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
                     full: full(target),
                     tolerance,
                 };
-                rule.judge(metric.name(), Unit::Percent, shares(), current)
+                rule.judge(metric.name(), MetricUnit::Percent, shares(), current)
             }
             Aim::Thresholds { above, below, step } => {
                 let rule = Thresholds {
@@ -140,8 +142,8 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
         Metric::Requests(traffic) | Metric::InFlight(traffic) => {
             average(input, metric.name(), traffic.target, current)
         }
-        Metric::Latency(latency) => quality::latency(input, latency, current),
-        Metric::Errors(errors) => quality::errors(input, errors, current),
+        Metric::Latency(latency) => service_level::latency(input, latency, current),
+        Metric::Errors(errors) => service_level::errors(input, errors, current),
         Metric::Custom(custom) => match custom.target {
             CustomTarget::PerReplica(target) => {
                 let samples = Samples::gather(input, &custom.name, Readiness::Ignored);
@@ -150,7 +152,7 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
                     full: target,
                     tolerance,
                 };
-                rule.judge(&custom.name, Unit::PerReplica, samples, current)
+                rule.judge(&custom.name, MetricUnit::PerReplica, samples, current)
             }
             CustomTarget::Average(target) => average(input, &custom.name, target, current),
             CustomTarget::Service(target) => service(input, &custom.name, target, current),
@@ -160,7 +162,7 @@ fn one(input: &Input, metric: &Metric, current: u32) -> Judged {
 
 /// The service's value shared over its replicas.
 fn average(input: &Input, name: &str, target: f64, current: u32) -> Judged {
-    let proposal = Proposal::new(name, Unit::PerReplica, Some(target));
+    let proposal = Proposal::new(name, MetricUnit::PerReplica, Some(target));
     let Some(value) = service_value(input, name) else {
         return proposal.unavailable();
     };
@@ -168,24 +170,24 @@ fn average(input: &Input, name: &str, target: f64, current: u32) -> Judged {
     let proposal = proposal.valued(value / f64::from(current.max(1)));
     // With none running there is nothing to be near to: any load asks for its share.
     if current > 0 && within(input.policy.tolerance, ratio) {
-        return proposal.judged(current, Verdict::Tolerance);
+        return proposal.judged(current, ProposalVerdict::Tolerance);
     }
-    proposal.judged(replicas_for(value / target), Verdict::Load)
+    proposal.judged(replicas_for(value / target), ProposalVerdict::Load)
 }
 
 /// The ratio of the service's value to its target, times the replicas that are ready.
 fn service(input: &Input, name: &str, target: f64, current: u32) -> Judged {
-    let proposal = Proposal::new(name, Unit::Number, Some(target));
+    let proposal = Proposal::new(name, MetricUnit::Number, Some(target));
     let Some(value) = service_value(input, name) else {
         return proposal.unavailable();
     };
     let ratio = value / target;
     let proposal = proposal.valued(value);
     if current == 0 {
-        return proposal.judged(replicas_for(ratio), Verdict::Load);
+        return proposal.judged(replicas_for(ratio), ProposalVerdict::Load);
     }
     if within(input.policy.tolerance, ratio) {
-        return proposal.judged(current, Verdict::Tolerance);
+        return proposal.judged(current, ProposalVerdict::Tolerance);
     }
     let ready = input
         .counted()
@@ -193,9 +195,9 @@ fn service(input: &Input, name: &str, target: f64, current: u32) -> Judged {
         .count();
     if ready == 0 {
         // Any ratio times none is none, which would answer an outage with fewer replicas.
-        return proposal.judged(current, Verdict::LeftOut);
+        return proposal.judged(current, ProposalVerdict::LeftOut);
     }
-    proposal.judged(replicas_for(ratio * ready as f64), Verdict::Load)
+    proposal.judged(replicas_for(ratio * ready as f64), ProposalVerdict::Load)
 }
 
 /// What a replica without a sample is taken for when the others ask for fewer: it may be at its
@@ -214,7 +216,7 @@ struct Ratio {
 }
 
 impl Ratio {
-    fn judge(&self, name: &str, unit: Unit, samples: Samples, current: u32) -> Judged {
+    fn judge(&self, name: &str, unit: MetricUnit, samples: Samples, current: u32) -> Judged {
         let proposal = Proposal::new(name, unit, Some(self.target));
         let Some(mean) = samples.mean() else {
             return proposal.without(samples).unavailable();
@@ -226,9 +228,9 @@ impl Ratio {
             .judged(desired, verdict)
     }
 
-    fn desired(&self, samples: &Samples, ratio: f64, current: u32) -> (u32, Verdict) {
+    fn desired(&self, samples: &Samples, ratio: f64, current: u32) -> (u32, ProposalVerdict) {
         if within(self.tolerance, ratio) {
-            return (current, Verdict::Tolerance);
+            return (current, ProposalVerdict::Tolerance);
         }
         // Those left out count against the move: as idle on the way up, and on the way down as
         // busy, unless they are known to be of no use yet.
@@ -249,19 +251,19 @@ impl Ratio {
         };
         let left_out = set > samples.used;
         if left_out && (flipped || backwards || within(self.tolerance, ratio_then)) {
-            return (current, Verdict::LeftOut);
+            return (current, ProposalVerdict::LeftOut);
         }
         if backwards {
             // 2 of 5 replicas were looked at, both at 90% of 60%: 3 would do for those two.
-            return (current, Verdict::Load);
+            return (current, ProposalVerdict::Load);
         }
         // 2 replicas, one at 60% of a 100% target, the other unseen: 1 would do for two like the
         // one, but (60 + 100) / 100 makes 2.
         let all_alike = replicas_for(ratio * f64::from(set));
         if left_out && desired == current && all_alike != current {
-            return (current, Verdict::LeftOut);
+            return (current, ProposalVerdict::LeftOut);
         }
-        (desired, Verdict::Load)
+        (desired, ProposalVerdict::Load)
     }
 }
 
@@ -274,7 +276,7 @@ struct Thresholds {
 
 impl Thresholds {
     fn judge(&self, name: &str, samples: Samples, current: u32) -> Judged {
-        let mut proposal = Proposal::new(name, Unit::Percent, None);
+        let mut proposal = Proposal::new(name, MetricUnit::Percent, None);
         proposal.above = Some(self.above);
         proposal.below = Some(self.below);
         let Some(mean) = samples.mean() else {
@@ -287,23 +289,23 @@ impl Thresholds {
             .judged(desired, verdict)
     }
 
-    fn desired(&self, samples: &Samples, mean: f64, current: u32) -> (u32, Verdict) {
+    fn desired(&self, samples: &Samples, mean: f64, current: u32) -> (u32, ProposalVerdict) {
         if mean > self.above {
             // Those that are wanted and not there yet will take their share as well.
             let set = (samples.used + samples.missing + samples.set_aside).max(current);
             if samples.sum / f64::from(set) > self.above {
-                return (current.saturating_add(self.step), Verdict::Load);
+                return (current.saturating_add(self.step), ProposalVerdict::Load);
             }
         } else if mean < self.below {
             let set = samples.used + samples.missing;
             let filled = samples.sum + full(self.above) * f64::from(samples.missing);
             if filled / f64::from(set) < self.below {
-                return (current.saturating_sub(self.step), Verdict::Load);
+                return (current.saturating_sub(self.step), ProposalVerdict::Load);
             }
         } else {
-            return (current, Verdict::Tolerance);
+            return (current, ProposalVerdict::Tolerance);
         }
-        (current, Verdict::LeftOut)
+        (current, ProposalVerdict::LeftOut)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{policy::Behavior, units::Moment};
+use crate::{policy::Behavior, units::Timestamp};
 
 use super::history::History;
 
@@ -36,7 +36,7 @@ impl Stabilized {
 pub(super) fn stabilize(
     history: &History,
     behavior: &Behavior,
-    now: Moment,
+    now: Timestamp,
     current: u32,
     recommended: u32,
 ) -> Stabilized {
@@ -64,7 +64,7 @@ mod tests {
 
     /// Windows of 1 min up and 5 min down over recommendations made so many seconds ago.
     fn stabilized(current: u32, recommended: u32, before: &[(u64, u32)]) -> u32 {
-        let now = Moment::from_unix(100_000);
+        let now = Timestamp::from_unix(100_000);
         let mut behavior = Behavior::default();
         behavior.scale_up.stabilization_window = Span::seconds(60);
         behavior.scale_down.stabilization_window = Span::seconds(300);

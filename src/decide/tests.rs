@@ -1,6 +1,13 @@
 //! The pipeline as a whole. The cases of the Kubernetes test tables are in `tests/decisions.rs`.
 
-use super::{fixture::*, *};
+use super::*;
+use fixture::*;
+
+mod circumstances;
+pub(super) mod fixture;
+mod properties;
+mod replay;
+
 use crate::{
     policy::{CustomTarget, Rate},
     units::{Bytes, Span},
@@ -20,11 +27,11 @@ pub(super) fn is(input: &Input, desired: u32, reason: &str, message: &str) {
 }
 
 /// A machine with so many MiB free, and replicas of so many.
-pub(super) fn host(free: u64, each: u64) -> Host {
-    Host {
+pub(super) fn host(free: u64, each: u64) -> HostCapacity {
+    HostCapacity {
         free_memory: Some(Bytes(free << 20)),
         replica_memory: Some(Bytes(each << 20)),
-        ..Host::default()
+        ..HostCapacity::default()
     }
 }
 

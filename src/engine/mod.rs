@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, fmt, future::Future, time::Duration};
 use futures_util::Stream;
 
 use crate::{
-    project::{ContainerId, Health, Replica, recipe::Recipe, template::Template},
-    units::Moment,
-    usage::Reading,
+    project::{
+        ContainerId, Health, Replica, container_spec::ContainerSpec, remembered_replica::Template,
+    },
+    units::Timestamp,
+    usage::CounterReading,
 };
 
 pub mod docker;
@@ -15,7 +17,7 @@ pub mod docker;
 /// A container engine. Every call has a deadline of its own; none retries.
 pub trait Engine: Send + Sync + 'static {
     /// Whether it answers, and in words that are spoken here. Whoever has asked need not ask again.
-    fn reach(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn ping(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// The engine's version and the machine it runs on, as they are now.
     fn info(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
@@ -71,7 +73,7 @@ pub trait Engine: Send + Sync + 'static {
     /// that are not there yet; does not start it. Removes the container when a step fails.
     fn make_from_file(
         &self,
-        recipe: &Recipe,
+        recipe: &ContainerSpec,
         new: &NewReplica,
     ) -> impl Future<Output = Result<ContainerId, EngineError>> + Send;
 
@@ -129,11 +131,13 @@ pub trait Engine: Send + Sync + 'static {
     fn processes(
         &self,
         id: &ContainerId,
-    ) -> impl Future<Output = Result<Vec<Process>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<Vec<ContainerProcess>, EngineError>> + Send;
 
     /// Its counters: from cgroup files where they can be read, else from the engine.
-    fn usage(&self, replica: &Replica)
-    -> impl Future<Output = Result<Reading, EngineError>> + Send;
+    fn usage(
+        &self,
+        replica: &Replica,
+    ) -> impl Future<Output = Result<CounterReading, EngineError>> + Send;
 
     /// What happens to the project's containers from now on. Ends with an error when the connection
     /// is lost.
@@ -159,7 +163,7 @@ pub struct EngineInfo {
     /// Version of the machine's control groups, as the Engine names it; empty where it does not.
     pub cgroup_version: String,
     /// What its clock said.
-    pub time: Option<Moment>,
+    pub time: Option<Timestamp>,
     /// Where it keeps images and containers, when it is on this machine.
     pub root: Option<std::path::PathBuf>,
     /// Its own id; its address where it has none.
@@ -211,7 +215,7 @@ pub struct ExecOutput {
 
 /// A process of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub struct ContainerProcess {
     /// Process id on the host.
     pub pid: u32,
     /// Its parent.
@@ -224,7 +228,7 @@ pub struct Process {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineEvent {
     /// When, by the engine's clock.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Which container.
     pub id: ContainerId,
     /// Its name.
@@ -232,12 +236,12 @@ pub struct EngineEvent {
     /// Its service, where the event carries the label.
     pub service: Option<String>,
     /// What.
-    pub action: Action,
+    pub action: ContainerAction,
 }
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum ContainerAction {
     /// Made.
     Create,
     /// Started.
@@ -266,7 +270,7 @@ pub enum Action {
     Network,
 }
 
-impl fmt::Display for Action {
+impl fmt::Display for ContainerAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Create => "create",
@@ -308,7 +312,7 @@ pub enum EngineError {
     },
     /// The container (or image, or network) does not exist.
     #[error("{what} is gone")]
-    Gone {
+    NotFound {
         /// What was asked for.
         what: String,
     },
@@ -368,7 +372,7 @@ pub enum EngineError {
     },
     /// It answered something that makes no sense.
     #[error("{doing}: {why}")]
-    Nonsense {
+    UnexpectedResponse {
         /// What was being done.
         doing: String,
         /// What was wrong with the answer.
@@ -386,7 +390,7 @@ impl EngineError {
     pub fn is_doubtful(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Nonsense { .. }
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::UnexpectedResponse { .. }
         )
     }
 

@@ -8,8 +8,8 @@ use k8s_openapi::{
 };
 
 use super::{
-    Subject, Told,
-    data::{self, literal},
+    Remarks, ServiceSubject,
+    config_secrets::{self, literal},
     network,
     probes::{Probes, Stop},
     security,
@@ -17,15 +17,15 @@ use super::{
 use crate::{policy::Metric, project::Limits};
 
 pub(super) fn container(
-    subject: &Subject<'_>,
+    subject: &ServiceSubject<'_>,
     mounts: Vec<VolumeMount>,
     probes: Probes,
     stop: Stop,
-    told: &mut Told,
+    told: &mut Remarks,
 ) -> Container {
     let service = subject.service;
     let workload = &service.workload;
-    let (env, env_from) = data::variables(subject, told);
+    let (env, env_from) = config_secrets::variables(subject, told);
     let ports: Vec<ContainerPort> = network::ports(subject)
         .into_iter()
         .map(|(port, protocol)| ContainerPort {
@@ -76,7 +76,7 @@ pub(super) fn container(
     }
 }
 
-fn image(subject: &Subject<'_>, told: &mut Told) -> String {
+fn image(subject: &ServiceSubject<'_>, told: &mut Remarks) -> String {
     let service = subject.service;
     let image = service.image.clone().unwrap_or_default();
     let is_named = service.workload.keys.iter().any(|key| key == "image");
@@ -125,7 +125,7 @@ const PUBLIC: &[&str] = &[
     "public.ecr.aws",
 ];
 
-fn pull(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
+fn pull(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<String> {
     let policy = subject.service.workload.pull_policy.as_deref()?;
     let name = match policy {
         "always" => "Always",
@@ -166,7 +166,7 @@ fn bytes(size: u64) -> Quantity {
 
 /// Limits as limits. The autoscaler measures against requests, so under a policy these are the limits;
 /// otherwise what is reserved.
-fn resources(subject: &Subject<'_>, told: &mut Told) -> Option<ResourceRequirements> {
+fn resources(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<ResourceRequirements> {
     let limits = subject.service.limits;
     let reserved = subject.service.workload.reserved;
     let mut limit = BTreeMap::new();

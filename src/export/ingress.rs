@@ -8,11 +8,11 @@ use k8s_openapi::api::networking::v1::{
     IngressServiceBackend, IngressSpec, ServiceBackendPort,
 };
 
-use super::{Controller, Object, Request, Subject, Told, workload};
+use super::{Controller, ExportRequest, Object, Remarks, ServiceSubject, workload};
 use crate::{
-    policy::{Balance, Place, Policy, Settings},
+    policy::{Balance, NginxPlacement, Policy, Settings},
     project::{Project, Service, image_word},
-    proxy::inspect::{At, Route},
+    proxy::inspect::{LocationMatch, Route},
 };
 
 /// The service that an ingress takes the place of: the nginx of the settings, or the only one there is,
@@ -30,8 +30,8 @@ pub fn front(
         return None;
     }
     match &settings.nginx.place {
-        Some(Place::Service(name)) => return Some(name.clone()),
-        Some(Place::Host(_) | Place::Container(_)) => return None,
+        Some(NginxPlacement::Service(name)) => return Some(name.clone()),
+        Some(NginxPlacement::Host(_) | NginxPlacement::Container(_)) => return None,
         None => {}
     }
     // A guess wants a sign: somebody reaches it from outside, and nobody scales it.
@@ -48,7 +48,10 @@ pub fn front(
 }
 
 /// The rules of nginx that lead to a service.
-fn routes<'a>(request: &'a Request<'_>, service: &Service) -> impl Iterator<Item = &'a Route> {
+fn routes<'a>(
+    request: &'a ExportRequest<'_>,
+    service: &Service,
+) -> impl Iterator<Item = &'a Route> {
     let name = service.name.to_ascii_lowercase();
     let own = service.container_name.clone();
     let aliases = service
@@ -64,7 +67,7 @@ fn routes<'a>(request: &'a Request<'_>, service: &Service) -> impl Iterator<Item
 
 /// The port that requests from outside go to: that of the policy, or the one that nginx sends them to.
 pub(super) fn door(
-    request: &Request<'_>,
+    request: &ExportRequest<'_>,
     service: &Service,
     policy: Option<&Policy>,
 ) -> Option<u16> {
@@ -88,7 +91,11 @@ fn at(route: &Route) -> String {
 }
 
 /// Requests that nginx hands to somebody who gets none from an ingress.
-pub(super) fn elsewhere(request: &Request<'_>, wanted: &[Subject<'_>], told: &mut Told) {
+pub(super) fn elsewhere(
+    request: &ExportRequest<'_>,
+    wanted: &[ServiceSubject<'_>],
+    told: &mut Remarks,
+) {
     for route in request.routes {
         let mut inside = wanted.iter().filter(|subject| subject.door.is_some());
         let is_led = inside.any(|subject| routes(request, subject.service).any(|one| one == route));
@@ -121,7 +128,7 @@ pub(super) fn elsewhere(request: &Request<'_>, wanted: &[Subject<'_>], told: &mu
 }
 
 /// How many services of the project have their requests from outside.
-pub(super) fn doors(request: &Request<'_>, front: Option<&str>) -> usize {
+pub(super) fn doors(request: &ExportRequest<'_>, front: Option<&str>) -> usize {
     let services = request.project.services.values();
     let others = services.filter(|service| Some(service.name.as_str()) != front);
     let with_door = others.filter(|service| {
@@ -133,21 +140,25 @@ pub(super) fn doors(request: &Request<'_>, front: Option<&str>) -> usize {
 
 /// A rule to be.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rule {
+struct DraftRule {
     host: Option<String>,
     exact: bool,
     path: String,
 }
 
 /// The rules for a service as nginx has them.
-fn as_nginx_has_them(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) -> Vec<Rule> {
+fn as_nginx_has_them(
+    subject: &ServiceSubject<'_>,
+    host: Option<&String>,
+    told: &mut Remarks,
+) -> Vec<DraftRule> {
     let mut rules = Vec::new();
     for route in routes(subject.request, subject.service) {
         let place = at(route);
         let (exact, path) = match &route.at {
-            At::Prefix(path) => (false, path.clone()),
-            At::Exact(path) => (true, path.clone()),
-            At::Pattern(title) => {
+            LocationMatch::Prefix(path) => (false, path.clone()),
+            LocationMatch::Exact(path) => (true, path.clone()),
+            LocationMatch::Pattern(title) => {
                 told.lost(
                     place,
                     format!(
@@ -197,7 +208,7 @@ fn as_nginx_has_them(subject: &Subject<'_>, host: Option<&String>, told: &mut To
                 );
                 continue;
             }
-            let rule = Rule {
+            let rule = DraftRule {
                 host,
                 exact,
                 path: path.clone(),
@@ -221,7 +232,11 @@ pub fn is_host(host: &str) -> bool {
 }
 
 /// All requests for a host; a name stands in where several services have requests and nobody knows which.
-fn all_of_a_host(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) -> Rule {
+fn all_of_a_host(
+    subject: &ServiceSubject<'_>,
+    host: Option<&String>,
+    told: &mut Remarks,
+) -> DraftRule {
     let host = host.cloned().or_else(|| {
         if subject.shared.doors == 1 {
             return None;
@@ -236,7 +251,7 @@ fn all_of_a_host(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) 
         );
         Some(name)
     });
-    Rule {
+    DraftRule {
         host,
         exact: false,
         path: "/".to_owned(),
@@ -244,10 +259,10 @@ fn all_of_a_host(subject: &Subject<'_>, host: Option<&String>, told: &mut Told) 
 }
 
 /// The ingress of a service that has its requests from outside.
-pub(super) fn ingress(subject: &Subject<'_>) -> Option<Object> {
+pub(super) fn ingress(subject: &ServiceSubject<'_>) -> Option<Object> {
     let port = subject.door?;
     let request = subject.request;
-    let mut told = Told::default();
+    let mut told = Remarks::default();
     let host = request.hosts.get(&subject.service.name);
     let mut rules = as_nginx_has_them(subject, host, &mut told);
     if rules.is_empty() {
@@ -306,7 +321,10 @@ fn class(controller: Controller) -> &'static str {
 }
 
 /// How ingress-nginx spreads requests; Traefik is told at the Service.
-fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+fn annotations(
+    subject: &ServiceSubject<'_>,
+    told: &mut Remarks,
+) -> Option<BTreeMap<String, String>> {
     let policy = subject.policy?;
     let slow = policy.slow_start.0;
     if !slow.is_zero() {

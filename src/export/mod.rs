@@ -15,10 +15,10 @@ use k8s_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
-use shared::Shared;
+use object_names::ObjectNames;
 
 pub use autoscale::Controller;
-use autoscale::{Autoscaler, Subject as Scaled, autoscaler};
+use autoscale::{AutoscaleSubject as Scaled, Autoscaler, autoscaler};
 pub use ingress::{front, is_host};
 
 use crate::{
@@ -28,19 +28,19 @@ use crate::{
 };
 
 pub mod autoscale;
+mod config_secrets;
 mod container;
-mod data;
-mod disruption;
 mod ingress;
-mod keys;
+mod key_support;
 mod names;
 mod network;
+mod object_names;
+mod pdb;
 mod pod;
 mod probes;
+mod project_notes;
 mod security;
-mod shared;
 mod storage;
-mod whole;
 mod workload;
 pub mod yaml;
 
@@ -85,7 +85,7 @@ impl Object {
 }
 
 /// What is to be exported, and what for.
-pub struct Request<'a> {
+pub struct ExportRequest<'a> {
     /// The project.
     pub project: &'a Project,
     /// Its policies.
@@ -150,12 +150,12 @@ pub enum ExportError {
 
 /// What is found on the way.
 #[derive(Debug, Default)]
-struct Told {
+struct Remarks {
     remarks: Vec<Remark>,
     notes: Vec<Remark>,
 }
 
-impl Told {
+impl Remarks {
     /// It does not carry over.
     fn lost(&mut self, place: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
         put(&mut self.remarks, place.into(), what.into(), fix.into());
@@ -189,8 +189,8 @@ fn put(all: &mut Vec<Remark>, place: String, what: String, fix: String) {
 
 /// One service on its way, with what all of them share.
 #[derive(Clone, Copy)]
-struct Subject<'a> {
-    request: &'a Request<'a>,
+struct ServiceSubject<'a> {
+    request: &'a ExportRequest<'a>,
     service: &'a Service,
     /// Its name in Kubernetes.
     name: &'a str,
@@ -201,10 +201,10 @@ struct Subject<'a> {
     /// Whether it is done when its process has ended well.
     once: bool,
     /// What it has in common with others.
-    shared: &'a Shared,
+    shared: &'a ObjectNames,
 }
 
-impl Subject<'_> {
+impl ServiceSubject<'_> {
     /// `services.NAME.KEY`.
     fn place(&self, key: &str) -> String {
         format!("services.{}.{key}", self.service.name)
@@ -265,7 +265,7 @@ impl Subject<'_> {
 }
 
 /// The project as objects of Kubernetes.
-pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
+pub fn kubernetes(request: &ExportRequest<'_>) -> Result<Export, ExportError> {
     let project = request.project;
     for name in request.services.iter().chain(request.hosts.keys()) {
         if !project.services.contains_key(name) {
@@ -295,13 +295,13 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
             service.name
         )));
     }
-    let mut shared = Shared::of(request, &services)?;
+    let mut shared = ObjectNames::of(request, &services)?;
     shared.doors = ingress::doors(request, front.as_deref());
-    let wanted: Vec<Subject<'_>> = services
+    let wanted: Vec<ServiceSubject<'_>> = services
         .into_iter()
         .map(|service| {
             let policy = request.policies.get(&service.name);
-            Subject {
+            ServiceSubject {
                 request,
                 service,
                 name: &shared.services[&service.name],
@@ -325,9 +325,9 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
     }
     let mut objects = vec![namespace_object(&namespace)];
     objects.extend(storage::claims(&wanted));
-    objects.extend(data::files(&wanted));
+    objects.extend(config_secrets::files(&wanted));
     for subject in &wanted {
-        objects.extend(data::environment(subject)?);
+        objects.extend(config_secrets::environment(subject)?);
         let scaling = (!subject.once).then(|| subject.autoscaler()).flatten();
         let is_scaled = scaling.as_ref().is_some_and(|one| one.object.is_some());
         let mut workload = workload::object(subject, is_scaled);
@@ -340,12 +340,12 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
         }
         if !subject.once {
             objects.extend(network::services(subject));
-            objects.extend(disruption::budget(subject));
+            objects.extend(pdb::budget(subject));
         }
         objects.extend(ingress::ingress(subject));
     }
-    let mut told = Told::default();
-    whole::remarks(request, &wanted, front.as_deref(), &mut told);
+    let mut told = Remarks::default();
+    project_notes::remarks(request, &wanted, front.as_deref(), &mut told);
     Ok(Export {
         namespace,
         objects,
@@ -355,7 +355,7 @@ pub fn kubernetes(request: &Request<'_>) -> Result<Export, ExportError> {
 }
 
 /// Two services with one host name, where no rules of nginx say more.
-fn same_host<'a>(request: &'a Request<'_>) -> Option<(&'a str, &'a str)> {
+fn same_host<'a>(request: &'a ExportRequest<'_>) -> Option<(&'a str, &'a str)> {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     let mut hosts = request.hosts.iter().filter(|_| request.routes.is_empty());
     hosts.find_map(|(service, host)| Some((seen.insert(host, service)?, service.as_str())))
@@ -377,7 +377,7 @@ fn namespace_object(name: &str) -> Object {
         name: Some(name.to_owned()),
         ..ObjectMeta::default()
     };
-    Told::default().object(&Namespace {
+    Remarks::default().object(&Namespace {
         metadata,
         ..Namespace::default()
     })

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Controller, Object, Subject, Told, names};
+use super::{Controller, Object, Remarks, ServiceSubject, names};
 use crate::{
     policy::{Balance, Policy},
     project::Port,
@@ -18,11 +18,11 @@ const MOST: usize = 100;
 
 /// The ports that are known of a service's containers, with their protocol; none where they are too many
 /// to be written out.
-pub(super) fn ports(subject: &Subject<'_>) -> BTreeSet<(u16, String)> {
+pub(super) fn ports(subject: &ServiceSubject<'_>) -> BTreeSet<(u16, String)> {
     all_ports(subject).unwrap_or_default()
 }
 
-fn all_ports(subject: &Subject<'_>) -> Option<BTreeSet<(u16, String)>> {
+fn all_ports(subject: &ServiceSubject<'_>) -> Option<BTreeSet<(u16, String)>> {
     let service = subject.service;
     let mut all: BTreeSet<(u16, String)> = service
         .ports
@@ -48,8 +48,8 @@ pub(super) fn port_name(port: u16, protocol: &str) -> String {
 }
 
 /// The Services of a service, its own first.
-pub(super) fn services(subject: &Subject<'_>) -> Vec<Object> {
-    let mut told = Told::default();
+pub(super) fn services(subject: &ServiceSubject<'_>) -> Vec<Object> {
+    let mut told = Remarks::default();
     let annotations = sticky(subject, &mut told);
     let public = if all_ports(subject).is_some() {
         public(subject, &mut told)
@@ -72,7 +72,7 @@ pub(super) fn services(subject: &Subject<'_>) -> Vec<Object> {
 
 /// Inside of the cluster. Where no port is known it leads to the pods themselves, so that every port
 /// answers, as in compose.
-fn inner(subject: &Subject<'_>, name: &str) -> Service {
+fn inner(subject: &ServiceSubject<'_>, name: &str) -> Service {
     let ports: Vec<_> = ports(subject)
         .into_iter()
         .map(|(port, protocol)| ServicePort {
@@ -93,7 +93,7 @@ fn inner(subject: &Subject<'_>, name: &str) -> Service {
 }
 
 /// What is spoken, where the file says it.
-fn app_protocol(subject: &Subject<'_>, target: u16) -> Option<String> {
+fn app_protocol(subject: &ServiceSubject<'_>, target: u16) -> Option<String> {
     let mut ports = subject.service.ports.iter();
     let written = ports
         .find(|port| port.target == target)?
@@ -113,19 +113,19 @@ fn service_port(port: u16, target: u16, protocol: &str) -> ServicePort {
 }
 
 /// Its other names.
-fn others(subject: &Subject<'_>, told: &mut Told) -> Vec<Object> {
+fn others(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Vec<Object> {
     let aliases = subject.shared.aliases.get(&subject.service.name);
     let mut objects = Vec::new();
     for (alias, why) in aliases.into_iter().flatten() {
         match why {
             Some(why) => alias_lost(subject, alias, why, told),
-            None => objects.push(Told::default().object(&inner(subject, alias))),
+            None => objects.push(Remarks::default().object(&inner(subject, alias))),
         }
     }
     objects
 }
 
-fn alias_lost(subject: &Subject<'_>, alias: &str, why: &str, told: &mut Told) {
+fn alias_lost(subject: &ServiceSubject<'_>, alias: &str, why: &str, told: &mut Remarks) {
     let is_name = subject.service.container_name.as_deref() == Some(alias);
     let key = if is_name {
         "container_name"
@@ -140,7 +140,7 @@ fn alias_lost(subject: &Subject<'_>, alias: &str, why: &str, told: &mut Told) {
 }
 
 /// The names that a Job has in compose, and not here.
-pub(super) fn no_names(subject: &Subject<'_>, told: &mut Told) {
+pub(super) fn no_names(subject: &ServiceSubject<'_>, told: &mut Remarks) {
     let aliases = subject.shared.aliases.get(&subject.service.name);
     for (alias, why) in aliases.into_iter().flatten() {
         alias_lost(subject, alias, why.as_deref().unwrap_or_default(), told);
@@ -148,8 +148,8 @@ pub(super) fn no_names(subject: &Subject<'_>, told: &mut Told) {
 }
 
 /// What is published on the host, but for what comes through the ingress.
-fn public(subject: &Subject<'_>, told: &mut Told) -> Option<Object> {
-    let mut open = Told::default();
+fn public(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<Object> {
+    let mut open = Remarks::default();
     let mut ports = Vec::new();
     for port in &subject.service.ports {
         let place = subject.place(&format!("ports.{}", port.target));
@@ -242,7 +242,7 @@ fn fixed(port: &Port) -> Option<u16> {
 }
 
 /// Which pod a client goes to, where that is the Service's matter.
-fn sticky(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+fn sticky(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<BTreeMap<String, String>> {
     let policy: &Policy = subject.policy?;
     subject.door?;
     let place = subject.place("x-autoscale.balance");

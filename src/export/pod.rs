@@ -10,14 +10,14 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
-use super::{Subject, Told, container, data, names, probes, security, storage};
+use super::{Remarks, ServiceSubject, config_secrets, container, names, probes, security, storage};
 
 /// Changes with what a pod only reads when it starts, so that new pods are made.
 const DIGEST: &str = "compose-scale/files-and-secrets";
 
-pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpec {
+pub(super) fn template(subject: &ServiceSubject<'_>, told: &mut Remarks) -> PodTemplateSpec {
     let (mut volumes, mut mounts) = storage::mounts(subject, told);
-    data::mounts(subject, &mut volumes, &mut mounts, told);
+    config_secrets::mounts(subject, &mut volumes, &mut mounts, told);
     once_each(subject, &mut volumes, &mut mounts, told);
     let probes = probes::probes(subject, told);
     let stop = probes::stop(subject, told);
@@ -52,10 +52,10 @@ pub(super) fn template(subject: &Subject<'_>, told: &mut Told) -> PodTemplateSpe
 
 /// One path is mounted at once: of two the later one counts.
 fn once_each(
-    subject: &Subject<'_>,
+    subject: &ServiceSubject<'_>,
     volumes: &mut Vec<Volume>,
     mounts: &mut Vec<VolumeMount>,
-    told: &mut Told,
+    told: &mut Remarks,
 ) {
     let path = |mount: &VolumeMount| mount.mount_path.trim_end_matches('/').to_owned();
     let all: Vec<String> = mounts.iter().map(path).collect();
@@ -75,7 +75,7 @@ fn once_each(
     volumes.retain(|volume| mounts.iter().any(|mount| mount.name == volume.name));
 }
 
-fn restart(subject: &Subject<'_>) -> String {
+fn restart(subject: &ServiceSubject<'_>) -> String {
     let restart = subject.service.restart.as_deref().unwrap_or("no");
     let again = !matches!(restart, "no" | "");
     if again { "OnFailure" } else { "Never" }.to_owned()
@@ -85,7 +85,10 @@ fn restart(subject: &Subject<'_>) -> String {
 const ANNOTATIONS: usize = 256 * 1024;
 
 /// Annotations, and Docker's labels, which are annotations in all but name.
-fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+fn annotations(
+    subject: &ServiceSubject<'_>,
+    told: &mut Remarks,
+) -> Option<BTreeMap<String, String>> {
     let service = subject.service;
     let mut all = BTreeMap::new();
     for (key, written) in [
@@ -123,7 +126,7 @@ fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String
         );
         all.clear();
     }
-    all.extend(data::digest(subject).map(|digest| (DIGEST.to_owned(), digest)));
+    all.extend(config_secrets::digest(subject).map(|digest| (DIGEST.to_owned(), digest)));
     (!all.is_empty()).then_some(all)
 }
 
@@ -131,7 +134,7 @@ fn annotations(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String
 const SERVERS: usize = 3;
 const SEARCHES: usize = 32;
 
-fn dns(subject: &Subject<'_>, told: &mut Told) -> Option<PodDNSConfig> {
+fn dns(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<PodDNSConfig> {
     let [mut servers, mut searches, options] = subject.service.workload.dns.clone();
     let written = (servers.len(), searches.len());
     servers.retain(|server| server.parse::<IpAddr>().is_ok());
@@ -166,7 +169,7 @@ fn dns(subject: &Subject<'_>, told: &mut Told) -> Option<PodDNSConfig> {
     (config != PodDNSConfig::default()).then_some(config)
 }
 
-fn hosts(subject: &Subject<'_>, told: &mut Told) -> Option<Vec<HostAlias>> {
+fn hosts(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<Vec<HostAlias>> {
     let mut by_address: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (host, address) in &subject.service.workload.extra_hosts {
         let name = host.to_ascii_lowercase();
@@ -199,7 +202,7 @@ fn hosts(subject: &Subject<'_>, told: &mut Told) -> Option<Vec<HostAlias>> {
     (!aliases.is_empty()).then_some(aliases)
 }
 
-fn hostname(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
+fn hostname(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<String> {
     let written = subject.service.workload.hostname.as_deref()?;
     let label = names::label(written, "host");
     if label == written {
@@ -214,7 +217,7 @@ fn hostname(subject: &Subject<'_>, told: &mut Told) -> Option<String> {
 }
 
 /// Several pods are better on several nodes, as long as there are any.
-fn spread(subject: &Subject<'_>) -> Option<Vec<TopologySpreadConstraint>> {
+fn spread(subject: &ServiceSubject<'_>) -> Option<Vec<TopologySpreadConstraint>> {
     (subject.may_be_many() && !subject.once).then(|| {
         vec![TopologySpreadConstraint {
             max_skew: 1,
@@ -229,7 +232,7 @@ fn spread(subject: &Subject<'_>) -> Option<Vec<TopologySpreadConstraint>> {
     })
 }
 
-fn platform(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, String>> {
+fn platform(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<BTreeMap<String, String>> {
     let written = subject.service.workload.platform.as_deref()?;
     let mut parts = written.split('/');
     let os = parts.next().unwrap_or_default();
@@ -252,7 +255,7 @@ fn platform(subject: &Subject<'_>, told: &mut Told) -> Option<BTreeMap<String, S
     Some(labels)
 }
 
-fn init(subject: &Subject<'_>, told: &mut Told) -> Option<bool> {
+fn init(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<bool> {
     if !subject.service.workload.init {
         return None;
     }

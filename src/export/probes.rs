@@ -9,10 +9,10 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Subject, Told, data::literal};
+use super::{Remarks, ServiceSubject, config_secrets::literal};
 use crate::{
     policy::Ready,
-    project::{Healthcheck, Hook},
+    project::{Healthcheck, LifecycleHook},
     units::Span,
 };
 
@@ -36,7 +36,7 @@ fn seconds(span: Duration) -> i32 {
     i32::try_from(whole.max(1)).unwrap_or(i32::MAX)
 }
 
-pub(super) fn probes(subject: &Subject<'_>, told: &mut Told) -> Probes {
+pub(super) fn probes(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Probes {
     if subject.once {
         return Probes::default();
     }
@@ -104,7 +104,11 @@ fn connection(port: u16) -> Probe {
     }
 }
 
-fn healthcheck(subject: &Subject<'_>, check: &Healthcheck, told: &mut Told) -> Option<Probe> {
+fn healthcheck(
+    subject: &ServiceSubject<'_>,
+    check: &Healthcheck,
+    told: &mut Remarks,
+) -> Option<Probe> {
     let command = match check.test.split_first() {
         Some((kind, words)) if kind == "CMD" && !words.is_empty() => words.to_vec(),
         Some((kind, words)) if kind == "CMD-SHELL" => {
@@ -146,7 +150,7 @@ const STARTS_WITHIN: i64 = 3600;
 /// Until it has passed once: with a policy as long as `ready_timeout`, after which the pod is given up,
 /// as `watch` does. Else it is asked every second, so that the pod is found as soon as it can be, as in compose,
 /// and not an interval later.
-fn startup(subject: &Subject<'_>, readiness: &Probe) -> Probe {
+fn startup(subject: &ServiceSubject<'_>, readiness: &Probe) -> Probe {
     let Some(policy) = subject.policy else {
         return Probe {
             period_seconds: Some(1),
@@ -176,7 +180,7 @@ pub(super) struct Stop {
     pub(super) grace: i64,
 }
 
-pub(super) fn stop(subject: &Subject<'_>, told: &mut Told) -> Stop {
+pub(super) fn stop(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Stop {
     let service = subject.service;
     let whole = |span: Duration| i64::from(seconds(span));
     let patience = service.stop_grace_period.map_or(GRACE, |span| span.0);
@@ -226,10 +230,10 @@ pub(super) fn stop(subject: &Subject<'_>, told: &mut Told) -> Stop {
 
 /// The first hook of several: a container has one.
 fn one(
-    subject: &Subject<'_>,
+    subject: &ServiceSubject<'_>,
     key: &str,
-    hooks: &[Hook],
-    told: &mut Told,
+    hooks: &[LifecycleHook],
+    told: &mut Remarks,
 ) -> Option<LifecycleHandler> {
     let (first, others) = hooks.split_first()?;
     let place = subject.place(key);

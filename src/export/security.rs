@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{
     AppArmorProfile, Capabilities, PodSecurityContext, SeccompProfile, SecurityContext, Sysctl,
 };
 
-use super::{Subject, Told};
+use super::{Remarks, ServiceSubject};
 
 /// Kernel parameters that every kubelet allows.
 const SAFE_SYSCTLS: &[&str] = &[
@@ -23,7 +23,7 @@ const SAFE_SYSCTLS: &[&str] = &[
 ];
 
 /// User and group by number; `None` where they are names or not written.
-fn user(subject: &Subject<'_>, told: &mut Told) -> (Option<i64>, Option<i64>) {
+fn user(subject: &ServiceSubject<'_>, told: &mut Remarks) -> (Option<i64>, Option<i64>) {
     let Some(text) = &subject.service.workload.user else {
         return (None, None);
     };
@@ -60,7 +60,10 @@ fn user(subject: &Subject<'_>, told: &mut Told) -> (Option<i64>, Option<i64>) {
 }
 
 /// Of the container.
-pub(super) fn of_container(subject: &Subject<'_>, told: &mut Told) -> Option<SecurityContext> {
+pub(super) fn of_container(
+    subject: &ServiceSubject<'_>,
+    told: &mut Remarks,
+) -> Option<SecurityContext> {
     let workload = &subject.service.workload;
     let (run_as_user, run_as_group) = user(subject, told);
     let list = |names: &std::collections::BTreeSet<String>| {
@@ -107,7 +110,10 @@ pub(super) fn of_container(subject: &Subject<'_>, told: &mut Told) -> Option<Sec
 }
 
 /// Of the pod.
-pub(super) fn of_pod(subject: &Subject<'_>, told: &mut Told) -> Option<PodSecurityContext> {
+pub(super) fn of_pod(
+    subject: &ServiceSubject<'_>,
+    told: &mut Remarks,
+) -> Option<PodSecurityContext> {
     let workload = &subject.service.workload;
     let mut groups = Vec::new();
     for group in &workload.group_add {

@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use super::{Object, Subject, Told, names};
+use super::{Object, Remarks, ServiceSubject, names};
 use crate::project::{self, Project};
 
 /// The name of each named volume.
@@ -26,23 +26,25 @@ pub(super) fn names(project: &Project) -> BTreeMap<String, String> {
     names::unique(keys, "volume")
 }
 
-fn named<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = (&'a str, &'a project::Volume)> {
+fn named<'a>(
+    subject: &'a ServiceSubject<'_>,
+) -> impl Iterator<Item = (&'a str, &'a project::Volume)> {
     let volumes = subject.service.volumes.iter();
     let named = volumes.filter(|volume| volume.kind == "volume");
     named.filter_map(|volume| Some((volume.source.as_deref()?, volume)))
 }
 
 /// Whether two pods of a service must not run at a time because of what they write.
-pub(super) fn writes_alone(subject: &Subject<'_>) -> bool {
+pub(super) fn writes_alone(subject: &ServiceSubject<'_>) -> bool {
     !subject.may_be_many() && named(subject).any(|(_, volume)| !volume.read_only)
 }
 
 /// A claim for each named volume that is used.
-pub(super) fn claims(wanted: &[Subject<'_>]) -> Vec<Object> {
+pub(super) fn claims(wanted: &[ServiceSubject<'_>]) -> Vec<Object> {
     let Some(first) = wanted.first() else {
         return Vec::new();
     };
-    let mut users: BTreeMap<&str, Vec<&Subject<'_>>> = BTreeMap::new();
+    let mut users: BTreeMap<&str, Vec<&ServiceSubject<'_>>> = BTreeMap::new();
     for subject in wanted {
         for (key, _) in named(subject) {
             let all = users.entry(key).or_default();
@@ -57,8 +59,8 @@ pub(super) fn claims(wanted: &[Subject<'_>]) -> Vec<Object> {
         .collect()
 }
 
-fn claim(subject: &Subject<'_>, key: &str, users: &[&Subject<'_>]) -> Object {
-    let mut told = Told::default();
+fn claim(subject: &ServiceSubject<'_>, key: &str, users: &[&ServiceSubject<'_>]) -> Object {
+    let mut told = Remarks::default();
     let place = format!("volumes.{key}");
     let size = subject.request.volume_size;
     told.chosen(
@@ -114,7 +116,10 @@ fn claim(subject: &Subject<'_>, key: &str, users: &[&Subject<'_>]) -> Object {
 }
 
 /// The volumes and mounts of a service's pods.
-pub(super) fn mounts(subject: &Subject<'_>, told: &mut Told) -> (Vec<Volume>, Vec<VolumeMount>) {
+pub(super) fn mounts(
+    subject: &ServiceSubject<'_>,
+    told: &mut Remarks,
+) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut pod = Mounts {
         subject,
         volumes: Vec::new(),
@@ -133,13 +138,13 @@ pub(super) fn mounts(subject: &Subject<'_>, told: &mut Told) -> (Vec<Volume>, Ve
 }
 
 struct Mounts<'a> {
-    subject: &'a Subject<'a>,
+    subject: &'a ServiceSubject<'a>,
     volumes: Vec<Volume>,
     at: Vec<VolumeMount>,
 }
 
 impl Mounts<'_> {
-    fn volume(&mut self, volume: &project::Volume, told: &mut Told) {
+    fn volume(&mut self, volume: &project::Volume, told: &mut Remarks) {
         let place = self.subject.place(&format!("volumes.{}", volume.target));
         let source = volume.source.as_deref();
         // The API refuses such a path, which is one of Windows.
@@ -201,7 +206,7 @@ impl Mounts<'_> {
         }
     }
 
-    fn claimed(&mut self, key: &str, volume: &project::Volume, told: &mut Told) {
+    fn claimed(&mut self, key: &str, volume: &project::Volume, told: &mut Remarks) {
         let name = self.subject.shared.volumes[key].clone();
         if !self.volumes.iter().any(|known| known.name == name) {
             self.volumes.push(Volume {

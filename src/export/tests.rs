@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::keys;
+use super::key_support;
 use crate::compose;
 
 #[test]
 fn every_key_of_a_service_is_carried_over_means_nothing_or_is_lost() {
-    let known: Vec<&str> = keys::LOST
+    let known: Vec<&str> = key_support::LOST
         .iter()
         .map(|row| row.0)
-        .chain(keys::CARRIED.iter().copied())
-        .chain(keys::NOTHING.iter().copied())
+        .chain(key_support::CARRIED.iter().copied())
+        .chain(key_support::NOTHING.iter().copied())
         .collect();
     let once: BTreeSet<&str> = known.iter().copied().collect();
     assert_eq!(known.len(), once.len(), "a key is in two lists");
@@ -34,10 +34,10 @@ fn every_key_stands_in_the_documentation() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/export.md");
     let page = std::fs::read_to_string(path).unwrap();
     let named = |key: &str| page.contains(&format!("`{key}`"));
-    let lost = keys::LOST.iter().map(|row| row.0);
+    let lost = key_support::LOST.iter().map(|row| row.0);
     let missing: Vec<_> = lost
-        .chain(keys::CARRIED.iter().copied())
-        .chain(keys::NOTHING.iter().copied())
+        .chain(key_support::CARRIED.iter().copied())
+        .chain(key_support::NOTHING.iter().copied())
         .filter(|key| !named(key))
         .collect();
     assert!(

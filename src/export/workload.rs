@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use super::{Object, Subject, Told, keys, network, pod, storage};
+use super::{Object, Remarks, ServiceSubject, key_support, network, pod, storage};
 use crate::{project::Project, units::Span};
 
 /// When Kubernetes gives up a rollout that nobody says more of.
@@ -26,11 +26,11 @@ pub(super) fn is_once(project: &Project, service: &str) -> bool {
     })
 }
 
-pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
-    let mut told = Told::default();
+pub(super) fn object(subject: &ServiceSubject<'_>, is_scaled: bool) -> Object {
+    let mut told = Remarks::default();
     name(subject, &mut told);
     depends_on(subject, &mut told);
-    keys::remarks(subject, &mut told);
+    key_support::remarks(subject, &mut told);
     let template = pod::template(subject, &mut told);
     if subject.once {
         once(subject, &mut told);
@@ -97,7 +97,7 @@ pub(super) fn object(subject: &Subject<'_>, is_scaled: bool) -> Object {
 }
 
 /// What a Job does not have.
-fn once(subject: &Subject<'_>, told: &mut Told) {
+fn once(subject: &ServiceSubject<'_>, told: &mut Remarks) {
     let service = subject.service;
     let many = service.scale.is_some_and(|scale| scale != 1);
     for (is_written, key, what) in [
@@ -130,7 +130,7 @@ fn once(subject: &Subject<'_>, told: &mut Told) {
 }
 
 /// Under an autoscaler the count is not written: whoever applies the file again would set it back.
-fn replicas(subject: &Subject<'_>, is_scaled: bool) -> Option<i32> {
+fn replicas(subject: &ServiceSubject<'_>, is_scaled: bool) -> Option<i32> {
     if is_scaled {
         return None;
     }
@@ -141,7 +141,7 @@ fn replicas(subject: &Subject<'_>, is_scaled: bool) -> Option<i32> {
     i32::try_from(count).ok()
 }
 
-fn name(subject: &Subject<'_>, told: &mut Told) {
+fn name(subject: &ServiceSubject<'_>, told: &mut Remarks) {
     let service = &subject.service.name;
     if service != subject.name {
         told.lost(
@@ -155,7 +155,7 @@ fn name(subject: &Subject<'_>, told: &mut Told) {
     }
 }
 
-fn depends_on(subject: &Subject<'_>, told: &mut Told) {
+fn depends_on(subject: &ServiceSubject<'_>, told: &mut Remarks) {
     for (other, on) in &subject.service.depends_on {
         let place = subject.place(&format!("depends_on.{other}"));
         let fix = "let the program try again until it answers, or an init container that waits";
@@ -175,7 +175,7 @@ fn depends_on(subject: &Subject<'_>, told: &mut Told) {
     }
 }
 
-fn restart(subject: &Subject<'_>, told: &mut Told) {
+fn restart(subject: &ServiceSubject<'_>, told: &mut Remarks) {
     let Some(restart) = subject.service.restart.as_deref() else {
         return;
     };

@@ -4,7 +4,7 @@
 //! writable mount, nginx's user into its logs. They must not choose which file this program, often as
 //! root, reads, truncates, replaces, or deletes. So a name has no path in it, links are never followed,
 //! and type and owner are looked at before a file is used. What fails that look stays as it is, and
-//! the error is a [`Refusal`].
+//! the error is a [`FileRefusal`].
 
 use std::{
     ffi::{OsStr, OsString},
@@ -42,7 +42,7 @@ const LARGEST_CONTENT: u64 = 16 << 20;
 
 /// Why a file or directory is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum FileRefusal {
     /// Something else than a regular file.
     #[error("it is {found} instead of a regular file, and was left alone; move it away")]
     NotAFile {
@@ -89,7 +89,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl FileRefusal {
     /// Whether an error is one.
     pub fn is(error: &io::Error) -> bool {
         error
@@ -98,15 +98,15 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for io::Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<FileRefusal> for io::Error {
+    fn from(refusal: FileRefusal) -> Self {
         Self::other(refusal)
     }
 }
 
 /// What a file is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum OpenMode {
     /// To read it.
     Read,
     /// To read a file that another program writes as a user of its own.
@@ -149,7 +149,7 @@ impl Directory {
     /// Opens the directory that a file is in; with the file's name.
     pub fn of(file: &Path) -> io::Result<(Self, &OsStr)> {
         let name = file.file_name().ok_or_else(|| {
-            io::Error::from(Refusal::Name {
+            io::Error::from(FileRefusal::Name {
                 name: file.as_os_str().to_owned(),
             })
         })?;
@@ -216,14 +216,14 @@ impl Directory {
         Ok((there.st_dev, there.st_ino))
     }
 
-    /// The same of a regular file; anything else is a [`Refusal`].
+    /// The same of a regular file; anything else is a [`FileRefusal`].
     pub fn file_identity(&self, name: impl AsRef<OsStr>) -> io::Result<(u64, u64)> {
         let there = statat(
             &self.handle,
             checked(name.as_ref())?,
             AtFlags::SYMLINK_NOFOLLOW,
         )?;
-        Kind(FileType::from_raw_mode(there.st_mode)).is_file()?;
+        EntryType(FileType::from_raw_mode(there.st_mode)).is_file()?;
         Ok((there.st_dev, there.st_ino))
     }
 
@@ -243,7 +243,7 @@ impl Directory {
     }
 
     /// Opens a regular file of ours.
-    pub fn open(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
+    pub fn open(&self, name: impl AsRef<OsStr>, access: OpenMode) -> io::Result<File> {
         let name = checked(name.as_ref())?;
         // A device or a FIFO can notice that it is opened, so the type is looked at first.
         match self.kind(name) {
@@ -252,27 +252,27 @@ impl Directory {
             Err(error) => return Err(error),
         }
         let how = match access {
-            Access::Read | Access::ReadOthers => OFlags::RDONLY,
-            Access::Lock => OFlags::RDWR | OFlags::CREATE,
-            Access::Append => OFlags::RDWR | OFlags::CREATE | OFlags::APPEND,
+            OpenMode::Read | OpenMode::ReadOthers => OFlags::RDONLY,
+            OpenMode::Lock => OFlags::RDWR | OFlags::CREATE,
+            OpenMode::Append => OFlags::RDWR | OFlags::CREATE | OFlags::APPEND,
         };
         let mode = Mode::from_raw_mode(PRIVATE);
         let file = File::from(openat(&self.handle, name, how | OURS, mode)?);
         // What is open now may be another file than the one that was looked at.
         let there = file.metadata()?;
-        Kind(FileType::from_raw_mode(there.mode())).is_file()?;
-        if access != Access::ReadOthers {
+        EntryType(FileType::from_raw_mode(there.mode())).is_file()?;
+        if access != OpenMode::ReadOthers {
             self.check_owner(&there)?;
         }
-        if matches!(access, Access::Lock | Access::Append) && there.nlink() > 1 {
-            return Err(Refusal::HardLink.into());
+        if matches!(access, OpenMode::Lock | OpenMode::Append) && there.nlink() > 1 {
+            return Err(FileRefusal::HardLink.into());
         }
         Ok(file)
     }
 
     /// The bytes of a file of ours, which may not be longer than this.
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> io::Result<Vec<u8>> {
-        read_within(self.open(name, Access::Read)?, limit)
+        read_within(self.open(name, OpenMode::Read)?, limit)
     }
 
     /// Puts `bytes` into a file of ours in one step, as [`replace`](super::replace) does.
@@ -289,9 +289,9 @@ impl Directory {
         go_on: impl FnOnce() -> bool,
     ) -> io::Result<bool> {
         let access = if is_ours {
-            Access::Read
+            OpenMode::Read
         } else {
-            Access::ReadOthers
+            OpenMode::ReadOthers
         };
         match self.open(name, access) {
             Ok(file) => {
@@ -407,9 +407,9 @@ impl Directory {
         self.handle.sync_all()
     }
 
-    fn kind(&self, name: &OsStr) -> io::Result<Kind> {
+    fn kind(&self, name: &OsStr) -> io::Result<EntryType> {
         let there = statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Kind(FileType::from_raw_mode(there.st_mode)))
+        Ok(EntryType(FileType::from_raw_mode(there.st_mode)))
     }
 
     fn check_owner(&self, there: &Metadata) -> io::Result<()> {
@@ -418,18 +418,18 @@ impl Directory {
             return Ok(());
         }
         let user = geteuid().as_raw();
-        Err(Refusal::Owner { owner, user }.into())
+        Err(FileRefusal::Owner { owner, user }.into())
     }
 }
 
 /// What something is.
-struct Kind(FileType);
+struct EntryType(FileType);
 
-impl Kind {
+impl EntryType {
     fn is_file(&self) -> io::Result<()> {
         match self.0 {
             FileType::RegularFile => Ok(()),
-            other => Err(Refusal::NotAFile {
+            other => Err(FileRefusal::NotAFile {
                 found: in_words(other),
             }
             .into()),
@@ -440,14 +440,14 @@ impl Kind {
     fn is_named_file(&self) -> io::Result<()> {
         self.is_file().map_err(|_| {
             let found = in_words(self.0);
-            Refusal::NamedNoFile { found }.into()
+            FileRefusal::NamedNoFile { found }.into()
         })
     }
 
     fn is_directory(&self) -> io::Result<()> {
         match self.0 {
             FileType::Directory => Ok(()),
-            other => Err(Refusal::NotADirectory {
+            other => Err(FileRefusal::NotADirectory {
                 found: in_words(other),
             }
             .into()),
@@ -473,7 +473,7 @@ fn checked<N: AsRef<OsStr> + ?Sized>(name: &N) -> io::Result<&OsStr> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
         (Some(Component::Normal(part)), None) if part == name => Ok(name),
-        _ => Err(Refusal::Name {
+        _ => Err(FileRefusal::Name {
             name: name.to_owned(),
         }
         .into()),
@@ -491,9 +491,9 @@ fn beside(name: &OsStr) -> OsString {
 /// may ever write to, and never without end.
 pub fn read_content(path: &Path) -> io::Result<Vec<u8>> {
     // Opened without waiting, a FIFO would be read as empty.
-    Kind(FileType::from_raw_mode(std::fs::metadata(path)?.mode())).is_named_file()?;
+    EntryType(FileType::from_raw_mode(std::fs::metadata(path)?.mode())).is_named_file()?;
     let file = File::from(openat(CWD, path, OFlags::RDONLY | ALWAYS, Mode::empty())?);
-    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
+    EntryType(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
     read_within(file, LARGEST_CONTENT)
 }
 
@@ -507,13 +507,13 @@ pub fn read_content_text(path: &Path) -> io::Result<String> {
 /// made where it is missing, for its owner alone.
 pub fn append_content(path: &Path) -> io::Result<File> {
     match std::fs::metadata(path) {
-        Ok(there) => Kind(FileType::from_raw_mode(there.mode())).is_named_file()?,
+        Ok(there) => EntryType(FileType::from_raw_mode(there.mode())).is_named_file()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let how = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | ALWAYS;
     let file = File::from(openat(CWD, path, how, Mode::from_raw_mode(PRIVATE))?);
-    Kind(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
+    EntryType(FileType::from_raw_mode(file.metadata()?.mode())).is_named_file()?;
     Ok(file)
 }
 
@@ -521,7 +521,7 @@ fn read_within(file: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(Refusal::TooLarge { limit }.into());
+        return Err(FileRefusal::TooLarge { limit }.into());
     }
     Ok(bytes)
 }

@@ -15,7 +15,9 @@ use std::{
 
 mod directory;
 
-pub use directory::{Access, Directory, Refusal, append_content, read_content, read_content_text};
+pub use directory::{
+    Directory, FileRefusal, OpenMode, append_content, read_content, read_content_text,
+};
 
 /// What everybody may read and only the owner write: nginx's workers run as another user.
 pub const PUBLIC: u32 = 0o644;
@@ -28,7 +30,7 @@ pub const PRIVATE: u32 = 0o600;
 /// The bytes are written beside it first, as `.NAME.tmp`: in the same directory because a rename is
 /// atomic only within a file system and because the file then has the directory's security label;
 /// hidden and not ending in what it ends in so that no `include *.conf` reads it. Anything of its name
-/// but a regular file is a [`Refusal`].
+/// but a regular file is a [`FileRefusal`].
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let (directory, name) = Directory::of(path)?;
     directory.replace_if(name, bytes, PUBLIC, true, || true)
@@ -191,10 +193,10 @@ mod tests {
         let uses: [(&str, Use); 10] = [
             ("read", |at| at.read("name", 10).map(drop)),
             ("follow a log", |at| {
-                at.open("name", Access::ReadOthers).map(drop)
+                at.open("name", OpenMode::ReadOthers).map(drop)
             }),
-            ("lock", |at| at.open("name", Access::Lock).map(drop)),
-            ("append", |at| at.open("name", Access::Append).map(drop)),
+            ("lock", |at| at.open("name", OpenMode::Lock).map(drop)),
+            ("append", |at| at.open("name", OpenMode::Append).map(drop)),
             ("replace", |at| at.replace("name", b"new", PUBLIC).map(drop)),
             ("replace by path", |at| {
                 replace(&at.path().join("name"), b"new").map(drop)
@@ -217,7 +219,7 @@ mod tests {
                 put(&path, &target, what);
                 let before = fs::symlink_metadata(&path).unwrap();
                 let error = used(&Directory::at(dir.path()).unwrap()).unwrap_err();
-                assert!(Refusal::is(&error), "{verb} {what}: {error}");
+                assert!(FileRefusal::is(&error), "{verb} {what}: {error}");
                 assert_eq!(
                     error.to_string(),
                     format!(
@@ -237,10 +239,10 @@ mod tests {
         let missing = dir.path().join("missing");
         symlink(&missing, dir.path().join("name")).unwrap();
         let at = Directory::at(dir.path()).unwrap();
-        for access in [Access::Lock, Access::Append, Access::Read] {
-            assert!(Refusal::is(&at.open("name", access).unwrap_err()));
+        for access in [OpenMode::Lock, OpenMode::Append, OpenMode::Read] {
+            assert!(FileRefusal::is(&at.open("name", access).unwrap_err()));
         }
-        assert!(Refusal::is(
+        assert!(FileRefusal::is(
             &replace_content(&dir.path().join("name"), b"new").unwrap_err()
         ));
         assert!(!missing.exists());
@@ -271,7 +273,7 @@ mod tests {
                 at.inner(name).unwrap_err(),
                 at.make_inner(name, 0o700).unwrap_err(),
             ] {
-                assert!(Refusal::is(&error), "{name}: {error}");
+                assert!(FileRefusal::is(&error), "{name}: {error}");
             }
         }
         assert_eq!(names(dir.path()), ["below", "kept"]);
@@ -284,7 +286,7 @@ mod tests {
         replace(&target, b"old").unwrap();
         fs::hard_link(&target, dir.path().join("name")).unwrap();
         let at = Directory::at(dir.path()).unwrap();
-        for access in [Access::Lock, Access::Append] {
+        for access in [OpenMode::Lock, OpenMode::Append] {
             let error = at.open("name", access).unwrap_err();
             assert!(
                 error.to_string().starts_with("it is a hard link"),
@@ -326,8 +328,8 @@ mod tests {
         let refused = format!("it belongs to uid {owner}, not to uid ");
         for error in [
             at.read("name", 10).unwrap_err(),
-            at.open("name", Access::Lock).unwrap_err(),
-            at.open("name", Access::Append).unwrap_err(),
+            at.open("name", OpenMode::Lock).unwrap_err(),
+            at.open("name", OpenMode::Append).unwrap_err(),
             at.replace("name", b"new", PUBLIC).unwrap_err(),
             at.make_inner("below", 0o700).unwrap_err(),
         ] {
@@ -336,7 +338,7 @@ mod tests {
         }
         assert_eq!(fs::read(&path).unwrap(), b"old");
         // nginx's workers own its log.
-        at.open("name", Access::ReadOthers).unwrap();
+        at.open("name", OpenMode::ReadOthers).unwrap();
         let users = Directory::at(dir.path()).unwrap().users();
         let owner = fs::metadata(dir.path()).unwrap().uid();
         assert_eq!(users, [0, rustix::process::geteuid().as_raw(), owner]);
@@ -354,7 +356,7 @@ mod tests {
             error.to_string().starts_with("it is larger than 1024 KiB"),
             "{error}"
         );
-        assert!(Refusal::is(&read_content(&path).unwrap_err()));
+        assert!(FileRefusal::is(&read_content(&path).unwrap_err()));
         assert!(at.replace("name", b"new", PUBLIC).unwrap());
         assert_eq!(at.read("name", 3).unwrap(), b"new");
     }
@@ -376,7 +378,7 @@ mod tests {
             replace_content(&fifo, b"new").unwrap_err(),
             read_content(dir.path()).unwrap_err(),
         ] {
-            assert!(Refusal::is(&error), "{error}");
+            assert!(FileRefusal::is(&error), "{error}");
         }
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What was done to a `.env`, so that it can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Edit {
+pub struct DotenvEdit {
     /// The line before, without its end; `None` when there was none.
     pub was: Option<String>,
     /// The line now.
@@ -16,7 +16,7 @@ pub struct Edit {
     pub ended: bool,
 }
 
-impl Edit {
+impl DotenvEdit {
     /// The same, where it was made to a line of an earlier one: then the line before that one comes back.
     #[must_use]
     pub fn on_top_of(self, earlier: Option<&Self>) -> Self {
@@ -40,7 +40,7 @@ pub fn add(
     file: &str,
     separator: &str,
     anew: bool,
-) -> Option<(String, Edit)> {
+) -> Option<(String, DotenvEdit)> {
     let made = text.is_none();
     let text = text.unwrap_or_default();
     let all: Vec<&str> = files.iter().map(String::as_str).chain([file]).collect();
@@ -49,7 +49,7 @@ pub fn add(
     let Some(at) = lines.iter().rposition(|line| value_at(line).is_some()) else {
         let ended = !text.is_empty() && !text.ends_with('\n');
         let new = format!("{text}{}{whole}\n", if ended { "\n" } else { "" });
-        let edit = Edit {
+        let edit = DotenvEdit {
             was: None,
             is: whole,
             made,
@@ -78,7 +78,7 @@ pub fn add(
     new += &is;
     new += &lines[at][line.len()..];
     new += &lines[at + 1..].concat();
-    let edit = Edit {
+    let edit = DotenvEdit {
         was: Some(line.to_owned()),
         is,
         made,
@@ -93,7 +93,7 @@ pub fn add(
 pub struct Changed;
 
 /// Takes an edit back: the text of before, `None` for no file. An error when the line has changed since.
-pub fn take_back(text: &str, edit: &Edit) -> Result<Option<String>, Changed> {
+pub fn take_back(text: &str, edit: &DotenvEdit) -> Result<Option<String>, Changed> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is = |line: &&str| line.strip_suffix('\n').unwrap_or(line) == edit.is;
     let at = lines.iter().rposition(is).ok_or(Changed)?;
@@ -163,7 +163,7 @@ fn quoted(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn added(text: Option<&str>) -> (String, Edit) {
+    fn added(text: Option<&str>) -> (String, DotenvEdit) {
         let files = ["compose.yaml".to_owned()];
         add(text, &files, "compose.scale.yaml", ":", false).unwrap()
     }
@@ -265,7 +265,7 @@ mod tests {
         let both = second.clone().on_top_of(Some(&first));
         assert_eq!(take_back(&two, &both).unwrap().unwrap(), "COMPOSE_FILE=a\n");
         // A line that somebody else wrote in between is what comes back.
-        let other = Edit {
+        let other = DotenvEdit {
             is: "COMPOSE_FILE=x".into(),
             ..first
         };

@@ -9,20 +9,20 @@ use std::{
 };
 
 use crate::{
-    policy::{Nginx, Place},
+    policy::{NginxPlacement, NginxPolicy},
     project::Project,
 };
 
+mod candidates;
 pub mod diff;
 pub mod dotenv;
-mod offer;
-pub mod record;
-mod site;
-mod text;
+mod generate;
+pub mod manifest;
+mod nginx_config;
 
-pub use offer::{Offer, Published, Verdict, offers};
+pub use candidates::{Eligibility, HostPort, ScalingCandidate, offers};
 
-use record::{Choice, Door};
+use manifest::{Choice, IngressMode};
 
 /// The override, beside the compose file.
 pub const OVERRIDE: &str = "compose.scale.yaml";
@@ -43,11 +43,11 @@ pub const RESET_SINCE: (u32, u32, u32) = (2, 24, 4);
 
 /// What is known of a project, without what `init` has laid over it.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
+pub struct BareProject<'a> {
     /// The project.
     pub project: &'a Project,
     /// What it says on nginx.
-    pub nginx: &'a Nginx,
+    pub nginx: &'a NginxPolicy,
     /// Services that have a policy already.
     pub policies: &'a [String],
     /// Services whose image is nginx.
@@ -67,7 +67,7 @@ pub struct NewFile {
 
 /// What is to be written, and what is to be said with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
+pub struct InitDraft {
     /// The files, the override first.
     pub files: Vec<NewFile>,
     /// First upstreams. They belong to `watch` as soon as it runs, so they are made once and never
@@ -93,12 +93,12 @@ pub enum InitError {
 }
 
 /// Where requests come in: as `--nginx` says, else as the project shows.
-pub fn door(known: &Known<'_>, asked: Option<&str>) -> Result<Door, InitError> {
+pub fn door(known: &BareProject<'_>, asked: Option<&str>) -> Result<IngressMode, InitError> {
     let has = |name: &str| known.project.services.contains_key(name);
     match asked {
-        Some("host") => return Ok(Door::Host),
-        Some("new") => return Ok(Door::New),
-        Some(name) if has(name) => return Ok(Door::Service(name.to_owned())),
+        Some("host") => return Ok(IngressMode::Host),
+        Some("new") => return Ok(IngressMode::New),
+        Some(name) if has(name) => return Ok(IngressMode::Service(name.to_owned())),
         Some(name) => {
             let all: Vec<_> = known.project.services.keys().map(String::as_str).collect();
             return Err(InitError::Usage(format!(
@@ -109,11 +109,11 @@ pub fn door(known: &Known<'_>, asked: Option<&str>) -> Result<Door, InitError> {
         None => {}
     }
     match (&known.nginx.place, known.candidates) {
-        (Some(Place::Service(name)), _) => Ok(Door::Service(name.clone())),
-        (Some(Place::Container(_)), _) => Ok(Door::Elsewhere),
-        (Some(Place::Host(_)), _) => Ok(Door::Host),
-        (None, []) => Ok(Door::New),
-        (None, [only]) => Ok(Door::Service(only.clone())),
+        (Some(NginxPlacement::Service(name)), _) => Ok(IngressMode::Service(name.clone())),
+        (Some(NginxPlacement::Container(_)), _) => Ok(IngressMode::Elsewhere),
+        (Some(NginxPlacement::Host(_)), _) => Ok(IngressMode::Host),
+        (None, []) => Ok(IngressMode::New),
+        (None, [only]) => Ok(IngressMode::Service(only.clone())),
         (None, several) => Err(InitError::Usage(format!(
             "several services run nginx: {}; name the one that sends requests to the others: --nginx {}",
             several.join(", "),
@@ -124,11 +124,11 @@ pub fn door(known: &Known<'_>, asked: Option<&str>) -> Result<Door, InitError> {
 
 /// The files for these choices.
 pub fn draft(
-    known: &Known<'_>,
-    door: &Door,
+    known: &BareProject<'_>,
+    door: &IngressMode,
     image: &str,
     choices: &[Choice],
-) -> Result<Draft, InitError> {
+) -> Result<InitDraft, InitError> {
     let offers = offers(known, door);
     let mut refused = Vec::new();
     let mut chosen = Vec::new();
@@ -141,10 +141,10 @@ pub fn draft(
                 all.join(", ")
             )));
         };
-        if let Verdict::Unfit { what, fix } = &offer.verdict {
+        if let Eligibility::Unfit { what, fix } = &offer.verdict {
             refused.push(format!("{}: {what}; {fix}", offer.service));
         }
-        if *door == Door::New && choice.port.is_some() && offer.published.is_empty() {
+        if *door == IngressMode::New && choice.port.is_some() && offer.published.is_empty() {
             refused.push(format!(
                 "{}: it has a port, but publishes none that nginx could take over; name the nginx that gets its requests: --nginx NAME",
                 offer.service
@@ -163,12 +163,12 @@ pub fn draft(
         .iter()
         .filter(|(choice, _)| has_profile(choice))
         .count();
-    if *door == Door::New && profiled > 0 && profiled < chosen.len() {
+    if *door == IngressMode::New && profiled > 0 && profiled < chosen.len() {
         return Err(InitError::Usage(
             "some of these services have a profile and others have none: one nginx cannot serve both, because it does not start without them; name the services that run together with --service".into(),
         ));
     }
-    Ok(text::draft(known, door, image, &chosen))
+    Ok(generate::draft(known, door, image, &chosen))
 }
 
 /// A path below the project's directory as a compose file and `COMPOSE_FILE` write it.

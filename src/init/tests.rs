@@ -44,8 +44,12 @@ fn choice(name: &str) -> Choice {
     }
 }
 
-fn known<'a>(project: &'a Project, nginx: &'a Nginx, candidates: &'a [String]) -> Known<'a> {
-    Known {
+fn known<'a>(
+    project: &'a Project,
+    nginx: &'a NginxPolicy,
+    candidates: &'a [String],
+) -> BareProject<'a> {
+    BareProject {
         project,
         nginx,
         policies: &[],
@@ -54,19 +58,23 @@ fn known<'a>(project: &'a Project, nginx: &'a Nginx, candidates: &'a [String]) -
     }
 }
 
-fn drafted(services: Vec<Service>, door: &Door, names: &[&str]) -> Result<Draft, InitError> {
-    let (project, nginx) = (project(services), Nginx::default());
+fn drafted(
+    services: Vec<Service>,
+    door: &IngressMode,
+    names: &[&str],
+) -> Result<InitDraft, InitError> {
+    let (project, nginx) = (project(services), NginxPolicy::default());
     let choices: Vec<_> = names.iter().map(|name| choice(name)).collect();
     draft(&known(&project, &nginx, &[]), door, IMAGE, &choices)
 }
 
-fn text<'a>(draft: &'a Draft, path: &str) -> &'a str {
+fn text<'a>(draft: &'a InitDraft, path: &str) -> &'a str {
     let file = draft.files.iter().find(|file| file.path == Path::new(path));
     &file.unwrap().text
 }
 
-fn verdict(service: Service, door: &Door) -> Verdict {
-    let (project, nginx) = (project(vec![service]), Nginx::default());
+fn verdict(service: Service, door: &IngressMode) -> Eligibility {
+    let (project, nginx) = (project(vec![service]), NginxPolicy::default());
     offers(&known(&project, &nginx, &[]), door)
         .remove(0)
         .verdict
@@ -75,16 +83,22 @@ fn verdict(service: Service, door: &Door) -> Verdict {
 #[test]
 fn where_requests_come_in_is_seen_and_can_be_said() {
     let project = project(vec![service("web", &[]), service("edge", &[])]);
-    let nginx = Nginx::default();
+    let nginx = NginxPolicy::default();
     let found = |candidates: &[&str], asked| {
         let candidates: Vec<_> = candidates.iter().map(|name| (*name).to_owned()).collect();
         door(&known(&project, &nginx, &candidates), asked)
     };
-    assert_eq!(found(&[], None), Ok(Door::New));
-    assert_eq!(found(&["edge"], None), Ok(Door::Service("edge".into())));
-    assert_eq!(found(&["edge"], Some("new")), Ok(Door::New));
-    assert_eq!(found(&[], Some("host")), Ok(Door::Host));
-    assert_eq!(found(&[], Some("edge")), Ok(Door::Service("edge".into())));
+    assert_eq!(found(&[], None), Ok(IngressMode::New));
+    assert_eq!(
+        found(&["edge"], None),
+        Ok(IngressMode::Service("edge".into()))
+    );
+    assert_eq!(found(&["edge"], Some("new")), Ok(IngressMode::New));
+    assert_eq!(found(&[], Some("host")), Ok(IngressMode::Host));
+    assert_eq!(
+        found(&[], Some("edge")),
+        Ok(IngressMode::Service("edge".into()))
+    );
     assert!(matches!(
         found(&["web", "edge"], None),
         Err(InitError::Usage(_))
@@ -98,7 +112,7 @@ fn one_port_of_two_addresses_has_two_ports_inside() {
         service("one", &[("127.0.0.1", "80", 80), ("", "8080", 80)]),
         service("two", &[("::1", "80", 9000)]),
     ];
-    let draft = drafted(services, &Door::New, &["one", "two"]).unwrap();
+    let draft = drafted(services, &IngressMode::New, &["one", "two"]).unwrap();
     let overlay = text(&draft, OVERRIDE);
     for line in ["\"127.0.0.1:80:80\"", "\"8080:8080\"", "\"[::1]:80:81\""] {
         assert!(overlay.contains(&format!("      - {line}\n")), "{overlay}");
@@ -120,7 +134,7 @@ fn the_last_port_of_two_addresses_has_two_ports_inside_too() {
         service("one", &[("127.0.0.1", "65535", 80)]),
         service("two", &[("127.0.0.2", "65535", 80)]),
     ];
-    let draft = drafted(services, &Door::New, &["one", "two"]).unwrap();
+    let draft = drafted(services, &IngressMode::New, &["one", "two"]).unwrap();
     let overlay = text(&draft, OVERRIDE);
     for line in ["\"127.0.0.1:65535:65535\"", "\"127.0.0.2:65535:65534\""] {
         assert!(overlay.contains(&format!("      - {line}\n")), "{overlay}");
@@ -132,29 +146,29 @@ fn what_serves_is_on_a_network_that_nginx_can_be_on_and_a_worker_need_not_be() {
     for mode in ["bridge", "none", "host", "container:other"] {
         let mut web = service("web", &[("", "8080", 80)]);
         web.network_mode = Some(mode.into());
-        let Verdict::Unfit { what, .. } = verdict(web, &Door::New) else {
+        let Eligibility::Unfit { what, .. } = verdict(web, &IngressMode::New) else {
             panic!("{mode} is offered");
         };
         assert!(what.contains(mode), "{what}");
     }
     let mut jobs = service("jobs", &[]);
     jobs.network_mode = Some("none".into());
-    assert_eq!(verdict(jobs, &Door::New), Verdict::Fit);
+    assert_eq!(verdict(jobs, &IngressMode::New), Eligibility::Fit);
 }
 
 #[test]
 fn nginx_listens_on_ipv6_where_the_network_has_it_and_the_port_was_open_to_it() {
     let mut web = service("web", &[("", "80", 80), ("127.0.0.1", "81", 80)]);
-    let plain = drafted(vec![web.clone()], &Door::New, &["web"]).unwrap();
+    let plain = drafted(vec![web.clone()], &IngressMode::New, &["web"]).unwrap();
     assert!(!text(&plain, SITE).contains("[::]"));
-    web.recipe = Some(Ok(crate::project::recipe::Recipe {
-        networks: vec![crate::project::recipe::Resource {
+    web.recipe = Some(Ok(crate::project::container_spec::ContainerSpec {
+        networks: vec![crate::project::container_spec::Resource {
             name: "shop_default".into(),
             make: Some(serde_json::json!({"EnableIPv6": true})),
         }],
         ..Default::default()
     }));
-    let draft = drafted(vec![web], &Door::New, &["web"]).unwrap();
+    let draft = drafted(vec![web], &IngressMode::New, &["web"]).unwrap();
     let site = text(&draft, SITE);
     assert!(
         site.contains("listen 80;\n    listen [::]:80;\n    listen 81;\n    #"),
@@ -165,7 +179,7 @@ fn nginx_listens_on_ipv6_where_the_network_has_it_and_the_port_was_open_to_it() 
 #[test]
 fn the_comment_names_the_nginx_that_is_added() {
     let services = vec![service("web", &[("", "80", 80)]), service("nginx", &[])];
-    let draft = drafted(services, &Door::New, &["web"]).unwrap();
+    let draft = drafted(services, &IngressMode::New, &["web"]).unwrap();
     assert!(text(&draft, SITE).contains("docker compose exec gateway nginx -s reload"));
 }
 
@@ -175,7 +189,7 @@ fn a_new_nginx_takes_no_name_that_is_taken_and_is_where_the_services_are() {
     web.networks = IndexMap::from([("front".into(), ServiceNetwork::default())]);
     web.profiles = vec!["live".into()];
     let services = vec![web, service("nginx", &[])];
-    let draft = drafted(services, &Door::New, &["on"]).unwrap();
+    let draft = drafted(services, &IngressMode::New, &["on"]).unwrap();
     let overlay = text(&draft, OVERRIDE);
     for line in [
         "    service: gateway\n",
@@ -191,7 +205,7 @@ fn a_new_nginx_takes_no_name_that_is_taken_and_is_where_the_services_are() {
 
 #[test]
 fn a_worker_needs_no_nginx() {
-    let draft = drafted(vec![service("jobs", &[])], &Door::New, &["jobs"]).unwrap();
+    let draft = drafted(vec![service("jobs", &[])], &IngressMode::New, &["jobs"]).unwrap();
     assert_eq!(draft.files.len(), 1);
     assert!(!draft.resets);
     assert!(!text(&draft, OVERRIDE).contains("nginx:"));
@@ -208,17 +222,20 @@ fn a_volume_is_for_its_owner_to_judge_and_a_range_of_ports_stays() {
         read_only: false,
     });
     assert!(matches!(
-        verdict(web.clone(), &Door::New),
-        Verdict::Doubtful(_)
+        verdict(web.clone(), &IngressMode::New),
+        Eligibility::Doubtful(_)
     ));
-    assert!(drafted(vec![web.clone()], &Door::New, &["web"]).is_ok());
+    assert!(drafted(vec![web.clone()], &IngressMode::New, &["web"]).is_ok());
     web.volumes[0].read_only = true;
-    assert_eq!(verdict(web, &Door::New), Verdict::Fit);
+    assert_eq!(verdict(web, &IngressMode::New), Eligibility::Fit);
 
     let random = service("web", &[("", "0", 80)]);
-    assert!(matches!(verdict(random, &Door::New), Verdict::Unfit { .. }));
+    assert!(matches!(
+        verdict(random, &IngressMode::New),
+        Eligibility::Unfit { .. }
+    ));
     let range = service("web", &[("", "8000-8010", 80)]);
-    let draft = drafted(vec![range], &Door::Host, &["web"]).unwrap();
+    let draft = drafted(vec![range], &IngressMode::Host, &["web"]).unwrap();
     assert!(!draft.resets);
     assert!(!text(&draft, OVERRIDE).contains("!reset"));
 }
@@ -226,7 +243,7 @@ fn a_volume_is_for_its_owner_to_judge_and_a_range_of_ports_stays() {
 #[test]
 fn what_goes_past_an_nginx_that_is_there_is_refused_with_the_way_out() {
     let web = service("web", &[("", "8080", 80)]);
-    let Verdict::Unfit { fix, .. } = verdict(web, &Door::Service("edge".into())) else {
+    let Eligibility::Unfit { fix, .. } = verdict(web, &IngressMode::Service("edge".into())) else {
         panic!("it is offered");
     };
     assert!(fix.contains("--nginx new"), "{fix}");
@@ -243,18 +260,23 @@ fn a_database_is_told_by_its_image_and_by_where_its_data_is() {
             target: target.into(),
             read_only: false,
         }];
-        verdict(one, &Door::New)
+        verdict(one, &IngressMode::New)
     };
-    let unfit =
-        |image, target| matches!(with(image, "volume", "data", target), Verdict::Unfit { .. });
+    let unfit = |image, target| {
+        matches!(
+            with(image, "volume", "data", target),
+            Eligibility::Unfit { .. }
+        )
+    };
     assert!(unfit("bitnami/postgresql:17", "/x"));
     assert!(unfit("mcr.microsoft.com/mssql/server:2022", "/x"));
     assert!(unfit(
         "registry.example.com/store:1",
         "/var/lib/postgresql/data"
     ));
-    let doubtful =
-        |kind, source, target| matches!(with("app", kind, source, target), Verdict::Doubtful(_));
+    let doubtful = |kind, source, target| {
+        matches!(with("app", kind, source, target), Eligibility::Doubtful(_))
+    };
     assert!(doubtful("volume", "data", "/uploads"));
     assert!(doubtful("bind", "/srv/shop.sqlite", "/app/shop.sqlite"));
     assert!(!doubtful("bind", "/srv/code", "/app"));

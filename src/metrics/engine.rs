@@ -6,9 +6,12 @@ use futures_util::{Stream, StreamExt};
 
 use super::Meters;
 use crate::{
-    engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{ContainerId, Replica, recipe::Recipe, template::Template},
-    usage::Reading,
+    engine::{
+        ContainerProcess, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput,
+        NewReplica,
+    },
+    project::{ContainerId, Replica, container_spec::ContainerSpec, remembered_replica::Template},
+    usage::CounterReading,
 };
 
 /// Counts each call, and how it ended.
@@ -42,15 +45,15 @@ fn result(error: Option<&EngineError>) -> &'static str {
         Some(EngineError::Unreachable { .. } | EngineError::Forbidden { .. }) => "unreachable",
         Some(EngineError::TimedOut { .. }) => "timeout",
         Some(EngineError::Refused { .. } | EngineError::Exhausted { .. }) => "refused",
-        Some(EngineError::Gone { .. }) => "gone",
+        Some(EngineError::NotFound { .. }) => "gone",
         Some(EngineError::Conflict { .. }) => "conflict",
         Some(_) => "other",
     }
 }
 
 impl<E: Engine> Engine for Metered<E> {
-    async fn reach(&self) -> Result<(), EngineError> {
-        self.count("reach", self.inner.reach()).await
+    async fn ping(&self) -> Result<(), EngineError> {
+        self.count("reach", self.inner.ping()).await
     }
 
     async fn info(&self) -> Result<EngineInfo, EngineError> {
@@ -104,7 +107,7 @@ impl<E: Engine> Engine for Metered<E> {
 
     async fn make_from_file(
         &self,
-        recipe: &Recipe,
+        recipe: &ContainerSpec,
         new: &NewReplica,
     ) -> Result<ContainerId, EngineError> {
         let made = self.inner.make_from_file(recipe, new);
@@ -145,11 +148,11 @@ impl<E: Engine> Engine for Metered<E> {
         self.count("signal", self.inner.signal(id, signal)).await
     }
 
-    async fn processes(&self, id: &ContainerId) -> Result<Vec<Process>, EngineError> {
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<ContainerProcess>, EngineError> {
         self.count("processes", self.inner.processes(id)).await
     }
 
-    async fn usage(&self, replica: &Replica) -> Result<Reading, EngineError> {
+    async fn usage(&self, replica: &Replica) -> Result<CounterReading, EngineError> {
         self.count("usage", self.inner.usage(replica)).await
     }
 

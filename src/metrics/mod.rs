@@ -19,15 +19,15 @@ use prometheus_client::{
 use crate::{
     control::Snapshot,
     decide::{Pause, Reason},
-    reconcile::{Note, ServiceView, What},
-    units::Moment,
+    reconcile::{EventKind, ScalingEvent, ServiceView},
+    units::Timestamp,
 };
 
 mod engine;
 mod server;
 
 pub use engine::Metered;
-pub use server::{Health, Latest, bind, serve};
+pub use server::{HealthReport, Latest, bind, serve};
 
 /// Where the buckets of durations end, in seconds.
 const BUCKETS: [f64; 12] = [
@@ -37,12 +37,12 @@ const BUCKETS: [f64; 12] = [
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfService {
+struct ServiceLabels {
     service: String,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfMetric {
+struct MetricLabels {
     service: String,
     metric: String,
 }
@@ -67,23 +67,23 @@ with_service!(
 );
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Resulting {
+struct ResultLabels {
     result: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ToTarget {
+struct TargetLabels {
     target: &'static str,
     result: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfKind {
+struct KindLabels {
     kind: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfCall {
+struct CallLabels {
     call: &'static str,
     result: &'static str,
 }
@@ -92,17 +92,17 @@ type Value = Gauge<f64, std::sync::atomic::AtomicU64>;
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// No label but the project's.
-type Of = Vec<(&'static str, &'static str)>;
+type ProjectLabels = Vec<(&'static str, &'static str)>;
 
 /// How long a step took, from when it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum TimedStep {
     Running,
     Ready,
     Served,
 }
 
-impl Stage {
+impl TimedStep {
     const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -118,37 +118,37 @@ pub struct Meters {
     decisions: Family<WithReason, Counter>,
     scale_events: Family<InDirection, Counter>,
     scale_duration: Durations<WithStage>,
-    drain_duration: Durations<OfService>,
+    drain_duration: Durations<ServiceLabels>,
     drains: Family<WithResult, Counter>,
     replica_failures: Family<WithKind, Counter>,
-    unserved: Family<OfService, Counter>,
-    reloads: Family<Resulting, Counter>,
-    engine_calls: Family<OfCall, Counter>,
-    notifications: Family<ToTarget, Counter>,
-    shown: Shown,
+    unserved: Family<ServiceLabels, Counter>,
+    reloads: Family<ResultLabels, Counter>,
+    engine_calls: Family<CallLabels, Counter>,
+    notifications: Family<TargetLabels, Counter>,
+    shown: SnapshotSource,
     /// When each replica on its way in was asked for, by name.
-    asked: Mutex<BTreeMap<String, Moment>>,
+    asked: Mutex<BTreeMap<String, Timestamp>>,
     /// One reader at a time.
     reading: Mutex<()>,
 }
 
 /// What is taken from a snapshot.
-struct Shown {
+struct SnapshotSource {
     replicas: Family<InState, Gauge>,
-    desired: Family<OfService, Gauge>,
-    min: Family<OfService, Gauge>,
-    max: Family<OfService, Gauge>,
-    value: Family<OfMetric, Value>,
-    target: Family<OfMetric, Value>,
-    held: Family<OfService, Gauge>,
+    desired: Family<ServiceLabels, Gauge>,
+    min: Family<ServiceLabels, Gauge>,
+    max: Family<ServiceLabels, Gauge>,
+    value: Family<MetricLabels, Value>,
+    target: Family<MetricLabels, Value>,
+    held: Family<ServiceLabels, Gauge>,
     paused: Family<InDirection, Gauge>,
     engine_up: Gauge,
-    nginx_in_step: Family<Of, Gauge>,
+    nginx_in_step: Family<ProjectLabels, Gauge>,
     troubles: Gauge,
     tick_age: Value,
     interval: Value,
-    memory: Family<OfKind, Value>,
-    cpu: Family<OfKind, Value>,
+    memory: Family<KindLabels, Value>,
+    cpu: Family<KindLabels, Value>,
 }
 
 impl fmt::Debug for Meters {
@@ -215,7 +215,7 @@ impl Meters {
             "Requests for which nginx had no replica, by its log",
             unserved.clone(),
         );
-        let reloads: Family<Resulting, Counter> = Family::default();
+        let reloads: Family<ResultLabels, Counter> = Family::default();
         all.register(
             "reloads",
             "Attempts to bring a new configuration of nginx into effect",
@@ -235,9 +235,9 @@ impl Meters {
         );
         // A rate needs a beginning.
         for result in ["done", "failed"] {
-            let _ = reloads.get_or_create(&Resulting { result });
+            let _ = reloads.get_or_create(&ResultLabels { result });
         }
-        let shown = Shown::register(all);
+        let shown = SnapshotSource::register(all);
         Self {
             registry,
             decisions,
@@ -265,32 +265,32 @@ impl Meters {
     }
 
     /// A replica was started, and its process runs.
-    pub fn runs(&self, service: &str, replica: &str, now: Moment) {
+    pub fn runs(&self, service: &str, replica: &str, now: Timestamp) {
         let asked = self.asked();
         let Some(since) = asked.get(replica) else {
             return;
         };
-        self.took(service, Stage::Running, now.since(*since).as_secs_f64());
+        self.took(service, TimedStep::Running, now.since(*since).as_secs_f64());
     }
 
     /// nginx was told, or could not be.
     pub fn reloaded(&self, done: bool) {
         let result = if done { "done" } else { "failed" };
-        self.reloads.get_or_create(&Resulting { result }).inc();
+        self.reloads.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// nginx had no server for so many requests more.
     pub fn unserved(&self, service: &str, requests: u64) {
         let service = service.to_owned();
         self.unserved
-            .get_or_create(&OfService { service })
+            .get_or_create(&ServiceLabels { service })
             .inc_by(requests);
     }
 
     /// A call of the Engine has ended.
     pub fn called(&self, call: &'static str, result: &'static str) {
         self.engine_calls
-            .get_or_create(&OfCall { call, result })
+            .get_or_create(&CallLabels { call, result })
             .inc();
     }
 
@@ -298,61 +298,61 @@ impl Meters {
     pub fn notified(&self, target: &'static str, result: &'static str, total: u64) {
         let counter = self
             .notifications
-            .get_or_create(&ToTarget { target, result });
+            .get_or_create(&TargetLabels { target, result });
         counter.inner().store(total, Ordering::Relaxed);
     }
 
     /// Something happened.
-    pub fn noted(&self, note: &Note) {
+    pub fn noted(&self, note: &ScalingEvent) {
         let service = &note.service;
         match &note.what {
-            What::Scale { from, to, .. } => {
+            EventKind::Scale { from, to, .. } => {
                 let direction = if to > from { "up" } else { "down" };
                 let service = service.clone();
                 self.scale_events
                     .get_or_create(&InDirection { service, direction })
                     .inc();
             }
-            What::Creating { replica } | What::Starting { replica } => {
+            EventKind::Creating { replica } | EventKind::Starting { replica } => {
                 let mut asked = self.asked();
                 asked.retain(|_, since| note.at.since(*since) < FORGOTTEN);
                 asked.insert(replica.clone(), note.at);
             }
-            What::Ready { seconds, .. } => self.took(service, Stage::Ready, *seconds),
-            What::Routed { servers } => {
+            EventKind::Ready { seconds, .. } => self.took(service, TimedStep::Ready, *seconds),
+            EventKind::Routed { servers } => {
                 for server in servers {
                     let since = self.asked().remove(server);
                     if let Some(since) = since {
                         let seconds = note.at.since(since).as_secs_f64();
-                        self.took(service, Stage::Served, seconds);
+                        self.took(service, TimedStep::Served, seconds);
                     }
                 }
             }
-            What::DrainTimedOut { .. } => self.drained(service, "timed_out"),
-            What::Removed { replica, seconds } => {
+            EventKind::DrainTimedOut { .. } => self.drained(service, "timed_out"),
+            EventKind::Removed { replica, seconds } => {
                 self.asked().remove(replica);
-                let labels = OfService {
+                let labels = ServiceLabels {
                     service: service.clone(),
                 };
                 self.drain_duration.get_or_create(&labels).observe(*seconds);
                 self.drained(service, "finished");
             }
-            What::Failed { replica, .. } => {
+            EventKind::Failed { replica, .. } => {
                 self.asked().remove(replica);
                 self.failed(service, "start");
             }
-            What::Died { oom: true, .. } => self.failed(service, "oom"),
-            What::Died { .. } => self.failed(service, "died"),
-            What::Lost { .. } => self.failed(service, "lost"),
+            EventKind::Died { oom: true, .. } => self.failed(service, "oom"),
+            EventKind::Died { .. } => self.failed(service, "died"),
+            EventKind::Lost { .. } => self.failed(service, "lost"),
             _ => {}
         }
     }
 
-    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Moment>> {
+    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Timestamp>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn took(&self, service: &str, stage: Stage, seconds: f64) {
+    fn took(&self, service: &str, stage: TimedStep, seconds: f64) {
         let labels = WithStage {
             service: service.to_owned(),
             stage: stage.word(),
@@ -425,7 +425,7 @@ fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-impl Shown {
+impl SnapshotSource {
     fn register(all: &mut Registry) -> Self {
         /// Registers a metric and keeps it.
         fn keep<M: prometheus_client::registry::Metric + Clone + Default>(
@@ -494,7 +494,9 @@ impl Shown {
         }
         if known {
             let in_step = i64::from(snapshot.in_step);
-            self.nginx_in_step.get_or_create(&Of::new()).set(in_step);
+            self.nginx_in_step
+                .get_or_create(&ProjectLabels::new())
+                .set(in_step);
         }
         self.engine_up
             .set(i64::from(snapshot.engine_away.is_none()));
@@ -508,7 +510,7 @@ impl Shown {
         };
         let memory = |kind, bytes: u64| {
             self.memory
-                .get_or_create(&OfKind { kind })
+                .get_or_create(&KindLabels { kind })
                 .set(bytes as f64);
         };
         memory("total", host.memory.0);
@@ -518,7 +520,7 @@ impl Shown {
         }
         let cpu = |kind, percent: f64| {
             self.cpu
-                .get_or_create(&OfKind { kind })
+                .get_or_create(&KindLabels { kind })
                 .set(percent / 100.0);
         };
         if let Some(busy) = host.busy {
@@ -532,7 +534,7 @@ impl Shown {
     /// Of replicas and load nothing is told while the Engine is away: that nothing is known of them does
     /// not mean that there are none.
     fn service(&self, view: &ServiceView, known: bool) {
-        let labels = OfService {
+        let labels = ServiceLabels {
             service: view.service.clone(),
         };
         for state in ["serving", "starting", "draining", "failed"]
@@ -551,7 +553,7 @@ impl Shown {
                 .get_or_create(&InState { service, state })
                 .set(number(count));
         }
-        let set = |of: &Family<OfService, Gauge>, value: Option<u32>| {
+        let set = |of: &Family<ServiceLabels, Gauge>, value: Option<u32>| {
             if let Some(value) = value {
                 of.get_or_create(&labels).set(i64::from(value));
             }
@@ -573,7 +575,7 @@ impl Shown {
                 .set(i64::from(paused));
         }
         for metric in &view.metrics {
-            let labels = OfMetric {
+            let labels = MetricLabels {
                 service: view.service.clone(),
                 metric: metric.metric.clone(),
             };

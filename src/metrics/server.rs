@@ -41,12 +41,12 @@ const STALLED: Duration = Duration::from_secs(30);
 
 /// Whether all is as it should be, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
+pub struct HealthReport {
     /// What is wrong; nothing where all is well.
     pub why: Vec<String>,
 }
 
-impl Health {
+impl HealthReport {
     /// Whether the loop goes round.
     pub fn alive(snapshot: Option<&Snapshot>, age: Duration) -> Self {
         let Some(snapshot) = snapshot else {
@@ -221,8 +221,8 @@ async fn respond_to(
         None => (None, Duration::ZERO),
     };
     match path {
-        "/healthz" => Health::alive(snapshot, age).response(),
-        "/readyz" => Health::ready(snapshot, age).response(),
+        "/healthz" => HealthReport::alive(snapshot, age).response(),
+        "/readyz" => HealthReport::ready(snapshot, age).response(),
         _ => {
             let page = meters.page(snapshot.map(|snapshot| (snapshot, age)));
             let mut response = respond(StatusCode::OK, page);
@@ -244,14 +244,14 @@ mod tests {
     use super::*;
     use crate::{
         control::Reply,
-        units::{Moment, Span},
+        units::{Span, Timestamp},
     };
 
     fn snapshot(ticked: i64) -> Snapshot {
         serde_json::from_value(serde_json::json!({
-            "version": 1, "project": "shop", "at": Moment::from_unix(1000), "watching": true,
+            "version": 1, "project": "shop", "at": Timestamp::from_unix(1000), "watching": true,
             "nginx": null, "in_step": true, "interval": Span::seconds(5),
-            "ticked": Moment::from_unix(ticked), "troubles": [], "services": [],
+            "ticked": Timestamp::from_unix(ticked), "troubles": [], "services": [],
         }))
         .unwrap()
     }
@@ -259,18 +259,18 @@ mod tests {
     #[test]
     fn a_loop_that_has_stopped_is_seen_by_its_age() {
         let now = Duration::ZERO;
-        assert_eq!(Health::alive(Some(&snapshot(998)), now).why, [""; 0]);
+        assert_eq!(HealthReport::alive(Some(&snapshot(998)), now).why, [""; 0]);
         let later = Duration::from_secs(44);
-        let stalled = Health::alive(Some(&snapshot(998)), later);
+        let stalled = HealthReport::alive(Some(&snapshot(998)), later);
         assert_eq!(stalled.why, ["the loop came round 46s ago"]);
-        assert!(!Health::alive(None, now).why.is_empty());
+        assert!(!HealthReport::alive(None, now).why.is_empty());
     }
 
     #[test]
     fn readiness_is_the_engine_and_every_service_and_nginx_that_is_in_trouble() {
         let mut snapshot = snapshot(999);
         snapshot.in_step = false;
-        let ready = |snapshot: &Snapshot| Health::ready(Some(snapshot), Duration::ZERO).why;
+        let ready = |snapshot: &Snapshot| HealthReport::ready(Some(snapshot), Duration::ZERO).why;
         assert_eq!(ready(&snapshot), [""; 0], "replicas come and go");
         snapshot.troubles.push("web: nginx refuses it".into());
         assert_eq!(ready(&snapshot), ["nginx is not in step"]);
@@ -322,6 +322,6 @@ mod tests {
         let (again, age) = latest.snapshot().await.unwrap();
         assert_eq!(again, first);
         assert_eq!(age, Duration::from_secs(60) + ANSWER);
-        assert!(!Health::alive(Some(&again), age).why.is_empty());
+        assert!(!HealthReport::alive(Some(&again), age).why.is_empty());
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{policy::notify::Url, sources::in_words};
+use crate::{policy::notify::SecretUrl, sources::in_words};
 
 /// The head of a proxy's answer may be so long.
 const HEAD: usize = 8 * 1024;
@@ -32,7 +32,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A way to a server.
-pub(super) struct Line {
+pub(super) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// Whether a proxy is at the other end that wants to have the whole URL.
     pub(super) is_forwarding: bool,
@@ -41,13 +41,13 @@ pub(super) struct Line {
 }
 
 /// Makes the way to the host of a URL. `Err` is why there is none, as a part of a sentence.
-pub(super) async fn to(uri: &Uri) -> Result<Line, String> {
+pub(super) async fn to(uri: &Uri) -> Result<Connection, String> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let encrypted = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
     let Some(proxy) = proxy(uri, host) else {
         let stream = connect(host, port).await?;
-        return Ok(Line {
+        return Ok(Connection {
             stream: if encrypted {
                 secured(stream, host).await?
             } else {
@@ -65,7 +65,7 @@ pub(super) async fn to(uri: &Uri) -> Result<Line, String> {
     let stream = connect(proxy_host, via.port_u16().unwrap_or(80)).await;
     let mut stream = stream.map_err(|why| format!("by the proxy of the environment: {why}"))?;
     if !encrypted {
-        return Ok(Line {
+        return Ok(Connection {
             stream: Box::new(stream),
             is_forwarding: true,
             proxy_word: proxy.basic_auth().cloned(),
@@ -78,7 +78,7 @@ pub(super) async fn to(uri: &Uri) -> Result<Line, String> {
         proxy.basic_auth(),
     )
     .await?;
-    Ok(Line {
+    Ok(Connection {
         stream: secured(stream, host).await?,
         is_forwarding: false,
         proxy_word: None,
@@ -103,7 +103,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Whether the host of a URL has an address; with a proxy that is the proxy's business.
-pub async fn is_known(url: &Url) -> bool {
+pub async fn is_known(url: &SecretUrl) -> bool {
     let uri = url.secret().parse();
     if uri.is_ok_and(|uri| proxy(&uri, url.host()).is_some()) {
         return true;

@@ -23,24 +23,24 @@ use tokio::{
 };
 
 use self::{
-    body::{Document, Place},
-    queue::Queue,
-    retry::Answer,
-    worker::Worker,
+    payload::{Payload, PayloadSource},
+    queue::NotificationQueue,
+    retry::AttemptOutcome,
+    worker::DeliveryWorker,
 };
 use crate::{
-    policy::{Notify, notify::Target},
-    reconcile::Note,
-    units::Moment,
+    policy::{Notify, notify::NotifyTarget},
+    reconcile::ScalingEvent,
+    units::Timestamp,
 };
 
-mod body;
+mod command;
 mod connect;
 mod filter;
-mod hook;
+mod payload;
 mod queue;
+mod redact;
 mod retry;
-mod veil;
 mod webhook;
 mod worker;
 
@@ -55,19 +55,19 @@ pub const GONE: &str = "gone";
 /// Tells targets of notes.
 #[derive(Debug)]
 pub struct Notifier {
-    place: Place,
+    place: PayloadSource,
     directory: PathBuf,
     settings: watch::Receiver<Vec<Notify>>,
-    lines: Vec<Line>,
+    lines: Vec<Subscription>,
     workers: JoinSet<()>,
-    tally: Tally,
+    tally: DeliveryStats,
 }
 
 /// A target and what waits for it.
 #[derive(Debug)]
-struct Line {
+struct Subscription {
     notify: Notify,
-    queue: Arc<Queue<Document>>,
+    queue: Arc<NotificationQueue<Payload>>,
     counters: Arc<Counters>,
 }
 
@@ -96,7 +96,7 @@ struct Counters {
 }
 
 impl Counters {
-    fn of(target: &Target) -> Self {
+    fn of(target: &NotifyTarget) -> Self {
         Self {
             kind: target.kind(),
             label: target.to_string(),
@@ -119,10 +119,10 @@ impl Counters {
 
 /// Counts of all targets, also from elsewhere than where the [`Notifier`] is. Their sums never go down.
 #[derive(Debug, Clone, Default)]
-pub struct Tally(Arc<Mutex<Book>>);
+pub struct DeliveryStats(Arc<Mutex<DeliveryCounters>>);
 
 #[derive(Debug, Default)]
-struct Book {
+struct DeliveryCounters {
     present: Vec<Arc<Counters>>,
     /// Of targets that are no more; what waits for them still goes out.
     leaving: Vec<Arc<Counters>>,
@@ -130,7 +130,7 @@ struct Book {
     gone: BTreeMap<&'static str, Counts>,
 }
 
-impl Tally {
+impl DeliveryStats {
     /// What became of the notifications to each target there is at present. Those to the targets that
     /// are no more follow, as one [`GONE`] of each kind.
     pub fn counts(&self) -> Vec<Counts> {
@@ -157,7 +157,7 @@ impl Tally {
         }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, DeliveryCounters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,7 +184,7 @@ impl Notifier {
         settings: watch::Receiver<Vec<Notify>>,
     ) -> Self {
         let mut notifier = Self {
-            place: Place {
+            place: PayloadSource {
                 project: project.to_owned(),
                 host: host(),
             },
@@ -192,14 +192,14 @@ impl Notifier {
             settings,
             lines: Vec::new(),
             workers: JoinSet::new(),
-            tally: Tally::default(),
+            tally: DeliveryStats::default(),
         };
         notifier.follow();
         notifier
     }
 
     /// Puts a note into the queue of everybody who wants to hear of it. Never waits.
-    pub fn send(&mut self, note: &Note) {
+    pub fn send(&mut self, note: &ScalingEvent) {
         if self.settings.has_changed().unwrap_or(false) {
             self.follow();
         }
@@ -217,13 +217,13 @@ impl Notifier {
         while self.workers.try_join_next().is_some() {}
     }
 
-    /// What [`Tally::counts`] says.
+    /// What [`DeliveryStats::counts`] says.
     pub fn counts(&self) -> Vec<Counts> {
         self.tally.counts()
     }
 
     /// The same for somebody else to ask.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> DeliveryStats {
         self.tally.clone()
     }
 
@@ -265,13 +265,13 @@ impl Notifier {
         self.tally.turn(present.collect(), leaving);
     }
 
-    fn begin(&mut self, notify: Notify) -> Line {
-        let line = Line {
-            queue: Arc::new(Queue::new()),
+    fn begin(&mut self, notify: Notify) -> Subscription {
+        let line = Subscription {
+            queue: Arc::new(NotificationQueue::new()),
             counters: Arc::new(Counters::of(&notify.target)),
             notify,
         };
-        let worker = Worker {
+        let worker = DeliveryWorker {
             target: line.notify.target.clone(),
             directory: self.directory.clone(),
             counters: Arc::clone(&line.counters),
@@ -287,24 +287,28 @@ pub async fn test(
     project: &str,
     directory: &std::path::Path,
     service: &str,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(), String> {
-    let place = Place {
+    let place = PayloadSource {
         project: project.to_owned(),
         host: host(),
     };
     let document = place.test(now, service);
     match tell(&notify.target, directory, &document).await {
-        Answer::Taken => Ok(()),
-        Answer::Refused { why } | Answer::Later { why, .. } => Err(why),
+        AttemptOutcome::Taken => Ok(()),
+        AttemptOutcome::Refused { why } | AttemptOutcome::Later { why, .. } => Err(why),
     }
 }
 
 /// One attempt.
-async fn tell(target: &Target, directory: &std::path::Path, document: &Document) -> Answer {
+async fn tell(
+    target: &NotifyTarget,
+    directory: &std::path::Path,
+    document: &Payload,
+) -> AttemptOutcome {
     match target {
-        Target::Webhook(webhook) => webhook::post(webhook, document).await,
-        Target::Command(hook) => hook::run(hook, directory, document).await,
+        NotifyTarget::Webhook(webhook) => webhook::post(webhook, document).await,
+        NotifyTarget::Command(hook) => command::run(hook, directory, document).await,
     }
 }
 

@@ -12,22 +12,22 @@ pub(super) const MOST: usize = 256;
 
 /// What waits for one target.
 #[derive(Debug)]
-pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+pub(super) struct NotificationQueue<T> {
+    state: Mutex<QueueState<T>>,
     bell: Bell,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct QueueState<T> {
     waiting: VecDeque<T>,
     dropped: u64,
     closed: bool,
 }
 
-impl<T> Queue<T> {
+impl<T> NotificationQueue<T> {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 waiting: VecDeque::new(),
                 dropped: 0,
                 closed: false,
@@ -81,7 +81,7 @@ impl<T> Queue<T> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<T>> {
         // Nothing that can panic is done with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn order_is_kept_and_the_end_comes_after_the_last_one() {
-        let queue = Queue::new();
+        let queue = NotificationQueue::new();
         assert!(!queue.push(1) && !queue.push(2));
         queue.close();
         assert_eq!(queue.next().await, Some((1, 0)));
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_too_many_the_oldest_are_dropped_and_counted_once() {
-        let queue = Queue::new();
+        let queue = NotificationQueue::new();
         let dropped = (0..MOST + 3).filter(|number| queue.push(*number)).count();
         assert_eq!(dropped, 3);
         assert_eq!(queue.next().await, Some((3, 3)));

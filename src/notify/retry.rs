@@ -9,7 +9,7 @@ const ASKED: Duration = Duration::from_secs(600);
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum AttemptOutcome {
     /// It arrived.
     Taken,
     /// It was not wanted, and another attempt would not change that.
@@ -26,7 +26,7 @@ pub(super) enum Answer {
     },
 }
 
-impl Answer {
+impl AttemptOutcome {
     pub(super) fn later(why: impl Into<String>) -> Self {
         Self::Later {
             why: why.into(),

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::{
-    body::{self, Document},
     connect,
-    retry::{self, Answer},
-    veil::Veil,
+    payload::{self, Payload},
+    redact::Redactor,
+    retry::{self, AttemptOutcome},
 };
 use crate::{
     policy::notify::{Webhook, hidden},
@@ -28,18 +28,18 @@ use crate::{
 const BODY: usize = 16 * 1024;
 
 /// Posts a document, once.
-pub(super) async fn post(webhook: &Webhook, document: &Document) -> Answer {
-    let body = body::for_host(document, webhook.url.host());
+pub(super) async fn post(webhook: &Webhook, document: &Payload) -> AttemptOutcome {
+    let body = payload::for_host(document, webhook.url.host());
     let answer = timeout(webhook.timeout.0, exchange(webhook, body)).await;
     match answer {
         Ok(Ok(answer)) => answer,
-        Ok(Err(why)) => Answer::later(why),
-        Err(_) => Answer::later(format!("no answer within {}", webhook.timeout)),
+        Ok(Err(why)) => AttemptOutcome::later(why),
+        Err(_) => AttemptOutcome::later(format!("no answer within {}", webhook.timeout)),
     }
 }
 
 /// Sends it and judges the answer; `Err` is why there is none.
-async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
+async fn exchange(webhook: &Webhook, body: String) -> Result<AttemptOutcome, String> {
     let uri: Uri = webhook
         .url
         .secret()
@@ -81,7 +81,7 @@ async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
     let exchange = async {
         let response = sender.send_request(request).await;
         let response = response.map_err(|error| broken(&error))?;
-        Ok(judge(response, &Veil::of(webhook)).await)
+        Ok(judge(response, &Redactor::of(webhook)).await)
     };
     // How the connection ends is told through the exchange.
     let driven = async {
@@ -94,11 +94,11 @@ async fn exchange(webhook: &Webhook, body: String) -> Result<Answer, String> {
     }
 }
 
-async fn judge(response: Response<Incoming>, veil: &Veil) -> Answer {
+async fn judge(response: Response<Incoming>, veil: &Redactor) -> AttemptOutcome {
     let (head, body) = response.into_parts();
     let status = head.status;
     if status.is_success() {
-        return Answer::Taken;
+        return AttemptOutcome::Taken;
     }
     let text = |name| text_of(&head.headers, name);
     if status.is_redirection() {
@@ -107,7 +107,7 @@ async fn judge(response: Response<Incoming>, veil: &Veil) -> Answer {
             "HTTP {status}: redirects are not followed (to {})",
             excerpt(&veil.over(&to))
         );
-        return Answer::Refused { why };
+        return AttemptOutcome::Refused { why };
     }
     let said = beginning(body).await;
     // What is cut off could not be found any more.
@@ -118,10 +118,10 @@ async fn judge(response: Response<Incoming>, veil: &Veil) -> Answer {
         format!("HTTP {status}: {said}")
     };
     if !retry::is_passing(status.as_u16()) {
-        return Answer::Refused { why };
+        return AttemptOutcome::Refused { why };
     }
     let after = text(RETRY_AFTER).and_then(|after| retry::asked(after, text(DATE)));
-    Answer::Later { why, after }
+    AttemptOutcome::Later { why, after }
 }
 
 /// What there is to read, up to [`BODY`].

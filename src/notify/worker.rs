@@ -10,25 +10,25 @@ use tracing::{debug, info, warn};
 
 use super::{
     Counters,
-    body::Document,
-    queue::Queue,
-    retry::{self, Answer},
+    payload::Payload,
+    queue::NotificationQueue,
+    retry::{self, AttemptOutcome},
     sleep, tell,
 };
-use crate::{policy::notify::Target, telemetry::plain};
+use crate::{policy::notify::NotifyTarget, telemetry::plain};
 
 /// What a target is served by.
 #[derive(Debug)]
-pub(super) struct Worker {
-    pub(super) target: Target,
+pub(super) struct DeliveryWorker {
+    pub(super) target: NotifyTarget,
     pub(super) directory: PathBuf,
     pub(super) counters: Arc<Counters>,
 }
 
 /// How it goes at present.
 #[derive(Debug, Default)]
-struct Mood {
-    trouble: Option<Trouble>,
+struct DeliveryState {
+    trouble: Option<DeliveryProblem>,
     /// More came than it took, and some of that still waits.
     behind: bool,
     /// So many were lost since the trouble began.
@@ -39,20 +39,20 @@ struct Mood {
 
 /// What is wrong; another kind is said again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum DeliveryProblem {
     Away,
     Refusing,
 }
 
-impl Worker {
+impl DeliveryWorker {
     /// Works until the queue is closed and empty.
-    pub(super) async fn run(self, queue: Arc<Queue<Document>>) {
-        let mut mood = Mood::default();
+    pub(super) async fn run(self, queue: Arc<NotificationQueue<Payload>>) {
+        let mut mood = DeliveryState::default();
         while self.step(&queue, &mut mood).await {}
     }
 
     /// Waits for the next one and delivers it; `false` when none comes any more.
-    async fn step(&self, queue: &Queue<Document>, mood: &mut Mood) -> bool {
+    async fn step(&self, queue: &NotificationQueue<Payload>, mood: &mut DeliveryState) -> bool {
         let Some((mut document, dropped)) = queue.next().await else {
             return false;
         };
@@ -68,7 +68,7 @@ impl Worker {
     }
 
     /// Takes note of those that found no room, and says so once.
-    fn lose(&self, mood: &mut Mood, dropped: u64) {
+    fn lose(&self, mood: &mut DeliveryState, dropped: u64) {
         if dropped == 0 {
             return;
         }
@@ -89,32 +89,37 @@ impl Worker {
     }
 
     /// Whether it arrived.
-    async fn deliver(&self, document: &Document, queue: &Queue<Document>, mood: &mut Mood) -> bool {
+    async fn deliver(
+        &self,
+        document: &Payload,
+        queue: &NotificationQueue<Payload>,
+        mood: &mut DeliveryState,
+    ) -> bool {
         let mut attempts = 0;
         loop {
             attempts += 1;
             let answer = tell(&self.target, &self.directory, document).await;
             self.lose(mood, queue.take_dropped());
             match answer {
-                Answer::Taken => {
+                AttemptOutcome::Taken => {
                     self.counters.sent.fetch_add(1, Ordering::Relaxed);
                     self.works(mood, queue.is_empty());
                     return true;
                 }
-                Answer::Refused { why } => {
+                AttemptOutcome::Refused { why } => {
                     let what = match &self.target {
-                        Target::Webhook(_) => "refuses a notification",
-                        Target::Command(_) => "failed",
+                        NotifyTarget::Webhook(_) => "refuses a notification",
+                        NotifyTarget::Command(_) => "failed",
                     };
                     let event = document.get("event").and_then(Value::as_str);
                     let event = event.unwrap_or_default();
                     let text = format!("{what} ({event}): {why}; that one is not sent again");
-                    self.complain(mood, Trouble::Refusing, &text);
+                    self.complain(mood, DeliveryProblem::Refusing, &text);
                     self.counters.failed.fetch_add(1, Ordering::Relaxed);
                     mood.lost += 1;
                     return false;
                 }
-                Answer::Later { why, after } => {
+                AttemptOutcome::Later { why, after } => {
                     let wait = retry::wait(attempts, self.retry(), after);
                     let then = if wait.is_some() {
                         "trying again"
@@ -122,7 +127,7 @@ impl Worker {
                         "given up"
                     };
                     let text = format!("does not take notifications: {why}; {then}");
-                    self.complain(mood, Trouble::Away, &text);
+                    self.complain(mood, DeliveryProblem::Away, &text);
                     let Some(wait) = wait else {
                         self.counters.failed.fetch_add(1, Ordering::Relaxed);
                         mood.lost += 1;
@@ -136,7 +141,7 @@ impl Worker {
     }
 
     /// Says what is wrong, once.
-    fn complain(&self, mood: &mut Mood, trouble: Trouble, text: &str) {
+    fn complain(&self, mood: &mut DeliveryState, trouble: DeliveryProblem, text: &str) {
         let text = format!("{} {text}", self.name());
         let text = plain(&text);
         if mood.trouble == Some(trouble) {
@@ -148,7 +153,7 @@ impl Worker {
     }
 
     /// One has arrived. Who was behind keeps up again when nothing waits.
-    fn works(&self, mood: &mut Mood, nothing_waits: bool) {
+    fn works(&self, mood: &mut DeliveryState, nothing_waits: bool) {
         let is_over = mood.trouble.take().is_some() || mood.behind && nothing_waits;
         if !is_over {
             return;
@@ -164,8 +169,8 @@ impl Worker {
 
     fn retry(&self) -> u32 {
         match &self.target {
-            Target::Webhook(webhook) => webhook.retry,
-            Target::Command(_) => 0,
+            NotifyTarget::Webhook(webhook) => webhook.retry,
+            NotifyTarget::Command(_) => 0,
         }
     }
 
@@ -183,23 +188,23 @@ mod tests {
     use std::{fs, sync::Mutex, time::Duration};
 
     use super::{super::queue::MOST, *};
-    use crate::{policy::notify::Hook, units::Span};
+    use crate::{policy::notify::NotifyCommand, units::Span};
 
-    fn worker(script: &str) -> Worker {
-        let target = Target::Command(Hook {
+    fn worker(script: &str) -> DeliveryWorker {
+        let target = NotifyTarget::Command(NotifyCommand {
             argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
             timeout: Span(Duration::from_secs(30)),
         });
-        Worker {
+        DeliveryWorker {
             counters: Arc::new(Counters::of(&target)),
             target,
             directory: "/".into(),
         }
     }
 
-    fn push(queue: &Queue<Document>, count: usize) {
+    fn push(queue: &NotificationQueue<Payload>, count: usize) {
         for _ in 0..count {
-            queue.push(Document::new());
+            queue.push(Payload::new());
         }
     }
 
@@ -213,7 +218,11 @@ mod tests {
         let _log = tracing::subscriber::set_default(subscriber);
         let said = || fs::read_to_string(log.path()).unwrap();
 
-        let (worker, queue, mut mood) = (worker("exit 0"), Queue::new(), Mood::default());
+        let (worker, queue, mut mood) = (
+            worker("exit 0"),
+            NotificationQueue::new(),
+            DeliveryState::default(),
+        );
         push(&queue, MOST + 2);
         for _ in 0..3 {
             assert!(worker.step(&queue, &mut mood).await);
@@ -245,13 +254,13 @@ mod tests {
             .finish();
         let _log = tracing::subscriber::set_default(subscriber);
 
-        let queue = Queue::new();
-        let mut mood = Mood::default();
+        let queue = NotificationQueue::new();
+        let mut mood = DeliveryState::default();
         push(&queue, 1);
         assert!(worker("exit 1").step(&queue, &mut mood).await);
         // The next one is taken while it overflows.
         push(&queue, MOST + 3);
-        let (worker, document) = (worker("exit 0"), Document::new());
+        let (worker, document) = (worker("exit 0"), Payload::new());
         assert!(worker.deliver(&document, &queue, &mut mood).await);
         let said = fs::read_to_string(log.path()).unwrap();
         assert!(

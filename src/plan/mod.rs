@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::project::{ContainerId, Replica};
 
-pub mod pick;
-pub mod refuse;
+pub mod blockers;
+pub mod selection;
 
-pub use refuse::Refusal;
+pub use blockers::Blocker;
 
 /// The steps from what is there to a wanted count, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,7 +63,7 @@ pub enum Step {
         /// Its name.
         name: String,
         /// Why this one.
-        because: pick::Because,
+        because: selection::RemovalReason,
     },
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Step {
 
 /// A replica and what the tool is doing with it.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct Candidate<'a> {
     /// The observation.
     pub replica: &'a Replica,
     /// Whether it is on its way out but not yet stopped.
@@ -135,7 +135,7 @@ pub fn anew(service: &str, count: u32) -> String {
 /// above `above`, up to which names are known to be taken.
 pub fn plan(
     service: &str,
-    standings: &[Standing<'_>],
+    standings: &[Candidate<'_>],
     pending: &[u32],
     above: u32,
     desired: u32,
@@ -149,14 +149,17 @@ pub fn plan(
     let mut steps = Vec::new();
 
     let mut missing = desired.saturating_sub(from);
-    for standing in pick::keep(standings).into_iter().take(missing as usize) {
+    for standing in selection::keep(standings)
+        .into_iter()
+        .take(missing as usize)
+    {
         missing -= 1;
         steps.push(Step::Keep {
             id: standing.id.clone(),
             name: standing.name.clone(),
         });
     }
-    for replica in pick::startable(standings)
+    for replica in selection::startable(standings)
         .into_iter()
         .take(missing as usize)
     {
@@ -167,7 +170,7 @@ pub fn plan(
         });
     }
     if missing > 0 {
-        let like = pick::template(standings).ok_or_else(|| PlanError::NothingToClone {
+        let like = selection::template(standings).ok_or_else(|| PlanError::NothingToClone {
             service: service.to_owned(),
         })?;
         let highest = standings
@@ -193,7 +196,10 @@ pub fn plan(
     }
 
     let surplus = from.saturating_sub(desired);
-    for (replica, because) in pick::victims(standings).into_iter().take(surplus as usize) {
+    for (replica, because) in selection::victims(standings)
+        .into_iter()
+        .take(surplus as usize)
+    {
         steps.push(Step::Remove {
             id: replica.id.clone(),
             name: replica.name.clone(),
@@ -212,8 +218,8 @@ pub fn plan(
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        project::{Fixed, Health, Limits, State, labels},
-        units::Moment,
+        project::{ContainerState, Fixed, Health, Limits, labels},
+        units::Timestamp,
     };
 
     pub(crate) fn replica(number: u32) -> Replica {
@@ -222,10 +228,10 @@ pub(crate) mod tests {
             name: format!("shop-web-{number}"),
             service: "web".into(),
             number,
-            state: State::Running,
+            state: ContainerState::Running,
             health: Health::None,
-            created: Moment::from_unix(1000 + i64::from(number)),
-            started: Some(Moment::from_unix(1000 + i64::from(number))),
+            created: Timestamp::from_unix(1000 + i64::from(number)),
+            started: Some(Timestamp::from_unix(1000 + i64::from(number))),
             addresses: [(
                 "shop_default".to_owned(),
                 std::net::Ipv4Addr::new(172, 18, 0, number as u8 + 1).into(),
@@ -253,8 +259,8 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn standing(replica: &Replica) -> Standing<'_> {
-        Standing {
+    pub(crate) fn standing(replica: &Replica) -> Candidate<'_> {
+        Candidate {
             replica,
             draining: false,
             ready: true,
@@ -284,7 +290,7 @@ pub(crate) mod tests {
     #[test]
     fn a_leaving_replica_is_kept_and_a_stopped_one_started_before_a_new_one_is_made() {
         let mut replicas = [replica(1), replica(2), replica(3)];
-        replicas[2].state = State::Exited;
+        replicas[2].state = ContainerState::Exited;
         let mut standings: Vec<_> = replicas.iter().map(standing).collect();
         standings[1].draining = true;
         let plan = plan("web", &standings, &[], 0, 4).unwrap();

@@ -8,12 +8,12 @@ use crate::units::Span;
 
 /// A metric that is not read off the replicas by this tool itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Custom {
+pub struct CustomMetric {
     /// The key of its value in `service_metrics` or in each replica's `metrics`.
     pub name: String,
     /// Where its value comes from; `None` only in a decision input, which carries it.
     #[serde(flatten)]
-    pub source: Option<Source>,
+    pub source: Option<CustomSource>,
     /// What its value is held against.
     #[serde(flatten)]
     pub target: CustomTarget,
@@ -25,7 +25,7 @@ pub struct Custom {
     pub failures: u32,
 }
 
-impl Custom {
+impl CustomMetric {
     /// The `failures` of one that names none.
     pub const FAILURES: u32 = 3;
 }
@@ -35,7 +35,7 @@ impl Custom {
     reason = "the signature is serde's"
 )]
 fn is_usual(failures: &u32) -> bool {
-    *failures == Custom::FAILURES
+    *failures == CustomMetric::FAILURES
 }
 
 /// How a custom value becomes a number of replicas.
@@ -64,16 +64,16 @@ pub struct Fallback {
 /// text `{replica}` is that replica's address and `{name}` its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum CustomSource {
     /// What a command prints.
-    Command(Command),
+    Command(CommandSource),
     /// What a URL answers.
-    Http(Http),
+    Http(HttpSource),
     /// What a Prometheus server answers to a query.
-    Prometheus(Prometheus),
+    Prometheus(PrometheusSource),
 }
 
-impl Source {
+impl CustomSource {
     /// The longest that one reading may take.
     pub const TIMEOUT: Span = Span::seconds(5);
 
@@ -89,7 +89,7 @@ impl Source {
 
 /// A command whose standard output is a number, or JSON with one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Command {
+pub struct CommandSource {
     /// The program and its arguments; no shell.
     pub argv: Vec<String>,
     /// The service in whose first running replica it is run; on this host without.
@@ -104,12 +104,12 @@ pub struct Command {
 
 /// A URL whose answer has a number in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Http {
+pub struct HttpSource {
     /// `http://…`; a host that is a service of the project is its first running replica.
     pub url: String,
     /// Where the number is in the answer.
     #[serde(flatten)]
-    pub pick: Pick,
+    pub pick: ValueSelector,
     /// The longest it may take.
     pub timeout: Span,
 }
@@ -117,7 +117,7 @@ pub struct Http {
 /// Where a number is in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Pick {
+pub enum ValueSelector {
     /// In JSON, at this pointer (RFC 6901); the empty one is the whole answer.
     Pointer {
         /// The pointer.
@@ -135,7 +135,7 @@ pub enum Pick {
 
 /// A query to a Prometheus server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Prometheus {
+pub struct PrometheusSource {
     /// The server, like `http://127.0.0.1:9090`.
     pub url: String,
     /// `PromQL` that gives a scalar or an instant vector.

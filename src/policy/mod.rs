@@ -13,10 +13,13 @@ mod schedule;
 mod traffic;
 pub mod validate;
 
-pub use custom::{Command, Custom, CustomTarget, Fallback, Http, Pick, Prometheus, Source};
+pub use custom::{
+    CommandSource, CustomMetric, CustomSource, CustomTarget, Fallback, HttpSource,
+    PrometheusSource, ValueSelector,
+};
 pub use notify::Notify;
-pub use schedule::{Bounds, Cron, Schedule, Zone};
-pub use traffic::{Errors, Latency, Logs, Percentile, Traffic};
+pub use schedule::{CountBounds, Cron, Schedule, Zone};
+pub use traffic::{ErrorTarget, LatencyTarget, Logs, Percentile, TrafficTarget};
 pub use validate::{Problem, SERVICE_KEYS, for_compose, policy, settings};
 
 /// The policy of one service, with every default filled in. Serialises to the form of
@@ -92,15 +95,15 @@ pub enum Metric {
     /// Working set over the memory limit.
     Memory(Aim),
     /// Requests per second, from nginx.
-    Requests(Traffic),
+    Requests(TrafficTarget),
     /// Requests under way at once, from nginx.
-    InFlight(Traffic),
+    InFlight(TrafficTarget),
     /// How long requests take, from nginx.
-    Latency(Latency),
+    Latency(LatencyTarget),
     /// The share of requests that fail, from nginx.
-    Errors(Errors),
+    Errors(ErrorTarget),
     /// A number from outside.
-    Custom(Custom),
+    Custom(CustomMetric),
 }
 
 impl Metric {
@@ -308,9 +311,9 @@ pub struct Settings {
     /// How often load is read and decided on.
     pub interval: Span,
     /// Where nginx is and how it is told.
-    pub nginx: Nginx,
+    pub nginx: NginxPolicy,
     /// What of the machine replicas may not take.
-    pub host: Host,
+    pub host: HostReserve,
     /// Who is told of what happens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<Notify>,
@@ -318,7 +321,7 @@ pub struct Settings {
 
 /// What of the machine replicas may not take. `None` does not look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Host {
+pub struct HostReserve {
     /// No replica is added that would eat into this.
     #[serde(serialize_with = "or_none")]
     pub reserve_memory: Option<Reserve>,
@@ -366,7 +369,7 @@ fn or_none<T: fmt::Display, S: Serializer>(
     }
 }
 
-impl Default for Host {
+impl Default for HostReserve {
     fn default() -> Self {
         let percent = |number| Percent::new(number);
         Self {
@@ -378,10 +381,10 @@ impl Default for Host {
 
 /// Where nginx is and how it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Nginx {
+pub struct NginxPolicy {
     /// Where it runs; `None` looks for the one service whose image is nginx.
     #[serde(flatten)]
-    pub place: Option<Place>,
+    pub place: Option<NginxPlacement>,
     /// The directory on this host that holds our files, as written in the compose file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstreams: Option<PathBuf>,
@@ -398,14 +401,14 @@ pub struct Nginx {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<PathBuf>,
     /// By which address an nginx on this host reaches replicas.
-    #[serde(skip_serializing_if = "Reach::is_auto")]
-    pub reach: Reach,
+    #[serde(skip_serializing_if = "ReplicaReach::is_auto")]
+    pub reach: ReplicaReach,
 }
 
 /// By which address an nginx on this host reaches replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reach {
+pub enum ReplicaReach {
     /// By the container's address where this host has a bridge to it, else by the published port.
     #[default]
     Auto,
@@ -415,7 +418,7 @@ pub enum Reach {
     Published,
 }
 
-impl Reach {
+impl ReplicaReach {
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature is serde's"
@@ -428,7 +431,7 @@ impl Reach {
 /// Where nginx runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum NginxPlacement {
     /// This service of the project.
     Service(String),
     /// This container, of whatever project.
@@ -441,8 +444,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             interval: Span::seconds(5),
-            nginx: Nginx::default(),
-            host: Host::default(),
+            nginx: NginxPolicy::default(),
+            host: HostReserve::default(),
             notify: Vec::new(),
         }
     }

@@ -11,9 +11,9 @@ use crate::units::Span;
 pub struct Notify {
     /// How.
     #[serde(flatten)]
-    pub target: Target,
+    pub target: NotifyTarget,
     /// Of what.
-    pub events: Events,
+    pub events: EventFilter,
     /// Of which services; empty is all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
@@ -22,14 +22,14 @@ pub struct Notify {
 /// How somebody is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Target {
+pub enum NotifyTarget {
     /// By a POST.
     Webhook(Webhook),
     /// By a command on this host.
-    Command(Hook),
+    Command(NotifyCommand),
 }
 
-impl Target {
+impl NotifyTarget {
     /// What one attempt takes at most.
     pub fn timeout(&self) -> Span {
         match self {
@@ -48,7 +48,7 @@ impl Target {
 }
 
 /// What it is called in messages, without anything that may be secret.
-impl fmt::Display for Target {
+impl fmt::Display for NotifyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Webhook(webhook) => webhook.url.fmt(f),
@@ -62,7 +62,7 @@ impl fmt::Display for Target {
 pub struct Webhook {
     /// Where.
     #[serde(rename = "webhook")]
-    pub url: Url,
+    pub url: SecretUrl,
     /// What is sent along.
     #[serde(skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
@@ -81,7 +81,7 @@ impl Webhook {
 
 /// A command that gets a JSON document on its standard input for each event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Hook {
+pub struct NotifyCommand {
     /// The program and its arguments; no shell.
     #[serde(rename = "command", serialize_with = "first_word")]
     pub argv: Vec<String>,
@@ -89,16 +89,16 @@ pub struct Hook {
     pub timeout: Span,
 }
 
-impl Hook {
+impl NotifyCommand {
     /// The `timeout` of one that names none.
     pub const TIMEOUT: Span = Span::seconds(30);
 }
 
 /// A URL whose path and query are as good as a password: it is shown without them, also by `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url(String);
+pub struct SecretUrl(String);
 
-impl Url {
+impl SecretUrl {
     /// One that [`validate`](super::validate) has looked at, or a test made up.
     pub fn new(url: impl Into<String>) -> Self {
         Self(url.into())
@@ -132,19 +132,19 @@ impl Url {
     }
 }
 
-impl fmt::Display for Url {
+impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hidden(&self.0))
     }
 }
 
-impl fmt::Debug for Url {
+impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl Serialize for Url {
+impl Serialize for SecretUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -203,14 +203,14 @@ fn first_word<S: Serializer>(argv: &[String], serializer: S) -> Result<S::Ok, S:
 
 /// Of which events somebody is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Events {
+pub enum EventFilter {
     /// Of all that is written into `scaling.log`.
     All,
     /// Of these: names of events, or of [`GROUPS`].
     Some(Vec<String>),
 }
 
-impl Serialize for Events {
+impl Serialize for EventFilter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::All => serializer.serialize_str("all"),
@@ -219,7 +219,7 @@ impl Serialize for Events {
     }
 }
 
-impl Default for Events {
+impl Default for EventFilter {
     fn default() -> Self {
         Self::Some(vec!["scale".into(), TROUBLE.into()])
     }
@@ -283,7 +283,7 @@ mod tests {
             ("https://me:secret@example.com/", "https://example.com/…"),
             ("hooks.example.com/T0/B1", "hooks.example.com/…"),
         ] {
-            let url = Url::new(url);
+            let url = SecretUrl::new(url);
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), shown);
             assert_eq!(serde_json::to_value(&url).unwrap(), shown);
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_url_has_a_host_and_a_port() {
         let parts = |url| {
-            let url = Url::new(url);
+            let url = SecretUrl::new(url);
             (url.host().to_owned(), url.port(), url.is_encrypted())
         };
         assert_eq!(
@@ -311,8 +311,8 @@ mod tests {
     #[test]
     fn headers_and_arguments_are_nobodys_business() {
         let notify = Notify {
-            target: Target::Webhook(Webhook {
-                url: Url::new("https://a.example/secret"),
+            target: NotifyTarget::Webhook(Webhook {
+                url: SecretUrl::new("https://a.example/secret"),
                 headers: Headers(BTreeMap::from([(
                     "Authorization".into(),
                     "Bearer secret".into(),
@@ -320,12 +320,12 @@ mod tests {
                 timeout: Webhook::TIMEOUT,
                 retry: 5,
             }),
-            events: Events::default(),
+            events: EventFilter::default(),
             services: Vec::new(),
         };
-        let hook = Target::Command(Hook {
+        let hook = NotifyTarget::Command(NotifyCommand {
             argv: vec!["/bin/page".into(), "secret".into()],
-            timeout: Hook::TIMEOUT,
+            timeout: NotifyCommand::TIMEOUT,
         });
         let shown = [
             format!("{notify:?} {} {hook}", notify.target),

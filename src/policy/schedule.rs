@@ -15,13 +15,13 @@ use croner::{
     time::{CivilDate, CivilDateTime, CivilTime, CronDateTime, Resolution, Weekday},
 };
 use jiff::{
-    SignedDuration, Timestamp, ZonedDateTime,
+    SignedDuration, ZonedDateTime,
     civil::DateTime,
     tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 use serde::{Serialize, Serializer};
 
-use crate::units::{Moment, Span, UnitError};
+use crate::units::{Span, Timestamp, UnitError};
 
 /// Bounds of a count that hold for a while, again and again. At least one of them is there.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ pub struct Schedule {
 
 /// The bounds that hold at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct CountBounds {
     /// The largest floor; never above [`max`](Self::max).
     pub min: u32,
     /// The smallest ceiling.
@@ -54,10 +54,10 @@ pub struct Bounds {
     pub max_by_schedule: bool,
 }
 
-impl Bounds {
+impl CountBounds {
     /// Of a policy's own bounds and its schedules at this moment: the largest floor and the smallest
     /// ceiling of all that hold. A ceiling is for what must not be exceeded, so it wins over a floor.
-    pub fn at(now: Moment, min: u32, max: u32, schedules: &[Schedule]) -> Self {
+    pub fn at(now: Timestamp, min: u32, max: u32, schedules: &[Schedule]) -> Self {
         let mut bounds = Self {
             min,
             max,
@@ -84,23 +84,23 @@ impl Bounds {
 
 impl Schedule {
     /// Whether its while has begun and not ended.
-    pub fn holds(&self, now: Moment) -> bool {
+    pub fn holds(&self, now: Timestamp) -> bool {
         self.began(now)
             .is_some_and(|began| now.since(began) < self.lasts.0)
     }
 
     /// When its last while began; `None` when none ever has.
-    fn began(&self, now: Moment) -> Option<Moment> {
+    fn began(&self, now: Timestamp) -> Option<Timestamp> {
         let clock = Wall(now.0.to_zoned_datetime(self.timezone.0.clone()));
         let began = self.cron.0.find_previous_occurrence(&clock, true).ok()?;
-        Some(Moment(began.0.timestamp()))
+        Some(Timestamp(began.0.timestamp()))
     }
 
     /// The next moment at which its while begins or ends.
-    pub fn turns(&self, now: Moment) -> Option<Moment> {
+    pub fn turns(&self, now: Timestamp) -> Option<Timestamp> {
         let clock = Wall(now.0.to_zoned_datetime(self.timezone.0.clone()));
         let begins = self.cron.0.find_next_occurrence(&clock, false).ok();
-        let begins = begins.map(|at| Moment(at.0.timestamp()));
+        let begins = begins.map(|at| Timestamp(at.0.timestamp()));
         let ends = self
             .began(now)
             .map(|began| began + self.lasts.0)
@@ -133,7 +133,7 @@ impl FromStr for Cron {
             UnitError(format!("{form}{why}"))
         })?;
         // Any pattern that ever comes does so within the 400 years after which the calendar repeats.
-        let begin = Wall(Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC));
+        let begin = Wall(jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC));
         match parsed.find_next_occurrence(&begin, true) {
             Ok(_) => Ok(Self(parsed)),
             Err(_) => Err(UnitError(
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    fn at(text: &str) -> Moment {
+    fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
@@ -334,17 +334,17 @@ mod tests {
             schedule("0 11 * * *", 2, "UTC", 5),
             schedule("0 20 * * *", 2, "UTC", 7),
         ];
-        let bounds = Bounds::at(noon, 1, 8, &floors);
+        let bounds = CountBounds::at(noon, 1, 8, &floors);
         assert_eq!((bounds.min, bounds.max), (5, 8));
         assert!(bounds.min_by_schedule && !bounds.max_by_schedule);
         let all: Vec<_> = floors.into_iter().chain([ceiling]).collect();
-        let bounds = Bounds::at(noon, 1, 8, &all);
+        let bounds = CountBounds::at(noon, 1, 8, &all);
         assert_eq!((bounds.min, bounds.max), (5, 6));
         // At 21:00 the floor of 7 is above the ceiling of 6.
-        let bounds = Bounds::at(at("2026-01-05T21:00:00Z"), 1, 8, &all);
+        let bounds = CountBounds::at(at("2026-01-05T21:00:00Z"), 1, 8, &all);
         assert_eq!((bounds.min, bounds.max), (6, 6));
         // A floor below the policy's own and a ceiling above it change nothing.
-        let bounds = Bounds::at(noon, 6, 6, &all);
+        let bounds = CountBounds::at(noon, 6, 6, &all);
         assert_eq!((bounds.min, bounds.max), (6, 6));
         assert!(!bounds.min_by_schedule && !bounds.max_by_schedule);
     }

@@ -8,21 +8,21 @@ use crate::units::{Percent, Span};
 
 /// So much of something for each replica, as the mean over a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Traffic {
+pub struct TrafficTarget {
     /// How much.
     pub target: f64,
     /// Over so long.
     pub window: Span,
 }
 
-impl Traffic {
+impl TrafficTarget {
     /// The window where none is given.
     pub const WINDOW: u64 = 15;
     /// The longest window, in seconds.
     pub const LONGEST: u64 = 300;
 }
 
-impl Serialize for Traffic {
+impl Serialize for TrafficTarget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.window == Span::seconds(Self::WINDOW) {
             return serializer.serialize_f64(self.target);
@@ -36,7 +36,7 @@ impl Serialize for Traffic {
 
 /// How long requests may take.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Latency {
+pub struct LatencyTarget {
     /// This percentile of them …
     pub percentile: Percentile,
     /// … within so long.
@@ -45,12 +45,12 @@ pub struct Latency {
     pub window: Span,
 }
 
-impl Latency {
+impl LatencyTarget {
     /// The window where none is given.
     pub const WINDOW: u64 = 30;
 }
 
-impl Serialize for Latency {
+impl Serialize for LatencyTarget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(self.percentile.key(), &self.target)?;
@@ -101,7 +101,7 @@ impl Percentile {
 
 /// How many requests may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Errors {
+pub struct ErrorTarget {
     /// Replicas are added when a larger share does.
     #[serde(serialize_with = "super::exact")]
     pub above: Percent,

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     files::clean,
-    units::{Bytes, Moment, Span},
+    units::{Bytes, Span, Timestamp},
 };
 
-pub mod data;
+pub mod container_spec;
 pub mod labels;
-pub mod recipe;
-pub mod template;
+pub mod remembered_replica;
+pub mod stateful;
 pub mod workload;
 
 /// A compose project as its files describe it, resolved for the active profiles.
@@ -81,9 +81,9 @@ pub struct Service {
     /// `stop_grace_period`.
     pub stop_grace_period: Option<Span>,
     /// Commands run in the container after its start.
-    pub post_start: Vec<Hook>,
+    pub post_start: Vec<LifecycleHook>,
     /// Commands run in the container before its stop.
-    pub pre_stop: Vec<Hook>,
+    pub pre_stop: Vec<LifecycleHook>,
     /// Limits of CPU and memory.
     pub limits: Limits,
     /// Files that compose uploads between create and start (`content:` and `environment:`
@@ -95,7 +95,7 @@ pub struct Service {
     pub environment: Option<BTreeMap<String, Option<String>>>,
     /// Which variables its values come from.
     #[serde(skip)]
-    pub variables: Variables,
+    pub variables: NamedVariables,
     /// What is to happen when its process ends, as compose understands it (`no`, `always`, …); `None`
     /// when nothing is written.
     #[serde(skip)]
@@ -109,7 +109,7 @@ pub struct Service {
     /// How its first container is made where there is nothing to make it like, or what of the service
     /// stands in the way; `None` where nobody has asked the compose file.
     #[serde(skip)]
-    pub recipe: Option<Result<recipe::Recipe, Vec<String>>>,
+    pub recipe: Option<Result<container_spec::ContainerSpec, Vec<String>>>,
     /// What else is written of its container.
     #[serde(skip)]
     pub workload: workload::Workload,
@@ -121,7 +121,7 @@ pub struct Service {
 
 /// Variables that the values of a service name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Variables {
+pub struct NamedVariables {
     /// All of them.
     pub used: BTreeSet<String>,
     /// Those that have no value here.
@@ -292,7 +292,7 @@ pub struct Volume {
 
 /// A lifecycle hook.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Hook {
+pub struct LifecycleHook {
     /// The command, in exec form.
     pub command: Vec<String>,
     /// User it runs as; the container's own when empty.
@@ -335,7 +335,7 @@ impl fmt::Display for ContainerId {
 /// What the Engine says a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum ContainerState {
     /// Made, never started.
     Created,
     /// Its process runs.
@@ -352,14 +352,14 @@ pub enum State {
     Dead,
 }
 
-impl State {
+impl ContainerState {
     /// Whether it counts as a replica for deciding: created, running or restarting.
     pub fn counts(self) -> bool {
         matches!(self, Self::Created | Self::Running | Self::Restarting)
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for ContainerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Created => "created",
@@ -399,13 +399,13 @@ pub struct Replica {
     /// Its number; from the label. 0 when the label is missing or wrong.
     pub number: u32,
     /// What it is doing.
-    pub state: State,
+    pub state: ContainerState,
     /// What its healthcheck says.
     pub health: Health,
     /// When it was made.
-    pub created: Moment,
+    pub created: Timestamp,
     /// When its process started last; `None` before the first start.
-    pub started: Option<Moment>,
+    pub started: Option<Timestamp>,
     /// Address on each network it has one on, by the network's name.
     pub addresses: BTreeMap<String, IpAddr>,
     /// Where its TCP ports are published on this host, by the port inside. The Engine chooses anew at
@@ -475,7 +475,10 @@ impl Replica {
         self.final_name() != self.name
             && matches!(
                 self.state,
-                State::Created | State::Exited | State::Dead | State::Removing
+                ContainerState::Created
+                    | ContainerState::Exited
+                    | ContainerState::Dead
+                    | ContainerState::Removing
             )
     }
 

@@ -4,13 +4,13 @@
 //! configuration. [`nginx`] writes the files and gets them into effect.
 
 pub mod inspect;
-mod listed;
-pub mod log;
+pub mod log_tail;
 pub mod nginx;
+mod read_back;
 pub mod render;
 mod version;
 
-pub use listed::{Listed, close, listed, written};
+pub use read_back::{Listed, close, listed, written};
 pub use version::{Features, NginxVersion};
 
 use std::{future::Future, net::SocketAddr, path::PathBuf};
@@ -25,12 +25,12 @@ pub struct Upstream {
     /// How requests are spread.
     pub balance: Balance,
     /// The servers, by replica number. Empty: every request is answered with an error at once.
-    pub servers: Vec<Server>,
+    pub servers: Vec<UpstreamServer>,
 }
 
 /// One replica behind the proxy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Server {
+pub struct UpstreamServer {
     /// The replica's number.
     pub number: u32,
     /// The container's name.
@@ -48,8 +48,8 @@ pub trait Proxy: Send + Sync + 'static {
     /// so it is always given all of the project.
     ///
     /// Services do not wait for one another: a service whose new file cannot be used is in
-    /// [`Published::refused`], the others have what was asked for. Of the refused one the servers
-    /// that are no longer wanted are out, where that alone was possible ([`Refusal::removed`]).
+    /// [`PublishResult::refused`], the others have what was asked for. Of the refused one the servers
+    /// that are no longer wanted are out, where that alone was possible ([`PublishRefusal::removed`]).
     ///
     /// On an error nothing is as asked for, and the files are as they were; with two exceptions. A
     /// proxy that is not running finds the new files when it starts
@@ -59,7 +59,7 @@ pub trait Proxy: Send + Sync + 'static {
     fn publish(
         &self,
         upstreams: &[Upstream],
-    ) -> impl Future<Output = Result<Published, ProxyError>> + Send;
+    ) -> impl Future<Output = Result<PublishResult, ProxyError>> + Send;
 
     /// Finds out what a publish has to know first, and touches nothing: the next one need not.
     fn prepare(&self) -> impl Future<Output = ()> + Send {
@@ -67,8 +67,10 @@ pub trait Proxy: Send + Sync + 'static {
     }
 
     /// Waits, without a bound, until no request is left that came in before `published`.
-    fn drained(&self, published: &Published)
-    -> impl Future<Output = Result<(), ProxyError>> + Send;
+    fn drained(
+        &self,
+        published: &PublishResult,
+    ) -> impl Future<Output = Result<(), ProxyError>> + Send;
 
     /// Whether its files send to exactly these servers and no earlier publish was cut short, so that
     /// another one would change nothing that a request could notice. Told without asking the proxy.
@@ -96,7 +98,7 @@ pub trait Proxy: Send + Sync + 'static {
 
 /// What a publish did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Published {
+pub struct PublishResult {
     /// The files that were rewritten; empty when there was nothing to do.
     pub changed: Vec<String>,
     /// Whether the proxy was told to reload.
@@ -105,14 +107,14 @@ pub struct Published {
     /// an earlier publish.
     pub old_workers: Vec<u32>,
     /// The services whose new servers are not in effect.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<PublishRefusal>,
     /// Why the proxy does not write the log that load is read from.
     pub log_refused: Option<String>,
 }
 
-impl Published {
+impl PublishResult {
     /// Why this service is not as asked for; `None` when it is.
-    pub fn refusal(&self, service: &str) -> Option<&Refusal> {
+    pub fn refusal(&self, service: &str) -> Option<&PublishRefusal> {
         self.refused
             .iter()
             .find(|refusal| refusal.service == service)
@@ -121,7 +123,7 @@ impl Published {
 
 /// A part of a publish that was not possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct PublishRefusal {
     /// The service, or the file name of what belongs to all of them.
     pub service: String,
     /// Why.

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{policy::Balance, traffic};
 
-use super::{Features, ProxyError, Server, Upstream};
+use super::{Features, ProxyError, Upstream, UpstreamServer};
 
 mod trust;
 
@@ -37,7 +37,7 @@ const SET_ELSEWHERE: &str = "# keepalive_min_timeout is set elsewhere in this co
 
 /// What is at http level of the log that load is read from.
 #[derive(Debug, Clone, Copy)]
-pub enum Log<'a> {
+pub enum HttpLevelLog<'a> {
     /// Nothing.
     None,
     /// Its format only.
@@ -74,7 +74,7 @@ pub fn files(
     project: &str,
     upstreams: &[Upstream],
     features: &Features,
-    log: Log<'_>,
+    log: HttpLevelLog<'_>,
 ) -> Result<(BTreeMap<String, String>, Vec<ProxyError>), ProxyError> {
     let mut files = BTreeMap::from([(HTTP.to_owned(), http(project, features, log)?)]);
     let mut unusable = unusable_names(upstreams.iter().map(|one| one.service.as_str()));
@@ -133,7 +133,11 @@ pub fn unusable_names<'a>(
 }
 
 /// What belongs at http level.
-pub fn http(project: &str, features: &Features, log: Log<'_>) -> Result<String, ProxyError> {
+pub fn http(
+    project: &str,
+    features: &Features,
+    log: HttpLevelLog<'_>,
+) -> Result<String, ProxyError> {
     let mut text = header(project)? + &log_lines(project, log)?;
     if features.keepalive_min_timeout {
         text += "# A reload closes the connections of clients that are idle. A request already on its\n\
@@ -155,7 +159,10 @@ pub fn http(project: &str, features: &Features, log: Log<'_>) -> Result<String, 
 }
 
 /// [`http`] for a configuration that sets the directive somewhere else.
-pub(super) fn http_without_directives(project: &str, log: Log<'_>) -> Result<String, ProxyError> {
+pub(super) fn http_without_directives(
+    project: &str,
+    log: HttpLevelLog<'_>,
+) -> Result<String, ProxyError> {
     Ok(header(project)? + &log_lines(project, log)? + SET_ELSEWHERE)
 }
 
@@ -179,11 +186,11 @@ pub fn log_line(project: &str, path: &str) -> Result<String, ProxyError> {
     ))
 }
 
-fn log_lines(project: &str, log: Log<'_>) -> Result<String, ProxyError> {
+fn log_lines(project: &str, log: HttpLevelLog<'_>) -> Result<String, ProxyError> {
     let line = match log {
-        Log::None => return Ok(String::new()),
-        Log::Format => String::new(),
-        Log::To(path) => log_line(project, path)? + "\n",
+        HttpLevelLog::None => return Ok(String::new()),
+        HttpLevelLog::Format => String::new(),
+        HttpLevelLog::To(path) => log_line(project, path)? + "\n",
     };
     Ok(format!(
         "# What the load is read from. An `access_log` inside of a server or a location takes the place of\n\
@@ -214,7 +221,7 @@ pub fn upstream(
 ) -> Result<String, ProxyError> {
     let service = service_name(&upstream.service)?;
     let balance = balance(&upstream.balance, features)?;
-    let mut servers: Vec<&Server> = upstream.servers.iter().collect();
+    let mut servers: Vec<&UpstreamServer> = upstream.servers.iter().collect();
     servers.sort();
     let mut text = header(project)?;
     let _ = writeln!(text, "upstream {service} {{");

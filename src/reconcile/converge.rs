@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{By, EXPLAINED, Effect, Machine, Mood, Pending, RESTART_GRACE, What, member::Phase};
+use super::{
+    EXPLAINED, Effect, EventKind, Initiator, Pending, RESTART_GRACE, ServiceMachine, SyncState,
+    managed_replica::Phase,
+};
 use crate::{
     plan::{self, Step},
-    project::{ContainerId, State},
-    units::Moment,
+    project::{ContainerId, ContainerState},
+    units::Timestamp,
 };
 
-impl Machine {
-    pub(super) fn busy(&self, now: Moment) -> bool {
+impl ServiceMachine {
+    pub(super) fn busy(&self, now: Timestamp) -> bool {
         self.busy_until.is_some_and(|until| until > now)
     }
 
-    pub(super) fn converge(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        if self.mood != Mood::Acting || self.busy(now) {
+    pub(super) fn converge(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.mood != SyncState::Acting || self.busy(now) {
             return;
         }
         self.busy_since = None;
@@ -23,13 +26,13 @@ impl Machine {
             return;
         }
         if self.passive {
-            self.notice_standstill(now, out);
+            self.notice_idle(now, out);
             return;
         }
         if self.busy_until.take().is_some() {
             self.after_compose(now, out);
         }
-        if self.notice_standstill(now, out) {
+        if self.notice_idle(now, out) {
             return;
         }
         let barred = self.is_barred_unrouted(now, out);
@@ -49,20 +52,20 @@ impl Machine {
 
     /// compose was at work and is done: more replicas than wanted are its wish, fewer are the
     /// file's count, which `up -d` resets to.
-    pub(super) fn after_compose(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn after_compose(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         self.expire_hold(now);
         let live = self.live();
         if let Some(desired) = self.desired.filter(|desired| live > *desired)
             && self.hold.is_none()
         {
             out.push(self.note(
-                What::Scale {
+                EventKind::Scale {
                     from: desired,
                     to: live,
                     reason: "compose".into(),
                     message: "as compose left it".into(),
                     metrics: BTreeMap::new(),
-                    by: By::Compose,
+                    by: Initiator::Compose,
                     input: None,
                 },
                 now,
@@ -88,13 +91,13 @@ impl Machine {
     }
 
     /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.
-    pub(super) fn notice_standstill(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+    pub(super) fn notice_idle(&mut self, now: Timestamp, out: &mut Vec<Effect>) -> bool {
         let alive = !self.pending.is_empty()
             || self.founding.is_some()
             || (self.may_found && self.members.is_empty())
             || self.members.values().any(|m| match m.phase {
                 Phase::Idle { on_purpose, .. } => {
-                    !on_purpose || m.replica.state == State::Restarting
+                    !on_purpose || m.replica.state == ContainerState::Restarting
                 }
                 _ => true,
             });
@@ -104,7 +107,7 @@ impl Machine {
             return false;
         }
         // Whether it was stopped or has crashed is known in a moment.
-        let explained = |since: Moment| now.since(since) >= EXPLAINED;
+        let explained = |since: Timestamp| now.since(since) >= EXPLAINED;
         let ended = self.members.values().filter_map(|m| m.unexplained);
         if ended.into_iter().any(|since| !explained(since)) {
             return true;
@@ -116,14 +119,14 @@ impl Machine {
             } else {
                 format!("no replica of {service} is running; run `{up}`")
             };
-            out.push(self.note(What::Standstill { why: why.clone() }, now));
+            out.push(self.note(EventKind::Standstill { why: why.clone() }, now));
             self.standstill = Some(why);
             self.moving = None;
         }
         true
     }
 
-    pub(super) fn grow(&mut self, desired: u32, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn grow(&mut self, desired: u32, now: Timestamp, out: &mut Vec<Effect>) {
         if self.refused.is_some() || self.retry_at.is_some_and(|at| at > now) {
             return;
         }
@@ -168,7 +171,7 @@ impl Machine {
                         && member.is_draining()
                     {
                         member.phase = Phase::Serving;
-                        out.push(self.note(What::Kept { replica: name }, now));
+                        out.push(self.note(EventKind::Kept { replica: name }, now));
                     }
                 }
                 Step::Start { id, name } => self.start(&id, name, now, out),
@@ -185,7 +188,7 @@ impl Machine {
                         },
                     );
                     out.push(self.note(
-                        What::Creating {
+                        EventKind::Creating {
                             replica: name.clone(),
                         },
                         now,
@@ -206,7 +209,7 @@ impl Machine {
         &mut self,
         id: &ContainerId,
         name: String,
-        now: Moment,
+        now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
         let Some(member) = self.members.get_mut(id) else {
@@ -215,18 +218,18 @@ impl Machine {
         let Phase::Idle { since, .. } = member.phase else {
             return;
         };
-        if now < since + RESTART_GRACE && member.replica.state == State::Exited {
+        if now < since + RESTART_GRACE && member.replica.state == ContainerState::Exited {
             out.push(Effect::WakeAt(since + RESTART_GRACE));
             return;
         }
         member.phase = Phase::Starting;
         member.fresh = Some(now);
-        out.push(self.note(What::Starting { replica: name }, now));
+        out.push(self.note(EventKind::Starting { replica: name }, now));
         out.push(Effect::Start { id: id.clone() });
     }
 
     /// A container that was made and never started is what an interrupted scale-up leaves behind.
-    pub(super) fn start_what_was_only_made(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn start_what_was_only_made(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         if self.retry_at.is_some_and(|at| at > now) {
             return;
         }
@@ -234,7 +237,7 @@ impl Machine {
             .members
             .values()
             .filter(|m| {
-                m.replica.state == State::Created
+                m.replica.state == ContainerState::Created
                     && matches!(m.phase, Phase::Idle { .. })
                     && !m.replica.is_being_recreated()
             })
@@ -260,7 +263,7 @@ impl Machine {
                 ..crate::project::Service::default()
             };
             found.extend(
-                plan::refuse::refusals(&service, &replicas)
+                plan::blockers::refusals(&service, &replicas)
                     .iter()
                     .map(ToString::to_string),
             );
@@ -268,15 +271,15 @@ impl Machine {
         found
     }
 
-    pub(super) fn refuse(&mut self, why: String, now: Moment, out: &mut Vec<Effect>) {
-        out.push(self.note(What::Refused { why: why.clone() }, now));
+    pub(super) fn refuse(&mut self, why: String, now: Timestamp, out: &mut Vec<Effect>) {
+        out.push(self.note(EventKind::Refused { why: why.clone() }, now));
         self.refused = Some(why);
         self.hold = None;
         self.desired = Some(self.live());
         self.moving = None;
     }
 
-    pub(super) fn shrink(&mut self, desired: u32, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn shrink(&mut self, desired: u32, now: Timestamp, out: &mut Vec<Effect>) {
         let Ok(plan) = self.plan(desired) else {
             return;
         };
@@ -302,7 +305,7 @@ impl Machine {
                 out: None,
             };
             out.push(self.note(
-                What::Draining {
+                EventKind::Draining {
                     replica: name,
                     because: because.to_string(),
                 },

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::Machine;
-use crate::project::{Replica, Variables};
+use super::ServiceMachine;
+use crate::project::{NamedVariables, Replica};
 
 /// Variables that a sentence names before it counts the rest.
 const NAMED: usize = 4;
@@ -21,7 +21,7 @@ pub struct Current {
     /// The id that the image's name has.
     pub image: Option<String>,
     /// The variables that both depend on.
-    pub variables: Variables,
+    pub variables: NamedVariables,
     /// The command of this tool in whose environment the files were read.
     pub reader: String,
 }
@@ -74,7 +74,7 @@ impl Drift {
         if behind == 0 {
             return None;
         }
-        let Variables { used, unset } = &current.variables;
+        let NamedVariables { used, unset } = &current.variables;
         let known = unset.is_empty();
         let fix = if known {
             fix(of)
@@ -168,7 +168,7 @@ impl fmt::Display for Drift {
     }
 }
 
-impl Machine {
+impl ServiceMachine {
     /// Its replicas that are behind what compose would make now.
     pub fn drift(&self, current: &Current, fix: impl FnOnce(u32) -> String) -> Option<Drift> {
         // While compose replaces replicas there are more of them for a moment.
@@ -240,7 +240,7 @@ mod tests {
         let judged = |hash: &str, used: &[&str], unset: &[&str]| {
             let current = Current {
                 hash: Some(hash.into()),
-                variables: Variables {
+                variables: NamedVariables {
                     used: names(used),
                     unset: names(unset),
                 },

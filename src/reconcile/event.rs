@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use super::note::{By, Note};
+use super::scaling_event::{Initiator, ScalingEvent};
 use crate::{
     decide::{Decision, Input, Pause},
-    plan::Refusal,
+    plan::Blocker,
     policy::Policy,
     project::{ContainerId, Replica},
-    units::{Moment, SignedDuration},
-    usage::Reading,
+    units::{SignedDuration, Timestamp},
+    usage::CounterReading,
 };
 
 /// What a machine is told about its service before anything happens, and again when the compose
 /// file changes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Setup {
+pub struct ServiceSetup {
     /// The service's name.
     pub service: String,
     /// What to type so that compose makes or starts its containers.
@@ -35,7 +35,7 @@ pub struct Setup {
     /// How often its load is read.
     pub interval: Duration,
     /// What forbids a second replica according to the compose file.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<Blocker>,
     /// Why nginx can never send requests to it, and what to do about it.
     pub unroutable: Option<String>,
 }
@@ -50,14 +50,14 @@ pub enum Event {
         /// Those that another container lives inside of.
         needed: BTreeSet<ContainerId>,
         /// When the listing was asked for: what is known from later stays.
-        taken: Moment,
+        taken: Timestamp,
     },
     /// A fresh look at one replica.
     Observed {
         /// The replica.
         replica: Box<Replica>,
         /// When it was asked for.
-        taken: Moment,
+        taken: Timestamp,
     },
     /// Its process ended.
     Died {
@@ -118,7 +118,7 @@ pub enum Event {
     /// The first replica of a service that had none is made and started, or why not.
     Founded {
         /// How it went.
-        result: Result<Founded, NotFounded>,
+        result: Result<BootstrappedReplica, BootstrapError>,
     },
     /// A replica was started again, or why not.
     Restarted {
@@ -132,7 +132,7 @@ pub enum Event {
         /// The container.
         id: ContainerId,
         /// The start that it was probed for.
-        started: Option<Moment>,
+        started: Option<Timestamp>,
     },
     /// The first look found it not ready; it is looked at further.
     NotYet {
@@ -189,7 +189,7 @@ pub enum Event {
     /// Counters of the running replicas, and values of custom metrics.
     Sampled {
         /// By container; one that could not be read is missing.
-        readings: BTreeMap<ContainerId, Reading>,
+        readings: BTreeMap<ContainerId, CounterReading>,
         /// What their sources gave.
         values: Values,
     },
@@ -205,7 +205,7 @@ pub enum Event {
         /// How long load may not change it.
         hold: Option<Duration>,
         /// Who asks.
-        by: By,
+        by: Initiator,
     },
     /// Load shall not change the count, in these directions.
     Suspend {
@@ -214,15 +214,15 @@ pub enum Event {
         /// For how long; until [`Event::Resume`] without.
         span: Option<Duration>,
         /// Who asks.
-        by: By,
+        by: Initiator,
     },
     /// Load decides again.
     Resume {
         /// Who asks.
-        by: By,
+        by: Initiator,
     },
     /// The compose file changed.
-    Setup(Box<Setup>),
+    Setup(Box<ServiceSetup>),
     /// A moment that was asked for has come.
     Wake,
 }
@@ -248,7 +248,7 @@ impl Values {
 
 impl Event {
     /// Counters alone.
-    pub fn sampled(readings: BTreeMap<ContainerId, Reading>) -> Self {
+    pub fn sampled(readings: BTreeMap<ContainerId, CounterReading>) -> Self {
         let values = Values::default();
         Self::Sampled { readings, values }
     }
@@ -256,7 +256,7 @@ impl Event {
 
 /// A replica that was made like no other.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Founded {
+pub struct BootstrappedReplica {
     /// The replica as it is now.
     pub replica: Box<Replica>,
     /// How it was made.
@@ -267,7 +267,7 @@ pub struct Founded {
 
 /// Why a first replica was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotFounded {
+pub enum BootstrapError {
     /// There is no way to make one.
     NoWay(String),
     /// It did not work this time.
@@ -304,11 +304,11 @@ pub enum Effect {
         /// The replica.
         replica: Box<Replica>,
         /// What it must pass.
-        gate: Gate,
+        gate: ReadinessCheck,
         /// How long it must stay ready.
         min_ready: Duration,
         /// When to give up; `None` looks on.
-        deadline: Option<Moment>,
+        deadline: Option<Timestamp>,
     },
     /// Send traffic to exactly these; answered by `Routed` and then `Drained`.
     Route {
@@ -326,14 +326,14 @@ pub enum Effect {
     },
     /// Read the last lines of the log of a replica that has ended; answered by
     /// [`Event::GateFailed`] with this reason.
-    LastWords {
+    CollectLogs {
         /// The container.
         id: ContainerId,
         /// Why it failed.
         why: String,
     },
     /// Call again at this moment with [`Event::Wake`].
-    WakeAt(Moment),
+    WakeAt(Timestamp),
     /// Keep what a decision was made from, where decisions are recorded.
     Decided {
         /// What it was made from.
@@ -342,7 +342,7 @@ pub enum Effect {
         decision: Box<Decision>,
     },
     /// Tell people.
-    Note(Note),
+    Note(ScalingEvent),
 }
 
 impl Effect {
@@ -358,7 +358,7 @@ impl Effect {
             Self::Note(_) => "note",
             Self::Decided { .. } => "decided",
             Self::Found { .. } => "found",
-            Self::LastWords { .. } => "last log lines",
+            Self::CollectLogs { .. } => "last log lines",
         }
     }
 }
@@ -382,7 +382,7 @@ pub struct RouteServer {
 
 /// What a replica must pass to get traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gate {
+pub enum ReadinessCheck {
     /// Its healthcheck.
     Healthcheck,
     /// That it runs.

@@ -1,6 +1,6 @@
 //! One state machine per service: it hears events and asks for effects.
 //!
-//! [`Machine::handle`] is all there is: no clock, no I/O, no task. `now` is an argument, what should
+//! [`ServiceMachine::handle`] is all there is: no clock, no I/O, no task. `now` is an argument, what should
 //! be done comes back as [`Effect`]s, and whatever comes of them arrives as an [`Event`]. That makes
 //! every interleaving of a slow start, a crash and a reload a plain test.
 
@@ -10,32 +10,32 @@ use std::{
 };
 
 use crate::{
-    decide::{Decision, History, Host, Input},
-    plan::{self, Plan, Standing},
-    project::{ContainerId, Health, Replica, State},
-    units::Moment,
+    decide::{Decision, History, HostCapacity, Input},
+    plan::{self, Candidate, Plan},
+    project::{ContainerId, ContainerState, Health, Replica},
+    units::Timestamp,
     usage::Window,
 };
 
+mod backoff;
+mod bootstrap;
 mod converge;
+mod desired;
 mod drift;
 pub mod event;
-mod failing;
-mod found;
-mod member;
-pub mod note;
+mod managed_replica;
+mod memory_demand;
+mod metric_values;
+mod observation;
 mod outlier;
 mod pause;
+mod preflight;
 mod recreate;
-mod room;
-mod seen;
-mod traffic;
+mod routing;
+pub mod scaling_event;
+mod skip_reason;
+pub mod status;
 mod unserved;
-mod values;
-pub mod view;
-mod want;
-mod way;
-mod why_not;
 mod withdraw;
 
 #[cfg(test)]
@@ -43,13 +43,16 @@ mod tests;
 
 pub use crate::decide::Pause;
 pub use drift::{Current, Drift};
-pub use event::{Effect, Event, Founded, Gate, NotFounded, RouteServer, Setup, Values};
-pub use note::{By, Level, Note, What};
+pub use event::{
+    BootstrapError, BootstrappedReplica, Effect, Event, ReadinessCheck, RouteServer, ServiceSetup,
+    Values,
+};
+pub use memory_demand::Peak;
 pub use pause::Paused;
-pub use room::Peak;
-pub use view::{DecisionView, Memory, MetricView, ReplicaView, ServiceView};
+pub use scaling_event::{EventKind, EventLevel, Initiator, ScalingEvent};
+pub use status::{DecisionView, MetricView, PersistedState, ReplicaView, ServiceView};
 
-use member::{Member, Phase};
+use managed_replica::{ManagedReplica, Phase};
 
 /// How long the project must be quiet after compose was at work on it.
 pub const QUIET: Duration = Duration::from_secs(3);
@@ -78,24 +81,24 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq)]
 struct Pending {
     name: String,
-    since: Moment,
+    since: Timestamp,
 }
 
 /// A change of the count that is on its way.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Move {
+struct CountMove {
     from: u32,
     to: u32,
-    since: Moment,
+    since: Timestamp,
 }
 
 /// Whether nginx can send requests to what is made.
 #[derive(Debug, Clone, PartialEq)]
-enum Way {
+enum RoutingPreflight {
     /// Nothing speaks against it.
     Open,
     /// It is being looked at, which is waited for until then.
-    Unknown { until: Option<Moment> },
+    Unknown { until: Option<Timestamp> },
     /// It cannot.
     Barred {
         why: String,
@@ -110,31 +113,31 @@ pub struct Hold {
     /// The count.
     pub replicas: u32,
     /// Until then; for ever without.
-    pub until: Option<Moment>,
+    pub until: Option<Timestamp>,
 }
 
 /// Where the machine stands with the project as a whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
+enum SyncState {
     /// It has not seen its replicas yet, or not since the engine came back.
     Blind,
     /// It has seen them and waits for each to be looked at once, until then at the longest.
-    Adopting { until: Moment },
+    Adopting { until: Timestamp },
     /// It acts.
     Acting,
 }
 
 /// The state machine of one service.
 #[derive(Debug)]
-pub struct Machine {
-    setup: Setup,
-    members: BTreeMap<ContainerId, Member>,
+pub struct ServiceMachine {
+    setup: ServiceSetup,
+    members: BTreeMap<ContainerId, ManagedReplica>,
     /// Members that are no more, and since when: a look from before that would bring them back.
-    gone: BTreeMap<ContainerId, Moment>,
+    gone: BTreeMap<ContainerId, Timestamp>,
     needed: BTreeSet<ContainerId>,
     pending: BTreeMap<u32, Pending>,
     /// The first replica of all is being made since then.
-    founding: Option<Moment>,
+    founding: Option<Timestamp>,
     /// Whether a first replica may be made: nobody has stopped the service, or somebody wants it.
     may_found: bool,
     /// Numbers whose names belong to containers that are none of ours.
@@ -147,21 +150,21 @@ pub struct Machine {
     /// The most memory that a replica was seen to use.
     peak: Option<Peak>,
     /// When replicas ran out of memory, by name.
-    ooms: BTreeMap<String, Moment>,
+    ooms: BTreeMap<String, Timestamp>,
     /// What the machine has left.
-    host: Option<Host>,
-    custom: values::Custom,
-    last: Option<(Moment, Decision)>,
+    host: Option<HostCapacity>,
+    custom: metric_values::CustomMetricValues,
+    last: Option<(Timestamp, Decision)>,
     /// The reason for doing nothing that was said last; nothing when something was done since.
-    said: Option<why_not::Said>,
-    mood: Mood,
-    busy_until: Option<Moment>,
+    said: Option<skip_reason::LastSkipReason>,
+    mood: SyncState,
+    busy_until: Option<Timestamp>,
     standstill: Option<String>,
     refused: Option<String>,
     failures: u32,
-    failing: Option<failing::Failing>,
-    retry_at: Option<Moment>,
-    moving: Option<Move>,
+    failing: Option<backoff::FailureBackoff>,
+    retry_at: Option<Timestamp>,
+    moving: Option<CountMove>,
     seq: u64,
     routed: u64,
     drained: u64,
@@ -169,12 +172,12 @@ pub struct Machine {
     /// Those that nginx was last seen to send traffic to.
     listed: BTreeSet<ContainerId>,
     /// Servers that do not have their full weight yet, and since when they are listed.
-    ramps: BTreeMap<ContainerId, Moment>,
+    ramps: BTreeMap<ContainerId, Timestamp>,
     /// Whether there are such at all.
     ramping: bool,
     /// Whether what was asked for last differs in nothing but weights.
     only_weights: bool,
-    reroute_at: Option<Moment>,
+    reroute_at: Option<Timestamp>,
     route_failures: u32,
     route_error: Option<String>,
     nothing_serves: bool,
@@ -182,7 +185,7 @@ pub struct Machine {
     /// nginx serves something, as far as is known, that no look has confirmed yet: what was there
     /// when this run began, or what was right before the port changed.
     holdover: bool,
-    way: Way,
+    way: RoutingPreflight,
     /// The nginx that was last seen to read its upstream.
     reader: Option<String>,
     /// Why the last replica that was looked at was not ready.
@@ -193,7 +196,7 @@ pub struct Machine {
     passive: bool,
     /// Decisions of this run.
     decisions: u32,
-    busy_since: Option<Moment>,
+    busy_since: Option<Timestamp>,
     /// Containers in the middle of a recreate: since when nobody was seen at work, and whether that
     /// was said.
     recreating: BTreeMap<ContainerId, Recreating>,
@@ -205,7 +208,7 @@ pub struct Machine {
 
 /// A decision that nothing follows from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Considered {
+pub struct IdleDecision {
     /// What it was made from.
     pub input: Input,
     /// The decision.
@@ -219,13 +222,13 @@ pub struct Considered {
 /// A container that compose is replacing, or by which it is replacing another.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Recreating {
-    since: Moment,
+    since: Timestamp,
     said: bool,
 }
 
-impl Machine {
+impl ServiceMachine {
     /// A machine that knows nothing yet but what a former run remembered.
-    pub fn new(setup: Setup, memory: Option<Memory>, now: Moment) -> Self {
+    pub fn new(setup: ServiceSetup, memory: Option<PersistedState>, now: Timestamp) -> Self {
         let memory = memory.unwrap_or_default();
         let mut history = memory.history;
         history.prune(now, &setup.policy.behavior);
@@ -258,10 +261,10 @@ impl Machine {
             peak: memory.peak,
             ooms: memory.ooms,
             host: None,
-            custom: values::Custom::after(memory.unread),
-            said: why_not::Said::before(memory.last.as_ref()),
+            custom: metric_values::CustomMetricValues::after(memory.unread),
+            said: skip_reason::LastSkipReason::before(memory.last.as_ref()),
             last: memory.last,
-            mood: Mood::Blind,
+            mood: SyncState::Blind,
             busy_until: None,
             standstill: None,
             refused: None,
@@ -283,7 +286,7 @@ impl Machine {
             nothing_serves: false,
             unserved: unserved::Unserved::default(),
             holdover: true,
-            way: Way::Open,
+            way: RoutingPreflight::Open,
             reader: memory.reader,
             unready: None,
             leaving: memory.draining,
@@ -316,7 +319,7 @@ impl Machine {
     }
 
     /// What it was set up with.
-    pub fn setup(&self) -> &Setup {
+    pub fn setup(&self) -> &ServiceSetup {
         &self.setup
     }
 
@@ -329,14 +332,16 @@ impl Machine {
     pub fn running(&self) -> Vec<Replica> {
         self.members
             .values()
-            .filter(|m| m.replica.state == State::Running && !m.is_on_its_way_out())
+            .filter(|m| m.replica.state == ContainerState::Running && !m.is_on_its_way_out())
             .map(|m| m.replica.clone())
             .collect()
     }
 
     /// Whether a replica was started by this tool and has not been ready yet.
     pub fn is_coming_up(&self, id: &ContainerId) -> bool {
-        self.members.get(id).is_some_and(Member::is_coming_up)
+        self.members
+            .get(id)
+            .is_some_and(ManagedReplica::is_coming_up)
     }
 
     /// Whether a container is one of its replicas.
@@ -349,7 +354,7 @@ impl Machine {
         if self.standstill.is_some() {
             return true;
         }
-        self.mood == Mood::Acting
+        self.mood == SyncState::Acting
             && self.pending.is_empty()
             && self.founding.is_none()
             && self.moving.is_none()
@@ -392,7 +397,7 @@ impl Machine {
     }
 
     /// What keeps it from the count it wants: a failure, or a refusal. A run that `stays` tries again.
-    pub fn trouble(&self, now: Moment, stays: bool) -> Option<String> {
+    pub fn trouble(&self, now: Timestamp, stays: bool) -> Option<String> {
         let service = &self.setup.service;
         if let Some(why) = &self.refused {
             return Some(why.clone());
@@ -400,7 +405,7 @@ impl Machine {
         if let Some(why) = &self.route_error {
             return Some(format!("{service}: {why}"));
         }
-        if let Way::Barred { why, told: true } = &self.way {
+        if let RoutingPreflight::Barred { why, told: true } = &self.way {
             return Some(format!("{service}: {why}"));
         }
         if self.holdover
@@ -422,7 +427,7 @@ impl Machine {
     }
 
     /// Why nothing is done, if nothing is done.
-    pub fn standstill(&self) -> Option<&str> {
+    pub fn idle_reason(&self) -> Option<&str> {
         self.standstill.as_deref().or(self.refused.as_deref())
     }
 
@@ -443,8 +448,8 @@ impl Machine {
         plan::plan(&self.setup.service, &standings, &pending, above, desired)
     }
 
-    fn standing<'a>(&self, member: &'a Member) -> Standing<'a> {
-        Standing {
+    fn standing<'a>(&self, member: &'a ManagedReplica) -> Candidate<'a> {
+        Candidate {
             replica: &member.replica,
             draining: member.is_on_its_way_out(),
             ready: member.serves(),
@@ -454,7 +459,7 @@ impl Machine {
     }
 
     /// Hears an event and says what is to be done.
-    pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+    pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         let mut out = Vec::new();
         // By a clock that was set it may not be over.
         if !matches!(event, Event::ClockJumped { .. }) {
@@ -473,10 +478,10 @@ impl Machine {
     /// Decides on load without acting on it, for `--dry-run`.
     pub fn consider(
         &mut self,
-        readings: BTreeMap<ContainerId, crate::usage::Reading>,
+        readings: BTreeMap<ContainerId, crate::usage::CounterReading>,
         values: Values,
-        now: Moment,
-    ) -> Option<Considered> {
+        now: Timestamp,
+    ) -> Option<IdleDecision> {
         self.desired = Some(self.live());
         self.keep_readings(readings);
         self.keep_values(values);
@@ -489,7 +494,7 @@ impl Machine {
         let before = self.last.as_ref().filter(|_| self.decisions > 1);
         let news = before.is_none_or(|(_, before)| !is_like(before));
         self.last = Some((now, decision.clone()));
-        Some(Considered {
+        Some(IdleDecision {
             input,
             decision,
             plan,
@@ -497,7 +502,7 @@ impl Machine {
         })
     }
 
-    fn hear(&mut self, event: Event, now: Moment, out: &mut Vec<Effect>) {
+    fn hear(&mut self, event: Event, now: Timestamp, out: &mut Vec<Effect>) {
         match event {
             Event::Seen {
                 replicas,
@@ -510,7 +515,7 @@ impl Machine {
                 exit_code,
                 asked,
             } => {
-                self.ended(&id, State::Exited, now);
+                self.ended(&id, ContainerState::Exited, now);
                 let Some(member) = self.members.get_mut(&id) else {
                     return;
                 };
@@ -520,12 +525,12 @@ impl Machine {
                     Phase::Serving | Phase::Idle { .. } if member.serves() || unexplained => {
                         let replica = member.replica.name.clone();
                         let what = if asked {
-                            What::Lost {
+                            EventKind::Lost {
                                 replica,
                                 why: "was stopped by someone else".into(),
                             }
                         } else {
-                            What::Died {
+                            EventKind::Died {
                                 replica,
                                 exit_code,
                                 oom: member.replica.oom_killed,
@@ -549,12 +554,12 @@ impl Machine {
                     Phase::Starting | Phase::Probing { .. } if asked && member.fresh.is_some() => {
                         let replica = member.stopped_while_it_came_up(now);
                         let why = "was stopped from outside before it was ready".into();
-                        out.push(self.note(What::Lost { replica, why }, now));
+                        out.push(self.note(EventKind::Lost { replica, why }, now));
                     }
                     Phase::Starting | Phase::Probing { .. } if member.fresh.is_some() => {
                         let code = exit_code.map_or(String::new(), |c| format!(" with code {c}"));
                         let why = format!("it exited{code} before it was ready");
-                        out.push(Effect::LastWords { id, why });
+                        out.push(Effect::CollectLogs { id, why });
                     }
                     Phase::Starting | Phase::Probing { .. } => {
                         member.phase = Phase::Idle {
@@ -581,7 +586,7 @@ impl Machine {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.unexplained = None;
                 }
-                self.ended(&id, State::Exited, now);
+                self.ended(&id, ContainerState::Exited, now);
                 // Where the death is told after this, it is no failure to come up either.
                 if let Some(member) = self.members.get_mut(&id) {
                     member.fresh = None;
@@ -589,7 +594,7 @@ impl Machine {
                 self.lose(&id, "was stopped by someone else", now, out);
             }
             Event::Paused { id } => {
-                self.ended(&id, State::Paused, now);
+                self.ended(&id, ContainerState::Paused, now);
                 self.lose(&id, "was paused", now, out);
             }
             Event::Unhealthy { id } => {
@@ -729,7 +734,7 @@ impl Machine {
             .filter(|m| m.is_on_its_way_out())
             .map(|m| m.replica.id.clone())
             .collect();
-        self.mood = Mood::Blind;
+        self.mood = SyncState::Blind;
         self.members.clear();
         self.gone.clear();
         self.windows.clear();
@@ -740,8 +745,8 @@ impl Machine {
         self.retry_at = None;
     }
 
-    fn note(&self, what: What, now: Moment) -> Effect {
-        Effect::Note(Note {
+    fn note(&self, what: EventKind, now: Timestamp) -> Effect {
+        Effect::Note(ScalingEvent {
             at: now,
             service: self.setup.service.clone(),
             what,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::view::ReplicaView;
+use super::status::ReplicaView;
 use crate::units::Short;
 
 /// With fewer requests per second a replica's numbers are chance.
@@ -68,7 +68,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::{
-        project::{ContainerId, Health, State},
+        project::{ContainerId, ContainerState, Health},
         units::Span,
     };
 
@@ -78,7 +78,7 @@ mod tests {
             name: format!("shop-web-{number}"),
             id: ContainerId(number.to_string()),
             number,
-            state: State::Running,
+            state: ContainerState::Running,
             health: Health::None,
             phase: "serving".into(),
             in_nginx: true,

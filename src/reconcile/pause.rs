@@ -7,8 +7,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{By, Effect, Machine, What};
-use crate::{decide::Pause, units::Moment};
+use super::{Effect, EventKind, Initiator, ServiceMachine};
+use crate::{decide::Pause, units::Timestamp};
 
 /// Autoscaling that is suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,12 +16,12 @@ pub struct Paused {
     /// In which directions.
     pub directions: Pause,
     /// Until then; until somebody resumes it without.
-    pub until: Option<Moment>,
+    pub until: Option<Timestamp>,
 }
 
 impl Paused {
     /// Whether its time has run out.
-    pub fn is_over(&self, now: Moment) -> bool {
+    pub fn is_over(&self, now: Timestamp) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }
@@ -40,9 +40,9 @@ impl fmt::Display for Paused {
     }
 }
 
-impl Machine {
+impl ServiceMachine {
     /// The pause that is in force.
-    pub fn paused(&self, now: Moment) -> Option<Paused> {
+    pub fn paused(&self, now: Timestamp) -> Option<Paused> {
         self.paused.filter(|paused| !paused.is_over(now))
     }
 
@@ -50,15 +50,15 @@ impl Machine {
         &mut self,
         directions: Pause,
         span: Option<Duration>,
-        by: By,
-        now: Moment,
+        by: Initiator,
+        now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
         let until = span.map(|span| now + span);
         self.paused = Some(Paused { directions, until });
         out.extend(until.map(Effect::WakeAt));
         out.push(self.note(
-            What::Paused {
+            EventKind::Paused {
                 directions,
                 until,
                 by,
@@ -70,7 +70,7 @@ impl Machine {
 
     /// Of replicas that load had asked for, those whose making has not begun (because attempts fail,
     /// most likely) are not made any more.
-    fn call_off(&mut self, directions: Pause, now: Moment) {
+    fn call_off(&mut self, directions: Pause, now: Timestamp) {
         self.expire_hold(now);
         let (Some(moving), Some(desired)) = (self.moving, self.desired) else {
             return;
@@ -82,22 +82,22 @@ impl Machine {
         self.history
             .record_change(now, i64::from(there) as i32 - i64::from(desired) as i32);
         self.desired = Some(there);
-        self.moving = (there > moving.from).then_some(super::Move {
+        self.moving = (there > moving.from).then_some(super::CountMove {
             to: there,
             ..moving
         });
     }
 
-    pub(super) fn resume(&mut self, by: By, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn resume(&mut self, by: Initiator, now: Timestamp, out: &mut Vec<Effect>) {
         if self.paused.take().is_some() {
-            out.push(self.note(What::Resumed { by }, now));
+            out.push(self.note(EventKind::Resumed { by }, now));
         }
     }
 
     /// Ends a pause whose time has run out, also while nobody was there to see it.
-    pub(super) fn end_pause(&mut self, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn end_pause(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
         if self.paused.is_some_and(|paused| paused.is_over(now)) {
-            self.resume(By::Clock, now, out);
+            self.resume(Initiator::Clock, now, out);
         }
     }
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use super::{Effect, Machine, Recreating, What, member::Phase};
-use crate::{plan, units::Moment};
+use super::{Effect, EventKind, Recreating, ServiceMachine, managed_replica::Phase};
+use crate::{plan, units::Timestamp};
 
 /// A recreate that nobody has been seen at work on for this long is taken to be abandoned.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-impl Machine {
+impl ServiceMachine {
     /// Somebody is at work on the project.
-    pub(super) fn work_goes_on(&mut self, now: Moment) {
+    pub(super) fn work_goes_on(&mut self, now: Timestamp) {
         for recreating in self.recreating.values_mut() {
             recreating.since = now;
         }
@@ -19,7 +19,7 @@ impl Machine {
 
     /// Whether a replica is in the middle of being made anew: then nothing is added or taken away.
     /// A recreate that was abandoned is said once, with what to do, and no longer waited for.
-    pub(super) fn waits_for_a_recreate(&mut self, now: Moment, out: &mut Vec<Effect>) -> bool {
+    pub(super) fn waits_for_a_recreate(&mut self, now: Timestamp, out: &mut Vec<Effect>) -> bool {
         let members = &self.members;
         self.recreating.retain(|id, _| {
             members
@@ -61,7 +61,7 @@ impl Machine {
             let container = member.replica.name.clone();
             let up = plan::anew(&service, self.desired.unwrap_or(1));
             let fix = format!("run `docker rm -f {container}`, then `{up}`");
-            out.push(self.note(What::Unfinished { container, fix }, now));
+            out.push(self.note(EventKind::Unfinished { container, fix }, now));
         }
         waits
     }

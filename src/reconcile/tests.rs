@@ -5,15 +5,15 @@ use crate::{
     plan::tests::replica,
     policy::{Aim, Metric, Policy},
     units::{Bytes, Percent, SignedDuration, Span},
-    usage::Reading,
+    usage::CounterReading,
 };
 
 /// A machine and a clock that only moves when told to.
-struct Bench {
-    machine: Machine,
-    now: Moment,
+struct MachineBench {
+    machine: ServiceMachine,
+    now: Timestamp,
     /// CPU that each replica has used, in nanoseconds, and until when that was counted.
-    used: (u64, Moment),
+    used: (u64, Timestamp),
 }
 
 fn policy() -> Policy {
@@ -26,8 +26,8 @@ fn policy() -> Policy {
     }
 }
 
-fn setup() -> Setup {
-    Setup {
+fn setup() -> ServiceSetup {
+    ServiceSetup {
         service: "web".into(),
         up: "docker compose up -d web".into(),
         policy: policy(),
@@ -44,11 +44,11 @@ fn id(number: u32) -> ContainerId {
     replica(number).id
 }
 
-impl Bench {
-    fn blind(setup: Setup, memory: Option<Memory>) -> Self {
-        let now = Moment::from_unix(10_000);
+impl MachineBench {
+    fn blind(setup: ServiceSetup, memory: Option<PersistedState>) -> Self {
+        let now = Timestamp::from_unix(10_000);
         Self {
-            machine: Machine::new(setup, memory, now),
+            machine: ServiceMachine::new(setup, memory, now),
             now,
             used: (0, now),
         }
@@ -72,7 +72,7 @@ impl Bench {
         let written = serde_json::to_string(&self.machine.memory()).unwrap();
         let now = self.now + Duration::from_secs(seconds);
         let memory = serde_json::from_str(&written).unwrap();
-        let machine = Machine::new(self.machine.setup.clone(), Some(memory), now);
+        let machine = ServiceMachine::new(self.machine.setup.clone(), Some(memory), now);
         let used = self.used;
         let mut next = Self { machine, now, used };
         next.see(numbers);
@@ -137,7 +137,7 @@ impl Bench {
         self.hear(Event::Scale {
             replicas,
             hold: Some(Duration::from_secs(600)),
-            by: By::Hand,
+            by: Initiator::Hand,
         })
     }
 
@@ -160,7 +160,7 @@ impl Bench {
             .running()
             .into_iter()
             .map(|r| {
-                let reading = Reading {
+                let reading = CounterReading {
                     at: self.now,
                     cpu_nanos: used,
                     periods: 0,
@@ -198,7 +198,7 @@ fn asked(effects: &[Effect]) -> Vec<String> {
                 Some(text)
             }
             Effect::Retire { replica } => Some(format!("retire {}", replica.number)),
-            Effect::LastWords { id, .. } => Some(format!("last words of {}", number_of(id))),
+            Effect::CollectLogs { id, .. } => Some(format!("last words of {}", number_of(id))),
             Effect::WakeAt(_) | Effect::Note(_) | Effect::Decided { .. } => None,
         })
         .collect()
@@ -222,7 +222,7 @@ const NOTHING: [&str; 0] = [];
 
 #[test]
 fn what_is_found_is_looked_at_before_nginx_is_touched() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     assert_eq!(asked(&bench.see(&[1, 2])), ["probe 1", "probe 2"]);
     assert_eq!(asked(&bench.ready(1)), NOTHING);
     assert_eq!(
@@ -237,7 +237,7 @@ fn what_is_found_is_looked_at_before_nginx_is_touched() {
 
 #[test]
 fn a_replica_that_does_not_answer_holds_up_the_start_for_a_few_seconds_only() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     bench.see(&[1, 2]);
     bench.ready(1);
     assert_eq!(asked(&bench.after(3)), ["route! 1"]);
@@ -245,7 +245,7 @@ fn a_replica_that_does_not_answer_holds_up_the_start_for_a_few_seconds_only() {
 
 #[test]
 fn load_above_target_makes_replicas_which_serve_once_they_are_ready() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     let effects = bench.load(180);
     assert_eq!(asked(&effects), ["create 2", "create 3"]);
     assert!(
@@ -266,7 +266,7 @@ fn load_above_target_makes_replicas_which_serve_once_they_are_ready() {
 
 #[test]
 fn a_replica_leaves_nginx_is_drained_and_only_then_stopped() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     assert_eq!(asked(&bench.scale(1)), ["route! 1"]);
     assert_eq!(asked(&bench.after(1)), NOTHING);
     assert_eq!(asked(&bench.routed()), NOTHING);
@@ -283,7 +283,7 @@ fn a_replica_leaves_nginx_is_drained_and_only_then_stopped() {
 
 #[test]
 fn a_drain_ends_when_its_time_is_up_counted_from_the_reload() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
     assert_eq!(
         asked(&bench.after(100)),
@@ -307,7 +307,7 @@ fn a_new_replica_gets_its_share_of_the_requests_in_steps_beside_those_that_are_t
             _ => None,
         })
     };
-    let mut bench = Bench::blind(setup.clone(), None);
+    let mut bench = MachineBench::blind(setup.clone(), None);
     bench.machine = bench.machine.ramping();
     bench.see(&[1]);
     assert_eq!(
@@ -353,7 +353,7 @@ fn a_new_replica_gets_its_share_of_the_requests_in_steps_beside_those_that_are_t
     assert_eq!(weights(&bench.hear(Event::Parting)), Some(vec![10, 10, 10]));
 
     // One that does not stay cannot give the rest later.
-    let mut once = Bench::blind(setup, None);
+    let mut once = MachineBench::blind(setup, None);
     once.see(&[1]);
     once.ready(1);
     once.routed();
@@ -364,7 +364,7 @@ fn a_new_replica_gets_its_share_of_the_requests_in_steps_beside_those_that_are_t
 
 #[test]
 fn a_replica_that_nginx_still_lists_is_never_stopped() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
     let seq = bench.machine.seq;
     let effects = bench.hear(Event::Routed {
@@ -380,7 +380,7 @@ fn a_replica_that_nginx_still_lists_is_never_stopped() {
 
 #[test]
 fn a_replica_that_was_taken_out_is_stopped_although_nginx_refused_the_rest_of_the_change() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
     let seq = bench.machine.seq;
     bench.hear(Event::TakenOut { seq });
@@ -397,7 +397,7 @@ fn a_replica_that_was_taken_out_is_stopped_although_nginx_refused_the_rest_of_th
 
 #[test]
 fn what_never_becomes_ready_gets_no_traffic_and_goes_and_the_next_attempt_waits() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.made(2);
     let effects = bench.hear(Event::GateFailed {
@@ -430,7 +430,7 @@ fn what_never_becomes_ready_gets_no_traffic_and_goes_and_the_next_attempt_waits(
 
 #[test]
 fn the_only_replica_is_never_given_up() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     let effects = bench.hear(Event::Died {
         id: id(1),
         exit_code: Some(137),
@@ -455,7 +455,7 @@ fn the_only_replica_is_never_given_up() {
 
 #[test]
 fn a_replica_that_dies_is_out_at_once_and_started_again() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     let effects = bench.hear(Event::Died {
         id: id(2),
         exit_code: Some(1),
@@ -477,7 +477,7 @@ fn a_replica_that_dies_is_out_at_once_and_started_again() {
 
 #[test]
 fn a_replica_that_its_restart_policy_brings_back_is_not_started_twice() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.hear(Event::Died {
         id: id(2),
         exit_code: Some(1),
@@ -507,7 +507,7 @@ fn a_replica_that_its_restart_policy_brings_back_is_not_started_twice() {
 
 #[test]
 fn an_unhealthy_replica_gets_no_traffic_and_stays() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     let effects = bench.hear(Event::Unhealthy { id: id(2) });
     assert_eq!(asked(&effects), ["probe 2", "route! 1"]);
     assert_eq!(
@@ -520,7 +520,7 @@ fn an_unhealthy_replica_gets_no_traffic_and_stays() {
 
 #[test]
 fn while_compose_is_at_work_nothing_is_made_and_afterwards_the_count_is_restored() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     bench.hear(Event::Busy);
     bench.hear(Event::Gone { id: id(3) });
     let effects = bench.hear(Event::Gone { id: id(2) });
@@ -533,14 +533,14 @@ fn while_compose_is_at_work_nothing_is_made_and_afterwards_the_count_is_restored
 
 #[test]
 fn a_count_that_is_raised_is_not_taken_for_one_that_was_cut_back() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(3);
     assert_eq!(bench.machine.cut_back(), None);
 }
 
 #[test]
 fn more_replicas_by_compose_are_taken_over() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.hear(Event::Busy);
     bench.see(&[1, 2, 3]);
     for number in [2, 3] {
@@ -554,7 +554,7 @@ fn more_replicas_by_compose_are_taken_over() {
 
 #[test]
 fn a_hold_that_has_ended_is_no_hold_when_compose_changes_the_count() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(1);
     bench.now = bench.now + Duration::from_secs(700);
     bench.hear(Event::Busy);
@@ -565,7 +565,7 @@ fn a_hold_that_has_ended_is_no_hold_when_compose_changes_the_count() {
 
 #[test]
 fn what_nginx_has_is_what_it_confirmed() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.made(2);
     bench.ready(2);
@@ -582,7 +582,7 @@ fn what_nginx_has_is_what_it_confirmed() {
 
 #[test]
 fn a_service_that_was_stopped_on_purpose_stays_stopped() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.hear(Event::Busy);
     for number in [1, 2] {
         bench.hear(Event::Died {
@@ -615,12 +615,12 @@ fn a_service_that_was_stopped_on_purpose_stays_stopped() {
     }
     bench.after(3);
     assert_eq!(bench.machine.desired(), Some(2));
-    assert!(bench.machine.standstill().is_none());
+    assert!(bench.machine.idle_reason().is_none());
 }
 
 #[test]
 fn while_the_engine_is_away_nothing_is_done_and_the_count_stands_when_it_is_back() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     assert_eq!(asked(&bench.hear(Event::EngineLost)), NOTHING);
     assert_eq!(asked(&bench.after(600)), NOTHING);
     assert!(
@@ -631,7 +631,7 @@ fn while_the_engine_is_away_nothing_is_done_and_the_count_stands_when_it_is_back
     );
     // Two came back by their restart policy, the third is still down.
     let mut third = replica(3);
-    third.state = State::Exited;
+    third.state = ContainerState::Exited;
     let effects = bench.seen(vec![replica(1), replica(2), third]);
     assert_eq!(asked(&effects), ["probe 1", "probe 2"]);
     bench.ready(1);
@@ -642,11 +642,11 @@ fn while_the_engine_is_away_nothing_is_done_and_the_count_stands_when_it_is_back
 
 #[test]
 fn an_engine_that_comes_back_with_everything_stopped_is_left_alone() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.hear(Event::EngineLost);
     let stopped = [1, 2].map(|n| {
         let mut r = replica(n);
-        r.state = State::Exited;
+        r.state = ContainerState::Exited;
         r
     });
     bench.seen(stopped.into());
@@ -655,10 +655,10 @@ fn an_engine_that_comes_back_with_everything_stopped_is_left_alone() {
 
 #[test]
 fn a_drain_goes_on_after_a_restart_of_the_tool() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
     let memory = bench.machine.memory();
-    let mut next = Bench::blind(setup(), Some(memory));
+    let mut next = MachineBench::blind(setup(), Some(memory));
     assert_eq!(asked(&next.see(&[1, 2])), ["probe 1"]);
     assert_eq!(asked(&next.ready(1)), ["route! 1"]);
     next.routed();
@@ -667,9 +667,9 @@ fn a_drain_goes_on_after_a_restart_of_the_tool() {
 
 #[test]
 fn a_scale_up_that_was_interrupted_is_finished() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     let mut made = replica(2);
-    made.state = State::Created;
+    made.state = ContainerState::Created;
     made.started = None;
     bench.seen(vec![replica(1), made]);
     let effects = bench.ready(1);
@@ -679,7 +679,7 @@ fn a_scale_up_that_was_interrupted_is_finished() {
 
 #[test]
 fn a_leaving_replica_stays_when_it_is_wanted_again() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     bench.scale(1);
     bench.routed();
     let effects = bench.scale(3);
@@ -691,7 +691,7 @@ fn a_leaving_replica_stays_when_it_is_wanted_again() {
 
 #[test]
 fn the_last_replica_that_serves_is_not_taken_away() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.hear(Event::Busy);
     // A newer configuration that is not ready yet makes the one that serves obsolete.
     let mut newer = replica(2);
@@ -706,13 +706,13 @@ fn the_last_replica_that_serves_is_not_taken_away() {
 #[test]
 fn what_cannot_have_a_second_replica_is_refused_before_anything_is_touched() {
     let mut setup = setup();
-    setup.refusals.push(plan::Refusal {
-        kind: plan::refuse::Kind::ContainerName,
+    setup.refusals.push(plan::Blocker {
+        kind: plan::blockers::BlockerKind::ContainerName,
         service: "web".into(),
         what: "host port 8080:80 can be bound by one replica only".into(),
         fix: "publish it on nginx".into(),
     });
-    let mut bench = Bench::blind(setup, None);
+    let mut bench = MachineBench::blind(setup, None);
     bench.see(&[1]);
     bench.ready(1);
     let effects = bench.scale(2);
@@ -728,7 +728,7 @@ fn what_cannot_have_a_second_replica_is_refused_before_anything_is_touched() {
 
 #[test]
 fn a_count_held_by_hand_is_not_changed_by_load_until_the_hold_ends() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(2);
     assert_eq!(asked(&bench.load(180)), NOTHING);
     assert_eq!(
@@ -744,7 +744,7 @@ fn a_count_held_by_hand_is_not_changed_by_load_until_the_hold_ends() {
 
 #[test]
 fn an_older_listing_does_not_undo_what_is_known_from_later() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     let taken = bench.now;
     bench.now = bench.now + Duration::from_secs(1);
@@ -759,8 +759,8 @@ fn an_older_listing_does_not_undo_what_is_known_from_later() {
 
 #[test]
 fn a_service_without_nginx_is_stopped_without_a_drain() {
-    let mut bench = Bench::blind(
-        Setup {
+    let mut bench = MachineBench::blind(
+        ServiceSetup {
             routed: false,
             ..setup()
         },
@@ -775,7 +775,7 @@ fn a_service_without_nginx_is_stopped_without_a_drain() {
 #[test]
 fn a_replica_that_somebody_else_ends_while_it_comes_up_is_no_failure() {
     let begun = || {
-        let mut bench = Bench::serving(&[1]);
+        let mut bench = MachineBench::serving(&[1]);
         bench.scale(2);
         bench.made(2);
         bench
@@ -821,7 +821,7 @@ fn a_replica_that_somebody_else_ends_while_it_comes_up_is_no_failure() {
 
 #[test]
 fn a_failed_removal_is_tried_again() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
     bench.routed();
     bench.drained();
@@ -835,7 +835,7 @@ fn a_failed_removal_is_tried_again() {
 
 #[test]
 fn what_nginx_has_stays_while_nothing_that_was_found_passes_its_gate() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     bench.see(&[1, 2]);
     for number in [1, 2] {
         bench.hear(Event::NotYet {
@@ -854,8 +854,8 @@ fn what_nginx_has_stays_while_nothing_that_was_found_passes_its_gate() {
 
 #[test]
 fn another_port_gets_traffic_once_a_replica_answers_there() {
-    let mut bench = Bench::serving(&[1, 2]);
-    let other = Setup {
+    let mut bench = MachineBench::serving(&[1, 2]);
+    let other = ServiceSetup {
         port: Some(8081),
         ..setup()
     };
@@ -867,17 +867,17 @@ fn another_port_gets_traffic_once_a_replica_answers_there() {
 
 #[test]
 fn replicas_that_are_started_one_after_the_other_are_all_kept() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     for number in [1, 2, 3] {
         bench.hear(Event::Stopped { id: id(number) });
     }
     bench.after(60);
-    assert!(bench.machine.standstill().is_some());
+    assert!(bench.machine.idle_reason().is_some());
     let mut first = replica(1);
     first.started = Some(bench.now);
     let mut others = [replica(2), replica(3)];
     for other in &mut others {
-        other.state = State::Exited;
+        other.state = ContainerState::Exited;
     }
     let [second, third] = others;
     let effects = bench.seen(vec![first, second, third]);
@@ -889,16 +889,16 @@ fn replicas_that_are_started_one_after_the_other_are_all_kept() {
 }
 
 /// The only replica, which a look finds to have ended before any event tells of it.
-fn ended_unseen(bench: &mut Bench) -> Vec<Effect> {
+fn ended_unseen(bench: &mut MachineBench) -> Vec<Effect> {
     let mut ended = replica(1);
-    ended.state = State::Exited;
+    ended.state = ContainerState::Exited;
     bench.now = bench.now + Duration::from_secs(1);
     bench.seen(vec![ended])
 }
 
 #[test]
 fn a_last_replica_that_a_look_finds_ended_is_made_good_when_the_event_says_that_it_was_lost() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     assert!(
         !told(&ended_unseen(&mut bench))
             .concat()
@@ -915,13 +915,13 @@ fn a_last_replica_that_a_look_finds_ended_is_made_good_when_the_event_says_that_
             .contains("died with exit code 137")
     );
     let effects = bench.hear(Event::Gone { id: id(1) });
-    assert!(bench.machine.standstill().is_none());
+    assert!(bench.machine.idle_reason().is_none());
     assert_eq!(asked(&effects), ["found 1"]);
 }
 
 #[test]
 fn a_last_replica_that_a_look_finds_ended_is_left_alone_when_it_was_stopped_or_nobody_says() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     ended_unseen(&mut bench);
     let died = Event::Died {
         id: id(1),
@@ -934,10 +934,10 @@ fn a_last_replica_that_a_look_finds_ended_is_left_alone_when_it_was_stopped_or_n
     assert!(said.contains("no replica of web is running"), "{said}");
     assert_eq!(asked(&bench.after(60)), NOTHING);
 
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     ended_unseen(&mut bench);
     assert_eq!(asked(&bench.after(1)), NOTHING);
-    assert!(bench.machine.standstill().is_none());
+    assert!(bench.machine.idle_reason().is_none());
     assert!(
         told(&bench.after(1))
             .concat()
@@ -947,7 +947,7 @@ fn a_last_replica_that_a_look_finds_ended_is_left_alone_when_it_was_stopped_or_n
 
 #[test]
 fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_slowly() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.made(2);
     bench.ready(2);
@@ -963,18 +963,18 @@ fn a_replica_that_dies_right_after_it_was_ready_is_started_again_more_and_more_s
 
 #[test]
 fn asked_for_by_hand_stopped_replicas_are_started_and_the_rest_made_like_them() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     let mut stopped = replica(1);
-    stopped.state = State::Exited;
+    stopped.state = ContainerState::Exited;
     bench.seen(vec![stopped]);
-    assert!(bench.machine.standstill().is_some());
+    assert!(bench.machine.idle_reason().is_some());
     bench.now = bench.now + Duration::from_secs(1);
     assert_eq!(asked(&bench.scale(2)), ["start 1", "create 2"]);
 }
 
 #[test]
 fn a_name_that_somebody_else_has_is_passed_over() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     assert_eq!(asked(&bench.scale(2)), ["create 2"]);
     bench.hear(Event::NameTaken { number: 2 });
     assert_eq!(asked(&bench.after(3)), ["create 3"]);
@@ -982,7 +982,7 @@ fn a_name_that_somebody_else_has_is_passed_over() {
 
 #[test]
 fn a_published_port_range_is_filled_one_at_a_time() {
-    let mut bench = Bench::blind(setup(), None);
+    let mut bench = MachineBench::blind(setup(), None);
     let mut ranged = replica(1);
     ranged.fixed.port_ranges = vec!["8000-8010:80".into()];
     bench.seen(vec![ranged]);
@@ -996,14 +996,14 @@ fn a_published_port_range_is_filled_one_at_a_time() {
     );
 }
 
-mod found;
+mod bootstrap;
+mod memory_demand;
 mod pause;
 mod recreate;
 mod restart;
-mod room;
+mod skip_reason;
 mod unroutable;
 mod unrouted;
-mod why_not;
 mod withdraw;
 
 mod never {
@@ -1013,7 +1013,7 @@ mod never {
 
     /// What may happen to a machine in any order.
     #[derive(Debug, Clone)]
-    enum Happening {
+    enum TestEvent {
         See(Vec<u32>),
         Ready(u32),
         Made(u32, bool),
@@ -1030,24 +1030,24 @@ mod never {
         Wait(u64),
     }
 
-    fn happening() -> impl Strategy<Value = Happening> {
+    fn happening() -> impl Strategy<Value = TestEvent> {
         let number = 1u32..6;
         prop_oneof![
             prop::collection::btree_set(1u32..6, 0..5)
-                .prop_map(|set| Happening::See(set.into_iter().collect())),
-            number.clone().prop_map(Happening::Ready),
-            (number.clone(), any::<bool>()).prop_map(|(n, ok)| Happening::Made(n, ok)),
-            number.clone().prop_map(Happening::Died),
-            number.clone().prop_map(Happening::Unhealthy),
-            number.clone().prop_map(Happening::GateFailed),
-            any::<bool>().prop_map(Happening::Routed),
-            Just(Happening::Drained),
-            (number, any::<bool>()).prop_map(|(n, ok)| Happening::Retired(n, ok)),
-            (1u32..7).prop_map(Happening::Scale),
-            (0u64..300).prop_map(Happening::Load),
-            Just(Happening::Busy),
-            Just(Happening::EngineLost),
-            (1u64..40).prop_map(Happening::Wait),
+                .prop_map(|set| TestEvent::See(set.into_iter().collect())),
+            number.clone().prop_map(TestEvent::Ready),
+            (number.clone(), any::<bool>()).prop_map(|(n, ok)| TestEvent::Made(n, ok)),
+            number.clone().prop_map(TestEvent::Died),
+            number.clone().prop_map(TestEvent::Unhealthy),
+            number.clone().prop_map(TestEvent::GateFailed),
+            any::<bool>().prop_map(TestEvent::Routed),
+            Just(TestEvent::Drained),
+            (number, any::<bool>()).prop_map(|(n, ok)| TestEvent::Retired(n, ok)),
+            (1u32..7).prop_map(TestEvent::Scale),
+            (0u64..300).prop_map(TestEvent::Load),
+            Just(TestEvent::Busy),
+            Just(TestEvent::EngineLost),
+            (1u64..40).prop_map(TestEvent::Wait),
         ]
     }
 
@@ -1058,43 +1058,43 @@ mod never {
         fn an_unready_replica_gets_traffic_and_a_listed_one_is_stopped(
             happenings in prop::collection::vec(happening(), 1..60)
         ) {
-            let mut bench = Bench::blind(setup(), None);
+            let mut bench = MachineBench::blind(setup(), None);
             let mut listed: BTreeSet<ContainerId> = BTreeSet::new();
             for happening in happenings {
                 let seq = bench.machine.seq;
                 let effects = match happening {
-                    Happening::See(numbers) => bench.see(&numbers),
-                    Happening::Ready(n) => bench.ready(n),
-                    Happening::Made(n, true) => bench.made(n),
-                    Happening::Made(number, false) => bench.hear(Event::Made {
+                    TestEvent::See(numbers) => bench.see(&numbers),
+                    TestEvent::Ready(n) => bench.ready(n),
+                    TestEvent::Made(n, true) => bench.made(n),
+                    TestEvent::Made(number, false) => bench.hear(Event::Made {
                         number,
                         result: Err("no".into()),
                     }),
-                    Happening::Died(n) => bench.hear(Event::Died { id: id(n), exit_code: None, asked: false }),
-                    Happening::Unhealthy(n) => bench.hear(Event::Unhealthy { id: id(n) }),
-                    Happening::GateFailed(n) => bench.hear(Event::GateFailed {
+                    TestEvent::Died(n) => bench.hear(Event::Died { id: id(n), exit_code: None, asked: false }),
+                    TestEvent::Unhealthy(n) => bench.hear(Event::Unhealthy { id: id(n) }),
+                    TestEvent::GateFailed(n) => bench.hear(Event::GateFailed {
                         id: id(n),
                         why: "no".into(),
                         log: vec![],
                     }),
-                    Happening::Routed(ok) => bench.hear(Event::Routed {
+                    TestEvent::Routed(ok) => bench.hear(Event::Routed {
                         seq,
                         result: if ok { Ok(()) } else { Err("no".into()) },
                     }),
-                    Happening::Drained => bench.hear(Event::Drained { seq }),
-                    Happening::Retired(n, ok) => bench.hear(Event::Retired {
+                    TestEvent::Drained => bench.hear(Event::Drained { seq }),
+                    TestEvent::Retired(n, ok) => bench.hear(Event::Retired {
                         id: id(n),
                         result: if ok { Ok(()) } else { Err("no".into()) },
                     }),
-                    Happening::Scale(n) if bench.machine.desired().is_some() => bench.scale(n),
-                    Happening::Scale(_) => vec![],
-                    Happening::Load(percent) => bench.load(percent),
-                    Happening::Busy => bench.hear(Event::Busy),
-                    Happening::EngineLost => {
+                    TestEvent::Scale(n) if bench.machine.desired().is_some() => bench.scale(n),
+                    TestEvent::Scale(_) => vec![],
+                    TestEvent::Load(percent) => bench.load(percent),
+                    TestEvent::Busy => bench.hear(Event::Busy),
+                    TestEvent::EngineLost => {
                         listed.clear();
                         bench.hear(Event::EngineLost)
                     }
-                    Happening::Wait(seconds) => bench.after(seconds),
+                    TestEvent::Wait(seconds) => bench.after(seconds),
                 };
                 let mut numbers = BTreeSet::new();
                 for effect in &effects {
@@ -1123,7 +1123,7 @@ mod never {
 }
 
 /// A replica that dies before it is ready, and what is said of it.
-fn attempt(bench: &mut Bench, number: u32, why: &str) -> Vec<Note> {
+fn attempt(bench: &mut MachineBench, number: u32, why: &str) -> Vec<ScalingEvent> {
     assert_eq!(asked(&bench.made(number)), [format!("probe {number}")]);
     let died = Event::Died {
         id: id(number),
@@ -1149,15 +1149,15 @@ fn attempt(bench: &mut Bench, number: u32, why: &str) -> Vec<Note> {
 }
 
 /// What a person sees of it.
-fn said(notes: &[Note]) -> Vec<String> {
-    let loud = notes.iter().filter(|n| n.what.level() != Level::Debug);
+fn said(notes: &[ScalingEvent]) -> Vec<String> {
+    let loud = notes.iter().filter(|n| n.what.level() != EventLevel::Debug);
     loud.map(|note| note.what.to_string()).collect()
 }
 
 #[test]
 fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time() {
     const WHY: &str = "it exited with code 1 before it was ready";
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     assert_eq!(asked(&bench.scale(3)), ["create 2", "create 3"]);
     let notes = attempt(&mut bench, 2, WHY);
     assert_eq!(
@@ -1204,7 +1204,7 @@ fn a_replica_that_dies_at_once_every_time_is_said_once_and_tried_one_at_a_time()
 #[test]
 fn after_the_clock_was_set_windows_and_holds_last_as_long_as_they_did() {
     for set_by in [3600, -3600] {
-        let mut bench = Bench::serving(&[1, 2]);
+        let mut bench = MachineBench::serving(&[1, 2]);
         bench.load(30);
         bench.scale(2);
         bench.after(60);
@@ -1218,7 +1218,7 @@ fn after_the_clock_was_set_windows_and_holds_last_as_long_as_they_did() {
         bench.routed();
         assert!(bench.machine.is_at(2), "{set_by}");
         // Ten minutes of hold, one of which was over.
-        let held = |bench: &Bench| bench.machine.view(bench.now).hold.is_some();
+        let held = |bench: &MachineBench| bench.machine.view(bench.now).hold.is_some();
         bench.after(525);
         bench.load(30);
         assert_eq!(bench.machine.desired(), Some(2), "{set_by}");
@@ -1232,7 +1232,7 @@ fn after_the_clock_was_set_windows_and_holds_last_as_long_as_they_did() {
 fn a_replica_that_was_started_by_a_clock_that_was_ahead_is_not_young_for_ever() {
     let mut setup = setup();
     setup.policy.initialization_period = Span::seconds(30);
-    let mut bench = Bench::blind(setup, None);
+    let mut bench = MachineBench::blind(setup, None);
     let mut early = replica(1);
     early.started = Some(bench.now + Duration::from_secs(3600));
     let started = early.started;
@@ -1245,7 +1245,7 @@ fn a_replica_that_was_started_by_a_clock_that_was_ahead_is_not_young_for_ever() 
 #[test]
 fn values_of_sources_reach_the_decision_and_without_one_nothing_is_removed() {
     let custom = |name: &str, target| {
-        Metric::Custom(crate::policy::Custom {
+        Metric::Custom(crate::policy::CustomMetric {
             name: name.into(),
             source: None,
             target,
@@ -1253,7 +1253,7 @@ fn values_of_sources_reach_the_decision_and_without_one_nothing_is_removed() {
             failures: 3,
         })
     };
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     let mut setup = setup();
     setup.policy.metrics = vec![
         custom("jobs", crate::policy::CustomTarget::Average(10.0)),

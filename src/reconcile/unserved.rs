@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::What;
-use crate::units::Moment;
+use super::EventKind;
+use crate::units::Timestamp;
 
 /// While it goes on it is told so often.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -12,23 +12,23 @@ const QUIET: Duration = Duration::from_secs(15);
 
 /// Whether nginx has a server for each request of a service.
 #[derive(Debug, Default)]
-pub(super) struct Unserved(Option<Spell>);
+pub(super) struct Unserved(Option<UnservedSpell>);
 
 #[derive(Debug)]
-struct Spell {
-    since: Moment,
+struct UnservedSpell {
+    since: Timestamp,
     /// When there was one last.
-    last: Moment,
-    told: Moment,
+    last: Timestamp,
+    told: Timestamp,
     untold: u64,
     total: u64,
 }
 
 impl Unserved {
     /// Takes the count of an interval, and says what is news.
-    pub(super) fn keep(&mut self, requests: u64, now: Moment) -> Option<What> {
+    pub(super) fn keep(&mut self, requests: u64, now: Timestamp) -> Option<EventKind> {
         let Some(spell) = &mut self.0 else {
-            self.0 = (requests > 0).then_some(Spell {
+            self.0 = (requests > 0).then_some(UnservedSpell {
                 since: now,
                 last: now,
                 told: now,
@@ -36,7 +36,7 @@ impl Unserved {
                 total: requests,
             });
             let again = false;
-            return (requests > 0).then_some(What::Unserved { requests, again });
+            return (requests > 0).then_some(EventKind::Unserved { requests, again });
         };
         if requests > 0 {
             spell.last = now;
@@ -44,7 +44,7 @@ impl Unserved {
             spell.total += requests;
         }
         if now.since(spell.last) >= QUIET {
-            let what = What::ServedAgain {
+            let what = EventKind::ServedAgain {
                 requests: spell.total,
                 seconds: spell.last.since(spell.since).as_secs_f64(),
             };
@@ -57,7 +57,7 @@ impl Unserved {
         spell.told = now;
         let requests = std::mem::take(&mut spell.untold);
         let again = true;
-        Some(What::Unserved { requests, again })
+        Some(EventKind::Unserved { requests, again })
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
                 180 => 1,
                 _ => 0,
             };
-            let now = Moment::from_unix(1000 + second);
+            let now = Timestamp::from_unix(1000 + second);
             if let Some(what) = unserved.keep(requests, now) {
                 told.push(format!("{second}: {what}"));
             }

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{By, Effect, Machine, Way, What, member::Phase};
-use crate::units::Moment;
+use super::{
+    Effect, EventKind, Initiator, RoutingPreflight, ServiceMachine, managed_replica::Phase,
+};
+use crate::units::Timestamp;
 
-impl Machine {
+impl ServiceMachine {
     /// Gives up a count that was asked for by hand and not reached: whoever asked was told that it failed, so
     /// nothing more is done for it. What it has not brought up goes, what serves stays, and what was leaving
     /// stays too. From then on load decides again.
-    pub(super) fn withdraw(&mut self, count: u32, now: Moment, out: &mut Vec<Effect>) {
+    pub(super) fn withdraw(&mut self, count: u32, now: Timestamp, out: &mut Vec<Effect>) {
         if self.desired != Some(count) {
             return;
         }
@@ -17,7 +19,7 @@ impl Machine {
         if !self.setup.autoscaled {
             self.may_found = false;
         }
-        let there = |m: &&super::Member| m.fresh.is_none() && m.counts() || m.is_draining();
+        let there = |m: &&super::ManagedReplica| m.fresh.is_none() && m.counts() || m.is_draining();
         let kept = self.members.values().filter(there).count();
         if kept > 0 {
             let begun = self.members.values_mut();
@@ -31,13 +33,13 @@ impl Machine {
         let kept = u32::try_from(kept).unwrap_or(u32::MAX).max(1);
         if kept != count {
             out.push(self.note(
-                What::Scale {
+                EventKind::Scale {
                     from: count,
                     to: kept,
                     reason: "withdrawn".into(),
                     message: "because the count that was asked for was not reached".into(),
                     metrics: BTreeMap::new(),
-                    by: By::Hand,
+                    by: Initiator::Hand,
                     input: None,
                 },
                 now,
@@ -49,7 +51,11 @@ impl Machine {
 
     /// Whether replicas are on their way out, or being made.
     pub fn is_tidying_up(&self) -> bool {
-        !self.pending.is_empty() || self.members.values().any(super::Member::is_on_its_way_out)
+        !self.pending.is_empty()
+            || self
+                .members
+                .values()
+                .any(super::ManagedReplica::is_on_its_way_out)
     }
 
     /// What keeps it from having so many replicas that serve.
@@ -89,7 +95,7 @@ impl Machine {
             parts.push(format!("the last attempt failed: {}", failing.why()));
         }
         match (&self.refused, &self.route_error, &self.way) {
-            (Some(why), ..) | (_, Some(why), _) | (.., Way::Barred { why, .. }) => {
+            (Some(why), ..) | (_, Some(why), _) | (.., RoutingPreflight::Barred { why, .. }) => {
                 parts.push(why.clone());
             }
             _ if self.setup.routed && self.routed != self.seq => {

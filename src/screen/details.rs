@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     project::Health,
-    reconcile::{Level, ReplicaView, ServiceView},
+    reconcile::{EventLevel, ReplicaView, ServiceView},
     telemetry::plain,
     units::Short,
 };
@@ -89,7 +89,7 @@ fn lines(model: &Model, view: &ServiceView, width: u16) -> Vec<Line<'static>> {
             lines.extend(wrapped(
                 &format!("! {}", plain(trouble)),
                 width,
-                paint.level(Level::Error),
+                paint.level(EventLevel::Error),
             ));
         }
     }

@@ -12,14 +12,14 @@ use ratatui::{
 
 use super::{
     details,
-    model::{Happened, Model, View},
+    model::{EventLine, Model, ScreenView},
     overview::{self, cut, fitting},
 };
 use crate::{
     control::HostView,
-    reconcile::Level,
+    reconcile::EventLevel,
     telemetry::plain,
-    units::{self, Moment, Short, Size},
+    units::{self, Short, Size, Timestamp},
 };
 
 /// Less than this shows nothing of use.
@@ -56,11 +56,11 @@ impl Paint {
         }
     }
 
-    pub(super) fn level(&self, level: Level) -> Style {
+    pub(super) fn level(&self, level: EventLevel) -> Style {
         match level {
-            Level::Error => self.of(Color::Red).add_modifier(Modifier::BOLD),
-            Level::Warn => self.of(Color::Yellow),
-            Level::Info | Level::Debug => Style::new(),
+            EventLevel::Error => self.of(Color::Red).add_modifier(Modifier::BOLD),
+            EventLevel::Warn => self.of(Color::Yellow),
+            EventLevel::Info | EventLevel::Debug => Style::new(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Paint {
 }
 
 /// Draws all of it.
-pub fn draw(model: &Model, now: Moment, frame: &mut Frame<'_>) {
+pub fn draw(model: &Model, now: Timestamp, frame: &mut Frame<'_>) {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         let text = format!("{} x {} is too small", area.width, area.height);
@@ -89,9 +89,9 @@ pub fn draw(model: &Model, now: Moment, frame: &mut Frame<'_>) {
     .areas(area);
     frame.render_widget(Paragraph::new(head(model, now, top.width)), top);
     match model.view {
-        View::Help => help(frame, middle),
-        View::Details => details::draw(model, frame, middle),
-        View::Overview => {
+        ScreenView::Help => help(frame, middle),
+        ScreenView::Details => details::draw(model, frame, middle),
+        ScreenView::Overview => {
             let wanted = overview::height(model, middle.width);
             // Events have a third at least.
             let most = middle.height - (middle.height / 3).max(3).min(middle.height);
@@ -105,7 +105,7 @@ pub fn draw(model: &Model, now: Moment, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(foot(model, now, bottom.width)), bottom);
 }
 
-fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
+fn head(model: &Model, now: Timestamp, width: u16) -> Vec<Line<'static>> {
     let paint = Paint(model.colour);
     let Some(snapshot) = &model.snapshot else {
         return vec![between(
@@ -146,7 +146,7 @@ fn head(model: &Model, now: Moment, width: u16) -> Vec<Line<'static>> {
     } else {
         let span = units::Span::seconds(silent.as_secs());
         let text = format!("silent for {span}");
-        right.push(Span::styled(text, paint.level(Level::Error)));
+        right.push(Span::styled(text, paint.level(EventLevel::Error)));
     }
     let second = snapshot
         .host
@@ -219,7 +219,7 @@ fn gauge(used: f64, reserve: f64, paint: &Paint) -> Vec<Span<'static>> {
     ]
 }
 
-fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
+fn foot(model: &Model, now: Timestamp, width: u16) -> Line<'static> {
     let paint = Paint(model.colour);
     if model.stopping {
         let text = "stopping: finishing the steps in progress; ctrl-c again stops at once";
@@ -234,7 +234,7 @@ fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
     }
     let mut spans = Vec::new();
     let keys: &[(&str, &str)] = match model.view {
-        View::Overview => &[
+        ScreenView::Overview => &[
             ("↑↓", "choose"),
             ("+/-", "replicas"),
             ("p", "pause"),
@@ -242,14 +242,14 @@ fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
             ("?", "help"),
             ("q", "quit"),
         ],
-        View::Details => &[
+        ScreenView::Details => &[
             ("enter", "back"),
             ("+/-", "replicas"),
             ("p", "pause"),
             ("?", "help"),
             ("q", "quit"),
         ],
-        View::Help => &[("esc", "back"), ("q", "quit")],
+        ScreenView::Help => &[("esc", "back"), ("q", "quit")],
     };
     for (key, what) in keys {
         spans.push(Span::styled(*key, Paint::bold()));
@@ -258,10 +258,10 @@ fn foot(model: &Model, now: Moment, width: u16) -> Line<'static> {
     let troubles = model.snapshot.as_ref().map_or(0, |s| s.troubles.len());
     let right = match troubles {
         0 => Vec::new(),
-        1 => vec![Span::styled("1 trouble", paint.level(Level::Error))],
+        1 => vec![Span::styled("1 trouble", paint.level(EventLevel::Error))],
         more => vec![Span::styled(
             format!("{more} troubles"),
-            paint.level(Level::Error),
+            paint.level(EventLevel::Error),
         )],
     };
     between(spans, right, width)
@@ -310,7 +310,7 @@ fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         for trouble in snapshot.troubles.iter().rev() {
             let line = format!("! {}", plain(trouble));
             lines.extend(
-                wrapped(&line, inner.width, paint.level(Level::Error))
+                wrapped(&line, inner.width, paint.level(EventLevel::Error))
                     .into_iter()
                     .rev(),
             );
@@ -344,7 +344,7 @@ fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 
 /// An event: its first line has the time, long ones go on below.
 pub(super) fn event_lines(
-    event: &Happened,
+    event: &EventLine,
     model: &Model,
     several: bool,
     width: u16,
@@ -400,10 +400,10 @@ pub(super) fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line<'static>
 }
 
 /// A number with its unit.
-pub(super) fn figure(value: f64, unit: crate::decide::Unit) -> String {
+pub(super) fn figure(value: f64, unit: crate::decide::MetricUnit) -> String {
     match unit {
-        crate::decide::Unit::Millis => format!("{value:.0}ms"),
-        crate::decide::Unit::Percent => format!("{}%", Short(value)),
+        crate::decide::MetricUnit::Millis => format!("{value:.0}ms"),
+        crate::decide::MetricUnit::Percent => format!("{}%", Short(value)),
         _ => Short(value).to_string(),
     }
 }

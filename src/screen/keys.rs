@@ -15,13 +15,13 @@ use rustix::{
 
 /// The terminal of this process, opened for itself: what is set on it concerns nobody else.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(super) struct KeyInput {
     terminal: File,
     /// What has come and is no key yet.
     rest: Vec<u8>,
 }
 
-impl Keys {
+impl KeyInput {
     pub(super) fn open() -> io::Result<Self> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let terminal = File::options()

@@ -8,12 +8,12 @@ mod draw;
 mod keys;
 mod model;
 mod overview;
-mod spark;
+mod sparkline;
 mod terminal;
 
 pub use draw::draw;
-pub use model::{Action, Model, View};
-pub use terminal::{Screen, Told, is_possible};
+pub use model::{KeyAction, Model, ScreenView};
+pub use terminal::{Screen, ScreenMessage, is_possible};
 
 #[cfg(test)]
 mod tests;

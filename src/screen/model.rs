@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::{
-    control::{Request, Snapshot},
+    control::{ControlRequest, Snapshot},
     decide::Pause,
-    reconcile::{Level, Note, ServiceView, What},
+    reconcile::{EventKind, EventLevel, ScalingEvent, ServiceView},
     telemetry::plain,
-    units::{Moment, Span},
+    units::{Span, Timestamp},
 };
 
 /// Events that are kept.
@@ -28,7 +28,7 @@ const SHOWN: Duration = Duration::from_secs(6);
 
 /// What is on the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum View {
+pub enum ScreenView {
     /// All services and the last events.
     #[default]
     Overview,
@@ -40,19 +40,19 @@ pub enum View {
 
 /// What a key asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub enum KeyAction {
     /// Of the running `watch`.
-    Ask(Request),
+    Ask(ControlRequest),
     /// The end of it.
     Quit,
 }
 
 /// A line of the events.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Happened {
-    pub(super) at: Moment,
+pub(super) struct EventLine {
+    pub(super) at: Timestamp,
     pub(super) service: Option<String>,
-    pub(super) level: Level,
+    pub(super) level: EventLevel,
     pub(super) text: String,
     /// Whether it is what somebody tells.
     pub(super) is_told: bool,
@@ -65,19 +65,19 @@ pub struct Model {
     pub(super) colour: bool,
     pub(super) snapshot: Option<Snapshot>,
     /// When the snapshot came, by the reader's clock.
-    pub(super) heard: Option<Moment>,
+    pub(super) heard: Option<Timestamp>,
     /// By service and metric, the oldest first.
     pub(super) values: BTreeMap<(String, String), Vec<Option<f64>>>,
     /// The decision that each value was of, so that none is taken twice.
-    seen: BTreeMap<String, Moment>,
-    pub(super) events: VecDeque<Happened>,
+    seen: BTreeMap<String, Timestamp>,
+    pub(super) events: VecDeque<EventLine>,
     pub(super) selected: usize,
-    pub(super) view: View,
-    before_help: View,
+    pub(super) view: ScreenView,
+    before_help: ScreenView,
     /// Lines that the details, or the events, are moved by.
     pub(super) scrolled: Cell<u16>,
     /// What became of the last key, and when.
-    message: Option<(Moment, String)>,
+    message: Option<(Timestamp, String)>,
     /// The count that was asked for last, until a snapshot shows it.
     asked: BTreeMap<String, u32>,
     pub(super) confirming: bool,
@@ -96,8 +96,8 @@ impl Model {
             seen: BTreeMap::new(),
             events: VecDeque::new(),
             selected: 0,
-            view: View::Overview,
-            before_help: View::Overview,
+            view: ScreenView::Overview,
+            before_help: ScreenView::Overview,
             scrolled: Cell::new(0),
             message: None,
             asked: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl Model {
     }
 
     /// How things are, heard at this moment.
-    pub fn show(&mut self, snapshot: Snapshot, now: Moment) {
+    pub fn show(&mut self, snapshot: Snapshot, now: Timestamp) {
         self.heard = Some(now);
         for service in &snapshot.services {
             self.asked.remove(&service.service);
@@ -132,13 +132,16 @@ impl Model {
     }
 
     /// Something happened.
-    pub fn note(&mut self, note: &Note) {
+    pub fn note(&mut self, note: &ScalingEvent) {
         let level = note.what.level();
-        if level == Level::Debug {
+        if level == EventLevel::Debug {
             return;
         }
         // Which servers nginx has is to be seen.
-        if matches!(note.what, What::Routed { .. } | What::Creating { .. }) {
+        if matches!(
+            note.what,
+            EventKind::Routed { .. } | EventKind::Creating { .. }
+        ) {
             return;
         }
         self.happened(
@@ -150,21 +153,21 @@ impl Model {
     }
 
     /// The program says something besides.
-    pub fn say(&mut self, at: Moment, level: Level, text: &str) {
+    pub fn say(&mut self, at: Timestamp, level: EventLevel, text: &str) {
         self.happened(at, None, level, text);
     }
 
     /// Somebody tells what goes on.
-    pub fn narrate(&mut self, at: Moment, text: &str) {
-        self.happened(at, None, Level::Info, text);
+    pub fn narrate(&mut self, at: Timestamp, text: &str) {
+        self.happened(at, None, EventLevel::Info, text);
         if let Some(event) = self.events.back_mut() {
             event.is_told = true;
         }
     }
 
-    fn happened(&mut self, at: Moment, service: Option<String>, level: Level, text: &str) {
+    fn happened(&mut self, at: Timestamp, service: Option<String>, level: EventLevel, text: &str) {
         let text = plain(text.trim_end()).replace('\t', "  ");
-        self.events.push_back(Happened {
+        self.events.push_back(EventLine {
             at,
             service,
             level,
@@ -177,7 +180,7 @@ impl Model {
     }
 
     /// What became of what a key asked for.
-    pub fn answered(&mut self, at: Moment, ok: bool, message: &str) {
+    pub fn answered(&mut self, at: Timestamp, ok: bool, message: &str) {
         // What is done is to be seen.
         if !ok {
             let text = format!("not done: {message}");
@@ -197,7 +200,7 @@ impl Model {
         snapshot.is_some_and(|snapshot| snapshot.engine_away.is_some())
     }
 
-    pub(super) fn message(&self, now: Moment) -> Option<&str> {
+    pub(super) fn message(&self, now: Timestamp) -> Option<&str> {
         let (at, text) = self.message.as_ref()?;
         (now.since(*at) < SHOWN).then_some(text.as_str())
     }
@@ -207,37 +210,37 @@ impl Model {
     }
 
     /// A key was pressed.
-    pub fn press(&mut self, key: KeyEvent, now: Moment) -> Option<Action> {
+    pub fn press(&mut self, key: KeyEvent, now: Timestamp) -> Option<KeyAction> {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
-            return Some(Action::Quit);
+            return Some(KeyAction::Quit);
         }
         if self.confirming {
             self.confirming = false;
             return matches!(key.code, KeyCode::Char('y' | 'Y') | KeyCode::Enter)
-                .then_some(Action::Quit);
+                .then_some(KeyAction::Quit);
         }
         match key.code {
             KeyCode::Char('q') => self.confirming = true,
             KeyCode::Char('?' | 'h') => {
-                if self.view == View::Help {
+                if self.view == ScreenView::Help {
                     self.go(self.before_help);
                 } else {
                     self.before_help = self.view;
-                    self.go(View::Help);
+                    self.go(ScreenView::Help);
                 }
             }
-            KeyCode::Esc | KeyCode::Backspace if self.view == View::Help => {
+            KeyCode::Esc | KeyCode::Backspace if self.view == ScreenView::Help => {
                 self.go(self.before_help);
             }
-            KeyCode::Esc | KeyCode::Backspace => self.go(View::Overview),
-            KeyCode::Enter if self.view == View::Overview => self.go(View::Details),
-            KeyCode::Enter => self.go(View::Overview),
+            KeyCode::Esc | KeyCode::Backspace => self.go(ScreenView::Overview),
+            KeyCode::Enter if self.view == ScreenView::Overview => self.go(ScreenView::Details),
+            KeyCode::Enter => self.go(ScreenView::Overview),
             KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
             KeyCode::Down | KeyCode::Char('j') => self.choose(1),
             KeyCode::Tab => self.choose_round(),
             KeyCode::PageUp | KeyCode::PageDown => {
                 // Events are read upwards from the newest, details downwards.
-                let on = (key.code == KeyCode::PageUp) == (self.view == View::Overview);
+                let on = (key.code == KeyCode::PageUp) == (self.view == ScreenView::Overview);
                 let scrolled = self.scrolled.get();
                 self.scrolled.set(if on {
                     scrolled.saturating_add(5)
@@ -256,7 +259,7 @@ impl Model {
         None
     }
 
-    fn go(&mut self, view: View) {
+    fn go(&mut self, view: ScreenView) {
         self.view = view;
         self.scrolled.set(0);
     }
@@ -277,7 +280,7 @@ impl Model {
     }
 
     /// One replica more, or less, held for a while.
-    fn change(&mut self, by: i64, now: Moment) -> Option<Action> {
+    fn change(&mut self, by: i64, now: Timestamp) -> Option<KeyAction> {
         let service = self.service()?;
         let name = service.service.clone();
         let max = service.max;
@@ -297,20 +300,20 @@ impl Model {
             .filter(|max| to > *max)
             .map_or_else(String::new, |max| format!(", above its maximum of {max}"));
         self.message = Some((now, format!("{name}: asking for {to}{beyond}")));
-        Some(Action::Ask(Request::Scale {
+        Some(KeyAction::Ask(ControlRequest::Scale {
             services: [(name, to)].into_iter().collect(),
             hold: Span(HOLD),
             wait: None,
         }))
     }
 
-    fn pause(&mut self) -> Option<Action> {
+    fn pause(&mut self) -> Option<KeyAction> {
         let service = self.service()?;
         let services = vec![service.service.clone()];
-        Some(Action::Ask(if service.paused.is_some() {
-            Request::Resume { services }
+        Some(KeyAction::Ask(if service.paused.is_some() {
+            ControlRequest::Resume { services }
         } else {
-            Request::Pause {
+            ControlRequest::Pause {
                 services,
                 directions: Pause::Both,
                 span: None,

@@ -13,10 +13,10 @@ use ratatui::{
 use super::{
     draw::{Paint, figure, titled},
     model::Model,
-    spark::spark,
+    sparkline::spark,
 };
 use crate::{
-    reconcile::{MetricView, ServiceView, What},
+    reconcile::{EventKind, MetricView, ServiceView},
     telemetry::plain,
 };
 
@@ -115,7 +115,7 @@ fn block(model: &Model, index: usize, view: &ServiceView, width: u16) -> Vec<Lin
 /// What a person has said about its count.
 pub(super) fn held(view: &ServiceView) -> Option<String> {
     let mut all = Vec::new();
-    all.extend(view.hold.map(|hold| What::from(hold).to_string()));
+    all.extend(view.hold.map(|hold| EventKind::from(hold).to_string()));
     all.extend(view.paused.map(|paused| paused.to_string()));
     (!all.is_empty()).then(|| all.join(", "))
 }

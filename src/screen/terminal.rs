@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use ratatui::{
     DefaultTerminal, Terminal,
     backend::CrosstermBackend,
@@ -27,12 +27,12 @@ use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetatt
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Model, draw, keys::Keys};
+use super::{KeyAction, Model, draw, keys::KeyInput};
 use crate::{
-    control::{Call, Reply, Request},
-    reconcile::{Level, Note},
-    telemetry::{Divert, log},
-    units::Moment,
+    control::{Call, ControlRequest, Reply},
+    reconcile::{EventLevel, ScalingEvent},
+    telemetry::{LogRedirect, log},
+    units::Timestamp,
 };
 
 /// What waits to be drawn; more than that is not shown, because the terminal does not keep up.
@@ -49,18 +49,18 @@ const REDRAW_KEY: KeyEvent = KeyEvent::new(KeyCode::Char('l'), KeyModifiers::CON
 
 /// What the screen is told.
 #[derive(Debug)]
-pub enum Told {
+pub enum ScreenMessage {
     /// Something happened.
-    Note(Box<Note>),
+    Note(Box<ScalingEvent>),
     /// The program says something besides.
-    Log(Moment, Level, String),
+    Log(Timestamp, EventLevel, String),
     /// Somebody tells what goes on.
-    Said(Moment, String),
+    Said(Timestamp, String),
 }
 
 /// What the screen may do: ask the loop, and end it.
 #[derive(Debug)]
-struct Hands {
+struct ScreenControls {
     calls: mpsc::Sender<Call>,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -69,7 +69,7 @@ struct Hands {
 /// The screen; it is cleared when it goes.
 #[derive(Debug)]
 pub struct Screen {
-    news: SyncSender<Told>,
+    news: SyncSender<ScreenMessage>,
     end: Arc<AtomicBool>,
     gone: Arc<AtomicBool>,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -79,12 +79,12 @@ pub struct Screen {
 }
 
 /// Tells when the thread has ended, however that came.
-struct Gone(Arc<AtomicBool>);
+struct ThreadEnd(Arc<AtomicBool>);
 
-impl Drop for Gone {
+impl Drop for ThreadEnd {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-        Divert::end();
+        LogRedirect::end();
     }
 }
 
@@ -101,7 +101,7 @@ impl Screen {
         stop: CancellationToken,
         abort: CancellationToken,
     ) -> io::Result<Self> {
-        let keys = Keys::open()?;
+        let keys = KeyInput::open()?;
         let before = tcgetattr(keys.terminal())?;
         let control = keys.terminal().try_clone()?;
         ratatui::try_init()?;
@@ -112,11 +112,11 @@ impl Screen {
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
         let gone = Arc::new(AtomicBool::new(false));
-        let hands = Hands { calls, stop, abort };
+        let hands = ScreenControls { calls, stop, abort };
         let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let model = Model::new(TimeZone::system(), colour);
         let thread = thread::Builder::new().name("screen".into()).spawn({
-            let gone = Gone(Arc::clone(&gone));
+            let gone = ThreadEnd(Arc::clone(&gone));
             move || {
                 let _gone = gone;
                 go_on(terminal, keys, model, &told, &hands, &ended)
@@ -133,22 +133,22 @@ impl Screen {
     }
 
     /// Shows what is logged, while the value lives.
-    pub fn divert(&self) -> Divert {
+    pub fn divert(&self) -> LogRedirect {
         let news = self.news();
-        Divert::to(move |level, text| {
+        LogRedirect::to(move |level, text| {
             let level = match level {
-                tracing::Level::ERROR => Level::Error,
-                tracing::Level::WARN => Level::Warn,
-                tracing::Level::INFO => Level::Info,
-                _ => Level::Debug,
+                tracing::Level::ERROR => EventLevel::Error,
+                tracing::Level::WARN => EventLevel::Warn,
+                tracing::Level::INFO => EventLevel::Info,
+                _ => EventLevel::Debug,
             };
-            news(Told::Log(now(), level, text.to_owned()));
+            news(ScreenMessage::Log(now(), level, text.to_owned()));
         })
     }
 
     /// Where it is told what happens; never blocks. Says whether there still is a screen: a terminal may
     /// be closed under it.
-    pub fn news(&self) -> impl Fn(Told) -> bool + Send + Sync + Clone + 'static {
+    pub fn news(&self) -> impl Fn(ScreenMessage) -> bool + Send + Sync + Clone + 'static {
         let (news, gone) = (self.news.clone(), Arc::clone(&self.gone));
         move |told| {
             let _ = news.try_send(told);
@@ -210,10 +210,10 @@ fn anew() -> io::Result<DefaultTerminal> {
 
 fn go_on(
     mut terminal: DefaultTerminal,
-    mut keys: Keys,
+    mut keys: KeyInput,
     mut model: Model,
-    told: &Receiver<Told>,
-    hands: &Hands,
+    told: &Receiver<ScreenMessage>,
+    hands: &ScreenControls,
     end: &AtomicBool,
 ) -> io::Result<()> {
     let mut answers: Vec<mpsc::Receiver<Reply>> = Vec::new();
@@ -226,9 +226,9 @@ fn go_on(
         let mut news = false;
         loop {
             match told.try_recv() {
-                Ok(Told::Note(note)) => model.note(&note),
-                Ok(Told::Log(at, level, text)) => model.say(at, level, &text),
-                Ok(Told::Said(at, text)) => model.narrate(at, &text),
+                Ok(ScreenMessage::Note(note)) => model.note(&note),
+                Ok(ScreenMessage::Log(at, level, text)) => model.say(at, level, &text),
+                Ok(ScreenMessage::Said(at, text)) => model.narrate(at, &text),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
             news = true;
@@ -245,7 +245,7 @@ fn go_on(
             }
         } else if passed(looked, LOOK) {
             looked = Some(Instant::now());
-            status = ask(hands, Request::Status);
+            status = ask(hands, ControlRequest::Status);
         }
         answers.retain_mut(|answer| match answer.try_recv() {
             Ok(Reply::Done { ok, message }) => {
@@ -271,12 +271,12 @@ fn go_on(
             }
             match model.press(key, now()) {
                 None => {}
-                Some(Action::Ask(request)) => match ask(hands, request) {
+                Some(KeyAction::Ask(request)) => match ask(hands, request) {
                     Some(answer) => answers.push(answer),
                     None => model.answered(now(), false, "the loop is busy; try again"),
                 },
-                Some(Action::Quit) if hands.stop.is_cancelled() => hands.abort.cancel(),
-                Some(Action::Quit) => hands.stop.cancel(),
+                Some(KeyAction::Quit) if hands.stop.is_cancelled() => hands.abort.cancel(),
+                Some(KeyAction::Quit) => hands.stop.cancel(),
             }
         }
         // It was stopped meanwhile (SIGSTOP, SIGTSTP), and others have used the terminal.
@@ -300,12 +300,12 @@ fn go_on(
     clippy::disallowed_methods,
     reason = "the clock on the screen is the reader's; nothing is decided by it"
 )]
-fn now() -> Moment {
-    Moment(Timestamp::now())
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now())
 }
 
 /// Asks the loop, if it takes a question now.
-fn ask(hands: &Hands, request: Request) -> Option<mpsc::Receiver<Reply>> {
+fn ask(hands: &ScreenControls, request: ControlRequest) -> Option<mpsc::Receiver<Reply>> {
     let (replies, answers) = mpsc::channel(8);
     hands.calls.try_send(Call { request, replies }).ok()?;
     Some(answers)
@@ -329,10 +329,18 @@ mod tests {
         let tell = screen.news();
         for number in 0..1000 {
             let text = format!("line {number}");
-            assert!(tell(Told::Log(Moment::from_unix(0), Level::Info, text)));
+            assert!(tell(ScreenMessage::Log(
+                Timestamp::from_unix(0),
+                EventLevel::Info,
+                text
+            )));
         }
         screen.gone.store(true, Ordering::Relaxed);
         let text = "nobody sees it".to_owned();
-        assert!(!tell(Told::Log(Moment::from_unix(0), Level::Info, text)));
+        assert!(!tell(ScreenMessage::Log(
+            Timestamp::from_unix(0),
+            EventLevel::Info,
+            text
+        )));
     }
 }

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    control::{Request, Snapshot},
+    control::{ControlRequest, Snapshot},
     decide::Pause,
-    reconcile::{Level, Note, What},
-    units::Moment,
+    reconcile::{EventKind, EventLevel, ScalingEvent},
+    units::Timestamp,
 };
 
 mod picture;
@@ -35,12 +35,12 @@ fn snapshot() -> Snapshot {
     .map(|(phase, number)| replica(&format!("shop-web-{number}"), phase))
     .collect();
     let decision = json!({
-        "at": Moment::from_unix(NOW - 3), "from": 3, "to": 5, "reason": "above_target",
+        "at": Timestamp::from_unix(NOW - 3), "from": 3, "to": 5, "reason": "above_target",
         "message": "cpu 90% of 60% target: 3 → 5",
     });
     serde_json::from_value(json!({
-        "version": 1, "project": "shop", "at": Moment::from_unix(NOW), "watching": true,
-        "nginx": "shop-nginx-1", "in_step": true, "interval": "5s", "ticked": Moment::from_unix(NOW - 1),
+        "version": 1, "project": "shop", "at": Timestamp::from_unix(NOW), "watching": true,
+        "nginx": "shop-nginx-1", "in_step": true, "interval": "5s", "ticked": Timestamp::from_unix(NOW - 1),
         "host": {"memory": "8GiB", "available": "3GiB", "reserve_memory": "819MiB", "busy": 61.0, "reserve_cpu": 5.0},
         "troubles": ["api: shop-api-2 did not come up: exit code 1; next attempt in 8s"],
         "services": [
@@ -65,15 +65,15 @@ fn model() -> Model {
     for (ago, cpu) in [(20, 35.0), (15, 48.0), (10, 62.0), (5, 88.0)] {
         let web = &mut past.services[0];
         web.metrics[0].value = Some(cpu);
-        web.decision.as_mut().expect("one").at = Moment::from_unix(NOW - 3 - ago);
-        model.show(past.clone(), Moment::from_unix(NOW));
+        web.decision.as_mut().expect("one").at = Timestamp::from_unix(NOW - 3 - ago);
+        model.show(past.clone(), Timestamp::from_unix(NOW));
     }
-    model.show(snapshot(), Moment::from_unix(NOW));
+    model.show(snapshot(), Timestamp::from_unix(NOW));
     for (ago, service, what) in [
         (
             9,
             "web",
-            What::Died {
+            EventKind::Died {
                 replica: "shop-web-6".into(),
                 exit_code: Some(137),
                 oom: true,
@@ -82,7 +82,7 @@ fn model() -> Model {
         (
             8,
             "api",
-            What::Failed {
+            EventKind::Failed {
                 replica: "shop-api-2".into(),
                 why: "it ended with exit code 1".into(),
                 log: vec!["Traceback: no route to host db, which is a line that is longer than the screen is wide\u{1b}[2J".into()],
@@ -93,21 +93,21 @@ fn model() -> Model {
         (
             3,
             "web",
-            What::Ready {
+            EventKind::Ready {
                 replica: "shop-web-3".into(),
                 seconds: 1.5,
             },
         ),
     ] {
-        model.note(&Note {
-            at: Moment::from_unix(NOW - ago),
+        model.note(&ScalingEvent {
+            at: Timestamp::from_unix(NOW - ago),
             service: service.into(),
             what,
         });
     }
     model.say(
-        Moment::from_unix(NOW - 1),
-        Level::Warn,
+        Timestamp::from_unix(NOW - 1),
+        EventLevel::Warn,
         "the compose file was read again",
     );
     model
@@ -116,7 +116,7 @@ fn model() -> Model {
 fn picture(model: &Model, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
     terminal
-        .draw(|frame| draw(model, Moment::from_unix(NOW), frame))
+        .draw(|frame| draw(model, Timestamp::from_unix(NOW), frame))
         .expect("a picture");
     let buffer = terminal.backend().buffer();
     let line = |y| {
@@ -126,10 +126,10 @@ fn picture(model: &Model, width: u16, height: u16) -> String {
     (0..height).map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn press(model: &mut Model, code: KeyCode) -> Option<Action> {
+fn press(model: &mut Model, code: KeyCode) -> Option<KeyAction> {
     model.press(
         KeyEvent::new(code, KeyModifiers::NONE),
-        Moment::from_unix(NOW),
+        Timestamp::from_unix(NOW),
     )
 }
 
@@ -157,7 +157,7 @@ fn a_loop_that_says_nothing_is_seen_to_do_so() {
     let shown = |after: i64| {
         let mut terminal = Terminal::new(TestBackend::new(80, 24)).expect("a terminal");
         terminal
-            .draw(|frame| draw(&model(), Moment::from_unix(NOW + after), frame))
+            .draw(|frame| draw(&model(), Timestamp::from_unix(NOW + after), frame))
             .expect("a picture");
         terminal.backend().to_string()
     };
@@ -171,7 +171,7 @@ fn help_tells_every_key_and_every_sign() {
     press(&mut model, KeyCode::Char('?'));
     insta::assert_snapshot!(picture(&model, 80, 24));
     press(&mut model, KeyCode::Esc);
-    assert_eq!(model.view, View::Overview);
+    assert_eq!(model.view, ScreenView::Overview);
 }
 
 #[test]
@@ -190,12 +190,12 @@ fn nothing_is_known_at_first_and_little_room_is_no_reason_to_fall() {
         (200, 8),
         (300, 100),
     ] {
-        for view in [View::Overview, View::Details, View::Help] {
+        for view in [ScreenView::Overview, ScreenView::Details, ScreenView::Help] {
             let mut model = Model::new(jiff::tz::TimeZone::UTC, true);
             model.view = view;
             model.scrolled.set(7);
             picture(&model, width, height);
-            model.show(snapshot(), Moment::from_unix(NOW));
+            model.show(snapshot(), Timestamp::from_unix(NOW));
             picture(&model, width, height);
         }
         picture(&model, width, height);
@@ -211,7 +211,7 @@ fn the_chosen_service_stays_in_sight_among_many() {
         one.service = format!("worker{number}");
         many.services.push(one);
     }
-    model.show(many, Moment::from_unix(NOW));
+    model.show(many, Timestamp::from_unix(NOW));
     for _ in 0..31 {
         press(&mut model, KeyCode::Down);
     }
@@ -225,8 +225,8 @@ fn the_chosen_service_stays_in_sight_among_many() {
 #[test]
 fn keys_ask_for_what_they_say() {
     let mut model = model();
-    let count = |action: Option<Action>| match action {
-        Some(Action::Ask(Request::Scale { services, hold, .. })) => {
+    let count = |action: Option<KeyAction>| match action {
+        Some(KeyAction::Ask(ControlRequest::Scale { services, hold, .. })) => {
             assert_eq!(hold.0.as_secs(), 600);
             services.into_iter().next()
         }
@@ -250,7 +250,7 @@ fn keys_ask_for_what_they_say() {
         drawn.contains("web: asking for 9, above its maximum of 8"),
         "{drawn}"
     );
-    model.show(snapshot(), Moment::from_unix(NOW));
+    model.show(snapshot(), Timestamp::from_unix(NOW));
     assert_eq!(
         count(press(&mut model, KeyCode::Char('-'))),
         Some(("web".into(), 4))
@@ -258,7 +258,7 @@ fn keys_ask_for_what_they_say() {
     let pause = press(&mut model, KeyCode::Char('p'));
     assert_eq!(
         pause,
-        Some(Action::Ask(Request::Pause {
+        Some(KeyAction::Ask(ControlRequest::Pause {
             services: vec!["web".into()],
             directions: Pause::Both,
             span: None,
@@ -268,7 +268,7 @@ fn keys_ask_for_what_they_say() {
     let resume = press(&mut model, KeyCode::Char('p'));
     assert_eq!(
         resume,
-        Some(Action::Ask(Request::Resume {
+        Some(KeyAction::Ask(ControlRequest::Resume {
             services: vec!["api".into()],
         }))
     );
@@ -293,11 +293,11 @@ fn it_is_asked_before_it_ends_but_for_ctrl_c() {
     assert_eq!(press(&mut model, KeyCode::Char('n')), None);
     assert_eq!(press(&mut model, KeyCode::Char('y')), None);
     press(&mut model, KeyCode::Char('q'));
-    assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Action::Quit));
+    assert_eq!(press(&mut model, KeyCode::Char('y')), Some(KeyAction::Quit));
     let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     assert_eq!(
-        model.press(ctrl_c, Moment::from_unix(NOW)),
-        Some(Action::Quit)
+        model.press(ctrl_c, Timestamp::from_unix(NOW)),
+        Some(KeyAction::Quit)
     );
     model.stops();
     assert!(picture(&model, 80, 24).contains("stopping: finishing"));
@@ -306,7 +306,7 @@ fn it_is_asked_before_it_ends_but_for_ctrl_c() {
 #[test]
 fn a_replica_that_is_refused_is_said_below_and_goes_after_a_while() {
     let mut model = model();
-    let at = Moment::from_unix(NOW);
+    let at = Timestamp::from_unix(NOW);
     model.answered(at, false, "web: at most 8");
     assert!(picture(&model, 80, 24).contains("not done: web: at most 8"));
     assert_eq!(model.message(at + std::time::Duration::from_secs(7)), None);

@@ -3,19 +3,19 @@
 
 use std::{cell::Cell, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::units::Moment;
+use crate::units::Timestamp;
 
 thread_local! {
-    static BEGUN: Cell<(Timestamp, Option<Instant>)> =
-        const { Cell::new((Timestamp::UNIX_EPOCH, None)) };
+    static BEGUN: Cell<(jiff::Timestamp, Option<Instant>)> =
+        const { Cell::new((jiff::Timestamp::UNIX_EPOCH, None)) };
     static SET_BY: Cell<SignedDuration> = const { Cell::new(SignedDuration::ZERO) };
 }
 
 /// It is this time now, on this thread.
-pub(super) fn begin(at: Timestamp) {
+pub(super) fn begin(at: jiff::Timestamp) {
     BEGUN.set((at, Some(Instant::now())));
     SET_BY.set(SignedDuration::ZERO);
 }
@@ -32,15 +32,15 @@ pub(super) fn elapsed() -> Duration {
 }
 
 /// What it shows.
-pub(super) fn read() -> Timestamp {
+pub(super) fn read() -> jiff::Timestamp {
     let (at, begun) = BEGUN.get();
     let ran = begun.map_or(SignedDuration::ZERO, |begun| {
         SignedDuration::try_from(begun.elapsed()).unwrap_or(SignedDuration::MAX)
     });
     at.saturating_add(ran + SET_BY.get())
-        .unwrap_or(Timestamp::MAX)
+        .unwrap_or(jiff::Timestamp::MAX)
 }
 
-pub(super) fn now() -> Moment {
-    Moment(read())
+pub(super) fn now() -> Timestamp {
+    Timestamp(read())
 }

@@ -9,15 +9,19 @@ use std::{
 use futures_util::{Stream, stream};
 use tokio::time::sleep;
 
-use super::world::{Container, World};
+use super::simulated_host::{Container, World};
 use crate::{
-    engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{
-        ContainerId, Replica, labels,
-        recipe::Recipe,
-        template::{Sealed, Template},
+    engine::{
+        ContainerProcess, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput,
+        NewReplica,
     },
-    usage::Reading,
+    project::{
+        ContainerId, Replica,
+        container_spec::ContainerSpec,
+        labels,
+        remembered_replica::{Sealed, Template},
+    },
+    usage::CounterReading,
 };
 
 /// Where nobody will find it.
@@ -51,11 +55,11 @@ impl Default for Pace {
 
 /// A simulated host, shared by all who act on it.
 #[derive(Debug, Clone)]
-pub struct Host {
+pub struct SimulatedHost {
     world: Arc<Mutex<World>>,
 }
 
-impl Host {
+impl SimulatedHost {
     /// Shares it.
     pub fn new(world: World) -> Self {
         let world = Arc::new(Mutex::new(world));
@@ -91,13 +95,13 @@ impl Host {
 /// The Engine of a simulated host.
 #[derive(Debug, Clone)]
 pub struct SimEngine {
-    host: Host,
+    host: SimulatedHost,
     pace: Pace,
 }
 
 impl SimEngine {
     /// Of this host.
-    pub fn new(host: Host, pace: Pace) -> Self {
+    pub fn new(host: SimulatedHost, pace: Pace) -> Self {
         Self { host, pace }
     }
 
@@ -115,13 +119,13 @@ impl SimEngine {
 }
 
 fn gone(id: &str) -> EngineError {
-    EngineError::Gone {
+    EngineError::NotFound {
         what: format!("container {id}"),
     }
 }
 
 impl Engine for SimEngine {
-    async fn reach(&self) -> Result<(), EngineError> {
+    async fn ping(&self) -> Result<(), EngineError> {
         self.world().map(drop)
     }
 
@@ -223,7 +227,7 @@ impl Engine for SimEngine {
 
     async fn make_from_file(
         &self,
-        recipe: &Recipe,
+        recipe: &ContainerSpec,
         new: &NewReplica,
     ) -> Result<ContainerId, EngineError> {
         drop(self.world()?);
@@ -287,12 +291,12 @@ impl Engine for SimEngine {
         self.world().map(drop)
     }
 
-    async fn processes(&self, _id: &ContainerId) -> Result<Vec<Process>, EngineError> {
+    async fn processes(&self, _id: &ContainerId) -> Result<Vec<ContainerProcess>, EngineError> {
         drop(self.world()?);
         Ok(Vec::new())
     }
 
-    async fn usage(&self, replica: &Replica) -> Result<Reading, EngineError> {
+    async fn usage(&self, replica: &Replica) -> Result<CounterReading, EngineError> {
         let reading = self.world()?.reading(&replica.id);
         reading.ok_or_else(|| gone(replica.id.short()))
     }

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::engine::Host;
-use crate::proxy::{Proxy, ProxyError, Published, Upstream};
+use super::engine::SimulatedHost;
+use crate::proxy::{Proxy, ProxyError, PublishResult, Upstream};
 
 /// How long a test of the configuration and a reload take.
 const TEST: Duration = Duration::from_millis(60);
@@ -17,13 +17,13 @@ const RELOAD: Duration = Duration::from_millis(120);
 /// nginx, and the files that it reads.
 #[derive(Debug)]
 pub struct SimProxy {
-    host: Host,
+    host: SimulatedHost,
     written: Mutex<Vec<Upstream>>,
 }
 
 impl SimProxy {
     /// On this host.
-    pub fn new(host: Host) -> Self {
+    pub fn new(host: SimulatedHost) -> Self {
         Self {
             host,
             written: Mutex::new(Vec::new()),
@@ -51,7 +51,7 @@ fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Proxy for SimProxy {
-    async fn publish(&self, upstreams: &[Upstream]) -> Result<Published, ProxyError> {
+    async fn publish(&self, upstreams: &[Upstream]) -> Result<PublishResult, ProxyError> {
         let stopped = || ProxyError::NotRunning {
             why: "its container is not running".into(),
         };
@@ -67,7 +67,7 @@ impl Proxy for SimProxy {
             names.map(|name| format!("{name}.conf")).collect()
         };
         if changed.is_empty() {
-            return Ok(Published::default());
+            return Ok(PublishResult::default());
         }
         sleep(TEST).await;
         let refuses = self.host.world().nginx_refuses.clone();
@@ -80,14 +80,14 @@ impl Proxy for SimProxy {
             return Err(stopped());
         }
         self.host.world().reload();
-        Ok(Published {
+        Ok(PublishResult {
             changed,
             reloaded: true,
-            ..Published::default()
+            ..PublishResult::default()
         })
     }
 
-    async fn drained(&self, _published: &Published) -> Result<(), ProxyError> {
+    async fn drained(&self, _published: &PublishResult) -> Result<(), ProxyError> {
         // The old workers are those of before: what came in since then is not theirs, and is not counted
         // for the first time it is asked.
         let wait = self.host.world().drained_in();

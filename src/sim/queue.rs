@@ -33,7 +33,7 @@ const CHANGE: f64 = 0.1;
 
 /// How nginx picks a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pick {
+pub enum BalanceMethod {
     /// The one with the fewest requests in flight.
     LeastConn,
     /// One after the other.
@@ -44,7 +44,7 @@ pub enum Pick {
 
 /// What happened in a step.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Step {
+pub struct QueueStep {
     /// How long it was, in seconds.
     pub seconds: f64,
     /// Requests that came.
@@ -63,7 +63,7 @@ pub struct Step {
     pub took: Vec<f32>,
 }
 
-impl Step {
+impl QueueStep {
     /// Requests that got no answer.
     pub fn failed(&self) -> f64 {
         self.timed_out + self.refused + self.broken
@@ -85,7 +85,7 @@ pub(super) fn percentile(took: &mut [f32], share: f64) -> Option<f64> {
 
 /// A request under way, as nginx sees it: its end, how long it will have taken, and whether nginx will have
 /// given it up. In nanoseconds.
-type Open = Reverse<(u64, u64, bool)>;
+type OpenRequest = Reverse<(u64, u64, bool)>;
 
 /// A replica as nginx and its requests see it.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ struct Lane {
     weight: u32,
     /// When each of its workers will be free.
     free: Vec<u64>,
-    open: BinaryHeap<Open>,
+    open: BinaryHeap<OpenRequest>,
     /// For nginx's smooth weighted round robin.
     turn: i64,
     /// All that its workers were given to do, in nanoseconds.
@@ -105,9 +105,9 @@ struct Lane {
 
 /// The requests of one service.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct RequestQueue {
     rng: Pcg64,
-    pick: Pick,
+    pick: BalanceMethod,
     /// By the replica's name.
     lanes: Vec<Lane>,
     /// Those that nginx sends requests to, by their place.
@@ -123,8 +123,8 @@ pub(super) struct Queue {
     used_to: Option<f64>,
 }
 
-impl Queue {
-    pub(super) fn new(seed: u64, pick: Pick) -> Self {
+impl RequestQueue {
+    pub(super) fn new(seed: u64, pick: BalanceMethod) -> Self {
         let mut rng = Pcg64::seed_from_u64(seed);
         Self {
             next: rng.sample(Exp1),
@@ -241,12 +241,12 @@ impl Queue {
         rate: f64,
         slower: f64,
         profile: &Profile,
-    ) -> Step {
+    ) -> QueueStep {
         let seconds = span.as_secs_f64();
-        let mut step = Step {
+        let mut step = QueueStep {
             seconds,
             broken: std::mem::take(&mut self.broken),
-            ..Step::default()
+            ..QueueStep::default()
         };
         if seconds <= 0.0 {
             return step;
@@ -341,7 +341,7 @@ impl Queue {
         }
     }
 
-    fn play(&mut self, span: u64, rate: f64, slower: f64, profile: &Profile, step: &mut Step) {
+    fn play(&mut self, span: u64, rate: f64, slower: f64, profile: &Profile, step: &mut QueueStep) {
         let end = self.now + span;
         let gap = if rate > 0.0 {
             SECOND / rate
@@ -382,11 +382,11 @@ impl Queue {
     }
 
     /// nginx hands a request to a replica; how long it will take in nginx's eyes.
-    fn hand_over(&mut self, slower: f64, profile: &Profile, step: &mut Step) -> Option<u64> {
+    fn hand_over(&mut self, slower: f64, profile: &Profile, step: &mut QueueStep) -> Option<u64> {
         let now = self.now;
         let (lanes, routed) = (&mut self.lanes, &self.routed);
         let place = match self.pick {
-            Pick::LeastConn => {
+            BalanceMethod::LeastConn => {
                 for place in routed {
                     lanes[*place].finish(now, step);
                 }
@@ -397,7 +397,7 @@ impl Queue {
                 };
                 *routed.iter().min_by_key(load)?
             }
-            Pick::RoundRobin => {
+            BalanceMethod::RoundRobin => {
                 let mut all = 0;
                 for place in routed {
                     let lane = &mut lanes[*place];
@@ -410,7 +410,7 @@ impl Queue {
                 lanes[place].turn -= all;
                 place
             }
-            Pick::Hash => {
+            BalanceMethod::Hash => {
                 let count = routed.len();
                 let which = (count > 0).then(|| self.rng.random_range(0..count))?;
                 routed[which]
@@ -444,7 +444,7 @@ fn extended(found: f64, expected: f64, times: f64) -> f64 {
 
 impl Lane {
     /// Ends what has ended by now.
-    fn finish(&mut self, now: u64, step: &mut Step) {
+    fn finish(&mut self, now: u64, step: &mut QueueStep) {
         while let Some(Reverse((end, took, gave_up))) = self.open.peek().copied() {
             if end > now {
                 return;
@@ -487,7 +487,7 @@ mod tests {
         }
     }
 
-    fn all_routed(queue: &mut Queue, replicas: u32, profile: &Profile) {
+    fn all_routed(queue: &mut RequestQueue, replicas: u32, profile: &Profile) {
         let names: BTreeMap<_, _> = (1..=replicas).map(|n| (format!("web-{n}"), 1)).collect();
         for name in names.keys() {
             queue.add(name, profile);
@@ -497,7 +497,7 @@ mod tests {
 
     /// The mean time of a request, and requests under way at once.
     fn mean(
-        queue: &mut Queue,
+        queue: &mut RequestQueue,
         rate: f64,
         steps: u32,
         span: Duration,
@@ -524,7 +524,7 @@ mod tests {
     fn one_replica_waits_as_long_as_the_formula_for_m_m_c_says() {
         for (rate, workers) in [(5.0, 1), (8.0, 1), (24.0, 4), (36.0, 4), (144.0, 16)] {
             let profile = profile(100, workers, Spread::Exponential);
-            let mut queue = Queue::new(7, Pick::LeastConn);
+            let mut queue = RequestQueue::new(7, BalanceMethod::LeastConn);
             all_routed(&mut queue, 1, &profile);
             let span = Duration::from_secs_f64(ENOUGH / rate);
             let (took, in_flight) = mean(&mut queue, rate, 1000, span, &profile);
@@ -538,7 +538,7 @@ mod tests {
     #[test]
     fn a_part_of_a_step_counts_for_all_of_it() {
         let profile = profile(100, 16, Spread::Exponential);
-        let mut queue = Queue::new(3, Pick::LeastConn);
+        let mut queue = RequestQueue::new(3, BalanceMethod::LeastConn);
         all_routed(&mut queue, 1, &profile);
         let span = Duration::from_secs(60);
         let (mut came, mut squares) = (0.0, 0.0);
@@ -559,7 +559,7 @@ mod tests {
     #[test]
     fn a_queue_that_grows_and_shrinks_is_played_in_full() {
         let profile = profile(10, 4, Spread::Fixed);
-        let mut queue = Queue::new(5, Pick::LeastConn);
+        let mut queue = RequestQueue::new(5, BalanceMethod::LeastConn);
         all_routed(&mut queue, 1, &profile);
         // 400 in a second are possible.
         queue.pass(Duration::from_secs(10), 600.0, 1.0, &profile);
@@ -577,7 +577,7 @@ mod tests {
             backlog: 511,
             ..profile(1000, 1000, Spread::Exponential)
         };
-        let mut queue = Queue::new(5, Pick::LeastConn);
+        let mut queue = RequestQueue::new(5, BalanceMethod::LeastConn);
         all_routed(&mut queue, 1, &profile);
         let step = Duration::from_secs(5);
         for _ in 0..20 {
@@ -600,7 +600,7 @@ mod tests {
             backlog: 20,
             ..profile(100, 1, Spread::Fixed)
         };
-        let mut queue = Queue::new(5, Pick::LeastConn);
+        let mut queue = RequestQueue::new(5, BalanceMethod::LeastConn);
         all_routed(&mut queue, 1, &small);
         queue.pass(Duration::from_secs(60), 20.0, 1.0, &small);
         let step = queue.pass(Duration::from_secs(60), 20.0, 1.0, &small);
@@ -614,7 +614,7 @@ mod tests {
         let step = queue.pass(Duration::from_secs(60), 20.0, 1.0, &impatient);
         assert!(step.timed_out > 500.0, "{}", step.timed_out);
         assert_eq!(step.percentile(0.95), Some(1000.0));
-        let mut nobody = Queue::new(1, Pick::RoundRobin);
+        let mut nobody = RequestQueue::new(1, BalanceMethod::RoundRobin);
         let step = nobody.pass(Duration::from_secs(10), 20.0, 1.0, &impatient);
         assert_eq!(step.refused, step.came);
     }
@@ -623,8 +623,12 @@ mod tests {
     fn fewest_in_flight_is_better_than_turns_and_turns_are_better_than_chance() {
         let profile = profile(100, 1, Spread::Exponential);
         let mut took = Vec::new();
-        for pick in [Pick::LeastConn, Pick::RoundRobin, Pick::Hash] {
-            let mut queue = Queue::new(9, pick);
+        for pick in [
+            BalanceMethod::LeastConn,
+            BalanceMethod::RoundRobin,
+            BalanceMethod::Hash,
+        ] {
+            let mut queue = RequestQueue::new(9, pick);
             all_routed(&mut queue, 4, &profile);
             took.push(mean(&mut queue, 32.0, 1000, Duration::from_secs(5), &profile).0);
         }
@@ -637,8 +641,8 @@ mod tests {
     #[test]
     fn weights_share_requests_and_what_is_not_routed_gets_none() {
         let profile = profile(10, 8, Spread::Fixed);
-        for pick in [Pick::LeastConn, Pick::RoundRobin] {
-            let mut queue = Queue::new(2, pick);
+        for pick in [BalanceMethod::LeastConn, BalanceMethod::RoundRobin] {
+            let mut queue = RequestQueue::new(2, pick);
             for name in ["a", "b", "c"] {
                 queue.add(name, &profile);
             }
@@ -653,7 +657,7 @@ mod tests {
     #[test]
     fn a_replica_that_ends_takes_its_requests_with_it() {
         let profile = profile(1000, 8, Spread::Fixed);
-        let mut queue = Queue::new(2, Pick::LeastConn);
+        let mut queue = RequestQueue::new(2, BalanceMethod::LeastConn);
         all_routed(&mut queue, 2, &profile);
         queue.pass(Duration::from_secs(10), 8.0, 1.0, &profile);
         let (there, until) = (queue.open("web-1") as u64, queue.drained_in());
@@ -677,7 +681,7 @@ mod tests {
     fn the_same_seed_gives_the_same_requests() {
         let profile = profile(50, 2, Spread::LogNormal(1.5));
         let play = |seed| {
-            let mut queue = Queue::new(seed, Pick::LeastConn);
+            let mut queue = RequestQueue::new(seed, BalanceMethod::LeastConn);
             all_routed(&mut queue, 3, &profile);
             (0..20)
                 .map(|_| queue.pass(Duration::from_secs(5), 40.0, 1.2, &profile))

@@ -9,26 +9,26 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     clock,
-    engine::{Host, Pace, SimEngine},
+    engine::{Pace, SimEngine, SimulatedHost},
+    load_shape::LoadShape,
     profile::Profile,
     proxy::SimProxy,
-    queue::Pick,
-    shape::Shape,
-    world::{App, Heard, Machine, World},
+    queue::BalanceMethod,
+    simulated_host::{App, MachineSpec, RecordedReadings, World},
 };
 use crate::{
     compose::Loaded,
-    control::{self, Call, Reply, Request, Snapshot},
+    control::{self, Call, ControlRequest, Reply, Snapshot},
     host,
     metrics::Meters,
-    policy::{Balance, Place, Policy, Ready, Settings},
+    policy::{Balance, NginxPlacement, Policy, Ready, Settings},
     project::{Project, Service, ServiceNetwork},
-    reconcile::{Memory, Note},
+    reconcile::{PersistedState, ScalingEvent},
     state::Recording,
-    traffic::Load,
+    traffic::TrafficLoad,
     watch::{
-        Claim, Clock, Driver, Goal, Outcome, Parts, STARTS_AT_ONCE, remote::Whereabouts,
-        traffic::Loads,
+        Claim, Driver, DriverDeps, RunClock, RunGoal, RunOutcome, STARTS_AT_ONCE,
+        access_log_metrics::Loads, nginx_target::NginxLocation,
     },
 };
 
@@ -45,7 +45,7 @@ pub struct Setting {
     /// The apps, with the policies of those that are scaled.
     pub apps: Vec<(App, Option<Policy>)>,
     /// The machine.
-    pub machine: Machine,
+    pub machine: MachineSpec,
     /// How many replicas are started at once.
     pub starts_at_once: u32,
     /// How fast its Engine is.
@@ -64,7 +64,7 @@ impl Default for Setting {
             project: "shop".into(),
             settings: Settings::default(),
             apps: Vec::new(),
-            machine: Machine::default(),
+            machine: MachineSpec::default(),
             starts_at_once: STARTS_AT_ONCE,
             pace: Pace::default(),
             // A Thursday.
@@ -81,21 +81,23 @@ impl App {
         Self {
             service: service.to_owned(),
             profile: Profile::default(),
-            load: Shape::steady(0.0),
-            pick: Pick::LeastConn,
+            load: LoadShape::steady(0.0),
+            pick: BalanceMethod::LeastConn,
             replicas: 1,
-            heard: Heard::default(),
+            heard: RecordedReadings::default(),
         }
     }
 }
 
 impl Setting {
     /// How nginx picks a replica by this policy.
-    pub fn pick(policy: Option<&Policy>) -> Pick {
+    pub fn pick(policy: Option<&Policy>) -> BalanceMethod {
         match policy.map(|policy| &policy.balance) {
-            None | Some(Balance::LeastConn) => Pick::LeastConn,
-            Some(Balance::RoundRobin) => Pick::RoundRobin,
-            Some(Balance::IpHash | Balance::Hash(_) | Balance::StickyCookie(_)) => Pick::Hash,
+            None | Some(Balance::LeastConn) => BalanceMethod::LeastConn,
+            Some(Balance::RoundRobin) => BalanceMethod::RoundRobin,
+            Some(Balance::IpHash | Balance::Hash(_) | Balance::StickyCookie(_)) => {
+                BalanceMethod::Hash
+            }
         }
     }
 
@@ -103,7 +105,7 @@ impl Setting {
     /// simulated too, says so.
     fn loaded(&self) -> Loaded {
         let network = ServiceNetwork {
-            name: format!("{}_{}", self.project, super::world::NETWORK),
+            name: format!("{}_{}", self.project, super::simulated_host::NETWORK),
             ..ServiceNetwork::default()
         };
         let service = |name: &str, image: &str, scale| Service {
@@ -111,7 +113,10 @@ impl Setting {
             image: Some(image.to_owned()),
             scale,
             expose: vec![PORT.to_string()],
-            networks: IndexMap::from([(super::world::NETWORK.to_owned(), network.clone())]),
+            networks: IndexMap::from([(
+                super::simulated_host::NETWORK.to_owned(),
+                network.clone(),
+            )]),
             ..Service::default()
         };
         let apps = self.apps.iter().map(|(app, _)| {
@@ -126,7 +131,7 @@ impl Setting {
             Some((app.service.clone(), policy))
         });
         let mut settings = self.settings.clone();
-        settings.nginx.place = Some(Place::Service("nginx".into()));
+        settings.nginx.place = Some(NginxPlacement::Service("nginx".into()));
         settings.nginx.upstreams = Some(PathBuf::from("/simulated/upstreams"));
         settings.nginx.logs = None;
         Loaded {
@@ -162,22 +167,22 @@ pub fn in_virtual_time<T>(work: impl Future<Output = T>) -> std::io::Result<T> {
 #[derive(Debug)]
 pub struct Simulation {
     /// The host.
-    pub host: Host,
+    pub host: SimulatedHost,
     loaded: Loaded,
     pace: Pace,
     starts_at_once: u32,
-    memory: BTreeMap<String, Memory>,
+    memory: BTreeMap<String, PersistedState>,
     tasks: JoinSet<()>,
     recording: Option<Recording>,
-    load: Arc<Told>,
+    load: Arc<LoadFeed>,
 }
 
 /// What the driver is told of the load.
 #[derive(Debug)]
-struct Told(Host);
+struct LoadFeed(SimulatedHost);
 
-impl Loads for Told {
-    fn of_service(&self, service: &str, window: Duration) -> Option<Load> {
+impl Loads for LoadFeed {
+    fn of_service(&self, service: &str, window: Duration) -> Option<TrafficLoad> {
         let mut world = self.0.world();
         let step = world.load(service, window)?;
         let (requests, in_flight) = world.heard(service);
@@ -185,7 +190,7 @@ impl Loads for Told {
             return None;
         }
         let errors = step.failed() / step.ended.max(1.0);
-        Some(Load::counted(
+        Some(TrafficLoad::counted(
             (
                 requests.unwrap_or(step.ended / step.seconds),
                 in_flight.unwrap_or(step.in_flight),
@@ -208,11 +213,11 @@ impl Simulation {
             setting.seed,
             setting.begins,
         );
-        let host = Host::new(world.with_grain(setting.grain));
+        let host = SimulatedHost::new(world.with_grain(setting.grain));
         let mut tasks = JoinSet::new();
         tasks.spawn(host.clone().live());
         Self {
-            load: Arc::new(Told(host.clone())),
+            load: Arc::new(LoadFeed(host.clone())),
             host,
             loaded: setting.loaded(),
             pace: setting.pace,
@@ -237,10 +242,10 @@ impl Simulation {
     pub fn watch(&mut self) -> Watch {
         let (calls, receiver) = mpsc::channel(16);
         let (notes, told) = mpsc::unbounded_channel();
-        let (nginx, _) = tokio::sync::watch::channel(Whereabouts::Unknown);
+        let (nginx, _) = tokio::sync::watch::channel(NginxLocation::Unknown);
         let host = self.host.clone();
-        let parts = Parts {
-            clock: Clock::read_by(clock::read),
+        let parts = DriverDeps {
+            clock: RunClock::read_by(clock::read),
             engine: Arc::new(SimEngine::new(self.host.clone(), self.pace)),
             proxy: Some(SimProxy::new(self.host.clone())),
             loaded: self.loaded.clone(),
@@ -264,7 +269,7 @@ impl Simulation {
         };
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let tokens = (stop.clone(), abort.clone());
-        let mut driver = Driver::new(parts, Goal::Watch);
+        let mut driver = Driver::new(parts, RunGoal::Watch);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let outcome = driver.run(tokens.0, tokens.1).await;
@@ -280,7 +285,7 @@ impl Simulation {
     }
 
     /// What a `watch` that has ended remembers, for the next one.
-    pub fn remember(&mut self, memory: BTreeMap<String, Memory>) {
+    pub fn remember(&mut self, memory: BTreeMap<String, PersistedState>) {
         self.memory = memory;
     }
 }
@@ -289,15 +294,15 @@ impl Simulation {
 #[derive(Debug)]
 pub struct Watch {
     calls: mpsc::Sender<Call>,
-    notes: mpsc::UnboundedReceiver<Note>,
+    notes: mpsc::UnboundedReceiver<ScalingEvent>,
     stop: CancellationToken,
     abort: CancellationToken,
-    task: JoinSet<(Outcome, BTreeMap<String, Memory>)>,
+    task: JoinSet<(RunOutcome, BTreeMap<String, PersistedState>)>,
 }
 
 impl Watch {
     /// Asks it something, without waiting for what takes long; the last answer.
-    pub async fn ask(&self, request: Request) -> Option<Reply> {
+    pub async fn ask(&self, request: ControlRequest) -> Option<Reply> {
         let (replies, mut answers) = mpsc::channel(64);
         self.calls.send(Call { request, replies }).await.ok()?;
         let mut last = None;
@@ -318,18 +323,18 @@ impl Watch {
     }
 
     /// What it tells people from now on; to be called once.
-    pub fn take_notes(&mut self) -> mpsc::UnboundedReceiver<Note> {
+    pub fn take_notes(&mut self) -> mpsc::UnboundedReceiver<ScalingEvent> {
         std::mem::replace(&mut self.notes, mpsc::unbounded_channel().1)
     }
 
     /// Tells it to stop and waits for its end: how it ended, and what it remembers.
-    pub async fn stop(mut self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
+    pub async fn stop(mut self) -> Option<(RunOutcome, BTreeMap<String, PersistedState>)> {
         self.stop.cancel();
         self.task.join_next().await?.ok()
     }
 
     /// Ends it at once, whatever it is at; what it had remembered by then.
-    pub async fn kill(mut self) -> Option<(Outcome, BTreeMap<String, Memory>)> {
+    pub async fn kill(mut self) -> Option<(RunOutcome, BTreeMap<String, PersistedState>)> {
         self.abort.cancel();
         self.task.join_next().await?.ok()
     }

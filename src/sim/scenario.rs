@@ -25,26 +25,26 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    books::Totals,
     clock,
-    engine::Host,
-    judge::{Bounds, Broken},
+    engine::SimulatedHost,
+    invariants::{ServiceBounds, Violation},
+    load_shape::LoadShape,
     profile::{Profile, Spread},
     run::{Setting, Simulation, Watch, in_virtual_time},
-    shape::Shape,
-    world::{App, Fate},
+    simulated_host::{App, ReplicaFault},
+    stats::Totals,
 };
 use crate::{
     compose,
-    control::{Call, Reply, Request},
+    control::{Call, ControlRequest, Reply},
     decide::Pause,
     project::labels,
-    reconcile::{By, Level, Note, What},
-    units::{Moment, Short, Span},
+    reconcile::{EventKind, EventLevel, Initiator, ScalingEvent},
+    units::{Short, Span, Timestamp},
 };
 
 /// The project of every scenario.
@@ -66,7 +66,7 @@ pub struct ScenarioError {
 
 /// What happens to the project.
 #[derive(Debug, Clone, PartialEq)]
-enum Deed {
+enum ScenarioAction {
     Load(String, f64, Duration),
     Daily(String, f64, f64),
     Noise(String, f64),
@@ -79,7 +79,7 @@ enum Deed {
     NginxAccepts,
     NginxStops,
     NginxStarts,
-    Befall(String, Fate),
+    Befall(String, ReplicaFault),
     Change(String, Vec<(String, String)>),
     Clock(SignedDuration),
     Restart,
@@ -87,13 +87,13 @@ enum Deed {
     Scale(String, u32, Duration),
     Suspend(String, Pause),
     Resume(String),
-    Stranger,
+    ForeignContainer,
     Say(String),
 }
 
 /// Something that is to be seen in a scenario.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Line {
+pub enum Expectation {
     /// What the scenario does.
     Deed(String),
     /// What the scenario says.
@@ -101,19 +101,19 @@ pub enum Line {
     /// What the tool tells people.
     Note {
         /// The note.
-        note: Box<Note>,
+        note: Box<ScalingEvent>,
         /// Whether there are several services.
         several: bool,
     },
     /// What the tool logs besides.
     Log(String),
     /// How a service is.
-    State(State),
+    State(ServiceCondition),
 }
 
 /// How a service is, and has been over the last while.
 #[derive(Debug, Clone, PartialEq)]
-pub struct State {
+pub struct ServiceCondition {
     /// Its name.
     pub service: String,
     /// The numbers of the replicas that nginx sends to and that can serve.
@@ -132,7 +132,7 @@ pub struct State {
     pub failed: f64,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for Expectation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deed(text) => write!(f, "* {text}"),
@@ -170,7 +170,7 @@ impl fmt::Display for Line {
 #[derive(Debug, Clone)]
 pub struct Scenario {
     setting: Setting,
-    deeds: Vec<(Duration, String, Deed)>,
+    deeds: Vec<(Duration, String, ScenarioAction)>,
     show: Option<Duration>,
     run: Duration,
     flaps: u32,
@@ -178,11 +178,11 @@ pub struct Scenario {
 
 /// What came out of one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct ScenarioReport {
     /// All of it, for people.
     pub text: String,
     /// The rules that were broken.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<Violation>,
     /// How often a count went back within a short time.
     pub flaps: u32,
     /// All of each service.
@@ -190,11 +190,11 @@ pub struct Report {
 }
 
 /// The words of a line, and what is expected of them.
-struct Words<'a> {
+struct WordReader<'a> {
     words: std::str::SplitWhitespace<'a>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> WordReader<'a> {
     fn of(text: &'a str) -> Self {
         Self {
             words: text.split_whitespace(),
@@ -231,7 +231,7 @@ impl FromStr for Scenario {
     type Err = ScenarioError;
 
     fn from_str(text: &str) -> Result<Self, ScenarioError> {
-        let mut reader = Reader::default();
+        let mut reader = ScenarioReader::default();
         let mut last = 0;
         for (line, number) in text.lines().zip(1..) {
             last = number;
@@ -249,20 +249,20 @@ impl FromStr for Scenario {
 }
 
 #[derive(Default)]
-struct Reader {
+struct ScenarioReader {
     setting: Setting,
     policies: IndexMap<String, String>,
     settings: Option<String>,
-    deeds: Vec<(Duration, String, Deed)>,
+    deeds: Vec<(Duration, String, ScenarioAction)>,
     show: Option<Duration>,
     run: Option<Duration>,
     flaps: u32,
 }
 
-impl Reader {
+impl ScenarioReader {
     fn line(&mut self, line: &str) -> Result<(), String> {
         let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let mut words = Words::of(rest);
+        let mut words = WordReader::of(rest);
         match first {
             "host" => {
                 for (key, value) in pairs(words)? {
@@ -280,7 +280,7 @@ impl Reader {
             }
             "begins" => {
                 let what = "a time like 2026-01-01T08:00:00Z";
-                self.setting.begins = words.take::<Timestamp>(what)?;
+                self.setting.begins = words.take::<jiff::Timestamp>(what)?;
                 words.end()
             }
             "settings" => {
@@ -327,13 +327,13 @@ impl Reader {
             .ok_or_else(|| format!("no `service {name}` above"))
     }
 
-    fn service(&mut self, mut words: Words<'_>) -> Result<(), String> {
+    fn service(&mut self, mut words: WordReader<'_>) -> Result<(), String> {
         let name = words.word("a name")?;
         let mut app = App::named(name);
         for (key, value) in pairs(words)? {
             match key {
                 "replicas" => app.replicas = parse(value, "a whole number")?,
-                "load" => app.load = Shape::steady(parse(value, "requests per second")?),
+                "load" => app.load = LoadShape::steady(parse(value, "requests per second")?),
                 _ => set(&mut app.profile, key, value)?,
             }
         }
@@ -341,7 +341,7 @@ impl Reader {
         Ok(())
     }
 
-    fn deed(&self, mut words: Words<'_>) -> Result<Deed, String> {
+    fn deed(&self, mut words: WordReader<'_>) -> Result<ScenarioAction, String> {
         let deed = match words.word("what happens")? {
             "load" => {
                 let service = self.known(words.word("a service")?)?;
@@ -351,34 +351,34 @@ impl Reader {
                     Some("over") => words.span()?,
                     Some(other) => return Err(format!("found `{other}`, expected over")),
                 };
-                Deed::Load(service, rate, over)
+                ScenarioAction::Load(service, rate, over)
             }
             "daily" => {
                 let service = self.known(words.word("a service")?)?;
                 let what = "requests per second";
-                Deed::Daily(service, words.take(what)?, words.take(what)?)
+                ScenarioAction::Daily(service, words.take(what)?, words.take(what)?)
             }
             "noise" => {
                 let service = self.known(words.word("a service")?)?;
-                Deed::Noise(service, words.take("a share like 0.2")?)
+                ScenarioAction::Noise(service, words.take("a share like 0.2")?)
             }
-            "crash" => Deed::End(words.word("a replica")?.to_owned(), 1, false),
-            "oom" => Deed::End(words.word("a replica")?.to_owned(), 137, true),
+            "crash" => ScenarioAction::End(words.word("a replica")?.to_owned(), 1, false),
+            "oom" => ScenarioAction::End(words.word("a replica")?.to_owned(), 137, true),
             "compose" => {
                 let service = self.known(words.word("a service")?)?;
-                Deed::Compose(service, words.take("a whole number")?)
+                ScenarioAction::Compose(service, words.take("a whole number")?)
             }
             "engine" => match words.word("down, up or hangs-up")? {
-                "down" => Deed::EngineDown,
-                "up" => Deed::EngineUp,
-                "hangs-up" => Deed::HangUp,
+                "down" => ScenarioAction::EngineDown,
+                "up" => ScenarioAction::EngineUp,
+                "hangs-up" => ScenarioAction::HangUp,
                 other => return Err(format!("found `{other}`, expected down, up or hangs-up")),
             },
             "nginx" => match words.word("refuses, accepts, stops or starts")? {
-                "refuses" => Deed::NginxRefuses,
-                "accepts" => Deed::NginxAccepts,
-                "stops" => Deed::NginxStops,
-                "starts" => Deed::NginxStarts,
+                "refuses" => ScenarioAction::NginxRefuses,
+                "accepts" => ScenarioAction::NginxAccepts,
+                "stops" => ScenarioAction::NginxStops,
+                "starts" => ScenarioAction::NginxStarts,
                 other => {
                     return Err(format!(
                         "found `{other}`, expected refuses, accepts, stops or starts"
@@ -388,21 +388,21 @@ impl Reader {
             "replicas-of" => {
                 let service = self.known(words.word("a service")?)?;
                 let fate = match words.word("what becomes of them")? {
-                    "are-fine" => Fate::Fine,
-                    "never-become-ready" => Fate::NeverReady,
-                    "die-at-once" => Fate::DiesAtOnce,
-                    "cannot-start" => Fate::CannotStart,
+                    "are-fine" => ReplicaFault::Fine,
+                    "never-become-ready" => ReplicaFault::NeverReady,
+                    "die-at-once" => ReplicaFault::DiesAtOnce,
+                    "cannot-start" => ReplicaFault::CannotStart,
                     other => {
                         return Err(format!(
                             "found `{other}`, expected are-fine, never-become-ready, die-at-once or cannot-start"
                         ));
                     }
                 };
-                Deed::Befall(service, fate)
+                ScenarioAction::Befall(service, fate)
             }
             "app" => {
                 let service = self.known(words.word("a service")?)?;
-                let pairs = pairs(Words {
+                let pairs = pairs(WordReader {
                     words: std::mem::replace(&mut words.words, "".split_whitespace()),
                 })?;
                 let mut trial = Profile::default();
@@ -410,18 +410,18 @@ impl Reader {
                     set(&mut trial, key, value)?;
                 }
                 let owned = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
-                Deed::Change(service, owned.collect())
+                ScenarioAction::Change(service, owned.collect())
             }
-            "clock" => Deed::Clock(words.take("a span like 1h or -1h")?),
+            "clock" => ScenarioAction::Clock(words.take("a span like 1h or -1h")?),
             "watch" => match words.word("restarts or is-killed")? {
-                "restarts" => Deed::Restart,
-                "is-killed" => Deed::Kill,
+                "restarts" => ScenarioAction::Restart,
+                "is-killed" => ScenarioAction::Kill,
                 other => return Err(format!("found `{other}`, expected restarts or is-killed")),
             },
             "scale" => {
                 let service = self.known(words.word("a service")?)?;
                 let count = words.take("a whole number")?;
-                Deed::Scale(service, count, words.span()?)
+                ScenarioAction::Scale(service, count, words.span()?)
             }
             "pause" => {
                 let service = self.known(words.word("a service")?)?;
@@ -431,13 +431,13 @@ impl Reader {
                     Some("down") => Pause::Down,
                     Some(other) => return Err(format!("found `{other}`, expected up or down")),
                 };
-                Deed::Suspend(service, directions)
+                ScenarioAction::Suspend(service, directions)
             }
-            "resume" => Deed::Resume(self.known(words.word("a service")?)?),
-            "a-stranger-comes" => Deed::Stranger,
+            "resume" => ScenarioAction::Resume(self.known(words.word("a service")?)?),
+            "a-stranger-comes" => ScenarioAction::ForeignContainer,
             "say" => {
                 let words: Vec<_> = words.words.collect();
-                return Ok(Deed::Say(words.join(" ")));
+                return Ok(ScenarioAction::Say(words.join(" ")));
             }
             other => {
                 return Err(format!(
@@ -471,11 +471,11 @@ impl Reader {
             .and_then(|rest| rest.strip_suffix('}'));
         let settings = settings.ok_or("expected settings in braces, like {interval: 15s}")?;
         let _ = writeln!(yaml, "x-autoscale: {{{logs}, {settings}}}");
-        let request = compose::Request {
+        let request = compose::LoadRequest {
             files: vec![PathBuf::from("-")],
             cwd: PathBuf::from("/"),
             stdin: Some(yaml),
-            ..compose::Request::default()
+            ..compose::LoadRequest::default()
         };
         let loaded = compose::load(&request).map_err(|error| error.to_string())?;
         self.setting.settings = loaded.settings;
@@ -495,7 +495,7 @@ impl Reader {
     }
 }
 
-fn pairs(words: Words<'_>) -> Result<Vec<(&str, &str)>, String> {
+fn pairs(words: WordReader<'_>) -> Result<Vec<(&str, &str)>, String> {
     words
         .words
         .map(|word| {
@@ -536,27 +536,27 @@ fn set(profile: &mut Profile, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// Who looks on while it is played, and says whether it stays.
-type Audience = Box<dyn FnMut(Duration, &Line) -> bool + Send>;
+type ScenarioObserver = Box<dyn FnMut(Duration, &Expectation) -> bool + Send>;
 
 /// Whoever wants to ask what is played, gets the way to do so when it begins.
-type Asks = Box<dyn FnOnce(tokio::sync::mpsc::Sender<Call>) + Send>;
+type ScenarioAccess = Box<dyn FnOnce(tokio::sync::mpsc::Sender<Call>) + Send>;
 
 /// What was to be seen, and when.
 #[derive(Clone, Default)]
-struct Lines {
-    all: Arc<Mutex<Vec<(Duration, Line)>>>,
-    audience: Arc<Mutex<Option<Audience>>>,
+struct ExpectationLog {
+    all: Arc<Mutex<Vec<(Duration, Expectation)>>>,
+    audience: Arc<Mutex<Option<ScenarioObserver>>>,
     /// Who wants to ask the `watch` that is played.
-    asks: Arc<Mutex<Option<Asks>>>,
+    asks: Arc<Mutex<Option<ScenarioAccess>>>,
     /// Whether nobody looks on any more.
     over: Arc<AtomicBool>,
 }
 
-impl io::Write for Lines {
+impl io::Write for ExpectationLog {
     /// A line of the log, in one piece.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let line = String::from_utf8_lossy(bytes);
-        self.say(clock::elapsed(), Line::Log(line.trim().to_owned()));
+        self.say(clock::elapsed(), Expectation::Log(line.trim().to_owned()));
         Ok(bytes.len())
     }
 
@@ -565,8 +565,8 @@ impl io::Write for Lines {
     }
 }
 
-impl Lines {
-    fn say(&self, at: Duration, line: Line) {
+impl ExpectationLog {
+    fn say(&self, at: Duration, line: Expectation) {
         if let Some(audience) = &mut *lock(&self.audience) {
             let stays = audience(at, &line);
             self.over.fetch_or(!stays, Ordering::Relaxed);
@@ -586,23 +586,23 @@ impl Scenario {
     }
 
     /// Plays it as fast as it goes.
-    pub fn play(&self) -> io::Result<Report> {
-        self.before(Lines::default(), None)
+    pub fn play(&self) -> io::Result<ScenarioReport> {
+        self.before(ExpectationLog::default(), None)
     }
 
     /// The time of the wall clock at the beginning.
-    pub fn begins(&self) -> Moment {
-        Moment(self.setting.begins)
+    pub fn begins(&self) -> Timestamp {
+        Timestamp(self.setting.begins)
     }
 
     /// Plays it so many times as fast as it would be, before somebody who looks on, and may ask.
     pub fn perform(
         &self,
         speed: f64,
-        audience: Audience,
-        asks: Option<Asks>,
-    ) -> io::Result<Report> {
-        let lines = Lines::default();
+        audience: ScenarioObserver,
+        asks: Option<ScenarioAccess>,
+    ) -> io::Result<ScenarioReport> {
+        let lines = ExpectationLog::default();
         *lock(&lines.audience) = Some(audience);
         *lock(&lines.asks) = asks;
         let speed = if speed.is_finite() && speed > 0.0 {
@@ -613,7 +613,7 @@ impl Scenario {
         self.before(lines, Some(PACE.div_f64(speed)))
     }
 
-    fn before(&self, lines: Lines, pace: Option<Duration>) -> io::Result<Report> {
+    fn before(&self, lines: ExpectationLog, pace: Option<Duration>) -> io::Result<ScenarioReport> {
         let into = lines.clone();
         let log = tracing_subscriber::fmt()
             .with_writer(move || into.clone())
@@ -624,7 +624,7 @@ impl Scenario {
         tracing::subscriber::with_default(log, || in_virtual_time(self.go_through(lines, pace)))
     }
 
-    async fn go_through(&self, lines: Lines, pace: Option<Duration>) -> Report {
+    async fn go_through(&self, lines: ExpectationLog, pace: Option<Duration>) -> ScenarioReport {
         let began = Instant::now();
         let mut simulation = Simulation::begin(&self.setting);
         let host = simulation.host.clone();
@@ -649,14 +649,14 @@ impl Scenario {
             at = steps.into_iter().flatten().min().unwrap_or(self.run);
             sleep_until(began + at).await;
             while let Some((_, text, deed)) = deeds.next_if(|(due, ..)| *due <= at) {
-                lines.say(at, Line::Deed(text.clone()));
+                lines.say(at, Expectation::Deed(text.clone()));
                 watch = self.carry_out(deed, &mut simulation, watch, &lines).await;
             }
             if next_show == Some(at) {
                 shown = at;
                 for (app, _) in &self.setting.apps {
                     let state = state(&host, &app.service, self.show.unwrap_or(LOOK));
-                    lines.say(at, Line::State(state));
+                    lines.say(at, Expectation::State(state));
                 }
             }
             host.world().judge_quiet();
@@ -667,11 +667,11 @@ impl Scenario {
         Self::report(&host, &lines)
     }
 
-    fn bounds(&self) -> BTreeMap<String, Bounds> {
+    fn bounds(&self) -> BTreeMap<String, ServiceBounds> {
         let apps = self.setting.apps.iter();
         apps.filter_map(|(app, policy)| {
             let policy = policy.as_ref()?;
-            let bounds = Bounds {
+            let bounds = ServiceBounds {
                 min: policy.min,
                 drain: policy.drain.timeout.0,
             };
@@ -680,7 +680,7 @@ impl Scenario {
         .collect()
     }
 
-    fn start(&self, simulation: &mut Simulation, lines: &Lines) -> Watch {
+    fn start(&self, simulation: &mut Simulation, lines: &ExpectationLog) -> Watch {
         let mut watch = simulation.watch();
         if let Some(asks) = lock(&lines.asks).take() {
             asks(watch.calls());
@@ -692,19 +692,19 @@ impl Scenario {
             while let Some(note) = notes.recv().await {
                 let mut world = host.world();
                 let at = world.elapsed();
-                if let What::Scale {
+                if let EventKind::Scale {
                     from,
                     to,
-                    by: By::Policy,
+                    by: Initiator::Policy,
                     ..
                 } = &note.what
                 {
                     world.judge.scales(&note.service, to > from, at);
                 }
                 drop(world);
-                if note.what.level() != Level::Debug {
+                if note.what.level() != EventLevel::Debug {
                     let note = Box::new(note);
-                    lines.say(at, Line::Note { note, several });
+                    lines.say(at, Expectation::Note { note, several });
                 }
             }
         });
@@ -713,104 +713,104 @@ impl Scenario {
 
     async fn carry_out(
         &self,
-        deed: &Deed,
+        deed: &ScenarioAction,
         simulation: &mut Simulation,
         watch: Option<Watch>,
-        lines: &Lines,
+        lines: &ExpectationLog,
     ) -> Option<Watch> {
         let host = simulation.host.clone();
         let at = host.world().elapsed();
         let ask = async |watch: &Option<Watch>, request| {
             let Some(watch) = watch else { return };
             if let Some(Reply::Done { ok: false, message }) = watch.ask(request).await {
-                lines.say(host.world().elapsed(), Line::Log(message));
+                lines.say(host.world().elapsed(), Expectation::Log(message));
             }
         };
         match deed {
-            Deed::Load(service, rate, over) => {
+            ScenarioAction::Load(service, rate, over) => {
                 host.world()
                     .change(service, |one| one.load.go(at, *rate, *over));
             }
-            Deed::Daily(service, low, high) => {
+            ScenarioAction::Daily(service, low, high) => {
                 let of_day = self.setting.begins.as_second().rem_euclid(86_400);
                 let begins = Duration::from_secs(of_day.unsigned_abs());
                 host.world().change(service, |one| {
-                    one.load = Shape::daily(*low, *high, begins);
+                    one.load = LoadShape::daily(*low, *high, begins);
                 });
             }
-            Deed::Noise(service, share) => {
+            ScenarioAction::Noise(service, share) => {
                 let seed = self.setting.seed;
                 host.world().change(service, |one| {
                     one.load = one.load.clone().with_noise(*share, seed);
                 });
             }
-            Deed::End(name, code, oom) => {
+            ScenarioAction::End(name, code, oom) => {
                 let mut world = host.world();
                 let id = world.find(name).map(|one| one.id.clone());
                 match id {
                     Some(id) => world.end(&id, *code, *oom),
-                    None => lines.say(at, Line::Log(format!("there is no {name}"))),
+                    None => lines.say(at, Expectation::Log(format!("there is no {name}"))),
                 }
             }
-            Deed::Compose(service, count) => host.world().compose_up(service, *count),
-            Deed::EngineDown => {
+            ScenarioAction::Compose(service, count) => host.world().compose_up(service, *count),
+            ScenarioAction::EngineDown => {
                 let mut world = host.world();
                 world.judge.forces(None, at);
                 world.engine_down = Some("connection refused".into());
                 world.hang_up();
             }
-            Deed::EngineUp => {
+            ScenarioAction::EngineUp => {
                 let mut world = host.world();
                 world.judge.forces(None, at);
                 world.engine_down = None;
             }
-            Deed::HangUp => host.world().hang_up(),
-            Deed::NginxRefuses => {
+            ScenarioAction::HangUp => host.world().hang_up(),
+            ScenarioAction::NginxRefuses => {
                 host.world().nginx_refuses =
                     Some("unknown directive \"sevrer\" in /etc/nginx/conf.d/site.conf:3".into());
             }
-            Deed::NginxAccepts => host.world().nginx_refuses = None,
-            Deed::NginxStops | Deed::NginxStarts => {
+            ScenarioAction::NginxAccepts => host.world().nginx_refuses = None,
+            ScenarioAction::NginxStops | ScenarioAction::NginxStarts => {
                 let mut world = host.world();
                 let id = world
                     .find(&world.name_of("nginx", 1))
                     .map(|one| one.id.clone());
                 world.judge.forces(None, at);
                 match (id, deed) {
-                    (Some(id), Deed::NginxStops) => world.stop(&id),
+                    (Some(id), ScenarioAction::NginxStops) => world.stop(&id),
                     (Some(id), _) => drop(world.start(&id)),
                     (None, _) => {}
                 }
             }
-            Deed::Befall(service, fate) => {
+            ScenarioAction::Befall(service, fate) => {
                 host.world().change(service, |one| one.fate = *fate);
             }
-            Deed::Change(service, pairs) => host.world().change(service, |one| {
+            ScenarioAction::Change(service, pairs) => host.world().change(service, |one| {
                 for (key, value) in pairs {
                     // It was tried when it was read.
                     let _ = set(&mut one.profile, key, value);
                 }
             }),
-            Deed::Clock(span) => clock::set_by(*span),
-            Deed::Restart => {
+            ScenarioAction::Clock(span) => clock::set_by(*span),
+            ScenarioAction::Restart => {
                 if let Some((_, memory)) = watch?.stop().await {
                     simulation.remember(memory);
                 }
                 return Some(self.start(simulation, lines));
             }
-            Deed::Kill => {
+            ScenarioAction::Kill => {
                 if let Some((_, memory)) = watch?.kill().await {
                     simulation.remember(memory);
                 }
                 return Some(self.start(simulation, lines));
             }
-            Deed::Scale(service, count, hold) => {
+            ScenarioAction::Scale(service, count, hold) => {
                 let services = IndexMap::from([(service.clone(), *count)]);
                 let hold = Span(*hold);
                 let wait = None;
                 ask(
                     &watch,
-                    Request::Scale {
+                    ControlRequest::Scale {
                         services,
                         hold,
                         wait,
@@ -818,20 +818,20 @@ impl Scenario {
                 )
                 .await;
             }
-            Deed::Suspend(service, directions) => {
-                let request = Request::Pause {
+            ScenarioAction::Suspend(service, directions) => {
+                let request = ControlRequest::Pause {
                     services: vec![service.clone()],
                     directions: *directions,
                     span: None,
                 };
                 ask(&watch, request).await;
             }
-            Deed::Resume(service) => {
+            ScenarioAction::Resume(service) => {
                 let services = vec![service.clone()];
-                ask(&watch, Request::Resume { services }).await;
+                ask(&watch, ControlRequest::Resume { services }).await;
             }
-            Deed::Say(text) => lines.say(at, Line::Said(text.clone())),
-            Deed::Stranger => {
+            ScenarioAction::Say(text) => lines.say(at, Expectation::Said(text.clone())),
+            ScenarioAction::ForeignContainer => {
                 let mut world = host.world();
                 let of = |project, oneoff, number| {
                     [
@@ -849,12 +849,12 @@ impl Scenario {
         watch
     }
 
-    fn report(host: &Host, lines: &Lines) -> Report {
+    fn report(host: &SimulatedHost, lines: &ExpectationLog) -> ScenarioReport {
         let mut world = host.world();
         world.catch_up();
         let mut text = String::new();
         for (at, line) in lock(&lines.all).iter() {
-            if matches!(line, Line::Deed(text) if text.starts_with("say ")) {
+            if matches!(line, Expectation::Deed(text) if text.starts_with("say ")) {
                 continue;
             }
             let seconds = at.as_secs();
@@ -891,7 +891,7 @@ impl Scenario {
         for one in &broken {
             let _ = writeln!(text, "rule broken: {one}");
         }
-        Report {
+        ScenarioReport {
             text,
             broken,
             flaps: world.judge.flaps,
@@ -905,7 +905,7 @@ impl Scenario {
 }
 
 /// How a service is, over the last while.
-fn state(host: &Host, service: &str, over: Duration) -> State {
+fn state(host: &SimulatedHost, service: &str, over: Duration) -> ServiceCondition {
     let mut world = host.world();
     let load = world.load(service, over).unwrap_or_default();
     let ready = world.ready_replicas(service);
@@ -920,7 +920,7 @@ fn state(host: &Host, service: &str, over: Duration) -> State {
     let seconds = load.seconds.max(1e-9);
     // By Little's law, as far as they are not kept waiting.
     let works = f64::from(of_it.profile.concurrency) * serving.len() as f64;
-    State {
+    ServiceCondition {
         service: service.to_owned(),
         running: running.count() as u32,
         rate: load.came / seconds,

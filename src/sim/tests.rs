@@ -6,16 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{judge::Bounds, *};
+use super::{invariants::ServiceBounds, *};
 use crate::{
     engine::{Engine, EngineError, NewReplica},
     policy::Balance,
-    project::{ContainerId, Health, State},
-    proxy::{Proxy, ProxyError, Server, Upstream},
+    project::{ContainerId, ContainerState, Health},
+    proxy::{Proxy, ProxyError, Upstream, UpstreamServer},
 };
 
 /// Two replicas of `web` under a little load, and who looks on.
-fn host(load: f64) -> (Host, SimEngine, SimProxy) {
+fn host(load: f64) -> (SimulatedHost, SimEngine, SimProxy) {
     let at = jiff::Timestamp::from_second(1_767_225_600).unwrap();
     let app = App {
         service: "web".into(),
@@ -23,18 +23,18 @@ fn host(load: f64) -> (Host, SimEngine, SimProxy) {
             service_time: Duration::from_secs(2),
             ..Profile::default()
         },
-        load: Shape::steady(load),
-        pick: Pick::LeastConn,
+        load: LoadShape::steady(load),
+        pick: BalanceMethod::LeastConn,
         replicas: 2,
-        heard: Heard::default(),
+        heard: RecordedReadings::default(),
     };
-    let mut world = World::begin("shop", Machine::default(), vec![app], 1, at);
-    let bounds = Bounds {
+    let mut world = World::begin("shop", MachineSpec::default(), vec![app], 1, at);
+    let bounds = ServiceBounds {
         min: 1,
         drain: Duration::from_secs(30),
     };
     world.judge_by(BTreeMap::from([("web".to_owned(), bounds)]));
-    let host = Host::new(world);
+    let host = SimulatedHost::new(world);
     let engine = SimEngine::new(host.clone(), Pace::default());
     (host.clone(), engine, SimProxy::new(host))
 }
@@ -44,7 +44,7 @@ async fn id_of(engine: &SimEngine, name: &str) -> ContainerId {
 }
 
 fn to(names: &[&str]) -> Vec<Upstream> {
-    let server = |name: &&str| Server {
+    let server = |name: &&str| UpstreamServer {
         number: 1,
         name: (*name).to_owned(),
         address: ([10, 0, 0, 1], 80).into(),
@@ -60,7 +60,7 @@ fn to(names: &[&str]) -> Vec<Upstream> {
 /// What the judge says after all of it.
 fn broken<F: Future<Output = ()>>(
     load: f64,
-    acts: impl FnOnce(Host, SimEngine, SimProxy) -> F,
+    acts: impl FnOnce(SimulatedHost, SimEngine, SimProxy) -> F,
 ) -> Vec<String> {
     in_virtual_time(async {
         let (host, engine, proxy) = host(load);
@@ -179,7 +179,7 @@ fn who_forgets_a_replica_or_touches_a_stranger_is_seen() {
 
 #[test]
 fn a_count_that_goes_back_soon_is_a_flap() {
-    let mut judge = judge::Judge::default();
+    let mut judge = invariants::InvariantChecker::default();
     for (at, up) in [(0, true), (60, true), (120, false), (400, true)] {
         judge.scales("web", up, Duration::from_secs(at));
     }
@@ -202,7 +202,7 @@ fn a_replica_is_made_started_and_ready_when_its_time_has_come() {
         let again = engine.clone_replica(&source, &new).await;
         assert!(matches!(again, Err(EngineError::Conflict { .. })));
         let made = engine.inspect("shop-web-3").await.unwrap();
-        assert_eq!((made.state, made.number), (State::Created, 3));
+        assert_eq!((made.state, made.number), (ContainerState::Created, 3));
         assert!(made.is_replica() && made.addresses.is_empty());
         engine.start(&id).await.unwrap();
         sleep(Duration::from_millis(2900)).await;
@@ -212,7 +212,7 @@ fn a_replica_is_made_started_and_ready_when_its_time_has_come() {
         assert_eq!(health().await, Health::Healthy);
         engine.remove(&id).await.unwrap();
         let gone = engine.inspect("shop-web-3").await;
-        assert!(matches!(gone, Err(EngineError::Gone { .. })));
+        assert!(matches!(gone, Err(EngineError::NotFound { .. })));
     })
     .unwrap();
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::shape::{MOST, Shape};
+use super::load_shape::{LoadShape, MOST};
 
 /// What the values of a trace are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum TraceUnit {
     /// `requests_per_second`
     Requests,
     /// `cpu_cores`
@@ -20,7 +20,7 @@ pub enum Unit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {
     /// What its values are.
-    pub unit: Unit,
+    pub unit: TraceUnit,
     /// Seconds since its beginning, and the value from then on.
     pub points: Vec<(f64, f64)>,
     /// The time of its beginning, where the table has it.
@@ -38,9 +38,9 @@ pub struct TraceError {
 }
 
 /// The columns that hold values.
-const COLUMNS: [(Unit, &str); 2] = [
-    (Unit::Requests, "requests_per_second"),
-    (Unit::Cores, "cpu_cores"),
+const COLUMNS: [(TraceUnit, &str); 2] = [
+    (TraceUnit::Requests, "requests_per_second"),
+    (TraceUnit::Cores, "cpu_cores"),
 ];
 
 /// A moment, in seconds since a beginning of its own or since 1970.
@@ -64,7 +64,7 @@ impl Trace {
         Self::of(rows)
     }
 
-    fn of(rows: Vec<(u64, Time, Unit, f64)>) -> Result<Self, TraceError> {
+    fn of(rows: Vec<(u64, Time, TraceUnit, f64)>) -> Result<Self, TraceError> {
         let Some((_, first, unit, _)) = rows.first().copied() else {
             let what = "no values in it; expected a heading `time,requests_per_second` or `time,cpu_cores` and a row for each time".into();
             return Err(TraceError { line: None, what });
@@ -117,13 +117,13 @@ impl Trace {
     }
 
     /// As requests per second, where a replica's share of a core stands for so many of them.
-    pub fn shape(&self, per_core: f64) -> Shape {
+    pub fn shape(&self, per_core: f64) -> LoadShape {
         let factor = match self.unit {
-            Unit::Requests => 1.0,
-            Unit::Cores => per_core,
+            TraceUnit::Requests => 1.0,
+            TraceUnit::Cores => per_core,
         };
         let points = self.points.iter();
-        Shape::trace(points.map(|(at, value)| (Duration::from_secs_f64(*at), value * factor)))
+        LoadShape::trace(points.map(|(at, value)| (Duration::from_secs_f64(*at), value * factor)))
     }
 }
 
@@ -150,7 +150,7 @@ fn value(text: &str, name: &str) -> Result<f64, String> {
     number.ok_or_else(|| format!("found {name} `{text}`, expected a number from 0 to {MOST}"))
 }
 
-fn table(text: &str) -> Result<Vec<(u64, Time, Unit, f64)>, TraceError> {
+fn table(text: &str) -> Result<Vec<(u64, Time, TraceUnit, f64)>, TraceError> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .comment(Some(b'#'))
@@ -208,7 +208,7 @@ fn table(text: &str) -> Result<Vec<(u64, Time, Unit, f64)>, TraceError> {
     Ok(rows)
 }
 
-fn json(text: &str) -> Result<Vec<(u64, Time, Unit, f64)>, TraceError> {
+fn json(text: &str) -> Result<Vec<(u64, Time, TraceUnit, f64)>, TraceError> {
     let mut rows = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         if line.trim().is_empty() {
@@ -277,7 +277,7 @@ mod tests {
         let text = "Time, CPU_cores\n2026-01-05T08:00:00Z, 0.5\n2026-01-05 08:01:00, 2\n";
         let trace = Trace::parse(text).unwrap();
         assert_eq!(trace.begins, Some("2026-01-05T08:00:00Z".parse().unwrap()));
-        assert_eq!(trace.unit, Unit::Cores);
+        assert_eq!(trace.unit, TraceUnit::Cores);
         assert_eq!(trace.shape(40.0).rate(Duration::from_secs(60)), 80.0);
     }
 

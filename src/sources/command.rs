@@ -15,8 +15,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{SourceError, excerpt, in_words, number};
-use crate::{policy::Command, processes::Group};
+use super::{SourceError, excerpt, in_words, parse_number};
+use crate::{policy::CommandSource, processes::Group};
 
 /// What a command may print at most.
 pub const OUTPUT: usize = 64 * 1024;
@@ -39,7 +39,7 @@ pub struct Printed {
 }
 
 /// The number that a command printed.
-pub fn judge(command: &Command, printed: &Printed) -> Result<f64, SourceError> {
+pub fn judge(command: &CommandSource, printed: &Printed) -> Result<f64, SourceError> {
     let program = || command.argv.first().cloned().unwrap_or_default();
     if printed.code != 0 {
         let lines = [&printed.stderr, &printed.stdout];
@@ -65,14 +65,14 @@ pub fn judge(command: &Command, printed: &Printed) -> Result<f64, SourceError> {
         return Err(TOO_LONG);
     }
     let value = match &command.pointer {
-        Some(pointer) => number::at_pointer(&printed.stdout, pointer),
-        None => number::plain(&printed.stdout),
+        Some(pointer) => parse_number::at_pointer(&printed.stdout, pointer),
+        None => parse_number::plain(&printed.stdout),
     }?;
     super::plausible(value)
 }
 
 /// Runs a command on this host, without a shell. All that it has started ends with it, or with the deadline.
-pub(super) async fn run(command: &Command, directory: &Path) -> Result<Printed, SourceError> {
+pub(super) async fn run(command: &CommandSource, directory: &Path) -> Result<Printed, SourceError> {
     let mut group = start(&command.argv, directory, |_| {})?;
     let (_, Some(stdout), Some(stderr)) = group.streams() else {
         return Err(SourceError::Broken {

@@ -7,7 +7,7 @@ use super::{SourceError, differing_labels, has};
 
 /// One line that is a sample.
 #[derive(Debug, PartialEq)]
-struct Sample {
+struct ExpositionSample {
     name: String,
     labels: BTreeMap<String, String>,
     value: f64,
@@ -62,7 +62,7 @@ fn shown(name: &str, labels: &BTreeMap<String, String>) -> String {
 
 /// `name{label="value", …} number [time] [# exemplar]`; a name that is no plain word is in quotes
 /// within the braces.
-fn parse(line: &str) -> Option<Sample> {
+fn parse(line: &str) -> Option<ExpositionSample> {
     let mut rest = line.chars().peekable();
     let mut name = word(&mut rest);
     let mut labels = BTreeMap::new();
@@ -97,7 +97,7 @@ fn parse(line: &str) -> Option<Sample> {
     let rest: String = rest.collect();
     // What may follow, a time and an exemplar, does not matter.
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    (!name.is_empty()).then_some(Sample {
+    (!name.is_empty()).then_some(ExpositionSample {
         name,
         labels,
         value,

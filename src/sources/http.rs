@@ -19,13 +19,13 @@ const BODY: usize = 1024 * 1024;
 
 /// What a server answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     status: StatusCode,
     location: Option<String>,
     pub(super) body: String,
 }
 
-impl Answer {
+impl HttpResponse {
     #[cfg(test)]
     pub(super) fn of(status: u16, body: &str) -> Self {
         Self {
@@ -61,7 +61,10 @@ pub fn endpoint(url: &str) -> Option<(String, u16)> {
 }
 
 /// Gets a URL, from this address where one is given.
-pub(super) async fn get(url: &str, address: Option<SocketAddr>) -> Result<Answer, SourceError> {
+pub(super) async fn get(
+    url: &str,
+    address: Option<SocketAddr>,
+) -> Result<HttpResponse, SourceError> {
     let no_url = |why: String| SourceError::NoUrl {
         url: excerpt(url),
         why,
@@ -118,7 +121,7 @@ pub(super) async fn get(url: &str, address: Option<SocketAddr>) -> Result<Answer
             }
         })?;
         let location = head.headers.get(LOCATION);
-        Ok(Answer {
+        Ok(HttpResponse {
             status: head.status,
             location: location.map(|to| excerpt(&String::from_utf8_lossy(to.as_bytes()))),
             body: String::from_utf8(body.to_bytes().into())

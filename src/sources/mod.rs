@@ -12,14 +12,14 @@ use std::{borrow::Cow, collections::BTreeMap, net::SocketAddr, path::Path};
 use tokio::time::timeout;
 
 use crate::{
-    policy::{Pick, Source},
+    policy::{CustomSource, ValueSelector},
     units::Span,
 };
 
 pub mod command;
 mod exposition;
 mod http;
-mod number;
+mod parse_number;
 mod prometheus;
 
 #[cfg(test)]
@@ -37,22 +37,24 @@ pub fn in_words(error: &std::io::Error) -> String {
 /// Reads a value on this host: commands run in `directory`, and an address overrules the one that
 /// the host of a URL stands for.
 pub async fn read(
-    source: &Source,
+    source: &CustomSource,
     directory: &Path,
     address: Option<SocketAddr>,
 ) -> Result<f64, SourceError> {
     let after = source.timeout();
     let reading = async {
         match source {
-            Source::Command(one) => command::judge(one, &command::run(one, directory).await?),
-            Source::Http(one) => {
+            CustomSource::Command(one) => command::judge(one, &command::run(one, directory).await?),
+            CustomSource::Http(one) => {
                 let body = http::get(&one.url, address).await?.success()?;
                 match &one.pick {
-                    Pick::Pointer { pointer } => number::at_pointer(&body, pointer),
-                    Pick::Sample { metric, labels } => exposition::sample(&body, metric, labels),
+                    ValueSelector::Pointer { pointer } => parse_number::at_pointer(&body, pointer),
+                    ValueSelector::Sample { metric, labels } => {
+                        exposition::sample(&body, metric, labels)
+                    }
                 }
             }
-            Source::Prometheus(one) => {
+            CustomSource::Prometheus(one) => {
                 let url = prometheus::url_of(&one.url, &one.query);
                 prometheus::judge(http::get(&url, address).await?, &one.labels)
             }
@@ -74,7 +76,7 @@ pub async fn text(url: &str, after: Span) -> Result<String, SourceError> {
 
 /// The source as it is for one replica: `{replica}` is its address and `{name}` its name.
 #[must_use]
-pub fn for_replica(source: &Source, name: &str, address: &str) -> Source {
+pub fn for_replica(source: &CustomSource, name: &str, address: &str) -> CustomSource {
     // Other braces are PromQL's.
     let fill = |text: &str| text.replace("{replica}", address).replace("{name}", name);
     // As a host of a URL an IPv6 address is in brackets.
@@ -88,9 +90,9 @@ pub fn for_replica(source: &Source, name: &str, address: &str) -> Source {
     };
     let mut source = source.clone();
     match &mut source {
-        Source::Command(one) => one.argv.iter_mut().for_each(|word| *word = fill(word)),
-        Source::Http(one) => one.url = fill_url(&one.url),
-        Source::Prometheus(one) => {
+        CustomSource::Command(one) => one.argv.iter_mut().for_each(|word| *word = fill(word)),
+        CustomSource::Http(one) => one.url = fill_url(&one.url),
+        CustomSource::Prometheus(one) => {
             one.url = fill_url(&one.url);
             one.query = fill(&one.query);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-use super::{SourceError, differing_labels, excerpt, has, http::Answer, number};
+use super::{SourceError, differing_labels, excerpt, has, http::HttpResponse, parse_number};
 
 /// Where a query is asked. The moment is the server's own; it looks back for as long as it is set to
 /// (5 minutes unless told otherwise), so what comes is no older.
@@ -16,7 +16,10 @@ pub(super) fn url_of(server: &str, query: &str) -> String {
 }
 
 /// The number in an answer: of the only series, or of the one that has these labels.
-pub(super) fn judge(answer: Answer, labels: &BTreeMap<String, String>) -> Result<f64, SourceError> {
+pub(super) fn judge(
+    answer: HttpResponse,
+    labels: &BTreeMap<String, String>,
+) -> Result<f64, SourceError> {
     // Errors come with a status of their own and say more in their text.
     let Ok(document) = serde_json::from_str::<Value>(&answer.body) else {
         let body = answer.success()?;
@@ -73,7 +76,7 @@ fn labels_of(series: &Value) -> BTreeMap<String, String> {
 /// `[time, "number"]`.
 fn value(sample: &Value) -> Result<f64, SourceError> {
     match sample[1].as_str() {
-        Some(text) => number::plain(text),
+        Some(text) => parse_number::plain(text),
         None => Err(SourceError::NoNumber {
             found: "the series (a histogram has none; ask for a quantile or a rate)".into(),
         }),
@@ -89,7 +92,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        match judge(Answer::of(status, body), &labels) {
+        match judge(HttpResponse::of(status, body), &labels) {
             Ok(number) => number.to_string(),
             Err(error) => error.to_string(),
         }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::policy::{Command, Http, Prometheus};
+use crate::policy::{CommandSource, HttpSource, PrometheusSource};
 
 fn said(read: &Result<f64, SourceError>) -> String {
     match read {
@@ -19,8 +19,8 @@ fn said(read: &Result<f64, SourceError>) -> String {
 
 // ---- commands ----------------------------------------------------------------------------------
 
-fn command(argv: &[&str]) -> Command {
-    Command {
+fn command(argv: &[&str]) -> CommandSource {
+    CommandSource {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         service: None,
         pointer: None,
@@ -28,8 +28,8 @@ fn command(argv: &[&str]) -> Command {
     }
 }
 
-async fn run(command: Command) -> String {
-    said(&read(&Source::Command(command), Path::new("/"), None).await)
+async fn run(command: CommandSource) -> String {
+    said(&read(&CustomSource::Command(command), Path::new("/"), None).await)
 }
 
 async fn shell(script: &str) -> String {
@@ -75,7 +75,7 @@ async fn a_command_prints_its_number_and_every_failure_says_why_in_a_line() {
         run(command(&["/etc"])).await,
         "`/etc` cannot be run: permission denied"
     );
-    let json = Command {
+    let json = CommandSource {
         pointer: Some("/jobs".into()),
         ..command(&["echo", r#"{"jobs": 12}"#])
     };
@@ -87,7 +87,7 @@ async fn words_go_to_a_command_as_they_are_and_it_runs_in_the_directory_of_the_p
     let directory = tempfile::tempdir().unwrap();
     crate::files::replace(&directory.path().join("jobs"), b"a\nb\n").unwrap();
     std::os::unix::fs::symlink("/usr/bin/wc", directory.path().join("count")).unwrap();
-    let source = Source::Command(command(&["./count", "-l", "jobs"]));
+    let source = CustomSource::Command(command(&["./count", "-l", "jobs"]));
     let answer = read(&source, directory.path(), None).await;
     assert_eq!(said(&answer), "no number in `2 jobs`");
     let script = r#"[ "$1" = '$(echo 1); *' ] && echo 3"#;
@@ -100,7 +100,7 @@ async fn at_its_deadline_a_command_and_all_its_descendants_end() {
     // An argument that nobody else has.
     let mark = format!("31415.{}", std::process::id());
     let script = format!("sleep {mark} & (sleep {mark} & wait) & wait");
-    let slow = Command {
+    let slow = CommandSource {
         timeout: Span(Duration::from_millis(300)),
         ..command(&["sh", "-c", &script])
     };
@@ -126,7 +126,7 @@ async fn at_its_deadline_a_command_and_all_its_descendants_end() {
 
 #[test]
 fn what_a_command_printed_elsewhere_is_judged_alike() {
-    let redis = Command {
+    let redis = CommandSource {
         service: Some("redis".into()),
         ..command(&["redis-cli", "llen", "jobs"])
     };
@@ -185,10 +185,10 @@ async fn serve(listener: TcpListener, does: Does) -> String {
     String::from_utf8(request).unwrap()
 }
 
-async fn ask(does: Does, path: &str, pick: Pick) -> (String, String) {
+async fn ask(does: Does, path: &str, pick: ValueSelector) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let source = Source::Http(Http {
+    let source = CustomSource::Http(HttpSource {
         url: format!("http://{address}{path}"),
         pick,
         timeout: Span(Duration::from_millis(500)),
@@ -199,8 +199,8 @@ async fn ask(does: Does, path: &str, pick: Pick) -> (String, String) {
     (said(&answer), request.replace(&name, "HERE"))
 }
 
-fn pointer(at: &str) -> Pick {
-    Pick::Pointer {
+fn pointer(at: &str) -> ValueSelector {
+    ValueSelector::Pointer {
         pointer: at.to_owned(),
     }
 }
@@ -225,7 +225,7 @@ async fn a_url_is_asked_once_and_plainly() {
         "200 OK",
         "jobs{queue=\"mail\"} 3\njobs{queue=\"print\"} 4\n",
     );
-    let pick = Pick::Sample {
+    let pick = ValueSelector::Sample {
         metric: "jobs".into(),
         labels: [("queue".to_owned(), "print".to_owned())].into(),
     };
@@ -305,7 +305,7 @@ async fn where_nothing_listens_or_no_name_leads_the_reason_names_it() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let source = |url: String| {
-        Source::Http(Http {
+        CustomSource::Http(HttpSource {
             url,
             pick: pointer(""),
             timeout: Span::seconds(10),
@@ -328,7 +328,7 @@ async fn where_nothing_listens_or_no_name_leads_the_reason_names_it() {
 #[tokio::test]
 async fn a_prometheus_server_is_asked_for_the_query_as_it_is_written() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let source = Source::Prometheus(Prometheus {
+    let source = CustomSource::Prometheus(PrometheusSource {
         url: format!("http://{}", listener.local_addr().unwrap()),
         query: r#"sum(jobs{q="a b"})"#.into(),
         labels: BTreeMap::new(),
@@ -349,13 +349,13 @@ async fn a_prometheus_server_is_asked_for_the_query_as_it_is_written() {
 
 #[test]
 fn a_source_is_filled_in_for_a_replica_and_other_braces_stay() {
-    let query = Source::Prometheus(Prometheus {
+    let query = CustomSource::Prometheus(PrometheusSource {
         url: "http://{replica}:9090".into(),
         query: r#"busy{instance="{replica}:80",name="{name}"} unless x{a="{}"}"#.into(),
         labels: BTreeMap::new(),
         timeout: Span::seconds(5),
     });
-    let Source::Prometheus(filled) = for_replica(&query, "shop-web-2", "172.18.0.3") else {
+    let CustomSource::Prometheus(filled) = for_replica(&query, "shop-web-2", "172.18.0.3") else {
         panic!("another kind");
     };
     assert_eq!(filled.url, "http://172.18.0.3:9090");
@@ -363,11 +363,11 @@ fn a_source_is_filled_in_for_a_replica_and_other_braces_stay() {
         filled.query,
         r#"busy{instance="172.18.0.3:80",name="shop-web-2"} unless x{a="{}"}"#
     );
-    let Source::Prometheus(filled) = for_replica(&query, "shop-web-2", "fd00::3") else {
+    let CustomSource::Prometheus(filled) = for_replica(&query, "shop-web-2", "fd00::3") else {
         panic!("another kind");
     };
     assert_eq!(filled.url, "http://[fd00::3]:9090");
-    let words = Source::Command(command(&["ask", "{replica}", "--name={name}"]));
-    let expected = Source::Command(command(&["ask", "172.18.0.3", "--name=shop-web-2"]));
+    let words = CustomSource::Command(command(&["ask", "{replica}", "--name={name}"]));
+    let expected = CustomSource::Command(command(&["ask", "172.18.0.3", "--name=shop-web-2"]));
     assert_eq!(for_replica(&words, "shop-web-2", "172.18.0.3"), expected);
 }

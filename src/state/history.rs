@@ -16,9 +16,9 @@ use super::{
     scaling_log::{self, KEPT},
 };
 use crate::{
-    files::{Access, Directory, if_there},
-    reconcile::{Level, Note},
-    units::Moment,
+    files::{Directory, OpenMode, if_there},
+    reconcile::{EventLevel, ScalingEvent},
+    units::Timestamp,
 };
 
 /// How much is read at once.
@@ -27,9 +27,9 @@ const CHUNK: usize = 256 * 1024;
 /// A line of `scaling.log`, with its fields by their names there. The input of a decision, which is most
 /// of a line, is left out.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// When it happened.
-    pub time: Moment,
+    pub time: Timestamp,
     /// The service it happened to.
     pub service: String,
     /// What happened, in a word.
@@ -52,7 +52,7 @@ pub struct Entry {
     pub message: String,
     /// How much attention it wants; not in the log.
     #[serde(skip, default = "info")]
-    pub level: Level,
+    pub level: EventLevel,
 }
 
 /// One that was no number is written as null, and is no reason to lose the line.
@@ -64,13 +64,13 @@ fn numbers<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, f64>
         .collect())
 }
 
-fn info() -> Level {
-    Level::Info
+fn info() -> EventLevel {
+    EventLevel::Info
 }
 
 /// What sort of thing happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum HistoryKind {
     /// A count was changed.
     Change,
     /// A count that was changed is reached and served.
@@ -83,13 +83,13 @@ pub enum Kind {
     Step,
 }
 
-impl Entry {
+impl HistoryEntry {
     /// Reads a line. An event that a newer program wrote is understood as far as its fields have
     /// names that are known.
     fn read(line: &[u8]) -> Option<Self> {
         let mut entry: Self = serde_json::from_slice(line).ok()?;
-        if !matches!(entry.kind(), Kind::Change | Kind::Step)
-            && let Ok(note) = serde_json::from_slice::<Note>(line)
+        if !matches!(entry.kind(), HistoryKind::Change | HistoryKind::Step)
+            && let Ok(note) = serde_json::from_slice::<ScalingEvent>(line)
         {
             entry.level = note.what.level();
             if entry.message.is_empty() {
@@ -100,16 +100,16 @@ impl Entry {
     }
 
     /// What sort of thing happened.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> HistoryKind {
         match self.event.as_str() {
-            "scale" => Kind::Change,
-            "scaled" => Kind::Served,
+            "scale" => HistoryKind::Change,
+            "scaled" => HistoryKind::Served,
             "creating" | "starting" | "ready" | "routed" | "draining" | "removed" | "kept" => {
-                Kind::Step
+                HistoryKind::Step
             }
             _ => match self.level {
-                Level::Warn | Level::Error => Kind::Trouble,
-                Level::Info | Level::Debug => Kind::Remark,
+                EventLevel::Warn | EventLevel::Error => HistoryKind::Trouble,
+                EventLevel::Info | EventLevel::Debug => HistoryKind::Remark,
             },
         }
     }
@@ -117,9 +117,9 @@ impl Entry {
 
 /// What a reader comes upon.
 #[derive(Debug, PartialEq)]
-pub enum Piece {
+pub enum LogPiece {
     /// A line.
-    Entry(Box<Entry>),
+    Entry(Box<HistoryEntry>),
     /// A line that is none: torn by a power cut, or damaged.
     Damaged {
         /// The log it is in.
@@ -133,7 +133,7 @@ pub enum Piece {
 
 /// A log that is open. It stays the same file whatever it is called by now.
 #[derive(Debug)]
-struct Log {
+struct OpenLog {
     reader: BufReader<File>,
     id: (u64, u64),
     /// Its name when it was opened.
@@ -146,24 +146,24 @@ struct Log {
 
 /// A reader of all logs of a project, which can be asked again and again for what has come.
 #[derive(Debug)]
-pub struct History {
+pub struct LogHistory {
     directory: PathBuf,
     /// Those that were read to their end, the youngest last. They stay open, because the number of a
     /// file that is gone may be given to the next one.
-    done: VecDeque<Log>,
-    current: Option<Log>,
+    done: VecDeque<OpenLog>,
+    current: Option<OpenLog>,
     /// Those that come after it, the oldest first.
-    next: VecDeque<Log>,
+    next: VecDeque<OpenLog>,
 }
 
 impl StateDir {
     /// What is recorded here, from the beginning.
-    pub fn history(&self) -> Result<History, StateError> {
-        History::of(&self.path)
+    pub fn history(&self) -> Result<LogHistory, StateError> {
+        LogHistory::of(&self.path)
     }
 }
 
-impl History {
+impl LogHistory {
     fn of(directory: &Path) -> Result<Self, StateError> {
         Ok(Self {
             directory: directory.to_owned(),
@@ -180,7 +180,7 @@ impl History {
 
     /// Reads all whole lines that have come since the last time. A last line without an end may be one
     /// that is being written, and is left for the next time.
-    pub fn read(&mut self, mut each: impl FnMut(Piece)) -> Result<(), StateError> {
+    pub fn read(&mut self, mut each: impl FnMut(LogPiece)) -> Result<(), StateError> {
         loop {
             if let Some(log) = &mut self.current {
                 log.read(&mut each, false)?;
@@ -192,7 +192,7 @@ impl History {
     }
 
     /// Reads the same, and a last line without an end too: nobody waits for the rest of it.
-    pub fn read_to_end(&mut self, mut each: impl FnMut(Piece)) -> Result<(), StateError> {
+    pub fn read_to_end(&mut self, mut each: impl FnMut(LogPiece)) -> Result<(), StateError> {
         self.read(&mut each)?;
         match &mut self.current {
             Some(log) => log.read(&mut each, true),
@@ -202,7 +202,7 @@ impl History {
 
     /// Goes on to the log after the current one, if there is one: only then has the current one its
     /// last line.
-    fn turn_over(&mut self, each: &mut impl FnMut(Piece)) -> Result<bool, StateError> {
+    fn turn_over(&mut self, each: &mut impl FnMut(LogPiece)) -> Result<bool, StateError> {
         if self.next.is_empty() {
             let identity = Directory::at(&self.directory)
                 .and_then(|directory| directory.identity(scaling_log::name(0)));
@@ -215,7 +215,7 @@ impl History {
             if let Some(log) = &mut self.current
                 && log.id == identity
             {
-                return log.mind_emptied().map(|()| false);
+                return log.check_emptied().map(|()| false);
             }
             let mut next = logs(&self.directory)?;
             let mut read = self.done.iter().chain(&self.current).peekable();
@@ -225,7 +225,7 @@ impl History {
                     Some(at) => drop(next.drain(..=at)),
                     // All of them were pushed out, and nobody knows what else was. Where there is
                     // room for more logs, somebody removed them.
-                    None if next.len() >= KEPT as usize => each(Piece::Gap),
+                    None if next.len() >= KEPT as usize => each(LogPiece::Gap),
                     None => {}
                 }
             }
@@ -247,7 +247,7 @@ impl History {
 
 /// The logs that are there, the oldest first. Their names say their order only when all of them were
 /// there at one instant: after a rotation meanwhile they are looked for again.
-fn logs(path: &Path) -> Result<VecDeque<Log>, StateError> {
+fn logs(path: &Path) -> Result<VecDeque<OpenLog>, StateError> {
     let directory = if_there(Directory::at(path)).map_err(|error| io_error(path, error))?;
     let Some(directory) = directory else {
         return Ok(VecDeque::new());
@@ -255,7 +255,7 @@ fn logs(path: &Path) -> Result<VecDeque<Log>, StateError> {
     loop {
         let mut logs = VecDeque::new();
         for number in 0..=KEPT {
-            let log = if_there(Log::open(&directory, number));
+            let log = if_there(OpenLog::open(&directory, number));
             let log = log.map_err(|error| io_error(&scaling_log::path(path, number), error))?;
             logs.push_front(log);
         }
@@ -275,9 +275,9 @@ fn id(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-impl Log {
+impl OpenLog {
     fn open(directory: &Directory, number: u32) -> io::Result<Self> {
-        let file = directory.open(scaling_log::name(number), Access::Read)?;
+        let file = directory.open(scaling_log::name(number), OpenMode::Read)?;
         let id = id(&file.metadata()?);
         Ok(Self {
             reader: BufReader::with_capacity(CHUNK, file),
@@ -289,12 +289,12 @@ impl Log {
     }
 
     /// Reads what has come, and with `is_last` also a line without an end.
-    fn read(&mut self, each: &mut impl FnMut(Piece), is_last: bool) -> Result<(), StateError> {
+    fn read(&mut self, each: &mut impl FnMut(LogPiece), is_last: bool) -> Result<(), StateError> {
         self.read_lines(each, is_last)
             .map_err(|error| io_error(&self.path, error))
     }
 
-    fn read_lines(&mut self, each: &mut impl FnMut(Piece), is_last: bool) -> io::Result<()> {
+    fn read_lines(&mut self, each: &mut impl FnMut(LogPiece), is_last: bool) -> io::Result<()> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -310,19 +310,19 @@ impl Log {
             self.lines += 1;
             let text = line.trim_ascii();
             if !text.is_empty() {
-                each(Entry::read(text).map_or_else(
-                    || Piece::Damaged {
+                each(HistoryEntry::read(text).map_or_else(
+                    || LogPiece::Damaged {
                         file: self.path.clone(),
                         line: self.lines,
                     },
-                    |entry| Piece::Entry(Box::new(entry)),
+                    |entry| LogPiece::Entry(Box::new(entry)),
                 ));
             }
         }
     }
 
     /// Begins anew where somebody has emptied the file under its name.
-    fn mind_emptied(&mut self) -> Result<(), StateError> {
+    fn check_emptied(&mut self) -> Result<(), StateError> {
         let begin_anew = |reader: &mut BufReader<File>| -> io::Result<bool> {
             let is_emptied = reader.get_ref().metadata()?.len() < self.offset;
             if is_emptied {

@@ -14,8 +14,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{self, Access, Directory},
-    reconcile::{Memory, Note},
+    files::{self, Directory, OpenMode},
+    reconcile::{PersistedState, ScalingEvent},
 };
 
 mod history;
@@ -24,9 +24,9 @@ mod recording;
 mod scaling_log;
 mod template;
 
-use scaling_log::{ScalingLog, Trouble};
+use scaling_log::{LogProblem, ScalingLog};
 
-pub use history::{Entry, History, Kind, Piece};
+pub use history::{HistoryEntry, HistoryKind, LogHistory, LogPiece};
 pub use project_lock::{Holder, ProjectId, ProjectLock, holder};
 pub use recording::Recording;
 
@@ -77,7 +77,7 @@ pub enum StateError {
 #[derive(Debug, Default, PartialEq)]
 pub struct Remembered {
     /// By service.
-    pub services: BTreeMap<String, Memory>,
+    pub services: BTreeMap<String, PersistedState>,
     /// What could not be used, and what became of it.
     pub warnings: Vec<String>,
 }
@@ -100,14 +100,14 @@ pub struct Lock {
 }
 
 #[derive(Debug, Serialize)]
-struct Stored {
+struct StoredState {
     version: u32,
-    services: BTreeMap<String, Memory>,
+    services: BTreeMap<String, PersistedState>,
 }
 
 /// The same as it is read: what one service left does not depend on what another one did.
 #[derive(Debug, Deserialize)]
-struct Found {
+struct LoadedState {
     #[serde(default)]
     version: u32,
     #[serde(default)]
@@ -198,7 +198,7 @@ impl StateDir {
             }
         };
         let mut damages = Vec::new();
-        match serde_json::from_slice::<Found>(&text) {
+        match serde_json::from_slice::<LoadedState>(&text) {
             Ok(found) if found.version > VERSION => {
                 self.newer = true;
                 left.warnings.push(format!(
@@ -246,11 +246,11 @@ impl StateDir {
     }
 
     /// Replaces what is remembered; writes only when it changed.
-    pub fn save(&self, services: BTreeMap<String, Memory>) -> Result<(), StateError> {
+    pub fn save(&self, services: BTreeMap<String, PersistedState>) -> Result<(), StateError> {
         if self.newer {
             return Ok(());
         }
-        let stored = Stored {
+        let stored = StoredState {
             version: VERSION,
             services,
         };
@@ -262,14 +262,14 @@ impl StateDir {
     }
 
     /// Appends a line to `scaling.log`. [`StateError::Unrotated`] is a line that was appended.
-    pub fn record(&self, note: &Note) -> Result<(), StateError> {
+    pub fn record(&self, note: &ScalingEvent) -> Result<(), StateError> {
         let line = serde_json::to_vec(note).unwrap_or_default();
         let path = self.log_path();
         ScalingLog::of(&self.path)
             .append(line)
             .map_err(|trouble| match trouble {
-                Trouble::Lost(source) => io_error(&path, source),
-                Trouble::Unrotated(source) => StateError::Unrotated { path, source },
+                LogProblem::Lost(source) => io_error(&path, source),
+                LogProblem::Unrotated(source) => StateError::Unrotated { path, source },
             })
     }
 }
@@ -278,7 +278,7 @@ impl Lock {
     /// Locks a file, which is made where it is missing, or says who has it.
     pub fn take(path: &Path) -> Result<Self, StateError> {
         let opened =
-            Directory::of(path).and_then(|(directory, name)| directory.open(name, Access::Lock));
+            Directory::of(path).and_then(|(directory, name)| directory.open(name, OpenMode::Lock));
         let mut file = opened.map_err(|source| io_error(path, source))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -353,8 +353,8 @@ fn io_error(path: &Path, source: io::Error) -> StateError {
 mod tests {
     use super::*;
     use crate::{
-        reconcile::{Hold, What},
-        units::Moment,
+        reconcile::{EventKind, Hold},
+        units::Timestamp,
     };
 
     fn dir() -> (tempfile::TempDir, StateDir) {
@@ -363,11 +363,11 @@ mod tests {
         (dir, state)
     }
 
-    fn note() -> Note {
-        Note {
-            at: Moment::from_unix(1000),
+    fn note() -> ScalingEvent {
+        ScalingEvent {
+            at: Timestamp::from_unix(1000),
             service: "web".into(),
-            what: What::NothingServes,
+            what: EventKind::NothingServes,
         }
     }
 
@@ -427,12 +427,12 @@ mod tests {
     fn what_is_saved_comes_back() {
         let (_dir, mut state) = dir();
         let _lock = state.lock().unwrap();
-        let memory = Memory {
+        let memory = PersistedState {
             hold: Some(Hold {
                 replicas: 4,
-                until: Some(Moment::from_unix(5000)),
+                until: Some(Timestamp::from_unix(5000)),
             }),
-            ..Memory::default()
+            ..PersistedState::default()
         };
         let services = BTreeMap::from([("web".to_owned(), memory)]);
         state.save(services.clone()).unwrap();
@@ -534,7 +534,7 @@ mod tests {
                 path.display()
             )]
         );
-        let services = BTreeMap::from([("web".to_owned(), Memory::default())]);
+        let services = BTreeMap::from([("web".to_owned(), PersistedState::default())]);
         state.save(services).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), *text);
     }
@@ -575,7 +575,7 @@ mod tests {
         state.record(&note()).unwrap();
         let text = fs::read_to_string(state.log_path()).unwrap();
         assert_eq!(text.lines().count(), 2);
-        let read: Note = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let read: ScalingEvent = serde_json::from_str(text.lines().next().unwrap()).unwrap();
         assert_eq!(read, note());
 
         let file = File::options().write(true).open(state.log_path()).unwrap();

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::files::{Access, Directory};
+use crate::files::{Directory, OpenMode};
 
 /// The name of the log that is written to.
 const NAME: &str = "scaling.log";
@@ -19,7 +19,7 @@ pub(super) const KEPT: u32 = 3;
 
 /// Why a line was not added as it should be.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum LogProblem {
     /// It was not added.
     Lost(io::Error),
     /// It was added, to a log that should have been rotated before.
@@ -58,14 +58,14 @@ impl<'a> ScalingLog<'a> {
 
     /// Adds a line, which has no line end of its own. It is opened for every line: a log that was
     /// moved away or removed is made again.
-    pub(super) fn append(&self, mut line: Vec<u8>) -> Result<(), Trouble> {
+    pub(super) fn append(&self, mut line: Vec<u8>) -> Result<(), LogProblem> {
         line.push(b'\n');
         let mut unrotated = None;
-        let directory = Directory::at(self.directory).map_err(Trouble::Lost)?;
-        let (mut file, mut length) = open(&directory).map_err(Trouble::Lost)?;
+        let directory = Directory::at(self.directory).map_err(LogProblem::Lost)?;
+        let (mut file, mut length) = open(&directory).map_err(LogProblem::Lost)?;
         if length >= self.limit {
             match rotate(&directory, &mut file, length) {
-                Ok(()) => (file, length) = open(&directory).map_err(Trouble::Lost)?,
+                Ok(()) => (file, length) = open(&directory).map_err(LogProblem::Lost)?,
                 // A log that is too long is better than one with a line missing.
                 Err(error) => unrotated = Some(error),
             }
@@ -78,14 +78,14 @@ impl<'a> ScalingLog<'a> {
             // Half a line, on a disk that is full, is taken back; where that fails too, the next
             // line ends it first.
             let _ = file.set_len(length);
-            Trouble::Lost(error)
+            LogProblem::Lost(error)
         })?;
-        unrotated.map_or(Ok(()), |error| Err(Trouble::Unrotated(error)))
+        unrotated.map_or(Ok(()), |error| Err(LogProblem::Unrotated(error)))
     }
 }
 
 fn open(directory: &Directory) -> io::Result<(File, u64)> {
-    let file = directory.open(NAME, Access::Append)?;
+    let file = directory.open(NAME, OpenMode::Append)?;
     let length = file.metadata()?.len();
     Ok((file, length))
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     /// A log that is rotated before every line but the first one.
-    fn append(directory: &Path, line: &str) -> Result<(), Trouble> {
+    fn append(directory: &Path, line: &str) -> Result<(), LogProblem> {
         ScalingLog::with_limit(directory, 1).append(line.into())
     }
 
@@ -205,7 +205,7 @@ mod tests {
         append(dir.path(), "a").unwrap();
         assert!(matches!(
             append(dir.path(), "b"),
-            Err(Trouble::Unrotated(_))
+            Err(LogProblem::Unrotated(_))
         ));
         assert_eq!(fs::read_to_string(path(dir.path(), 0)).unwrap(), "a\nb\n");
         for number in 1..=KEPT {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{StateDir, StateError, io_error};
 use crate::{
     files::{Directory, PRIVATE},
-    project::template::Template,
+    project::remembered_replica::Template,
 };
 
 /// The version of the files that this program writes; one of another version is as good as none.
@@ -20,7 +20,7 @@ const DIRECTORY: &str = "templates";
 const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Stored {
+struct StoredTemplate {
     version: u32,
     #[serde(flatten)]
     template: Template,
@@ -39,7 +39,7 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(io_error(&path, source)),
         };
-        let stored = serde_json::from_slice::<Stored>(&text).ok();
+        let stored = serde_json::from_slice::<StoredTemplate>(&text).ok();
         Ok(stored
             .filter(|stored| stored.version == VERSION && stored.template.service == service)
             .map(|stored| stored.template))
@@ -52,7 +52,7 @@ impl StateDir {
         let directory =
             Directory::at(&self.path).and_then(|state| state.make_inner(DIRECTORY, DIRECTORY_MODE));
         let directory = directory.map_err(|source| io_error(&self.path.join(DIRECTORY), source))?;
-        let stored = Stored {
+        let stored = StoredTemplate {
             version: VERSION,
             template: template.clone(),
         };
@@ -75,7 +75,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
-    use crate::project::template::Sealed;
+    use crate::project::remembered_replica::Sealed;
 
     fn template() -> Template {
         Template {

@@ -18,7 +18,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{divert::Outs, plain_json};
+use super::{log_writer::Outs, plain_json};
 
 /// The environment variable that sets the level, in `tracing`'s filter syntax.
 pub const LEVEL: &str = "COMPOSE_SCALE_LOG";
@@ -27,7 +27,7 @@ pub const FORMAT: &str = "COMPOSE_SCALE_LOG_FORMAT";
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum LineFormat {
     /// For people.
     Text,
     /// An object on each line, with the names of `scaling.log`.
@@ -35,7 +35,7 @@ pub enum Format {
 }
 
 /// The form of this process.
-static CHOSEN: OnceLock<Format> = OnceLock::new();
+static CHOSEN: OnceLock<LineFormat> = OnceLock::new();
 
 /// The time of day where the reader is.
 struct LocalTime;
@@ -56,7 +56,7 @@ fn now() -> ZonedDateTime {
 
 /// Starts logging: the filter of [`LEVEL`] where it is set, else `debug` when verbose, `warn` when quiet,
 /// `info` otherwise.
-pub fn start(verbose: bool, quiet: bool, format: Format) {
+pub fn start(verbose: bool, quiet: bool, format: LineFormat) {
     let fallback = match (verbose, quiet) {
         (true, _) => "compose_scale=debug,warn",
         (false, true) => "warn",
@@ -70,18 +70,18 @@ pub fn start(verbose: bool, quiet: bool, format: Format) {
         .with_writer(Outs);
     // A second start (in tests) keeps the first one.
     let _ = match format {
-        Format::Text => log
+        LineFormat::Text => log
             .with_ansi(colour)
             .with_target(false)
             .with_timer(LocalTime)
             .try_init(),
-        Format::Json => log.event_format(Json).try_init(),
+        LineFormat::Json => log.event_format(Json).try_init(),
     };
 }
 
 /// Whether standard error is for machines.
 pub fn is_json() -> bool {
-    CHOSEN.get() == Some(&Format::Json)
+    CHOSEN.get() == Some(&LineFormat::Json)
 }
 
 /// Whether standard error may have pictures that move.
@@ -91,7 +91,7 @@ pub fn may_draw() -> bool {
 
 /// A line of JSON, for what has to be said whatever the filter.
 pub fn json_line(level: Level, message: &str, further: Vec<(&'static str, Value)>) -> String {
-    let mut line = Line::default();
+    let mut line = LogFields::default();
     line.0.extend(
         further
             .into_iter()
@@ -114,7 +114,7 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line::default();
+        let mut line = LogFields::default();
         event.record(&mut line);
         writeln!(writer, "{}", line.text(*event.metadata().level()))
     }
@@ -122,9 +122,9 @@ where
 
 /// The fields of a line, the message among them.
 #[derive(Default)]
-struct Line(Map<String, Value>);
+struct LogFields(Map<String, Value>);
 
-impl Line {
+impl LogFields {
     /// When and how bad first, the sentence last, as a reader looks for them.
     fn text(mut self, level: Level) -> String {
         let time = format!("{:.3}", now().timestamp());
@@ -144,7 +144,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for LogFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.put(field, value);
     }

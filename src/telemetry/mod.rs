@@ -1,8 +1,8 @@
 //! What the tool says about itself.
 
-mod divert;
 pub mod log;
-mod plain;
+mod log_writer;
+mod sanitize;
 
-pub use divert::{Beside, Divert};
-pub use plain::{plain, plain_json};
+pub use log_writer::{AsyncStderr, LogRedirect};
+pub use sanitize::{plain, plain_json};

@@ -6,13 +6,13 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-mod line;
+mod access_log_line;
 mod series;
-mod status;
+mod stub_status;
 
-pub use line::{FIELDS, Line, Tries, parse};
-pub use series::{Load, Series};
-pub use status::{Status, Statuses};
+pub use access_log_line::{AccessLogLine, FIELDS, Tries, parse};
+pub use series::{RequestSeries, TrafficLoad};
+pub use stub_status::{Status, Statuses};
 
 /// nginx keeps lines back for so long (`flush=1s`): the window ends before them.
 pub const LAG: Duration = Duration::from_millis(1200);
@@ -22,7 +22,7 @@ const RECENT: u64 = 120_000;
 
 /// A replica as nginx reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct RoutedReplica {
     /// Where.
     pub address: SocketAddr,
     /// Its service.
@@ -33,12 +33,12 @@ pub struct Server {
 
 /// What the log has told of some services.
 #[derive(Debug)]
-pub struct Traffic {
+pub struct ServiceTraffic {
     /// No window is longer.
     longest: Duration,
     /// How far back it remembers.
     reach: Duration,
-    services: Vec<Service>,
+    services: Vec<ServiceSeries>,
     servers: HashMap<SocketAddr, (usize, usize)>,
     /// Nothing can have ended after this, in milliseconds since 1970.
     until: u64,
@@ -50,7 +50,7 @@ pub struct Traffic {
 }
 
 #[derive(Debug)]
-struct Service {
+struct ServiceSeries {
     name: String,
     /// When the last request ended that it heard of, in milliseconds since 1970.
     last: Option<u64>,
@@ -58,17 +58,17 @@ struct Service {
     upgraded: bool,
     /// Requests for which nginx had no server, since they were taken last.
     unserved: u64,
-    series: Series,
-    replicas: Vec<Replica>,
+    series: RequestSeries,
+    replicas: Vec<ReplicaSeries>,
 }
 
 #[derive(Debug)]
-struct Replica {
+struct ReplicaSeries {
     name: String,
-    series: Series,
+    series: RequestSeries,
 }
 
-impl Traffic {
+impl ServiceTraffic {
     /// Remembers as much as a window of this length needs.
     pub fn new(longest: Duration) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl Traffic {
     pub fn route<'a>(
         &mut self,
         services: impl Iterator<Item = &'a str>,
-        servers: &[Server],
+        servers: &[RoutedReplica],
         until: u64,
     ) {
         self.until = until;
@@ -99,27 +99,27 @@ impl Traffic {
             let known = before.iter().position(|service| service.name == name);
             self.services.push(match known {
                 Some(at) => before.swap_remove(at),
-                None => Service {
+                None => ServiceSeries {
                     name: name.to_owned(),
                     last: None,
                     upgraded: false,
                     unserved: 0,
-                    series: Series::new(self.reach),
+                    series: RequestSeries::new(self.reach),
                     replicas: Vec::new(),
                 },
             });
         }
         self.servers.clear();
         for (at, service) in self.services.iter_mut().enumerate() {
-            let of_it = |server: &&Server| server.service == service.name;
+            let of_it = |server: &&RoutedReplica| server.service == service.name;
             let mut before = std::mem::take(&mut service.replicas);
             for server in servers.iter().filter(of_it) {
                 let known = before.iter().position(|one| one.name == server.replica);
                 service.replicas.push(match known {
                     Some(at) => before.swap_remove(at),
-                    None => Replica {
+                    None => ReplicaSeries {
                         name: server.replica.clone(),
-                        series: Series::new(self.reach),
+                        series: RequestSeries::new(self.reach),
                     },
                 });
                 let place = (at, service.replicas.len() - 1);
@@ -145,10 +145,10 @@ impl Traffic {
         self.count(&line, &tries);
     }
 
-    fn count(&mut self, line: &Line<'_>, tries: &Tries) {
-        let by_name = |service: &Service| service.name.eq_ignore_ascii_case(line.upstream);
+    fn count(&mut self, line: &AccessLogLine<'_>, tries: &Tries) {
+        let by_name = |service: &ServiceSeries| service.name.eq_ignore_ascii_case(line.upstream);
         let by_server = || {
-            let known = |one: &line::Try| self.servers.get(&one.address?);
+            let known = |one: &access_log_line::UpstreamTry| self.servers.get(&one.address?);
             tries
                 .iter()
                 .rev()
@@ -196,7 +196,7 @@ impl Traffic {
 
     /// A service's load over a window that ends as late as nginx has told everything of, by the wall
     /// clock in milliseconds since 1970; `None` for one that is not known.
-    pub fn of_service(&self, service: &str, now: u64, window: Duration) -> Option<Load> {
+    pub fn of_service(&self, service: &str, now: u64, window: Duration) -> Option<TrafficLoad> {
         let service = self.services.iter().find(|one| one.name == service)?;
         let parts = service.replicas.iter().map(|replica| &replica.series);
         let window = window.min(self.longest);
@@ -210,7 +210,7 @@ impl Traffic {
         replica: &str,
         now: u64,
         window: Duration,
-    ) -> Option<Load> {
+    ) -> Option<TrafficLoad> {
         let service = self.services.iter().find(|one| one.name == service)?;
         let replica = service.replicas.iter().find(|one| one.name == replica)?;
         let window = window.min(self.longest);

@@ -17,7 +17,7 @@ const MOST_LONG: usize = 10_000;
 
 /// The load of a window.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Load {
+pub struct TrafficLoad {
     /// Requests that ended, per second.
     pub requests: f64,
     /// Requests under way at once, on average.
@@ -26,26 +26,26 @@ pub struct Load {
     pub errors: f64,
     /// How many there were.
     pub count: u64,
-    latency: Option<Latency>,
+    latency: Option<RequestDurations>,
 }
 
 /// How long requests took.
 #[derive(Clone)]
-struct Latency(DDSketch);
+struct RequestDurations(DDSketch);
 
-impl std::fmt::Debug for Latency {
+impl std::fmt::Debug for RequestDurations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} requests", self.0.count())
     }
 }
 
-impl PartialEq for Latency {
+impl PartialEq for RequestDurations {
     fn eq(&self, other: &Self) -> bool {
         self.0.count() == other.0.count() && self.0.sum() == other.0.sum()
     }
 }
 
-impl Load {
+impl TrafficLoad {
     /// Of requests that somebody has counted, with how long each of them, or of a sample of them, took in
     /// milliseconds.
     pub fn counted(
@@ -62,7 +62,7 @@ impl Load {
             in_flight,
             errors,
             count,
-            latency: sketch.map(Latency),
+            latency: sketch.map(RequestDurations),
         }
     }
 
@@ -79,7 +79,7 @@ fn new_sketch() -> DDSketch {
 
 /// The requests of a service or of a replica, by the second.
 #[derive(Debug)]
-pub struct Series {
+pub struct RequestSeries {
     seconds: Vec<Second>,
     slots: Vec<Slot>,
 }
@@ -99,10 +99,10 @@ struct Second {
 #[derive(Debug, Clone)]
 struct Slot {
     at: u64,
-    latency: Option<Latency>,
+    latency: Option<RequestDurations>,
 }
 
-impl Series {
+impl RequestSeries {
     /// Remembers so far back.
     pub fn new(reach: Duration) -> Self {
         let seconds = reach.as_secs() + 2;
@@ -168,7 +168,7 @@ impl Series {
         if slot.at < at {
             *slot = Slot { at, latency: None };
         }
-        let new = || Latency(new_sketch());
+        let new = || RequestDurations(new_sketch());
         (slot.at == at).then(|| &mut slot.latency.get_or_insert_with(new).0)
     }
 
@@ -179,7 +179,7 @@ impl Series {
         now: u64,
         window: Duration,
         parts: impl Iterator<Item = &'a Self>,
-    ) -> Load {
+    ) -> TrafficLoad {
         let end = now.saturating_sub(LAG.as_millis() as u64) / 1000;
         let length = window.as_secs().max(1);
         let begin = end.saturating_sub(length);
@@ -198,7 +198,7 @@ impl Series {
                     .sum::<u64>();
             }
         }
-        let mut latency: Option<Latency> = None;
+        let mut latency: Option<RequestDurations> = None;
         let slots = begin * 1000 / SLOT..=now / SLOT;
         let all = std::iter::once(self)
             .chain(parts)
@@ -212,7 +212,7 @@ impl Series {
             }
         }
         let seconds = length as f64;
-        Load {
+        TrafficLoad {
             requests: count as f64 / seconds,
             in_flight: busy as f64 / 1000.0 / seconds,
             errors: if count == 0 {

@@ -2,8 +2,8 @@ use super::*;
 
 const AT: u64 = 1_767_268_800_000;
 
-fn server(last: u8, service: &str) -> Server {
-    Server {
+fn server(last: u8, service: &str) -> RoutedReplica {
+    RoutedReplica {
         address: SocketAddr::from(([172, 18, 0, last], 80)),
         service: service.into(),
         replica: format!("shop-{service}-{last}"),
@@ -11,8 +11,8 @@ fn server(last: u8, service: &str) -> Server {
 }
 
 /// Knows web at .1 and .2, and api at .9.
-fn traffic() -> Traffic {
-    let mut traffic = Traffic::new(Duration::from_secs(30));
+fn traffic() -> ServiceTraffic {
+    let mut traffic = ServiceTraffic::new(Duration::from_secs(30));
     let servers = [server(1, "web"), server(2, "web"), server(9, "api")];
     traffic.route(["web", "api"].into_iter(), &servers, u64::MAX);
     traffic
@@ -249,7 +249,7 @@ fn who_stays_keeps_what_is_known_and_an_address_belongs_to_whoever_has_it_now() 
 
 #[test]
 fn requests_without_a_server_are_told_once_and_only_while_they_are_news() {
-    let mut traffic = Traffic::new(Duration::from_secs(60));
+    let mut traffic = ServiceTraffic::new(Duration::from_secs(60));
     let now = AT + 600_000;
     traffic.route(["web", "api"].into_iter(), &[server(1, "web")], now);
     let mut hear = |ago: u64, status, addresses, times, upstream| {

@@ -1,21 +1,21 @@
 //! Where the kernel keeps a container's counters, and what the files say. The files are read
-//! elsewhere: this module maps a container to paths and texts to a [`Reading`].
+//! elsewhere: this module maps a container to paths and texts to a [`CounterReading`].
 //!
 //! Paths follow the Engine (`daemon/oci_linux.go`, "docker" as scope prefix) and runc's expansion
 //! of systemd slices. The files are those of the kernel's `cgroup-v1` and `cgroup-v2` documents.
 
 use std::path::{Path, PathBuf};
 
-use crate::units::Moment;
+use crate::units::Timestamp;
 
-use super::{Reading, memory};
+use super::{CounterReading, memory};
 
 /// Where the kernel shows control groups unless it is mounted elsewhere.
 pub const ROOT: &str = "/sys/fs/cgroup";
 
 /// Which hierarchy the host uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub enum CgroupVersion {
     /// One tree for each controller.
     V1,
     /// One tree for all.
@@ -26,12 +26,12 @@ pub enum Version {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// The hierarchy.
-    pub version: Version,
+    pub version: CgroupVersion,
     /// Whether systemd makes the groups; else the Engine does itself.
     pub systemd: bool,
 }
 
-/// The files with a container's counters. On [`Version::V2`] `cpu` and `cpu_stat` are one file.
+/// The files with a container's counters. On [`CgroupVersion::V2`] `cpu` and `cpu_stat` are one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// CPU time used.
@@ -72,8 +72,8 @@ impl Layout {
     /// Engine before 20.10 does not name the version: then it is `1`.
     pub fn from_info(version: &str, driver: &str) -> Option<Self> {
         let version = match version {
-            "" | "1" => Version::V1,
-            "2" => Version::V2,
+            "" | "1" => CgroupVersion::V1,
+            "2" => CgroupVersion::V2,
             _ => return None,
         };
         let systemd = match driver {
@@ -94,7 +94,7 @@ impl Layout {
     pub fn paths_under(&self, root: &Path, id: &str, parent: &str) -> Paths {
         let group = self.group(id, parent);
         match self.version {
-            Version::V1 => Paths {
+            CgroupVersion::V1 => Paths {
                 cpu: root.join("cpuacct").join(&group).join("cpuacct.usage"),
                 cpu_stat: root.join("cpu").join(&group).join("cpu.stat"),
                 memory: root
@@ -103,7 +103,7 @@ impl Layout {
                     .join("memory.usage_in_bytes"),
                 memory_stat: root.join("memory").join(&group).join("memory.stat"),
             },
-            Version::V2 => {
+            CgroupVersion::V2 => {
                 let group = root.join(group);
                 Paths {
                     cpu: group.join("cpu.stat"),
@@ -157,19 +157,19 @@ fn slice_path(slice: &str) -> PathBuf {
 /// throttled".
 pub fn parse(
     layout: &Layout,
-    at: Moment,
+    at: Timestamp,
     cpu: &str,
     cpu_stat: &str,
     memory: &str,
     memory_stat: &str,
-) -> Result<Reading, CgroupError> {
+) -> Result<CounterReading, CgroupError> {
     let (cpu_nanos, memory_file, inactive_key) = match layout.version {
-        Version::V1 => (
+        CgroupVersion::V1 => (
             number("cpuacct.usage", cpu)?,
             "memory.usage_in_bytes",
             "total_inactive_file",
         ),
-        Version::V2 => {
+        CgroupVersion::V2 => {
             let micros = keyed("cpu.stat", cpu, "usage_usec")?.ok_or(CgroupError::Missing {
                 file: "cpu.stat",
                 key: "usage_usec",
@@ -182,7 +182,7 @@ pub fn parse(
         }
     };
     let inactive = keyed("memory.stat", memory_stat, inactive_key)?.unwrap_or(0);
-    Ok(Reading {
+    Ok(CounterReading {
         at,
         cpu_nanos,
         periods: keyed("cpu.stat", cpu_stat, "nr_periods")?.unwrap_or(0),
@@ -215,7 +215,7 @@ mod tests {
 
     const ID: &str = "4f66ad9e0fd2ab5d9b3d9f2e0d6e2a37a9a0a1a7e1c9f0f5d2d4c8b1a0e9f8d7";
 
-    fn layout(version: Version, systemd: bool) -> Layout {
+    fn layout(version: CgroupVersion, systemd: bool) -> Layout {
         Layout { version, systemd }
     }
 
@@ -226,25 +226,25 @@ mod tests {
 
     #[test]
     fn each_layout_has_its_own_directory() {
-        let v1 = layout(Version::V1, false).paths(ID, "");
+        let v1 = layout(CgroupVersion::V1, false).paths(ID, "");
         assert_eq!(
             v1.memory_stat,
             PathBuf::from(format!("/sys/fs/cgroup/memory/docker/{ID}/memory.stat"))
         );
         assert_eq!(
-            cpu(layout(Version::V1, false), ""),
+            cpu(layout(CgroupVersion::V1, false), ""),
             "/sys/fs/cgroup/cpuacct/docker/ID/cpuacct.usage"
         );
         assert_eq!(
-            cpu(layout(Version::V1, true), ""),
+            cpu(layout(CgroupVersion::V1, true), ""),
             "/sys/fs/cgroup/cpuacct/system.slice/docker-ID.scope/cpuacct.usage"
         );
         assert_eq!(
-            cpu(layout(Version::V2, true), ""),
+            cpu(layout(CgroupVersion::V2, true), ""),
             "/sys/fs/cgroup/system.slice/docker-ID.scope/cpu.stat"
         );
         assert_eq!(
-            cpu(layout(Version::V2, false), ""),
+            cpu(layout(CgroupVersion::V2, false), ""),
             "/sys/fs/cgroup/docker/ID/cpu.stat"
         );
     }
@@ -252,22 +252,22 @@ mod tests {
     #[test]
     fn a_parent_moves_the_directory_and_a_slice_name_nests() {
         assert_eq!(
-            cpu(layout(Version::V1, false), "/apps/blue"),
+            cpu(layout(CgroupVersion::V1, false), "/apps/blue"),
             "/sys/fs/cgroup/cpuacct/apps/blue/ID/cpuacct.usage"
         );
         assert_eq!(
-            cpu(layout(Version::V2, true), "web-blue.slice"),
+            cpu(layout(CgroupVersion::V2, true), "web-blue.slice"),
             "/sys/fs/cgroup/web.slice/web-blue.slice/docker-ID.scope/cpu.stat"
         );
         assert_eq!(
-            cpu(layout(Version::V2, true), "-.slice"),
+            cpu(layout(CgroupVersion::V2, true), "-.slice"),
             "/sys/fs/cgroup/docker-ID.scope/cpu.stat"
         );
     }
 
     #[test]
     fn another_mount_of_the_hierarchy_is_searched_the_same_way() {
-        let paths = layout(Version::V2, false).paths_under(Path::new("/hostcg"), "ID", "");
+        let paths = layout(CgroupVersion::V2, false).paths_under(Path::new("/hostcg"), "ID", "");
         assert_eq!(
             paths.memory,
             PathBuf::from("/hostcg/docker/ID/memory.current")
@@ -278,11 +278,11 @@ mod tests {
     fn only_what_the_engine_names_is_a_layout() {
         assert_eq!(
             Layout::from_info("2", "systemd"),
-            Some(layout(Version::V2, true))
+            Some(layout(CgroupVersion::V2, true))
         );
         assert_eq!(
             Layout::from_info("", "cgroupfs"),
-            Some(layout(Version::V1, false))
+            Some(layout(CgroupVersion::V1, false))
         );
         assert_eq!(Layout::from_info("2", "none"), None);
         assert_eq!(Layout::from_info("3", "systemd"), None);
@@ -291,8 +291,8 @@ mod tests {
     #[test]
     fn version_1_counts_nanoseconds_and_leaves_inactive_files_out() {
         let reading = parse(
-            &layout(Version::V1, false),
-            Moment::from_unix(60),
+            &layout(CgroupVersion::V1, false),
+            Timestamp::from_unix(60),
             "1234567890\n",
             "nr_periods 65\nnr_throttled 35\nthrottled_time 99\n",
             "41943040\n",
@@ -300,8 +300,8 @@ mod tests {
         );
         assert_eq!(
             reading,
-            Ok(Reading {
-                at: Moment::from_unix(60),
+            Ok(CounterReading {
+                at: Timestamp::from_unix(60),
                 cpu_nanos: 1_234_567_890,
                 periods: 65,
                 throttled: 35,
@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn version_2_counts_microseconds_and_may_have_no_periods() {
         let reading = parse(
-            &layout(Version::V2, true),
-            Moment::from_unix(60),
+            &layout(CgroupVersion::V2, true),
+            Timestamp::from_unix(60),
             "usage_usec 2500\nuser_usec 2000\nsystem_usec 500\n",
             "usage_usec 2500\nuser_usec 2000\nsystem_usec 500\n",
             "1000\n",
@@ -322,8 +322,8 @@ mod tests {
         );
         assert_eq!(
             reading,
-            Ok(Reading {
-                at: Moment::from_unix(60),
+            Ok(CounterReading {
+                at: Timestamp::from_unix(60),
                 cpu_nanos: 2_500_000,
                 periods: 0,
                 throttled: 0,
@@ -334,8 +334,8 @@ mod tests {
 
     #[test]
     fn a_file_that_makes_no_sense_is_named() {
-        let v2 = layout(Version::V2, true);
-        let now = Moment::from_unix(60);
+        let v2 = layout(CgroupVersion::V2, true);
+        let now = Timestamp::from_unix(60);
         let error = parse(&v2, now, "user_usec 1\n", "", "1", "").unwrap_err();
         assert_eq!(error.to_string(), "cpu.stat has no usage_usec");
         let error = parse(&v2, now, "usage_usec 1\n", "", "max\n", "").unwrap_err();

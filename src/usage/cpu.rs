@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use crate::units::Percent;
 
-use super::Reading;
+use super::CounterReading;
 
 /// CPU used between two readings, in percent of the limit, or of one core when there is no limit:
 /// 0.5 s of CPU in 1 s is 50% of one core and 100% of a limit of half a core.
 ///
 /// `None` when the readings make no interval (the same moment, or in the wrong order), and when the
 /// counter went backwards, because the container was restarted in between.
-pub fn share(previous: &Reading, next: &Reading, limit_cores: Option<f64>) -> Option<Percent> {
+pub fn share(
+    previous: &CounterReading,
+    next: &CounterReading,
+    limit_cores: Option<f64>,
+) -> Option<Percent> {
     let elapsed = interval(previous, next)?;
     let used = next.cpu_nanos.checked_sub(previous.cpu_nanos)?;
     let cores = Duration::from_nanos(used).as_secs_f64() / elapsed.as_secs_f64();
@@ -27,7 +31,7 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// ten seconds would be throttled in half of those.
 ///
 /// `None` when there is no quota (no period passed) or the counters went backwards.
-pub fn throttled(previous: &Reading, next: &Reading) -> Option<Percent> {
+pub fn throttled(previous: &CounterReading, next: &CounterReading) -> Option<Percent> {
     let elapsed = interval(previous, next)?;
     let periods = next.periods.checked_sub(previous.periods)?;
     let throttled = next.throttled.checked_sub(previous.throttled)?;
@@ -38,7 +42,7 @@ pub fn throttled(previous: &Reading, next: &Reading) -> Option<Percent> {
     Percent::new((share * 100.0).min(100.0))
 }
 
-fn interval(previous: &Reading, next: &Reading) -> Option<Duration> {
+fn interval(previous: &CounterReading, next: &CounterReading) -> Option<Duration> {
     let elapsed = next.at.since(previous.at);
     (!elapsed.is_zero()).then_some(elapsed)
 }
@@ -46,11 +50,11 @@ fn interval(previous: &Reading, next: &Reading) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::{Bytes, Moment};
+    use crate::units::{Bytes, Timestamp};
 
-    fn reading(second: i64, cpu_millis: u64, periods: u64, throttled: u64) -> Reading {
-        Reading {
-            at: Moment::from_unix(second),
+    fn reading(second: i64, cpu_millis: u64, periods: u64, throttled: u64) -> CounterReading {
+        CounterReading {
+            at: Timestamp::from_unix(second),
             cpu_nanos: cpu_millis * 1_000_000,
             periods,
             throttled,

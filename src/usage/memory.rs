@@ -2,7 +2,7 @@
 
 use crate::units::{Bytes, Percent};
 
-use super::Reading;
+use super::CounterReading;
 
 /// Memory in use without the page cache that the kernel would drop first, as `docker stats` shows
 /// it: `usage - inactive_file`, and the whole usage when that would leave nothing. `inactive_file`
@@ -17,7 +17,7 @@ pub fn working_set(usage: u64, inactive_file: u64) -> Bytes {
 }
 
 /// The working set in percent of the limit; `None` without a limit.
-pub fn share(reading: &Reading, limit: Option<Bytes>) -> Option<Percent> {
+pub fn share(reading: &CounterReading, limit: Option<Bytes>) -> Option<Percent> {
     let limit = limit.filter(|limit| limit.0 > 0)?;
     Percent::new(reading.working_set.0 as f64 / limit.0 as f64 * 100.0)
 }
@@ -25,7 +25,7 @@ pub fn share(reading: &Reading, limit: Option<Bytes>) -> Option<Percent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Moment;
+    use crate::units::Timestamp;
 
     #[test]
     fn page_cache_that_can_be_dropped_is_not_counted() {
@@ -36,8 +36,8 @@ mod tests {
 
     #[test]
     fn without_a_limit_there_is_no_share() {
-        let reading = Reading {
-            at: Moment::from_unix(0),
+        let reading = CounterReading {
+            at: Timestamp::from_unix(0),
             cpu_nanos: 0,
             periods: 0,
             throttled: 0,

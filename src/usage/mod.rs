@@ -1,9 +1,9 @@
 //! From the kernel's counters to shares of a limit. Nothing is read here: an adapter takes a
-//! [`Reading`], [`Window`] keeps the latest, [`cpu`] and [`memory`] make shares of them.
+//! [`CounterReading`], [`Window`] keeps the latest, [`cpu`] and [`memory`] make shares of them.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::units::{Bytes, Moment};
+use crate::units::{Bytes, Timestamp};
 
 pub mod cgroup;
 pub mod cpu;
@@ -15,9 +15,9 @@ pub use window::Window;
 /// One look at a container's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reading {
+pub struct CounterReading {
     /// When it was taken.
-    pub at: Moment,
+    pub at: Timestamp,
     /// CPU time used since the container started, in nanoseconds.
     pub cpu_nanos: u64,
     /// Scheduler periods with a quota, and those in which it was throttled.
@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn a_reading_survives_its_json_form_to_the_byte() {
-        let reading = Reading {
-            at: Moment::from_unix(1_767_268_800),
+        let reading = CounterReading {
+            at: Timestamp::from_unix(1_767_268_800),
             cpu_nanos: u64::MAX,
             periods: 7,
             throttled: 3,
@@ -57,6 +57,9 @@ mod tests {
         };
         let text = serde_json::to_string(&reading).unwrap();
         assert!(text.contains(r#""working_set":123456789"#), "{text}");
-        assert_eq!(serde_json::from_str::<Reading>(&text).unwrap(), reading);
+        assert_eq!(
+            serde_json::from_str::<CounterReading>(&text).unwrap(),
+            reading
+        );
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::units::{Bytes, Moment, Percent};
+use crate::units::{Bytes, Percent, Timestamp};
 
-use super::{Reading, cpu, memory};
+use super::{CounterReading, cpu, memory};
 
 /// A shorter interval shows no load: with a quota the kernel hands out CPU in periods of 100 ms, and
 /// within one a busy replica can look idle or full.
@@ -20,7 +20,7 @@ const FRESH_INTERVALS: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     interval: Duration,
-    readings: VecDeque<Reading>,
+    readings: VecDeque<CounterReading>,
 }
 
 impl Window {
@@ -34,7 +34,7 @@ impl Window {
 
     /// Adds a reading. One whose counters or clock went backwards begins anew: the container was
     /// restarted, or the clock was set.
-    pub fn feed(&mut self, reading: Reading) {
+    pub fn feed(&mut self, reading: CounterReading) {
         if let Some(last) = self.readings.back() {
             if reading == *last {
                 return;
@@ -58,35 +58,35 @@ impl Window {
     }
 
     /// The last reading, fresh or not: what a run from cron keeps for the next one.
-    pub fn last(&self) -> Option<&Reading> {
+    pub fn last(&self) -> Option<&CounterReading> {
         self.readings.back()
     }
 
     /// CPU over the last interval in percent of the limit, or of one core without one. `None` when
     /// there are not two readings yet, or the last is older than three intervals.
-    pub fn cpu(&self, now: Moment, limit_cores: Option<f64>) -> Option<Percent> {
+    pub fn cpu(&self, now: Timestamp, limit_cores: Option<f64>) -> Option<Percent> {
         let (first, last) = self.span(now)?;
         cpu::share(first, last, limit_cores)
     }
 
     /// The share of time in which the CPU quota had run out, in percent, over the last interval. `None` as in [`cpu`](Self::cpu), and without a quota.
-    pub fn throttled(&self, now: Moment) -> Option<Percent> {
+    pub fn throttled(&self, now: Timestamp) -> Option<Percent> {
         let (first, last) = self.span(now)?;
         cpu::throttled(first, last)
     }
 
     /// The working set in percent of the limit. `None` without a limit or a fresh reading.
-    pub fn memory(&self, now: Moment, limit: Option<Bytes>) -> Option<Percent> {
+    pub fn memory(&self, now: Timestamp, limit: Option<Bytes>) -> Option<Percent> {
         memory::share(self.fresh(now)?, limit)
     }
 
-    fn fresh(&self, now: Moment) -> Option<&Reading> {
+    fn fresh(&self, now: Timestamp) -> Option<&CounterReading> {
         self.readings
             .back()
             .filter(|last| now.since(last.at) <= self.interval * FRESH_INTERVALS)
     }
 
-    fn span(&self, now: Moment) -> Option<(&Reading, &Reading)> {
+    fn span(&self, now: Timestamp) -> Option<(&CounterReading, &CounterReading)> {
         let (first, last) = (self.readings.front()?, self.fresh(now)?);
         (last.at.since(first.at) >= SHORTEST).then_some((first, last))
     }
@@ -99,8 +99,8 @@ mod tests {
     const INTERVAL: Duration = Duration::from_secs(5);
 
     /// A reading so many milliseconds after the epoch, with so many milliseconds of CPU used.
-    fn reading(at_millis: u64, cpu_millis: u64) -> Reading {
-        Reading {
+    fn reading(at_millis: u64, cpu_millis: u64) -> CounterReading {
+        CounterReading {
             at: at(at_millis),
             cpu_nanos: cpu_millis * 1_000_000,
             periods: 0,
@@ -109,8 +109,8 @@ mod tests {
         }
     }
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_unix(0) + Duration::from_millis(millis)
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_unix(0) + Duration::from_millis(millis)
     }
 
     fn window(readings: &[(u64, u64)]) -> Window {

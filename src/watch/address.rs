@@ -12,10 +12,10 @@ use std::{
     path::Path,
 };
 
-use super::remote::Whereabouts;
+use super::nginx_target::NginxLocation;
 use crate::{
-    policy::Reach,
-    project::{Replica, State},
+    policy::ReplicaReach,
+    project::{ContainerState, Replica},
     proxy::{Listed, inspect},
 };
 
@@ -30,7 +30,7 @@ pub struct Addresses<'a> {
 
 /// How a port of a replica is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct ReplicaAddressing {
     /// Where.
     pub address: SocketAddr,
     /// Through the Engine's own proxy, which accepts connections before the replica does.
@@ -54,7 +54,7 @@ pub fn misdirected(listed: &Listed, containers: &[Replica]) -> Vec<Misdirected> 
     let has = |one: &Replica, address: SocketAddr| {
         let own = one.addresses.values().any(|ip| *ip == address.ip());
         let published = one.published.values().any(|other| *other == address);
-        one.state == State::Running && (own || published)
+        one.state == ContainerState::Running && (own || published)
     };
     let wrong = listed.iter().filter(|(name, address)| {
         let mut named = containers.iter().filter(|one| one.name == **name);
@@ -89,14 +89,14 @@ impl std::fmt::Display for Misdirected {
 
 /// How nginx reaches a port of a replica; `None` when it cannot.
 pub fn for_nginx(
-    whereabouts: &Whereabouts,
-    reach: Reach,
+    whereabouts: &NginxLocation,
+    reach: ReplicaReach,
     of: Addresses<'_>,
     port: u16,
-) -> Option<Way> {
+) -> Option<ReplicaAddressing> {
     match whereabouts {
-        Whereabouts::Host => from_host(reach, of, port, &Routes::read()),
-        Whereabouts::Unknown | Whereabouts::Containers(_) => {
+        NginxLocation::Host => from_host(reach, of, port, &BridgeNetworks::read()),
+        NginxLocation::Unknown | NginxLocation::Containers(_) => {
             let shared = inspect::address_for(of.own, &whereabouts.networks());
             shared.map(|ip| direct(ip, port))
         }
@@ -106,25 +106,30 @@ pub fn for_nginx(
 /// How this program reaches it: as nginx does, else on any network, because all are reachable from
 /// the host.
 pub fn for_a_look(
-    whereabouts: &Whereabouts,
-    reach: Reach,
+    whereabouts: &NginxLocation,
+    reach: ReplicaReach,
     of: Addresses<'_>,
     port: u16,
-) -> Option<Way> {
+) -> Option<ReplicaAddressing> {
     let any = || of.own.values().next().map(|ip| direct(*ip, port));
     for_nginx(whereabouts, reach, of, port).or_else(any)
 }
 
-fn direct(ip: IpAddr, port: u16) -> Way {
-    Way {
+fn direct(ip: IpAddr, port: u16) -> ReplicaAddressing {
+    ReplicaAddressing {
         address: SocketAddr::new(ip, port),
         published: false,
     }
 }
 
-fn from_host(reach: Reach, of: Addresses<'_>, port: u16, routes: &Routes) -> Option<Way> {
+fn from_host(
+    reach: ReplicaReach,
+    of: Addresses<'_>,
+    port: u16,
+    routes: &BridgeNetworks,
+) -> Option<ReplicaAddressing> {
     let published = || {
-        of.published.get(&port).map(|address| Way {
+        of.published.get(&port).map(|address| ReplicaAddressing {
             address: *address,
             published: true,
         })
@@ -136,20 +141,20 @@ fn from_host(reach: Reach, of: Addresses<'_>, port: u16, routes: &Routes) -> Opt
         ip.map(|ip| direct(*ip, port))
     };
     match reach {
-        Reach::Container => own(),
-        Reach::Published => published(),
-        Reach::Auto => bridged().or_else(published),
+        ReplicaReach::Container => own(),
+        ReplicaReach::Published => published(),
+        ReplicaReach::Auto => bridged().or_else(published),
     }
 }
 
 /// The networks that this host has a bridge on.
 #[derive(Debug, Default)]
-struct Routes {
+struct BridgeNetworks {
     /// Address and mask.
     bridged: Vec<(u32, u32)>,
 }
 
-impl Routes {
+impl BridgeNetworks {
     fn read() -> Self {
         let table = fs::read_to_string("/proc/net/route").unwrap_or_default();
         Self::parse(&table, |interface| {
@@ -199,8 +204,8 @@ eth0	0000000A	00000000	0001	0	0	0	00FFFFFF	0	0	0
 br-1	000012AC	00000000	0001	0	0	0	0000FFFF	0	0	0
 ";
 
-    fn way(reach: Reach, own: &str, published: bool) -> Option<(String, bool)> {
-        let routes = Routes::parse(TABLE, |interface| interface == "br-1");
+    fn way(reach: ReplicaReach, own: &str, published: bool) -> Option<(String, bool)> {
+        let routes = BridgeNetworks::parse(TABLE, |interface| interface == "br-1");
         let own = [("net".to_owned(), own.parse().unwrap())].into();
         let published = published
             .then(|| (80, "127.0.0.1:32768".parse().unwrap()))
@@ -236,7 +241,7 @@ br-1	000012AC	00000000	0001	0	0	0	0000FFFF	0	0	0
         let right = [at("shop-web-1", 2), at("shop-web-2", 3), third.clone()];
         assert_eq!(told(&right), [""; 0]);
         let mut stopped = at("shop-web-2", 3);
-        stopped.state = State::Exited;
+        stopped.state = ContainerState::Exited;
         assert_eq!(
             told(&[at("shop-admin-1", 2), at("shop-web-1", 4), stopped, third]),
             [
@@ -251,15 +256,15 @@ br-1	000012AC	00000000	0001	0	0	0	0000FFFF	0	0	0
         let found = |address: &str, published| Some((address.to_owned(), published));
         let bridge = found("172.18.0.5:80", false);
         let port = found("127.0.0.1:32768", true);
-        assert_eq!(way(Reach::Auto, "172.18.0.5", true), bridge);
-        assert_eq!(way(Reach::Auto, "172.18.0.5", false), bridge);
+        assert_eq!(way(ReplicaReach::Auto, "172.18.0.5", true), bridge);
+        assert_eq!(way(ReplicaReach::Auto, "172.18.0.5", false), bridge);
         // An address of the host's own network is no container on a bridge: macvlan.
-        assert_eq!(way(Reach::Auto, "10.0.0.9", true), port);
-        assert_eq!(way(Reach::Auto, "172.30.0.5", true), port);
-        assert_eq!(way(Reach::Auto, "172.30.0.5", false), None);
-        assert_eq!(way(Reach::Published, "172.18.0.5", true), port);
-        assert_eq!(way(Reach::Published, "172.18.0.5", false), None);
+        assert_eq!(way(ReplicaReach::Auto, "10.0.0.9", true), port);
+        assert_eq!(way(ReplicaReach::Auto, "172.30.0.5", true), port);
+        assert_eq!(way(ReplicaReach::Auto, "172.30.0.5", false), None);
+        assert_eq!(way(ReplicaReach::Published, "172.18.0.5", true), port);
+        assert_eq!(way(ReplicaReach::Published, "172.18.0.5", false), None);
         let own = found("172.30.0.5:80", false);
-        assert_eq!(way(Reach::Container, "172.30.0.5", true), own);
+        assert_eq!(way(ReplicaReach::Container, "172.30.0.5", true), own);
     }
 }

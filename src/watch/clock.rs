@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::units::Moment;
+use crate::units::Timestamp;
 
 /// As far as this the clocks may come apart before that counts as a jump.
 const TOLERATED: Duration = Duration::from_secs(3);
@@ -15,13 +15,13 @@ const TOLERATED: Duration = Duration::from_secs(3);
 /// two come apart; `Clock::mind` notices and begins anew from the wall clock, because containers
 /// and people go by that.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    wall: Timestamp,
+pub struct RunClock {
+    wall: jiff::Timestamp,
     start: Instant,
     /// The kernel's clock that goes on while the machine sleeps.
     uptime: Option<Duration>,
     /// How the wall clock is read.
-    read: fn() -> Timestamp,
+    read: fn() -> jiff::Timestamp,
     /// How the kernel's is.
     awake: fn() -> Option<Duration>,
 }
@@ -53,18 +53,18 @@ impl fmt::Display for Jump {
     }
 }
 
-impl Clock {
+impl RunClock {
     /// Starts from the machine's clock.
     pub fn start() -> Self {
         Self::read_with(wall, uptime)
     }
 
     /// The same for a wall clock that is read in another way, on a machine that never sleeps.
-    pub fn read_by(read: fn() -> Timestamp) -> Self {
+    pub fn read_by(read: fn() -> jiff::Timestamp) -> Self {
         Self::read_with(read, || None)
     }
 
-    fn read_with(read: fn() -> Timestamp, awake: fn() -> Option<Duration>) -> Self {
+    fn read_with(read: fn() -> jiff::Timestamp, awake: fn() -> Option<Duration>) -> Self {
         Self {
             wall: read(),
             start: Instant::now(),
@@ -75,8 +75,8 @@ impl Clock {
     }
 
     /// The present moment.
-    pub fn now(self) -> Moment {
-        Moment(self.wall) + self.start.elapsed()
+    pub fn now(self) -> Timestamp {
+        Timestamp(self.wall) + self.start.elapsed()
     }
 
     /// What the machine's clock says, which others write their own records by, in milliseconds since
@@ -86,8 +86,8 @@ impl Clock {
     }
 
     /// When a moment will be, for a timer.
-    pub fn instant(self, moment: Moment) -> Instant {
-        self.start + moment.since(Moment(self.wall))
+    pub fn instant(self, moment: Timestamp) -> Instant {
+        self.start + moment.since(Timestamp(self.wall))
     }
 
     /// Whether the clocks have come apart; then this one begins anew.
@@ -131,8 +131,8 @@ fn signed(span: Duration) -> SignedDuration {
     clippy::disallowed_methods,
     reason = "the one reading of the wall clock that every moment of a run derives from"
 )]
-fn wall() -> Timestamp {
-    Timestamp::now()
+fn wall() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// Time since the start of the machine, asleep or awake.
@@ -147,17 +147,17 @@ mod tests {
     use super::*;
 
     /// A clock that began at noon, and a reading of the three clocks later on.
-    fn after(wall: i64, ran: u64, uptime: Option<u64>) -> (Option<Jump>, Clock, Clock) {
-        let noon = Timestamp::from_second(1_800_000_000).unwrap();
+    fn after(wall: i64, ran: u64, uptime: Option<u64>) -> (Option<Jump>, RunClock, RunClock) {
+        let noon = jiff::Timestamp::from_second(1_800_000_000).unwrap();
         let start = Instant::now();
-        let mut clock = Clock {
+        let mut clock = RunClock {
             wall: noon,
             start,
             uptime: Some(Duration::from_secs(1000)),
             read: super::wall,
             awake: super::uptime,
         };
-        let now = Clock {
+        let now = RunClock {
             wall: noon + SignedDuration::from_secs(wall),
             start: start + Duration::from_secs(ran),
             uptime: uptime.map(|seconds| Duration::from_secs(1000 + seconds)),
@@ -212,6 +212,6 @@ mod tests {
         assert!(jumped.is_some());
         assert_eq!((clock.wall, clock.start), (now.wall, now.start));
         tokio::time::advance(Duration::from_secs(70)).await;
-        assert_eq!(clock.now(), Moment(now.wall) + Duration::from_secs(10));
+        assert_eq!(clock.now(), Timestamp(now.wall) + Duration::from_secs(10));
     }
 }

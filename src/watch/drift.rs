@@ -9,14 +9,14 @@ use std::{
 
 use tracing::{debug, info, warn};
 
-use super::{Driver, Goal, Message, found};
+use super::{Driver, Message, RunGoal, bootstrap};
 use crate::{
     compose::{self, Loaded},
     compose_cli::ComposeCli,
     engine::Engine,
     plan,
     proxy::Proxy,
-    reconcile::{Current, Drift, Machine},
+    reconcile::{Current, Drift, ServiceMachine},
 };
 
 /// What compose would make of each service now.
@@ -24,7 +24,7 @@ pub type Currents = BTreeMap<String, Current>;
 
 /// What is known of it, and what was said.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct DriftRecord {
     current: Currents,
     /// It is to be asked (again).
     due: bool,
@@ -37,7 +37,7 @@ pub(super) struct Known {
     said: BTreeMap<String, (bool, bool)>,
 }
 
-impl Known {
+impl DriftRecord {
     /// The compose file may say something else now.
     pub(super) fn file_changed(&mut self) {
         self.due = true;
@@ -51,7 +51,7 @@ impl Known {
     }
 
     /// What there is to say of a service, with the project as it was loaded.
-    pub(super) fn drift(&self, loaded: &Loaded, machine: &Machine) -> Option<Drift> {
+    pub(super) fn drift(&self, loaded: &Loaded, machine: &ServiceMachine) -> Option<Drift> {
         let current = self.current.get(machine.service())?;
         machine.drift(current, |count| fix(loaded, machine.service(), count))
     }
@@ -69,7 +69,7 @@ pub fn fix(loaded: &Loaded, service: &str, count: u32) -> String {
 /// command in whose environment the files are read.
 pub async fn currents<E: Engine>(
     engine: &E,
-    source: &compose::Request,
+    source: &compose::LoadRequest,
     loaded: &Loaded,
     reader: &str,
 ) -> Currents {
@@ -82,7 +82,7 @@ pub async fn currents<E: Engine>(
     let names: Vec<_> = hashable.map(|service| service.name.as_str()).collect();
     let hashes = async {
         let cli = ComposeCli::find(false).await?;
-        cli.hashes(&found::place(source, loaded, None), &names)
+        cli.hashes(&bootstrap::place(source, loaded, None), &names)
             .await
     };
     let mut hashes = hashes.await.unwrap_or_else(|error| {
@@ -117,8 +117,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     /// Asks again where that is due, and says once who is behind and once that it is over.
-    pub(super) fn mind_drift(&mut self) {
-        let watches = self.goal == Goal::Watch && self.asks_compose;
+    pub(super) fn update_drift(&mut self) {
+        let watches = self.goal == RunGoal::Watch && self.asks_compose;
         if !watches || self.engine_away.is_some() || self.stopping {
             return;
         }

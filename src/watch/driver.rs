@@ -18,21 +18,21 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Clock, Message,
-    complain::{Complaints, Topic},
-    count::Kept,
+    Message, RunClock,
+    access_log_metrics::{Loads, Monitor, UnloggedByService},
+    config_reload::FileStamps,
+    custom_metrics::{MetricCache, SourceContext},
+    dispatch::SYNC,
     drift,
-    execute::Starts,
-    follow::Stamps,
-    hear::SYNC,
-    remote::{Crashes, Whereabouts},
-    room::{Gathered, Locality},
-    route::Router,
-    setup,
-    sources::{Shelf, Surroundings},
-    supervisor::Supervisor,
-    traffic::{Loads, Monitor, Unlogged},
-    wait::Waiter,
+    host_capacity::{Gathered, Locality},
+    nginx_target::{CrashLoops, NginxLocation},
+    pending_requests::PendingRequest,
+    publish_scheduler::Router,
+    replica_ops::Starts,
+    scale_file::ScaleFileState,
+    service_setup,
+    systemd::SystemdNotifier,
+    warn_once::{Topic, WarnOnce},
 };
 use crate::{
     compose::{self, Loaded},
@@ -43,9 +43,9 @@ use crate::{
     policy::{Notify, Policy},
     project::ContainerId,
     proxy::Proxy,
-    reconcile::{Event, Machine, Memory, Note, ServiceView},
+    reconcile::{Event, PersistedState, ScalingEvent, ServiceMachine, ServiceView},
     state::{Lock, ProjectLock, Recording, StateDir, StateError},
-    units::{Bytes, Moment},
+    units::{Bytes, Timestamp},
 };
 
 /// Messages that may wait for the loop.
@@ -58,7 +58,7 @@ const PARTING: Duration = Duration::from_secs(20);
 
 /// What a run is for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Goal {
+pub enum RunGoal {
     /// Keep every service at its size, until told to stop.
     Watch,
     /// One decision and its action.
@@ -80,7 +80,7 @@ pub enum Goal {
 
 /// How a run ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum RunOutcome {
     /// As it should.
     Done,
     /// The work failed; the sentences say why.
@@ -94,9 +94,9 @@ pub enum Outcome {
 }
 
 /// What a driver is made of.
-pub struct Parts<E, P> {
+pub struct DriverDeps<E, P> {
     /// What time it is.
-    pub clock: Clock,
+    pub clock: RunClock,
     /// The engine.
     pub engine: Arc<E>,
     /// The proxy; `None` where the project has none.
@@ -104,13 +104,13 @@ pub struct Parts<E, P> {
     /// The project.
     pub loaded: Loaded,
     /// How it was loaded, to load it again when it changes.
-    pub source: Option<compose::Request>,
+    pub source: Option<compose::LoadRequest>,
     /// Services without a policy that are managed in this run all the same.
     pub extra: Vec<String>,
     /// Where memory and history are kept; `None` touches no file.
     pub state: Option<StateDir>,
     /// What the last run remembered.
-    pub memory: BTreeMap<String, Memory>,
+    pub memory: BTreeMap<String, PersistedState>,
     /// The right to act, which is given up with the driver.
     pub locks: Vec<Lock>,
     /// The same by Engine and project.
@@ -118,9 +118,9 @@ pub struct Parts<E, P> {
     /// Requests from the control socket.
     pub calls: Option<mpsc::Receiver<Call>>,
     /// Where notes go for people; never blocks.
-    pub notes: mpsc::UnboundedSender<Note>,
+    pub notes: mpsc::UnboundedSender<ScalingEvent>,
     /// Tells the proxy's remote control where nginx is.
-    pub nginx: tokio::sync::watch::Sender<Whereabouts>,
+    pub nginx: tokio::sync::watch::Sender<NginxLocation>,
     /// Decide and report, touch nothing.
     pub dry_run: bool,
     /// How many containers are started at once.
@@ -161,20 +161,20 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<EngineEvent, EngineError>> +
 pub struct Driver<E, P> {
     pub(super) engine: Arc<E>,
     pub(super) proxy: Option<Arc<P>>,
-    pub(super) clock: Clock,
+    pub(super) clock: RunClock,
     pub(super) loaded: Loaded,
-    pub(super) source: Option<compose::Request>,
+    pub(super) source: Option<compose::LoadRequest>,
     pub(super) extra: Vec<String>,
     pub(super) state: Option<StateDir>,
-    pub(super) memory: BTreeMap<String, Memory>,
+    pub(super) memory: BTreeMap<String, PersistedState>,
     pub(super) locks: Vec<Lock>,
     pub(super) claim: Claim,
     pub(super) recording: Option<Recording>,
     /// Somebody else holds the project now.
     pub(super) ousted: Option<StateError>,
-    pub(super) machines: IndexMap<String, Machine>,
+    pub(super) machines: IndexMap<String, ServiceMachine>,
     pub(super) router: Router,
-    pub(super) wakes: BTreeSet<Moment>,
+    pub(super) wakes: BTreeSet<Timestamp>,
     pub(super) tasks: JoinSet<()>,
     pub(super) report: mpsc::Sender<Message>,
     messages: mpsc::Receiver<Message>,
@@ -184,18 +184,18 @@ pub struct Driver<E, P> {
     pub(super) steps: usize,
     /// Names and ids of containers whose events are of our own making; those that are done with a
     /// moment until which late events may come.
-    pub(super) ours: BTreeMap<String, Option<Moment>>,
+    pub(super) own_operations: BTreeMap<String, Option<Timestamp>>,
     /// Containers that somebody else has told to stop and that have not yet.
-    pub(super) stopping_elsewhere: BTreeMap<ContainerId, Moment>,
+    pub(super) stopping_elsewhere: BTreeMap<ContainerId, Timestamp>,
     /// Those that have, and when.
-    pub(super) stopped_elsewhere: BTreeMap<ContainerId, Moment>,
-    pub(super) notes: mpsc::UnboundedSender<Note>,
+    pub(super) stopped_elsewhere: BTreeMap<ContainerId, Timestamp>,
+    pub(super) notes: mpsc::UnboundedSender<ScalingEvent>,
     pub(super) notify: tokio::sync::watch::Sender<Vec<Notify>>,
-    pub(super) nginx: tokio::sync::watch::Sender<Whereabouts>,
-    pub(super) crashes: Crashes,
+    pub(super) nginx: tokio::sync::watch::Sender<NginxLocation>,
+    pub(super) crashes: CrashLoops,
     /// Since when it is certain that no nginx runs, where one did.
-    pub(super) nginx_missed: Option<Moment>,
-    pub(super) waiters: Vec<Waiter>,
+    pub(super) nginx_missed: Option<Timestamp>,
+    pub(super) waiters: Vec<PendingRequest>,
     calls: Option<mpsc::Receiver<Call>>,
     reload: Option<mpsc::Receiver<()>>,
     pub(super) events: Option<EventStream>,
@@ -203,15 +203,15 @@ pub struct Driver<E, P> {
     pub(super) reconnecting: bool,
     /// Counts connections: an answer that was asked for through an earlier one is out of date.
     pub(super) connection: u32,
-    pub(super) connected: Option<Moment>,
+    pub(super) connected: Option<Timestamp>,
     /// Connections in a row that did not last.
     pub(super) flaps: u32,
-    pub(super) complaints: Complaints,
+    pub(super) complaints: WarnOnce,
     pub(super) listing: bool,
     /// When the last listing was asked for that has been answered.
-    pub(super) listed: Option<Moment>,
+    pub(super) listed: Option<Timestamp>,
     /// When the Engine told of something last.
-    pub(super) heard: Option<Moment>,
+    pub(super) heard: Option<Timestamp>,
     pub(super) sampling: BTreeSet<String>,
     /// Services whose readings are on their way and from before the clock jumped.
     pub(super) stale: BTreeSet<String>,
@@ -220,32 +220,32 @@ pub struct Driver<E, P> {
     pub(super) gathered: Gathered,
     pub(super) host: host::Watcher,
     /// The last look at the machine.
-    pub(super) looked: Option<host::Look>,
+    pub(super) looked: Option<host::HostSample>,
     pub(super) meters: Arc<Meters>,
     /// When the loop came round last.
-    ticked: Option<Moment>,
+    ticked: Option<Timestamp>,
     pub(super) locality: Locality,
     /// This machine's memory when it was last held against the Engine's.
     pub(super) compared: Option<Bytes>,
     /// Since when a second look at the cores is waited for.
-    pub(super) cores_since: Option<Moment>,
+    pub(super) cores_since: Option<Timestamp>,
     /// What is known of custom metrics, by service.
-    pub(super) shelves: BTreeMap<String, Shelf>,
+    pub(super) shelves: BTreeMap<String, MetricCache>,
     /// What their sources may name.
-    pub(super) around: Surroundings,
+    pub(super) around: SourceContext,
     /// nginx's log, where load is read from it.
     pub(super) monitor: Option<Monitor>,
     /// Who tells the load instead.
     pub(super) loads: Option<Arc<dyn Loads>>,
     /// What hides it from services.
-    pub(super) unlogged: Unlogged,
+    pub(super) unlogged: UnloggedByService,
     pub(super) dry_run: bool,
     pub(super) stopping: bool,
-    pub(super) stamps: Stamps,
+    pub(super) stamps: FileStamps,
     /// What `compose.scale.yaml` says.
-    pub(super) kept: Kept,
+    pub(super) kept: ScaleFileState,
     /// Who is behind the compose file.
-    pub(super) drift: drift::Known,
+    pub(super) drift: drift::DriftRecord,
     pub(super) asks_compose: bool,
     pub(super) reading: bool,
     /// What nginx refuses at present.
@@ -269,19 +269,19 @@ pub struct Driver<E, P> {
     /// Something happened that the next run must know.
     pub(super) dirty: bool,
     /// When `sync` gives up.
-    sync_by: Option<Moment>,
-    pub(super) goal: Goal,
+    sync_by: Option<Timestamp>,
+    pub(super) goal: RunGoal,
 }
 
 impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Makes a driver; nothing happens before [`Driver::run`].
-    pub fn new(parts: Parts<E, P>, goal: Goal) -> Self {
+    pub fn new(parts: DriverDeps<E, P>, goal: RunGoal) -> Self {
         let (report, messages) = mpsc::channel(QUEUE);
         let mut driver = Self {
             engine: parts.engine,
             proxy: parts.proxy.map(Arc::new),
             clock: parts.clock,
-            around: Surroundings::new(&parts.loaded, Whereabouts::Unknown, &[]),
+            around: SourceContext::new(&parts.loaded, NginxLocation::Unknown, &[]),
             notify: tokio::sync::watch::Sender::new(parts.loaded.settings.notify.clone()),
             loaded: parts.loaded,
             source: parts.source,
@@ -302,12 +302,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             probes: BTreeMap::new(),
             starts: Arc::new(Starts::new(parts.starts_at_once.max(1))),
             steps: 0,
-            ours: BTreeMap::new(),
+            own_operations: BTreeMap::new(),
             stopping_elsewhere: BTreeMap::new(),
             stopped_elsewhere: BTreeMap::new(),
             notes: parts.notes,
             nginx: parts.nginx,
-            crashes: Crashes::default(),
+            crashes: CrashLoops::default(),
             nginx_missed: None,
             waiters: Vec::new(),
             calls: parts.calls,
@@ -318,7 +318,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             connection: 0,
             connected: None,
             flaps: 0,
-            complaints: Complaints::default(),
+            complaints: WarnOnce::default(),
             listing: false,
             listed: None,
             heard: None,
@@ -336,12 +336,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             shelves: BTreeMap::new(),
             monitor: None,
             loads: parts.loads,
-            unlogged: Unlogged::new(),
+            unlogged: UnloggedByService::new(),
             dry_run: parts.dry_run,
             stopping: false,
-            stamps: Stamps::new(),
-            kept: Kept::default(),
-            drift: drift::Known::default(),
+            stamps: FileStamps::new(),
+            kept: ScaleFileState::default(),
+            drift: drift::DriftRecord::default(),
             asks_compose: parts.asks_compose,
             reading: false,
             trouble: None,
@@ -358,8 +358,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             sync_by: None,
             goal,
         };
-        if setup::nginx_place(&driver.loaded) == Some(setup::NginxPlace::Host) {
-            driver.nginx.send_replace(Whereabouts::Host);
+        if service_setup::nginx_place(&driver.loaded) == Some(service_setup::ManagedNginx::Host) {
+            driver.nginx.send_replace(NginxLocation::Host);
         }
         driver.make_machines();
         driver.stamps = driver.read_stamps();
@@ -367,7 +367,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     pub(super) fn passive(&self) -> bool {
-        self.dry_run || self.goal == Goal::Look
+        self.dry_run || self.goal == RunGoal::Look
     }
 
     /// One machine per managed service; those that stay keep what they know.
@@ -380,7 +380,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             .services
             .values()
             .filter(|s| self.loaded.policies.contains_key(&s.name) || self.extra.contains(&s.name))
-            .map(|service| setup::setup_for(&self.loaded, service, has_nginx))
+            .map(|service| service_setup::setup_for(&self.loaded, service, has_nginx))
             .collect();
         let names: BTreeSet<_> = managed.iter().map(|s| s.service.clone()).collect();
         let gone: Vec<_> = self
@@ -405,17 +405,17 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
                 None => {
                     let mut memory = self.memory.get(&name).cloned();
-                    if self.goal == Goal::Watch {
+                    if self.goal == RunGoal::Watch {
                         memory = memory.map(|m| m.without_old_readings(now, setup.interval));
                     }
-                    let mut machine = Machine::new(setup, memory, now);
-                    if self.goal == Goal::Watch {
+                    let mut machine = ServiceMachine::new(setup, memory, now);
+                    if self.goal == RunGoal::Watch {
                         machine = machine.ramping();
                     }
                     if self.passive() {
                         machine = machine.passive();
                     }
-                    if matches!(&self.goal, Goal::Scale { services, .. } if services.contains_key(&name))
+                    if matches!(&self.goal, RunGoal::Scale { services, .. } if services.contains_key(&name))
                     {
                         machine.expect_a_count();
                     }
@@ -427,21 +427,21 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 }
             }
         }
-        self.mind_the_log();
+        self.check_log();
     }
 
     /// Runs until the goal is reached, or until `stop` is cancelled; `abort` ends it at once.
-    pub async fn run(&mut self, stop: CancellationToken, abort: CancellationToken) -> Outcome {
+    pub async fn run(&mut self, stop: CancellationToken, abort: CancellationToken) -> RunOutcome {
         let outcome = tokio::select! {
             outcome = self.drive(&stop) => outcome,
-            () = abort.cancelled() => Outcome::Interrupted,
+            () = abort.cancelled() => RunOutcome::Interrupted,
         };
         self.remember();
         self.tasks.abort_all();
         outcome
     }
 
-    async fn drive(&mut self, stop: &CancellationToken) -> Outcome {
+    async fn drive(&mut self, stop: &CancellationToken) -> RunOutcome {
         match &self.claim {
             Claim::Due { why, .. } => {
                 let why = why.clone();
@@ -449,13 +449,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
             Claim::NotNeeded | Claim::Held(_) => self.connect(),
         }
-        if let Goal::Scale {
+        if let RunGoal::Scale {
             services,
             hold,
             timeout,
         } = self.goal.clone()
         {
-            self.waiters.push(Waiter {
+            self.waiters.push(PendingRequest {
                 targets: services,
                 started: false,
                 hold,
@@ -465,13 +465,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 failures: Vec::new(),
             });
         }
-        self.sync_by = (self.goal == Goal::Sync).then(|| self.clock.now() + SYNC);
+        self.sync_by = (self.goal == RunGoal::Sync).then(|| self.clock.now() + SYNC);
         let mut period = self.period();
         let mut ticks = ticker(period);
         let mut parting: Option<Instant> = None;
         // A command that a person waits for has none.
         let mut supervisor =
-            (self.goal == Goal::Watch).then(|| Supervisor::begin(self.clock.now()));
+            (self.goal == RunGoal::Watch).then(|| SystemdNotifier::begin(self.clock.now()));
         loop {
             if let Some(supervisor) = &mut supervisor {
                 supervisor.turn(self.clock.now());
@@ -499,7 +499,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 .chain(self.gathered.due)
                 .chain(self.waiters.iter().map(|w| w.deadline))
                 .chain(self.sync_by.filter(|by| *by > self.clock.now()))
-                .chain(supervisor.as_ref().and_then(Supervisor::due))
+                .chain(supervisor.as_ref().and_then(SystemdNotifier::due))
                 .min()
                 .unwrap_or_else(|| self.clock.now() + Duration::from_secs(3600));
             let due = self.clock.instant(due);
@@ -513,7 +513,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         self.queue.push_back((service.clone(), Event::Parting));
                     }
                     if supervisor.is_some() {
-                        Supervisor::ending();
+                        SystemdNotifier::ending();
                     }
                     parting = Some(Instant::now() + PARTING);
                 }
@@ -566,7 +566,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.remember_replicas();
         self.keep_counts();
         self.tell_how_to_keep_the_count();
-        self.mind_drift();
+        self.update_drift();
     }
 
     fn on_due(&mut self) {
@@ -584,7 +584,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     fn period(&self) -> Duration {
         match self.goal {
             // Two looks, one second apart, make a rate.
-            Goal::Look | Goal::Once => Duration::from_secs(1),
+            RunGoal::Look | RunGoal::Once => Duration::from_secs(1),
             _ => self.loaded.settings.interval.0,
         }
     }
@@ -597,7 +597,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if self.read_stamps() != self.stamps {
             self.read_again();
         }
-        self.mind_foreign_stops();
+        self.check_foreign_stops();
         // Somebody made nginx's directory anew, or took a file away.
         if !self.passive() && self.proxy.as_ref().is_some_and(|proxy| proxy.disturbed()) {
             self.router.again(self.clock.now());
@@ -610,11 +610,11 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             || !self.unlogged.is_empty()
         {
             self.way_is_due = true;
-            self.mind_the_way();
+            self.check_nginx_routing();
         }
         if self.events.is_some() {
             if self.is_up_to_date() {
-                self.mind_foreign_nginx();
+                self.check_foreign_nginx();
                 self.sample();
             } else {
                 self.list();
@@ -623,13 +623,13 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         if self.complaints.about(Topic::Counts).is_some() {
             self.kept.read_again();
         }
-        self.mind_locks();
+        self.check_locks();
         self.remember();
     }
 
     /// Whoever removes the state directory, or its lock, lets another process in: the lock is taken
     /// again, and when somebody was faster this run is over.
-    fn mind_locks(&mut self) {
+    fn check_locks(&mut self) {
         if let Claim::Held(Some(lock)) = &self.claim {
             lock.dismiss_callers();
         }
@@ -661,69 +661,71 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// nothing is under way.
     fn is_up_to_date(&self) -> bool {
         let now = self.clock.now();
-        self.goal == Goal::Watch
+        self.goal == RunGoal::Watch
             && !self.listing
             && self.steps == 0
             && self.in_step()
-            && self.machines.values().all(Machine::is_settled)
+            && self.machines.values().all(ServiceMachine::is_settled)
             && self.listed.is_some_and(|listed| {
                 self.heard.is_none_or(|heard| heard < listed) && now.since(listed) < RESYNC
             })
     }
 
     /// Whether the run is over.
-    fn arrived(&mut self, parting: Option<Instant>) -> Option<Outcome> {
+    fn arrived(&mut self, parting: Option<Instant>) -> Option<RunOutcome> {
         let now = self.clock.now();
         if let Some(error) = self.ousted.take() {
-            return Some(Outcome::Ousted(error));
+            return Some(RunOutcome::Ousted(error));
         }
         if let Some(until) = parting {
             let idle = self.steps == 0 && !self.router.is_busy();
             return (idle || Instant::now() >= until).then_some(match self.goal {
-                Goal::Watch => Outcome::Done,
-                _ => Outcome::Interrupted,
+                RunGoal::Watch => RunOutcome::Done,
+                _ => RunOutcome::Interrupted,
             });
         }
         let seen = self.machines.values().all(|m| m.desired().is_some());
         match &self.goal {
-            Goal::Watch => None,
+            RunGoal::Watch => None,
             // Who waits for an answer gets the one there is.
             _ if !seen && self.complaints.about(Topic::Listing).is_some() => {
                 let why = self.complaints.about(Topic::Listing)?;
-                Some(Outcome::Failed(vec![why.to_owned()]))
+                Some(RunOutcome::Failed(vec![why.to_owned()]))
             }
-            Goal::Scale { .. } => self.finished_scale(),
-            _ if self.engine_away.is_some() => Some(Outcome::EngineAway(self.engine_away.clone()?)),
-            Goal::Sync => {
+            RunGoal::Scale { .. } => self.finished_scale(),
+            _ if self.engine_away.is_some() => {
+                Some(RunOutcome::EngineAway(self.engine_away.clone()?))
+            }
+            RunGoal::Sync => {
                 if !seen || self.router.is_busy() || self.way_is_looked_at {
                     return None;
                 }
                 if let Some(why) = &self.trouble {
-                    return Some(Outcome::Failed(vec![why.clone()]));
+                    return Some(RunOutcome::Failed(vec![why.clone()]));
                 }
                 let without = self.without_upstream(|_| true);
                 if !without.is_empty() {
-                    return Some(Outcome::Failed(without));
+                    return Some(RunOutcome::Failed(without));
                 }
-                if self.machines.values().all(Machine::is_routed) {
-                    return Some(Outcome::Done);
+                if self.machines.values().all(ServiceMachine::is_routed) {
+                    return Some(RunOutcome::Done);
                 }
                 // A replica may be a moment from ready, or never become so.
                 (self.sync_by.is_some_and(|by| now >= by)).then(|| {
                     let why = self.machines.values().filter_map(|m| m.trouble(now, false));
                     let waited = format!("nginx is not in step after {}s", SYNC.as_secs());
-                    Outcome::Failed(std::iter::once(waited).chain(why).collect())
+                    RunOutcome::Failed(std::iter::once(waited).chain(why).collect())
                 })
             }
-            Goal::Look => {
+            RunGoal::Look => {
                 let looked = self.looked_twice() && self.gathered.due.is_none();
-                (seen && looked).then_some(Outcome::Done)
+                (seen && looked).then_some(RunOutcome::Done)
             }
-            Goal::Once => {
+            RunGoal::Once => {
                 let decided = self
                     .machines
                     .values()
-                    .all(|m| !m.setup().autoscaled || m.standstill().is_some() || m.has_decided());
+                    .all(|m| !m.setup().autoscaled || m.idle_reason().is_some() || m.has_decided());
                 (seen
                     && decided
                     && self.steps == 0
@@ -740,9 +742,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         .filter_map(|m| m.trouble(now, false))
                         .collect();
                     if failures.is_empty() {
-                        Outcome::Done
+                        RunOutcome::Done
                     } else {
-                        Outcome::Failed(failures)
+                        RunOutcome::Failed(failures)
                     }
                 })
             }
@@ -762,7 +764,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     /// What the next run should know of this one.
-    pub fn into_memory(mut self) -> BTreeMap<String, Memory> {
+    pub fn into_memory(mut self) -> BTreeMap<String, PersistedState> {
         self.recollect();
         std::mem::take(&mut self.memory)
     }
@@ -810,7 +812,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             version: 1,
             project: self.loaded.project.name.clone(),
             at: now,
-            watching: self.goal == Goal::Watch,
+            watching: self.goal == RunGoal::Watch,
             nginx: self.nginx.borrow().names(),
             in_step: self.in_step(),
             engine_away: self.engine_away.clone(),

@@ -14,39 +14,39 @@ use crate::{
     compose::{LoadError, Loaded},
     engine::{EngineError, EngineInfo},
     project::{ContainerId, Replica},
-    proxy::{ProxyError, Published},
+    proxy::{ProxyError, PublishResult},
     reconcile::Event,
     state::{ProjectId, ProjectLock, StateError},
-    units::Moment,
+    units::Timestamp,
 };
 
-mod act;
+pub mod access_log_metrics;
 pub mod address;
+pub mod bootstrap;
 mod clock;
-mod complain;
-pub mod count;
+mod config_reload;
+pub mod custom_metrics;
+mod dispatch;
 pub mod drift;
 mod driver;
-mod execute;
-mod follow;
-pub mod found;
-mod hear;
+mod effects;
+mod host_capacity;
+pub mod nginx_preflight;
+pub mod nginx_target;
 pub mod pause;
+mod pending_requests;
 mod probe;
+mod publish_scheduler;
 mod record;
-pub mod remote;
-mod room;
-mod route;
-pub mod setup;
-pub mod sources;
-mod supervisor;
-pub mod traffic;
-mod wait;
-pub mod way;
+mod replica_ops;
+pub mod scale_file;
+pub mod service_setup;
+mod systemd;
+mod warn_once;
 
-pub use clock::Clock;
-pub use driver::{Claim, Driver, Goal, Outcome, Parts};
-pub use execute::STARTS_AT_ONCE;
+pub use clock::RunClock;
+pub use driver::{Claim, Driver, DriverDeps, RunGoal, RunOutcome};
+pub use replica_ops::STARTS_AT_ONCE;
 
 /// Which project of which Engine, for the lock that every run finds.
 pub fn project_id(info: &EngineInfo, project: &str) -> ProjectId {
@@ -70,7 +70,7 @@ enum Message {
     Machine(Option<EngineInfo>),
     /// Every container of the project.
     Listed {
-        taken: Moment,
+        taken: Timestamp,
         /// The connection it was asked through.
         connection: u32,
         result: Result<Vec<Replica>, EngineError>,
@@ -79,7 +79,7 @@ enum Message {
     },
     /// One container.
     Inspected {
-        taken: Moment,
+        taken: Timestamp,
         connection: u32,
         id: ContainerId,
         result: Result<Box<Replica>, EngineError>,
@@ -87,12 +87,12 @@ enum Message {
     /// The proxy has been told, or not.
     Published {
         seqs: BTreeMap<String, u64>,
-        result: Result<Published, ProxyError>,
+        result: Result<PublishResult, ProxyError>,
     },
     /// The proxy's old workers are gone.
     Drained { seqs: BTreeMap<String, u64> },
     /// What keeps nginx from ever reading our files, by service.
-    Way(way::Seen),
+    Way(nginx_preflight::PreflightResult),
     /// Hooks that failed while a replica was stopped.
     Troubles {
         service: String,
@@ -110,7 +110,7 @@ enum Message {
     /// The compose file was read again.
     Reloaded {
         /// The files as they were read.
-        stamps: follow::Stamps,
+        stamps: config_reload::FileStamps,
         result: Box<Result<Loaded, LoadError>>,
     },
 }

@@ -1,12 +1,12 @@
 //! `pause` and `resume`, as a running `watch` hears them.
 
-use super::{Driver, complain::Topic, setup};
+use super::{Driver, service_setup, warn_once::Topic};
 use crate::{
     compose::Loaded,
     control::Reply,
     engine::Engine,
     proxy::Proxy,
-    reconcile::{By, Event, Pause, Paused},
+    reconcile::{Event, Initiator, Pause, Paused},
     units::Span,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 pub fn refusal(loaded: &Loaded, services: &[String]) -> Option<String> {
     services.iter().find_map(|name| {
         if !loaded.project.services.contains_key(name) {
-            return Some(setup::no_such_service(loaded, name));
+            return Some(service_setup::no_such_service(loaded, name));
         }
         (!loaded.policies.contains_key(name))
             .then(|| format!("{name} has no policy, so it is not scaled"))
@@ -44,7 +44,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         let event = Event::Suspend {
             directions,
             span: span.map(|span| span.0),
-            by: By::Hand,
+            by: Initiator::Hand,
         };
         self.pass_on(services, &event, |service, _, now| {
             now.map_or_else(String::new, |now| paused(service, now))
@@ -52,7 +52,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     }
 
     pub(super) fn resume(&mut self, services: &[String]) -> Reply {
-        let event = Event::Resume { by: By::Hand };
+        let event = Event::Resume {
+            by: Initiator::Hand,
+        };
         self.pass_on(services, &event, |service, before, _| {
             resumed(service, before)
         })

@@ -9,12 +9,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Clock, Message, address::Way};
+use super::{Message, RunClock, address::ReplicaAddressing};
 use crate::{
     engine::Engine,
-    project::{Health, Replica, State},
-    reconcile::{Event, Gate},
-    units::Moment,
+    project::{ContainerState, Health, Replica},
+    reconcile::{Event, ReadinessCheck},
+    units::Timestamp,
 };
 
 /// One look may take this long.
@@ -28,11 +28,11 @@ pub(super) const LAST_WORDS: u32 = 50;
 /// What is looked at, and for how long.
 pub(super) struct Probe {
     pub(super) replica: Replica,
-    pub(super) gate: Gate,
+    pub(super) gate: ReadinessCheck,
     /// How the port of its gate is reached from here.
-    pub(super) way: Option<Way>,
+    pub(super) way: Option<ReplicaAddressing>,
     pub(super) min_ready: Duration,
-    pub(super) deadline: Option<Moment>,
+    pub(super) deadline: Option<Timestamp>,
 }
 
 impl Probe {
@@ -40,14 +40,14 @@ impl Probe {
     pub(super) async fn run<E: Engine>(
         self,
         engine: Arc<E>,
-        clock: Clock,
+        clock: RunClock,
         report: mpsc::Sender<Message>,
     ) {
         let service = self.replica.service.clone();
         let id = self.replica.id.clone();
         let say = |event| report.send(Message::To(service.clone(), Box::new(event)));
         let mut wait = EAGER;
-        let mut ready_since: Option<Moment> = None;
+        let mut ready_since: Option<Timestamp> = None;
         let mut told = false;
         loop {
             let look = timeout(LOOK, self.look(&*engine)).await;
@@ -100,31 +100,31 @@ impl Probe {
     /// What a look asks.
     fn question(&self) -> String {
         match (&self.gate, self.way) {
-            (Gate::Tcp(_), Some(way)) if !way.published => connecting(way.address),
-            (Gate::Tcp(_), Some(way)) => getting(way.address, "/"),
-            (Gate::Http(_, path), Some(way)) => getting(way.address, path),
+            (ReadinessCheck::Tcp(_), Some(way)) if !way.published => connecting(way.address),
+            (ReadinessCheck::Tcp(_), Some(way)) => getting(way.address, "/"),
+            (ReadinessCheck::Http(_, path), Some(way)) => getting(way.address, path),
             _ => format!("looking at {}", self.replica.name),
         }
     }
 
     async fn look<E: Engine>(&self, engine: &E) -> Result<(), String> {
         match &self.gate {
-            Gate::Healthcheck | Gate::Running => {
+            ReadinessCheck::Healthcheck | ReadinessCheck::Running => {
                 let seen = engine
                     .inspect(&self.replica.id.0)
                     .await
                     .map_err(|error| error.to_string())?;
-                if seen.state != State::Running {
+                if seen.state != ContainerState::Running {
                     return Err(format!("it is {}", seen.state));
                 }
                 match (&self.gate, seen.health) {
-                    (Gate::Running, _) | (_, Health::Healthy) => Ok(()),
+                    (ReadinessCheck::Running, _) | (_, Health::Healthy) => Ok(()),
                     (_, Health::None) => Err("it has no healthcheck".into()),
                     (_, Health::Starting) => Err("its healthcheck has not passed yet".into()),
                     (_, Health::Unhealthy) => Err("its healthcheck fails".into()),
                 }
             }
-            Gate::Tcp(_) => {
+            ReadinessCheck::Tcp(_) => {
                 let way = self.way()?;
                 // The Engine's own proxy accepts a connection before the replica listens.
                 if way.published {
@@ -135,13 +135,13 @@ impl Probe {
                     .map(drop)
                     .map_err(|error| format!("{}: {error}", connecting(way.address)))
             }
-            Gate::Http(_, path) => {
+            ReadinessCheck::Http(_, path) => {
                 answers(self.way()?.address, &self.replica.service, path, 400).await
             }
         }
     }
 
-    fn way(&self) -> Result<Way, String> {
+    fn way(&self) -> Result<ReplicaAddressing, String> {
         self.way
             .ok_or_else(|| "it has no address on any network".into())
     }
@@ -215,29 +215,32 @@ mod tests {
     #[test]
     fn a_look_says_what_it_asks() {
         let address: SocketAddr = "172.18.0.3:8080".parse().unwrap();
-        let question = |gate: Gate, published| {
+        let question = |gate: ReadinessCheck, published| {
             let probe = Probe {
                 replica: crate::plan::tests::replica(2),
                 gate,
-                way: Some(Way { address, published }),
+                way: Some(ReplicaAddressing { address, published }),
                 min_ready: Duration::ZERO,
                 deadline: None,
             };
             probe.question()
         };
-        let health = || Gate::Http(8080, "/healthz".into());
+        let health = || ReadinessCheck::Http(8080, "/healthz".into());
         assert_eq!(
             question(health(), false),
             "GET http://172.18.0.3:8080/healthz"
         );
         assert_eq!(
-            question(Gate::Tcp(8080), false),
+            question(ReadinessCheck::Tcp(8080), false),
             "connecting to 172.18.0.3:8080"
         );
         assert_eq!(
-            question(Gate::Tcp(8080), true),
+            question(ReadinessCheck::Tcp(8080), true),
             "GET http://172.18.0.3:8080/"
         );
-        assert_eq!(question(Gate::Running, false), "looking at shop-web-2");
+        assert_eq!(
+            question(ReadinessCheck::Running, false),
+            "looking at shop-web-2"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{Driver, complain::Topic};
+use super::{Driver, warn_once::Topic};
 use crate::{decide::Input, engine::Engine, proxy::Proxy};
 
 impl<E: Engine, P: Proxy> Driver<E, P> {

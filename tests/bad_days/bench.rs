@@ -12,16 +12,16 @@ use std::{
 
 use compose_scale::{
     compose::{self, Loaded},
-    control::{Call, Reply, Request},
+    control::{Call, ControlRequest, Reply},
     engine::docker::Docker,
     host,
-    proxy::nginx::{HostNginx, Nginx, Setup},
-    reconcile::{Level, Note},
+    proxy::nginx::{HostNginx, NginxProxy, NginxSetup},
+    reconcile::{EventLevel, ScalingEvent},
     state::StateDir,
     units::Span,
     watch::{
-        Clock, Driver, Goal, Outcome, Parts,
-        remote::{NginxFleet, Whereabouts},
+        Driver, DriverDeps, RunClock, RunGoal, RunOutcome,
+        nginx_target::{NginxFleet, NginxLocation},
     },
 };
 use indexmap::IndexMap;
@@ -157,25 +157,25 @@ impl Bench {
         shown.trim().to_owned()
     }
 
-    fn request(&self) -> compose::Request {
-        compose::Request {
+    fn request(&self) -> compose::LoadRequest {
+        compose::LoadRequest {
             cwd: self.path().to_owned(),
-            ..compose::Request::default()
+            ..compose::LoadRequest::default()
         }
     }
 
     fn driver(
         &self,
-        goal: Goal,
+        goal: RunGoal,
         calls: Option<mpsc::Receiver<Call>>,
     ) -> (
-        Driver<Docker, Nginx<NginxFleet<Docker>>>,
-        mpsc::UnboundedReceiver<Note>,
+        Driver<Docker, NginxProxy<NginxFleet<Docker>>>,
+        mpsc::UnboundedReceiver<ScalingEvent>,
     ) {
         let request = self.request();
         let loaded: Loaded = compose::load(&request).unwrap();
         let engine = Arc::new(Docker::connect(Some(&self.engine.host())).unwrap());
-        let (nginx, target) = tokio::sync::watch::channel(Whereabouts::Unknown);
+        let (nginx, target) = tokio::sync::watch::channel(NginxLocation::Unknown);
         let host = HostNginx::new(None, false, self.path().to_owned());
         let fleet = NginxFleet::new(Arc::clone(&engine), host, target);
         let upstreams = self.path().join("upstreams");
@@ -186,10 +186,10 @@ impl Bench {
         );
         let remembered = state.load(true);
         let (notes, told) = mpsc::unbounded_channel();
-        let parts = Parts {
-            clock: Clock::read_by(wall),
+        let parts = DriverDeps {
+            clock: RunClock::read_by(wall),
             engine,
-            proxy: Some(Nginx::new(fleet, Setup::new("shop", upstreams))),
+            proxy: Some(NginxProxy::new(fleet, NginxSetup::new("shop", upstreams))),
             loaded,
             source: Some(request),
             extra: Vec::new(),
@@ -215,7 +215,7 @@ impl Bench {
     /// Starts `watch`; it ends with the value.
     pub(crate) fn watch(&self) -> Watch {
         let (calls, receiver) = mpsc::channel(16);
-        let (mut driver, notes) = self.driver(Goal::Watch, Some(receiver));
+        let (mut driver, notes) = self.driver(RunGoal::Watch, Some(receiver));
         let mut task = JoinSet::new();
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         task.spawn(async move { drop(driver.run(stop, abort).await) });
@@ -228,8 +228,8 @@ impl Bench {
     }
 
     /// Runs `scale web=COUNT`: how it ended and what it showed.
-    pub(crate) async fn scale(&self, count: u32) -> (Outcome, Vec<Note>) {
-        let goal = Goal::Scale {
+    pub(crate) async fn scale(&self, count: u32) -> (RunOutcome, Vec<ScalingEvent>) {
+        let goal = RunGoal::Scale {
             services: IndexMap::from([("web".to_owned(), count)]),
             hold: Duration::from_secs(600),
             timeout: Duration::from_secs(300),
@@ -277,8 +277,8 @@ impl Bench {
 /// A running `watch`.
 pub(crate) struct Watch {
     calls: mpsc::Sender<Call>,
-    notes: mpsc::UnboundedReceiver<Note>,
-    seen: Vec<Note>,
+    notes: mpsc::UnboundedReceiver<ScalingEvent>,
+    seen: Vec<ScalingEvent>,
     _task: JoinSet<()>,
 }
 
@@ -286,7 +286,7 @@ impl Watch {
     /// Asks for a count without waiting for it.
     pub(crate) async fn scale(&self, count: u32) {
         let (replies, mut answers) = mpsc::channel(64);
-        let request = Request::Scale {
+        let request = ControlRequest::Scale {
             services: IndexMap::from([("web".to_owned(), count)]),
             hold: Span::seconds(3600),
             wait: None,
@@ -304,7 +304,7 @@ impl Watch {
     /// come.
     pub(crate) async fn scale_and_wait(&self, count: u32, hold: u64) -> Option<String> {
         let (replies, mut answers) = mpsc::channel(64);
-        let request = Request::Scale {
+        let request = ControlRequest::Scale {
             services: IndexMap::from([("web".to_owned(), count)]),
             hold: Span::seconds(hold),
             wait: Some(Span::seconds(300)),
@@ -319,7 +319,7 @@ impl Watch {
     }
 
     /// What it has told people.
-    pub(crate) fn notes(&mut self) -> &[Note] {
+    pub(crate) fn notes(&mut self) -> &[ScalingEvent] {
         while let Ok(note) = self.notes.try_recv() {
             self.seen.push(note);
         }
@@ -328,8 +328,9 @@ impl Watch {
 }
 
 /// Those that want attention, in words.
-pub(crate) fn complaints(notes: &[Note]) -> Vec<String> {
-    let bad = |note: &&Note| matches!(note.what.level(), Level::Warn | Level::Error);
+pub(crate) fn complaints(notes: &[ScalingEvent]) -> Vec<String> {
+    let bad =
+        |note: &&ScalingEvent| matches!(note.what.level(), EventLevel::Warn | EventLevel::Error);
     let found = notes.iter().filter(bad);
     found
         .map(|n| format!("{}: {}", n.service, n.what))

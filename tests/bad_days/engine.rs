@@ -2,10 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-pub(crate) use compose_scale::sim::Fault;
+pub(crate) use compose_scale::sim::ResponseFault;
 use compose_scale::{
-    project::State,
-    sim::{App, Daemon, Host, Machine, World},
+    project::ContainerState,
+    sim::{App, Daemon, MachineSpec, SimulatedHost, World},
     units::Bytes,
 };
 use jiff::Timestamp;
@@ -23,13 +23,13 @@ impl FakeEngine {
         let directory = tempfile::tempdir().unwrap();
         let mut web = App::named("web");
         web.profile.start_time = Duration::ZERO;
-        let machine = Machine {
+        let machine = MachineSpec {
             cores: 2,
             memory: Bytes(1 << 30),
         };
         let at = Timestamp::from_second(1_800_000_000).unwrap();
         let world = World::begin("shop", machine, vec![web], 1, at);
-        let host = Host::new(world.on_networks(&["front", "back"]));
+        let host = SimulatedHost::new(world.on_networks(&["front", "back"]));
         let socket = directory.path().join("docker.sock");
         let daemon = Daemon::listen(host, &socket, upstreams).unwrap();
         Self { daemon, directory }
@@ -41,16 +41,16 @@ impl FakeEngine {
     }
 
     /// From now on this decides; it is given `METHOD /path` with `*` for ids.
-    pub(crate) fn decide(&self, decide: impl FnMut(&str) -> Fault + Send + 'static) {
+    pub(crate) fn decide(&self, decide: impl FnMut(&str) -> ResponseFault + Send + 'static) {
         self.daemon.decide(decide);
     }
 
     /// Name and state of the replicas of `web`.
     pub(crate) fn replicas(&self) -> Vec<(String, &'static str)> {
         let word = |state| match state {
-            State::Created => "created",
-            State::Running => "running",
-            State::Exited => "exited",
+            ContainerState::Created => "created",
+            ContainerState::Running => "running",
+            ContainerState::Exited => "exited",
             _ => "something else",
         };
         let all = self.daemon.replicas("web").into_iter();

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use compose_scale::watch::Outcome;
+use compose_scale::watch::RunOutcome;
 use tokio::time::sleep;
 
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod bench;
 mod engine;
 
 use bench::{Bench, complaints};
-use engine::Fault;
+use engine::ResponseFault;
 
 /// Longer than any deadline, any backoff and any answer that is late.
 const LONG: Duration = Duration::from_secs(400);
@@ -61,7 +61,7 @@ fn steps(from: usize, to: usize) -> Vec<Point> {
                     into.lock().unwrap().push((kind.to_owned(), *count));
                 }
             }
-            Fault::None
+            ResponseFault::None
         });
         bring(&bench, &watch, to).await;
         seen.lock().unwrap().clone()
@@ -82,7 +82,7 @@ async fn bring(bench: &Bench, watch: &bench::Watch, count: usize) {
 }
 
 /// Has the n-th request of this kind go wrong.
-fn arm(bench: &Bench, point: &Point, fault: Fault) -> Arc<Mutex<bool>> {
+fn arm(bench: &Bench, point: &Point, fault: ResponseFault) -> Arc<Mutex<bool>> {
     let (kind, nth) = point.clone();
     let mut count = 0;
     let met = Arc::new(Mutex::new(false));
@@ -93,36 +93,40 @@ fn arm(bench: &Bench, point: &Point, fault: Fault) -> Arc<Mutex<bool>> {
             *note.lock().unwrap() = true;
             return fault;
         }
-        Fault::None
+        ResponseFault::None
     });
     met
 }
 
 /// When everything has shown that comes of it.
-fn afterwards(fault: Fault) -> Duration {
+fn afterwards(fault: ResponseFault) -> Duration {
     Duration::from_secs(match fault {
-        Fault::Late | Fault::DoneLate => 120,
+        ResponseFault::Late | ResponseFault::DoneLate => 120,
         _ => 30,
     })
 }
 
 /// Those that differ for this request: a look that is late has done nothing that could be late.
-fn faults(point: &Point) -> &'static [Fault] {
+fn faults(point: &Point) -> &'static [ResponseFault] {
     if point.0.starts_with("GET") {
-        &[Fault::Answer(500), Fault::Hang, Fault::Cut]
+        &[
+            ResponseFault::Answer(500),
+            ResponseFault::Hang,
+            ResponseFault::Cut,
+        ]
     } else {
         &FAULTS
     }
 }
 
-const FAULTS: [Fault; 7] = [
-    Fault::Answer(500),
-    Fault::Answer(404),
-    Fault::Answer(409),
-    Fault::Hang,
-    Fault::Late,
-    Fault::DoneLate,
-    Fault::Cut,
+const FAULTS: [ResponseFault; 7] = [
+    ResponseFault::Answer(500),
+    ResponseFault::Answer(404),
+    ResponseFault::Answer(409),
+    ResponseFault::Hang,
+    ResponseFault::Late,
+    ResponseFault::DoneLate,
+    ResponseFault::Cut,
 ];
 
 #[test]
@@ -177,8 +181,8 @@ fn a_request_that_fails_under_scale_is_said_and_the_next_scale_makes_it_good() {
                     let what = format!("{from} → {to} in spite of {fault:?} at {point:?}");
                     let (outcome, _) = bench.scale(to as u32).await;
                     let said = match outcome {
-                        Outcome::Done => vec!["done".to_owned()],
-                        Outcome::Failed(why) => why,
+                        RunOutcome::Done => vec!["done".to_owned()],
+                        RunOutcome::Failed(why) => why,
                         other => panic!("{what}: {other:?}"),
                     };
                     let orphans = |b: &Bench| {
@@ -186,12 +190,12 @@ fn a_request_that_fails_under_scale_is_said_and_the_next_scale_makes_it_good() {
                         all.iter().filter(|(_, state)| *state != "running").count()
                     };
                     // Of what is done when this program has ended nobody is left to take care.
-                    if fault != Fault::DoneLate {
+                    if fault != ResponseFault::DoneLate {
                         assert_eq!(orphans(&bench), 0, "{what}: {:?}", bench.engine.replicas());
                     }
                     sleep(afterwards(fault)).await;
                     let (outcome, _) = bench.scale(to as u32).await;
-                    assert!(matches!(outcome, Outcome::Done), "{what}: {outcome:?}");
+                    assert!(matches!(outcome, RunOutcome::Done), "{what}: {outcome:?}");
                     bench.until(&what, LONG, |b| b.is_at(to)).await;
                     said.iter()
                         .map(|line| bench.shown(line))
@@ -214,8 +218,8 @@ fn once_gone(bench: &Bench, kinds: &[(&'static str, u16)]) -> Arc<Mutex<Vec<(&'s
     bench.engine.decide(move |asked| {
         let mut left = of_it.lock().unwrap();
         match left.iter().position(|(kind, _)| *kind == asked) {
-            Some(at) => Fault::Answer(left.remove(at).1),
-            None => Fault::None,
+            Some(at) => ResponseFault::Answer(left.remove(at).1),
+            None => ResponseFault::None,
         }
     });
     left
@@ -233,7 +237,7 @@ fn what_is_said_once_to_be_gone_and_is_there_is_removed_all_the_same() {
             ];
             let left = once_gone(&bench, &[&faults, look].concat());
             let (outcome, _) = bench.scale(2).await;
-            let Outcome::Failed(why) = outcome else {
+            let RunOutcome::Failed(why) = outcome else {
                 panic!("{outcome:?}");
             };
             assert!(left.lock().unwrap().is_empty(), "{left:?}");
@@ -276,8 +280,8 @@ fn a_scale_that_was_said_to_have_failed_is_not_carried_out_later() {
         let bench = Bench::new();
         let (watch, _) = serving(&bench).await;
         bench.engine.decide(|kind| match kind {
-            "POST /containers/*/start" => Fault::Answer(500),
-            _ => Fault::None,
+            "POST /containers/*/start" => ResponseFault::Answer(500),
+            _ => ResponseFault::None,
         });
         let answer = watch.scale_and_wait(2, 600).await.unwrap();
         assert!(!answer.contains("next attempt"), "{answer}");
@@ -287,7 +291,7 @@ fn a_scale_that_was_said_to_have_failed_is_not_carried_out_later() {
             ),
             "{answer}"
         );
-        bench.engine.decide(|_| Fault::None);
+        bench.engine.decide(|_| ResponseFault::None);
         sleep(LONG).await;
         assert!(bench.is_at(1), "{:?}", bench.engine.replicas());
     });
@@ -311,9 +315,12 @@ fn an_engine_that_hangs_or_talks_nonsense_is_said_once_and_so_is_its_end() {
     const AWAY: &str = "WARN the Docker Engine does not answer; nothing is done until it does error=\"cannot reach the Docker Engine at unix://SOCKET: the Engine closed its stream of events\"";
     const LISTING: &str = "WARN cannot list the project's containers; nothing is scaled by load until that works again error=\"listing the project's containers: ";
     for (fault, why) in [
-        (Fault::Hang, "no answer from the Docker Engine within 10s"),
         (
-            Fault::Answer(200),
+            ResponseFault::Hang,
+            "no answer from the Docker Engine within 10s",
+        ),
+        (
+            ResponseFault::Answer(200),
             "the answer is not understood: invalid type: map, expected a sequence at line 1 column 0",
         ),
     ] {
@@ -327,7 +334,7 @@ fn an_engine_that_hangs_or_talks_nonsense_is_said_once_and_so_is_its_end() {
                     *count.lock().unwrap() += 1;
                     return fault;
                 }
-                Fault::None
+                ResponseFault::None
             });
             list_again(&bench).await;
             bench
@@ -335,7 +342,7 @@ fn an_engine_that_hangs_or_talks_nonsense_is_said_once_and_so_is_its_end() {
                     *asked.lock().unwrap() >= 4
                 })
                 .await;
-            bench.engine.decide(|_| Fault::None);
+            bench.engine.decide(|_| ResponseFault::None);
             bench
                 .until("it is over", LONG, |b| {
                     b.said().iter().any(|line| line.contains("listed again"))
@@ -417,9 +424,9 @@ fn who_waits_for_a_count_is_told_when_it_is_not_wanted_any_more() {
         // Starts take long, the hold is over meanwhile, and 8 is the most.
         bench.engine.decide(|kind| {
             if kind.ends_with("/start") {
-                Fault::Late
+                ResponseFault::Late
             } else {
-                Fault::None
+                ResponseFault::None
             }
         });
         let answer = watch.scale_and_wait(9, 1).await.unwrap();
@@ -443,10 +450,10 @@ fn what_nginx_would_never_send_to_is_not_made() {
             if !kind.starts_with("GET") && !kind.contains("exec") && !kind.ends_with("/kill") {
                 note.lock().unwrap().push(kind.to_owned());
             }
-            Fault::None
+            ResponseFault::None
         });
         let (outcome, notes) = bench.scale(3).await;
-        let Outcome::Failed(why) = outcome else {
+        let RunOutcome::Failed(why) = outcome else {
             panic!("{outcome:?}");
         };
         assert_eq!(why, [format!("web: {SENTENCE}")]);
@@ -455,7 +462,7 @@ fn what_nginx_would_never_send_to_is_not_made() {
         assert_eq!(bench.engine.replicas(), before);
         // Fewer is never refused, and neither is what is there already.
         let (outcome, _) = bench.scale(1).await;
-        assert!(!matches!(outcome, Outcome::Done), "nginx is not in step");
+        assert!(!matches!(outcome, RunOutcome::Done), "nginx is not in step");
     });
 }
 
@@ -464,11 +471,11 @@ fn what_nginx_was_seen_to_read_and_does_not_any_more_is_found_out_once() {
     run(async {
         let bench = Bench::new();
         let (outcome, _) = bench.scale(2).await;
-        assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
+        assert!(matches!(outcome, RunOutcome::Done), "{outcome:?}");
         bench.engine.configure(NOT_INCLUDED);
         // Another run goes by what this one saw, until nginx does not show what is written.
         let (outcome, _) = bench.scale(3).await;
-        let Outcome::Failed(why) = outcome else {
+        let RunOutcome::Failed(why) = outcome else {
             panic!("{outcome:?}");
         };
         assert!(
@@ -477,7 +484,7 @@ fn what_nginx_was_seen_to_read_and_does_not_any_more_is_found_out_once() {
         );
         let there = bench.engine.replicas();
         let (outcome, notes) = bench.scale(4).await;
-        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        assert!(matches!(outcome, RunOutcome::Failed(_)), "{outcome:?}");
         assert_eq!(complaints(&notes), [format!("web: {SENTENCE}")]);
         assert_eq!(bench.engine.replicas(), there, "none was made");
     });

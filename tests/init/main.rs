@@ -495,7 +495,7 @@ fn keep_count(shop: &Shop, count: u32) {
         scale: true,
         replicas: false,
     };
-    let kept = compose::count::with_count(&text, "web", keys, count).unwrap();
+    let kept = compose::edit_count::with_count(&text, "web", keys, count).unwrap();
     shop.write("compose.scale.yaml", &kept);
 }
 
@@ -571,7 +571,7 @@ fn a_record_that_came_with_the_project_removes_nothing_of_others() {
     let record = format!(
         r#"{{"version":1,"files":{{"{}":"{}"}},"directories":[],"dotenv":null,"nginx":"new","image":"nginx","services":[]}}"#,
         shop.path().join("victim").display(),
-        compose_scale::init::record::digest(b"mine\n"),
+        compose_scale::init::manifest::digest(b"mine\n"),
     );
     shop.write("compose-scale/init.json", &record);
     shop.init(&["--undo", "--force"]).assert().failure();

@@ -127,9 +127,9 @@ impl Shop {
     }
 
     pub(crate) fn load(&self) -> compose::Loaded {
-        compose::load(&compose::Request {
+        compose::load(&compose::LoadRequest {
             cwd: self.path().to_owned(),
-            ..compose::Request::default()
+            ..compose::LoadRequest::default()
         })
         .unwrap()
     }

@@ -13,7 +13,7 @@ use std::{
 use compose_scale::{
     policy::Balance,
     proxy::{
-        Features, Proxy, ProxyError, Server, Upstream,
+        Features, Proxy, ProxyError, Upstream, UpstreamServer,
         inspect::{Configuration, Pass},
         nginx::dump,
     },
@@ -154,7 +154,7 @@ async fn a_thousand_servers_fit_with_every_balance() {
             service: "web".into(),
             balance,
             servers: (1..=1000)
-                .map(|number| Server {
+                .map(|number| UpstreamServer {
                     number,
                     name: format!("shop-web-{number}"),
                     address: format!("[fd00::{number}]:65535").parse().unwrap(),

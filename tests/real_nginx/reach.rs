@@ -5,7 +5,7 @@ use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 use compose_scale::{
     engine::{Engine, EngineError, Exec, docker::Docker},
     project::ContainerId,
-    proxy::nginx::{Control, ControlError, HostNginx, Output, Process},
+    proxy::nginx::{CommandOutput, Control, ControlError, HostNginx, NginxProcess},
 };
 use tokio::{process::Command, time::timeout};
 
@@ -23,7 +23,7 @@ pub(crate) enum Reach {
 
 fn failed(error: EngineError) -> ControlError {
     match error {
-        EngineError::Gone { .. } | EngineError::Conflict { .. } => ControlError::NotRunning,
+        EngineError::NotFound { .. } | EngineError::Conflict { .. } => ControlError::NotRunning,
         error => ControlError::Failed {
             why: error.to_string(),
         },
@@ -48,7 +48,7 @@ impl Control for Reach {
         }
     }
 
-    async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
+    async fn run(&self, argv: &[String]) -> Result<CommandOutput, ControlError> {
         match self {
             Self::Engine { engine, id } => {
                 let exec = Exec {
@@ -56,7 +56,7 @@ impl Control for Reach {
                     ..Exec::default()
                 };
                 let output = engine.exec(id, &exec).await.map_err(failed)?;
-                Ok(Output {
+                Ok(CommandOutput {
                     code: output.code,
                     stdout: output.stdout,
                     stderr: output.stderr,
@@ -70,7 +70,7 @@ impl Control for Reach {
         &self,
         argv: &[String],
         stdout: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<Output, ControlError> {
+    ) -> Result<CommandOutput, ControlError> {
         match self {
             Self::Engine { engine, id } => {
                 let exec = Exec {
@@ -79,7 +79,7 @@ impl Control for Reach {
                 };
                 let output = engine.exec_streamed(id, &exec, stdout).await;
                 let output = output.map_err(failed)?;
-                Ok(Output {
+                Ok(CommandOutput {
                     code: output.code,
                     stdout: output.stdout,
                     stderr: output.stderr,
@@ -96,12 +96,12 @@ impl Control for Reach {
         }
     }
 
-    async fn processes(&self) -> Result<Vec<Process>, ControlError> {
+    async fn processes(&self) -> Result<Vec<NginxProcess>, ControlError> {
         match self {
             Self::Engine { engine, id } => {
                 let rows = engine.processes(id).await.map_err(failed)?.into_iter();
                 Ok(rows
-                    .map(|row| Process {
+                    .map(|row| NginxProcess {
                         pid: row.pid,
                         ppid: row.ppid,
                         args: row.args,
@@ -113,11 +113,11 @@ impl Control for Reach {
     }
 }
 
-pub(crate) async fn docker(args: &[&str]) -> Output {
+pub(crate) async fn docker(args: &[&str]) -> CommandOutput {
     output(Path::new("docker"), args).await
 }
 
-async fn output(program: &Path, args: &[&str]) -> Output {
+async fn output(program: &Path, args: &[&str]) -> CommandOutput {
     let running = Command::new(program)
         .args(args)
         .stdin(Stdio::null())
@@ -125,7 +125,7 @@ async fn output(program: &Path, args: &[&str]) -> Output {
         .output();
     let output = timeout(DEADLINE, running).await.expect("it ends").unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Output {
+    CommandOutput {
         code: output.status.code().map_or(-1, i64::from),
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),

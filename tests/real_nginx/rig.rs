@@ -3,8 +3,8 @@
 use std::{fs, net::TcpListener, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use compose_scale::proxy::{
-    Proxy, ProxyError, Published, Server, Upstream,
-    nginx::{Control, HostNginx, Nginx, Only, Setup},
+    Proxy, ProxyError, PublishResult, Upstream, UpstreamServer,
+    nginx::{Control, HostNginx, NginxProxy, NginxSetup, Only},
 };
 use compose_scale::{engine::docker::Docker, files, policy::Balance, project::ContainerId};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Kind {
 
 /// An nginx that is told about backends.
 pub(crate) struct Rig {
-    pub(crate) nginx: Nginx<Only<Reach>>,
+    pub(crate) nginx: NginxProxy<Only<Reach>>,
     pub(crate) port: u16,
     dir: TempDir,
     kind: Kind,
@@ -119,9 +119,9 @@ impl Rig {
                 Reach::Host(HostNginx::new(pid_file, false, root.to_owned()))
             }
         };
-        let setup = Setup::new("shop", root.join("upstreams"));
+        let setup = NginxSetup::new("shop", root.join("upstreams"));
         Self {
-            nginx: Nginx::new(Only::new(reach), setup),
+            nginx: NginxProxy::new(Only::new(reach), setup),
             port,
             dir,
             kind: kind.clone(),
@@ -189,7 +189,7 @@ impl Rig {
         timeout(DEADLINE, serves).await.expect("nginx has workers");
     }
 
-    pub(crate) async fn publish(&self, backends: &[&Backend]) -> Result<Published, ProxyError> {
+    pub(crate) async fn publish(&self, backends: &[&Backend]) -> Result<PublishResult, ProxyError> {
         self.publish_balanced(backends, Balance::LeastConn).await
     }
 
@@ -197,13 +197,16 @@ impl Rig {
         &self,
         backends: &[&Backend],
         balance: Balance,
-    ) -> Result<Published, ProxyError> {
-        let servers = backends.iter().zip(1..).map(|(backend, number)| Server {
-            number,
-            name: format!("shop-web-{number}-{}", backend.name),
-            address: backend.address,
-            weight: Balance::FULL,
-        });
+    ) -> Result<PublishResult, ProxyError> {
+        let servers = backends
+            .iter()
+            .zip(1..)
+            .map(|(backend, number)| UpstreamServer {
+                number,
+                name: format!("shop-web-{number}-{}", backend.name),
+                address: backend.address,
+                weight: Balance::FULL,
+            });
         let upstream = Upstream {
             service: "web".into(),
             balance,
@@ -231,11 +234,11 @@ impl Rig {
 
     /// Starts again with another bound on how long a reload may take.
     pub(crate) fn set_patience(&mut self, confirm_within: Duration) {
-        let setup = Setup {
+        let setup = NginxSetup {
             confirm_within,
-            ..Setup::new("shop", self.dir.path().join("upstreams"))
+            ..NginxSetup::new("shop", self.dir.path().join("upstreams"))
         };
-        self.nginx = Nginx::new(Only::new((**self.nginx.fleet()).clone()), setup);
+        self.nginx = NginxProxy::new(Only::new((**self.nginx.fleet()).clone()), setup);
     }
 
     pub(crate) fn file(&self, name: &str) -> String {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use compose_scale::compose::Request;
+use compose_scale::compose::LoadRequest;
 
 /// How a case is loaded, beyond the defaults: lines of a comment at the top of its (first) file,
 /// like `# args: --profile debug` or `# env: TAG=1`.
@@ -67,11 +67,11 @@ fn case(path: &Path) -> Case {
 }
 
 /// What the loader is asked for.
-pub(crate) fn request(case: &Case) -> Request {
-    let mut request = Request {
+pub(crate) fn request(case: &Case) -> LoadRequest {
+    let mut request = LoadRequest {
         cwd: case.directory.clone(),
         env: case.env.clone(),
-        ..Request::default()
+        ..LoadRequest::default()
     };
     let mut args = case.args.iter();
     while let Some(flag) = args.next() {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use compose_scale::{
-    compose_cli::Version,
+    compose_cli::ComposeVersion,
     engine::{Engine as _, Exec, NewReplica, docker::Docker},
     project::{ContainerId, Replica},
 };
@@ -49,12 +49,12 @@ pub(crate) fn real() -> bool {
 }
 
 /// Whether the compose at hand is of this release at least; says so when not.
-pub(crate) fn compose_from(least: Version, for_what: &str) -> bool {
+pub(crate) fn compose_from(least: ComposeVersion, for_what: &str) -> bool {
     let program = env::var("COMPOSE_SCALE_TEST_COMPOSE").expect("compose v2's program");
     let output = Command::new(program).args(["version", "--short"]).output();
     let output = output.expect("compose can be run");
     let said = String::from_utf8_lossy(&output.stdout);
-    let enough = Version::parse(&said).expect("a version") >= least;
+    let enough = ComposeVersion::parse(&said).expect("a version") >= least;
     if !enough {
         eprintln!("skipped: compose {} has no {for_what}", said.trim());
     }

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt as _, path::PathB
 
 use rustix::process::geteuid;
 
-use super::{Code, Report};
-use crate::{compose::Loaded, state::StateDir, watch::setup};
+use super::{CheckCode, CheckReport};
+use crate::{compose::Loaded, state::StateDir, watch::service_setup};
 
 /// Everyone, in the bits of a mode.
 const OTHERS: u32 = 0o002;
@@ -13,7 +13,7 @@ const OTHERS: u32 = 0o002;
 const GROUP: u32 = 0o020;
 
 /// A directory and what depends on it.
-struct Place {
+struct RequiredDirectory {
     path: PathBuf,
     subject: &'static str,
     /// What one who can write there can do.
@@ -24,7 +24,7 @@ struct Place {
 
 /// As the file system tells it.
 #[derive(Debug, Clone, Copy)]
-struct Access {
+struct PathAccess {
     mode: u32,
     owner: u32,
     group: u32,
@@ -41,7 +41,7 @@ struct Accounts {
 }
 
 /// Warns about directories that others can write to.
-pub(super) fn check_directories(loaded: &Loaded, state: &StateDir, report: &mut Report) {
+pub(super) fn check_directories(loaded: &Loaded, state: &StateDir, report: &mut CheckReport) {
     let sudo = std::env::var("SUDO_UID").ok();
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let accounts = Accounts {
@@ -56,7 +56,7 @@ pub(super) fn check_directories(loaded: &Loaded, state: &StateDir, report: &mut 
         let Ok(found) = fs::metadata(&place.path) else {
             continue;
         };
-        let access = Access {
+        let access = PathAccess {
             mode: found.mode(),
             owner: found.uid(),
             group: found.gid(),
@@ -65,23 +65,23 @@ pub(super) fn check_directories(loaded: &Loaded, state: &StateDir, report: &mut 
     }
 }
 
-fn places(loaded: &Loaded, state: &StateDir) -> Vec<Place> {
-    let mut all = vec![Place {
+fn places(loaded: &Loaded, state: &StateDir) -> Vec<RequiredDirectory> {
+    let mut all = vec![RequiredDirectory {
         path: state.path().to_owned(),
         subject: "project",
         risk: "forge holds, pauses and remembered replicas, of which containers are made",
         has_any_owner: false,
     }];
-    if setup::nginx_place(loaded).is_some() {
-        all.push(Place {
-            path: setup::upstreams(loaded),
+    if service_setup::nginx_place(loaded).is_some() {
+        all.push(RequiredDirectory {
+            path: service_setup::upstreams(loaded),
             subject: "nginx",
             risk: "decide what nginx reads, and keep it from being updated",
             has_any_owner: false,
         });
     }
     if let Some(logs) = &loaded.settings.nginx.logs {
-        all.push(Place {
+        all.push(RequiredDirectory {
             path: loaded.project.resolve(&logs.dir),
             subject: "nginx",
             risk: "forge the load that replicas are added and removed for",
@@ -91,7 +91,12 @@ fn places(loaded: &Loaded, state: &StateDir) -> Vec<Place> {
     all
 }
 
-fn tell(place: &Place, access: Access, accounts: &Accounts, report: &mut Report) {
+fn tell(
+    place: &RequiredDirectory,
+    access: PathAccess,
+    accounts: &Accounts,
+    report: &mut CheckReport,
+) {
     let shown = place.path.display();
     let (who, fix) = if access.mode & OTHERS != 0 {
         ("everyone".to_owned(), format!("chmod o-w {shown}"))
@@ -110,7 +115,7 @@ fn tell(place: &Place, access: Access, accounts: &Accounts, report: &mut Report)
         return;
     };
     report.warn(
-        Code::WritableByOthers,
+        CheckCode::WritableByOthers,
         place.subject,
         format!(
             "{who} can write to {shown} (mode {:04o}), and so {}",
@@ -168,7 +173,7 @@ mod tests {
     const BOB: u32 = 1001;
 
     fn told(has_any_owner: bool, mode: u32, owner: u32, group: u32) -> String {
-        let place = Place {
+        let place = RequiredDirectory {
             path: "/srv/up".into(),
             subject: "nginx",
             risk: "decide",
@@ -179,8 +184,8 @@ mod tests {
             groups: "root:x:0:\nann:x:1000:\nbob:x:1001:\ndocker:x:998:ann,bob\nstaff:x:50:ann,root\n".into(),
             trusted: [0, ANN].into(),
         };
-        let access = Access { mode, owner, group };
-        let mut report = Report::new("shop");
+        let access = PathAccess { mode, owner, group };
+        let mut report = CheckReport::new("shop");
         tell(&place, access, &accounts, &mut report);
         let said = report
             .findings

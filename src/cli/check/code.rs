@@ -1,19 +1,19 @@
 //! The codes of what `check` finds: stable words for scripts, each explained on its page.
 
-use crate::{plan::refuse, watch::way};
+use crate::{plan::blockers, watch::nginx_preflight};
 
 macro_rules! codes {
     ($($name:ident = $text:literal $(in $key:literal)?),+ $(,)?) => {
         /// What kind of thing was found.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum Code {
+        pub(super) enum CheckCode {
             $($name),+
         }
 
         /// Every code that `check` may print.
         pub const CODES: &[&str] = &[$($text),+];
 
-        impl Code {
+        impl CheckCode {
             /// The word for it.
             pub(super) fn label(self) -> &'static str {
                 match self {
@@ -130,36 +130,36 @@ codes! {
     NginxStatus = "nginx-status",
 }
 
-impl From<refuse::Kind> for Code {
-    fn from(kind: refuse::Kind) -> Self {
+impl From<blockers::BlockerKind> for CheckCode {
+    fn from(kind: blockers::BlockerKind) -> Self {
         match kind {
-            refuse::Kind::ContainerName => Self::ContainerName,
-            refuse::Kind::HostPort => Self::HostPort,
-            refuse::Kind::PortRange => Self::PortRange,
-            refuse::Kind::StaticAddress => Self::StaticAddress,
-            refuse::Kind::MacAddress => Self::MacAddress,
-            refuse::Kind::NetworkMode => Self::NetworkMode,
-            refuse::Kind::NoImage => Self::NoImage,
-            refuse::Kind::NginxUnknown => Self::NginxUnknown,
-            refuse::Kind::MemoryTarget => Self::MemoryTarget,
-            refuse::Kind::NginxName => Self::NginxName,
+            blockers::BlockerKind::ContainerName => Self::ContainerName,
+            blockers::BlockerKind::HostPort => Self::HostPort,
+            blockers::BlockerKind::PortRange => Self::PortRange,
+            blockers::BlockerKind::StaticAddress => Self::StaticAddress,
+            blockers::BlockerKind::MacAddress => Self::MacAddress,
+            blockers::BlockerKind::NetworkMode => Self::NetworkMode,
+            blockers::BlockerKind::NoImage => Self::NoImage,
+            blockers::BlockerKind::NginxUnknown => Self::NginxUnknown,
+            blockers::BlockerKind::MemoryTarget => Self::MemoryTarget,
+            blockers::BlockerKind::NginxName => Self::NginxName,
         }
     }
 }
 
-impl From<way::Kind> for Code {
-    fn from(kind: way::Kind) -> Self {
+impl From<nginx_preflight::PreflightProblemKind> for CheckCode {
+    fn from(kind: nginx_preflight::PreflightProblemKind) -> Self {
         match kind {
-            way::Kind::NotMounted => Self::NginxNotMounted,
-            way::Kind::SingleFile => Self::NginxSingleFile,
-            way::Kind::NotIncluded => Self::NginxNotIncluded,
-            way::Kind::Misplaced => Self::NginxMisplaced,
-            way::Kind::IncludedTwice => Self::NginxIncludedTwice,
-            way::Kind::SameName => Self::NginxSameName,
-            way::Kind::PortInPass => Self::NginxPortInPass,
-            way::Kind::Duplicate => Self::NginxDuplicate,
-            way::Kind::Unlogged => Self::NginxUnlogged,
-            way::Kind::NoUpstream => Self::NoPort,
+            nginx_preflight::PreflightProblemKind::NotMounted => Self::NginxNotMounted,
+            nginx_preflight::PreflightProblemKind::SingleFile => Self::NginxSingleFile,
+            nginx_preflight::PreflightProblemKind::NotIncluded => Self::NginxNotIncluded,
+            nginx_preflight::PreflightProblemKind::Misplaced => Self::NginxMisplaced,
+            nginx_preflight::PreflightProblemKind::IncludedTwice => Self::NginxIncludedTwice,
+            nginx_preflight::PreflightProblemKind::SameName => Self::NginxSameName,
+            nginx_preflight::PreflightProblemKind::PortInPass => Self::NginxPortInPass,
+            nginx_preflight::PreflightProblemKind::Duplicate => Self::NginxDuplicate,
+            nginx_preflight::PreflightProblemKind::Unlogged => Self::NginxUnlogged,
+            nginx_preflight::PreflightProblemKind::NoUpstream => Self::NoPort,
         }
     }
 }

@@ -2,32 +2,32 @@
 
 use futures_util::future::join_all;
 
-use super::{Code, Report};
+use super::{CheckCode, CheckReport};
 use crate::{
     compose::Loaded,
     engine::docker::Docker,
-    policy::{Custom, CustomTarget, Metric, Pick, Source},
-    project::{Replica, State},
+    policy::{CustomMetric, CustomSource, CustomTarget, Metric, ValueSelector},
+    project::{ContainerState, Replica},
     sources::SourceError,
     telemetry::plain,
     units::Short,
     watch::{
-        remote::{Target, Whereabouts},
-        setup::{self, NginxPlace},
-        sources::{Reading, Surroundings},
+        custom_metrics::{SourceContext, SourceReading},
+        nginx_target::{NginxLocation, NginxTarget},
+        service_setup::{self, ManagedNginx},
     },
 };
 
 /// So many replicas are asked; the others will be like them.
 const REPLICAS: usize = 3;
 
-pub(super) async fn the_values(
+pub(super) async fn check_values(
     loaded: &Loaded,
     engine: &Docker,
     containers: &[Replica],
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
-    let around = Surroundings::new(loaded, nginx(loaded, containers), containers);
+    let around = SourceContext::new(loaded, nginx(loaded, containers), containers);
     let mut readings = Vec::new();
     for (service, policy) in &loaded.policies {
         for metric in &policy.metrics {
@@ -39,15 +39,17 @@ pub(super) async fn the_values(
             };
             if let CustomTarget::PerReplica(_) = custom.target {
                 let replicas = containers.iter().filter(|one| {
-                    one.is_replica() && one.service == *service && one.state == State::Running
+                    one.is_replica()
+                        && one.service == *service
+                        && one.state == ContainerState::Running
                 });
                 for replica in replicas.take(REPLICAS) {
-                    let reading = Reading::new(source, Some(replica), &around);
+                    let reading = SourceReading::new(source, Some(replica), &around);
                     let whose = format!(" of {}", replica.name);
                     readings.push((service, custom, source, whose, reading));
                 }
             } else {
-                let reading = Reading::new(source, None, &around);
+                let reading = SourceReading::new(source, None, &around);
                 readings.push((service, custom, source, String::new(), reading));
             }
         }
@@ -55,7 +57,7 @@ pub(super) async fn the_values(
     let answers = readings.iter().map(|(.., reading)| reading.once(engine));
     let answers = join_all(answers).await;
     for ((service, custom, source, whose, _), answer) in readings.iter().zip(answers) {
-        let Custom { name, .. } = custom;
+        let CustomMetric { name, .. } = custom;
         let from = origin(source);
         match answer {
             Ok(value) => report.ok(
@@ -66,7 +68,7 @@ pub(super) async fn the_values(
                 let why = plain(&error.to_string()).into_owned();
                 let what = format!("{name}{whose} cannot be read ({from}): {why}");
                 report.error(
-                    Code::MetricUnreadable,
+                    CheckCode::MetricUnreadable,
                     service,
                     what,
                     fix(service, source, &error),
@@ -77,33 +79,33 @@ pub(super) async fn the_values(
 }
 
 /// Where it comes from, in a word: the other words of a command may be nobody's business.
-fn origin(source: &Source) -> String {
+fn origin(source: &CustomSource) -> String {
     match source {
-        Source::Command(command) => {
+        CustomSource::Command(command) => {
             let program = command.argv.first().map_or("", String::as_str);
             match &command.service {
                 Some(service) => format!("{program} in {service}"),
                 None => program.to_owned(),
             }
         }
-        Source::Http(http) => http.url.clone(),
-        Source::Prometheus(prometheus) => format!("Prometheus at {}", prometheus.url),
+        CustomSource::Http(http) => http.url.clone(),
+        CustomSource::Prometheus(prometheus) => format!("Prometheus at {}", prometheus.url),
     }
 }
 
-fn nginx(loaded: &Loaded, containers: &[Replica]) -> Whereabouts {
-    match setup::nginx_place(loaded) {
-        Some(NginxPlace::Host) => Whereabouts::Host,
-        Some(NginxPlace::Service(name)) => {
+fn nginx(loaded: &Loaded, containers: &[Replica]) -> NginxLocation {
+    match service_setup::nginx_place(loaded) {
+        Some(ManagedNginx::Host) => NginxLocation::Host,
+        Some(ManagedNginx::Service(name)) => {
             let nginx = containers.iter().filter(|one| one.service == name);
-            Whereabouts::containers(nginx.filter_map(Target::of))
+            NginxLocation::containers(nginx.filter_map(NginxTarget::of))
         }
-        Some(NginxPlace::Container(_)) | None => Whereabouts::Unknown,
+        Some(ManagedNginx::Container(_)) | None => NginxLocation::Unknown,
     }
 }
 
 /// What to do about it; empty where the reason says it all.
-fn fix(service: &str, source: &Source, error: &SourceError) -> String {
+fn fix(service: &str, source: &CustomSource, error: &SourceError) -> String {
     match error {
         SourceError::NotFound {
             program,
@@ -132,7 +134,7 @@ fn fix(service: &str, source: &Source, error: &SourceError) -> String {
         ),
         SourceError::NoData => "check in Prometheus that the query has a result; `… or vector(0)` gives one when there is no series".into(),
         SourceError::Several { .. } => match source {
-            Source::Prometheus(_) => "add `labels`, or aggregate in the query with sum(…) or max(…)".into(),
+            CustomSource::Prometheus(_) => "add `labels`, or aggregate in the query with sum(…) or max(…)".into(),
             _ => "add `labels` that only one series has".into(),
         },
         SourceError::Status { .. } => "try it by hand: curl -i URL".into(),
@@ -141,10 +143,10 @@ fn fix(service: &str, source: &Source, error: &SourceError) -> String {
         }
         SourceError::NoNumber { .. } | SourceError::NoJson { .. } | SourceError::NothingThere { .. } => {
             match source {
-                Source::Command(command) if command.pointer.is_none() => {
+                CustomSource::Command(command) if command.pointer.is_none() => {
                     "make it print only the number, or JSON together with `pointer`".into()
                 }
-                Source::Http(http) if matches!(http.pick, Pick::Sample { .. }) => {
+                CustomSource::Http(http) if matches!(http.pick, ValueSelector::Sample { .. }) => {
                     "`metric` reads the text format of Prometheus; for JSON use `pointer`".into()
                 }
                 _ => "correct `pointer`, for example /queue/depth".into(),

@@ -1,22 +1,22 @@
 //! Data that has one owner: what several replicas must not write to at once.
 
-use super::{Code, Report};
+use super::{CheckCode, CheckReport};
 use crate::project::{
     Service, Volume,
-    data::{self, Data},
+    stateful::{self, Data},
 };
 
 /// Looks at what the replicas of a service would write to.
-pub(super) fn the_data(service: &Service, report: &mut Report) {
+pub(super) fn check_data(service: &Service, report: &mut CheckReport) {
     let name = &service.name;
     let leave = || format!("remove `x-autoscale` from {name}; scale the services that use it");
-    for found in data::of(service) {
+    for found in stateful::of(service) {
         match found {
             Data::Database {
                 why,
                 shared: Some(volume),
             } => report.error(
-                Code::SingleWriter,
+                CheckCode::SingleWriter,
                 name,
                 format!(
                     "{why}, and all replicas would write to {}, which destroys the data",
@@ -25,7 +25,7 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                 leave(),
             ),
             Data::Database { why, shared: None } => report.warn(
-                Code::Database,
+                CheckCode::Database,
                 name,
                 format!(
                     "{why}: every replica would have its own data, and clients would get different answers"
@@ -33,7 +33,7 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                 leave(),
             ),
             Data::OneProgram(volume) => report.warn(
-                Code::SingleWriter,
+                CheckCode::SingleWriter,
                 name,
                 format!(
                     "all replicas write to {}, which looks like the data of one program",
@@ -42,7 +42,7 @@ pub(super) fn the_data(service: &Service, report: &mut Report) {
                 "keep the data in a separate database, or mount it `:ro` if it is only read",
             ),
             Data::Shared(volume) => report.hint(
-                Code::SharedVolume,
+                CheckCode::SharedVolume,
                 name,
                 format!("all replicas write to {}", shown(volume)),
                 "fine if the app expects it; else mount it `:ro`",

@@ -1,8 +1,8 @@
 //! Whether the replicas are what compose would make now.
 
-use super::{Code, Report};
+use super::{CheckCode, CheckReport};
 use crate::{
-    compose::{Loaded, Request},
+    compose::{LoadRequest, Loaded},
     engine::Engine,
     project::Replica,
     reconcile::Drift,
@@ -10,12 +10,12 @@ use crate::{
 };
 
 /// Says which services have replicas that are behind the file.
-pub(super) async fn the_file(
+pub(super) async fn check_drift(
     loaded: &Loaded,
-    source: &Request,
+    source: &LoadRequest,
     engine: &impl Engine,
     containers: &[Replica],
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     for (name, current) in currents(engine, source, loaded, "check").await {
         let replicas = containers
@@ -26,9 +26,19 @@ pub(super) async fn the_file(
             continue;
         };
         if drift.is_known() {
-            report.warn(Code::BehindFile, &name, drift.what(), drift.fix.as_str());
+            report.warn(
+                CheckCode::BehindFile,
+                &name,
+                drift.what(),
+                drift.fix.as_str(),
+            );
         } else {
-            report.hint(Code::BehindUnknown, &name, drift.what(), drift.fix.as_str());
+            report.hint(
+                CheckCode::BehindUnknown,
+                &name,
+                drift.what(),
+                drift.fix.as_str(),
+            );
         }
     }
 }

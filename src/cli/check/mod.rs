@@ -6,43 +6,43 @@ use clap::Args;
 
 use super::{
     Failure, ProjectArgs, engine,
-    output::{self, Format},
+    output::{self, OutputFormat},
     state_dir,
 };
 use crate::{
     compose::Loaded,
     engine::{Engine, EngineError, EngineInfo, docker::Docker},
-    plan::{self, refuse},
+    plan::{self, blockers},
     policy::{Policy, Ready},
-    project::{Health, Replica, Service, State},
-    units::Moment,
-    watch::{Clock, setup},
+    project::{ContainerState, Health, Replica, Service},
+    units::Timestamp,
+    watch::{RunClock, service_setup},
 };
 
 mod access;
+mod capacity;
 mod code;
 mod custom;
 mod data;
 mod drift;
-mod host;
-mod machine;
+mod engine_and_disk;
 mod nginx;
 mod notify;
+mod other_instances;
 mod report;
 mod service;
 #[cfg(test)]
 mod tests;
-mod watchers;
 
 pub use code::CODES;
-use code::Code;
-use report::{Report, Severity};
+use code::CheckCode;
+use report::{CheckReport, Severity};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
     /// Send a test to every target in `x-autoscale.notify`
     #[arg(long)]
     send_test: bool,
@@ -50,36 +50,36 @@ pub(super) struct CheckArgs {
 
 pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Failure> {
     let (source, loaded) = project.load(&[]).await?;
-    let mut report = Report::new(&loaded.project.name);
-    the_file(&loaded, &mut report);
+    let mut report = CheckReport::new(&loaded.project.name);
+    check_file(&loaded, &mut report);
     let mut known = None;
-    if let Some((engine, info, containers)) = the_engine(&mut report).await {
-        let look = host::look(Clock::start().now());
-        host::the_machine(&loaded, &info, &containers, look.as_ref(), &mut report);
+    if let Some((engine, info, containers)) = check_project_on_engine(&mut report).await {
+        let look = capacity::look(RunClock::start().now());
+        capacity::check_capacity(&loaded, &info, &containers, look.as_ref(), &mut report);
         let checked = service::checked(&loaded, &engine, &containers).await;
-        service::the_services(&loaded, &containers, &checked, &mut report);
-        the_containers(&loaded, &containers, &mut report);
-        drift::the_file(&loaded, &source, &engine, &containers, &mut report).await;
-        custom::the_values(&loaded, &engine, &containers, &mut report).await;
-        nginx::the_nginx(&loaded, engine, &containers, &mut report).await;
+        service::check_services(&loaded, &containers, &checked, &mut report);
+        check_containers(&loaded, &containers, &mut report);
+        drift::check_drift(&loaded, &source, &engine, &containers, &mut report).await;
+        custom::check_values(&loaded, &engine, &containers, &mut report).await;
+        nginx::check_nginx(&loaded, engine, &containers, &mut report).await;
         known = Some(info);
     } else {
         report.warn(
-            Code::NotLookedAt,
+            CheckCode::NotLookedAt,
             "engine",
             "containers and nginx could not be checked",
             "run `compose-scale check` again when the Engine answers",
         );
-        service::the_services(&loaded, &[], &service::Checked::default(), &mut report);
+        service::check_services(&loaded, &[], &service::Checked::default(), &mut report);
     }
-    notify::the_targets(&loaded, args.send_test, &mut report).await;
-    the_places(&loaded, known.as_ref(), &mut report).await;
+    notify::check_targets(&loaded, args.send_test, &mut report).await;
+    check_directories(&loaded, known.as_ref(), &mut report).await;
     report.typed_for(&loaded);
     report.find_places(&loaded);
     report.group();
     match args.format {
-        Format::Text => output::write(report.to_string().as_bytes())?,
-        Format::Json => output::json(&report.document())?,
+        OutputFormat::Text => output::write(report.to_string().as_bytes())?,
+        OutputFormat::Json => output::json(&report.document())?,
     }
     if report.count(Severity::Error) > 0 {
         return Err(Failure::Said);
@@ -89,7 +89,7 @@ pub(super) async fn run(project: &ProjectArgs, args: CheckArgs) -> Result<(), Fa
 
 // ---- the compose file --------------------------------------------------------------------------
 
-fn the_file(loaded: &Loaded, report: &mut Report) {
+fn check_file(loaded: &Loaded, report: &mut CheckReport) {
     let files: Vec<_> = loaded
         .project
         .config_files
@@ -103,7 +103,12 @@ fn the_file(loaded: &Loaded, report: &mut Report) {
     if loaded.policies.is_empty() {
         let text = super::watch::no_policy(loaded);
         let (what, fix) = text.split_once("; add one").unwrap_or((&text, ""));
-        report.error(Code::NoPolicy, "project", what, format!("add one{fix}"));
+        report.error(
+            CheckCode::NoPolicy,
+            "project",
+            what,
+            format!("add one{fix}"),
+        );
     }
     for (name, policy) in &loaded.policies {
         if let Some(service) = loaded.project.services.get(name) {
@@ -112,17 +117,17 @@ fn the_file(loaded: &Loaded, report: &mut Report) {
     }
 }
 
-fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut Report) {
+fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut CheckReport) {
     let name = &service.name;
     let before = report.count(Severity::Error);
-    for refusal in setup::unroutable(loaded, service) {
+    for refusal in service_setup::unroutable(loaded, service) {
         report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
     }
     let others = loaded.project.services.keys();
     let mut others = others.filter(|other| !loaded.policies.contains_key(*other));
     if let Some(other) = others.find(|other| *other != name && other.eq_ignore_ascii_case(name)) {
         report.warn(
-            Code::NginxName,
+            CheckCode::NginxName,
             name,
             format!(
                 "nginx takes capitals in a name for small letters: a `proxy_pass http://{other};` leads to the replicas of {name}"
@@ -131,16 +136,16 @@ fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut 
         );
     }
     if policy.max > 1 {
-        for refusal in refuse::refusals(service, &[]) {
+        for refusal in blockers::refusals(service, &[]) {
             report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
         }
     }
-    let port = setup::port_of(service, policy);
+    let port = service_setup::port_of(service, policy);
     if port.is_none() {
         let problem = service.only_port().err();
         let what = problem.map_or_else(String::new, |problem| problem.to_string());
         report.warn(
-            Code::NoPort,
+            CheckCode::NoPort,
             name,
             format!("nginx sends no traffic to it: {what}"),
             "fine for a worker; else set `x-autoscale.port`",
@@ -148,13 +153,13 @@ fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut 
     }
     if matches!(policy.ready, Ready::Http(_)) && port.is_none() {
         report.error(
-            Code::ReadyNeedsPort,
+            CheckCode::ReadyNeedsPort,
             name,
             "`ready: {http: …}` needs a port",
             "set `x-autoscale.port`",
         );
     }
-    if let Some(refusal) = setup::unmeasured(service, policy) {
+    if let Some(refusal) = service_setup::unmeasured(service, policy) {
         report.error(refusal.kind.into(), name, refusal.what, refusal.fix);
     }
     if report.count(Severity::Error) == before {
@@ -168,9 +173,11 @@ fn one_policy(loaded: &Loaded, service: &Service, policy: &Policy, report: &mut 
 // ---- the engine and its containers -------------------------------------------------------------
 
 /// The Engine, what it says of itself, and between which moments it said so.
-async fn ask(project: &str) -> Result<(Docker, EngineInfo, Vec<Replica>, Moment, Moment), Failure> {
+async fn ask(
+    project: &str,
+) -> Result<(Docker, EngineInfo, Vec<Replica>, Timestamp, Timestamp), Failure> {
     let engine = engine()?;
-    let clock = Clock::start();
+    let clock = RunClock::start();
     let asked = clock.now();
     let info = engine.info().await?;
     let answered = clock.now();
@@ -178,7 +185,9 @@ async fn ask(project: &str) -> Result<(Docker, EngineInfo, Vec<Replica>, Moment,
     Ok((engine, info, containers, asked, answered))
 }
 
-async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Replica>)> {
+async fn check_project_on_engine(
+    report: &mut CheckReport,
+) -> Option<(Docker, EngineInfo, Vec<Replica>)> {
     match ask(&report.project).await {
         Ok((engine, info, containers, asked, answered)) => {
             let counters = if info.cgroup_files {
@@ -193,8 +202,8 @@ async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Repl
                     info.version, info.api_version
                 ),
             );
-            machine::the_engine(&info, report);
-            machine::the_clock(&info, asked, answered, report);
+            engine_and_disk::check_engine(&info, report);
+            engine_and_disk::check_clock(&info, asked, answered, report);
             Some((engine, info, containers))
         }
         Err(failure) => {
@@ -204,10 +213,10 @@ async fn the_engine(report: &mut Report) -> Option<(Docker, EngineInfo, Vec<Repl
     }
 }
 
-fn no_engine(failure: &Failure, report: &mut Report) {
+fn no_engine(failure: &Failure, report: &mut CheckReport) {
     let code = match failure {
-        Failure::Engine(EngineError::Forbidden { .. }) => Code::SocketRights,
-        _ => Code::EngineAway,
+        Failure::Engine(EngineError::Forbidden { .. }) => CheckCode::SocketRights,
+        _ => CheckCode::EngineAway,
     };
     let fix = failure.hint().unwrap_or_else(|| {
         "run `docker info`, and `sudo journalctl -u docker -n 20` on the Engine's machine".into()
@@ -215,7 +224,7 @@ fn no_engine(failure: &Failure, report: &mut Report) {
     report.error(code, "engine", failure.to_string(), fix);
 }
 
-fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) {
+fn check_containers(loaded: &Loaded, containers: &[Replica], report: &mut CheckReport) {
     for (name, policy) in &loaded.policies {
         let Some(service) = loaded.project.services.get(name) else {
             continue;
@@ -226,33 +235,36 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             .collect();
         let running: Vec<_> = replicas
             .iter()
-            .filter(|r| r.state == State::Running)
+            .filter(|r| r.state == ContainerState::Running)
             .collect();
-        the_crashing(name, &replicas, running.is_empty(), report);
+        check_crashing(name, &replicas, running.is_empty(), report);
         if running.is_empty() {
-            if replicas.iter().any(|r| r.state == State::Restarting) {
+            if replicas
+                .iter()
+                .any(|r| r.state == ContainerState::Restarting)
+            {
                 continue;
             }
             report.error(
-                Code::NothingRuns,
+                CheckCode::NothingRuns,
                 name,
                 "no replica is running, so there is none to clone",
                 format!(
                     "{}, or compose-scale scale {name}={}",
-                    setup::up(loaded, name),
+                    service_setup::up(loaded, name),
                     policy.min.max(1)
                 ),
             );
             continue;
         }
-        the_unhealthy(name, &running, report);
+        check_unhealthy(name, &running, report);
         // The halves of a recreate have one number.
         let numbers = replicas.iter().filter(|r| r.state.counts());
         let numbers: BTreeSet<_> = numbers.map(|r| r.number).collect();
         let anew = plan::anew(name, numbers.len() as u32);
         for left in replicas.iter().filter(|r| r.is_being_recreated()) {
             report.warn(
-                Code::HalfRecreated,
+                CheckCode::HalfRecreated,
                 name,
                 format!(
                     "{} is left from an unfinished recreate: compose is still running, or was interrupted",
@@ -265,10 +277,10 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             );
         }
         // What the file says was reported before.
-        if policy.max > 1 && refuse::refusals(service, &[]).is_empty() {
-            for refusal in refuse::refusals(service, &replicas) {
+        if policy.max > 1 && blockers::refusals(service, &[]).is_empty() {
+            for refusal in blockers::refusals(service, &replicas) {
                 report.error(
-                    Code::ContainersOlder,
+                    CheckCode::ContainersOlder,
                     name,
                     format!("its containers are older than the file: {}", refusal.what),
                     anew.as_str(),
@@ -280,7 +292,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
             .map(|r| (&r.config_hash, &r.image_id))
             .collect();
         if configurations.len() > 1 {
-            report.warn(Code::MixedReplicas,
+            report.warn(CheckCode::MixedReplicas,
                 name,
                 "its replicas have different configurations or images; new replicas are clones of the latest one",
                 anew,
@@ -288,7 +300,7 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
         }
         if policy.ready == Ready::Healthcheck && running.iter().any(|r| r.health == Health::None) {
             report.error(
-                Code::HealthcheckNeeded,
+                CheckCode::HealthcheckNeeded,
                 name,
                 "`ready: healthcheck`, but its containers have none",
                 format!("give {name} a `healthcheck`, or use `ready: auto`"),
@@ -298,8 +310,11 @@ fn the_containers(loaded: &Loaded, containers: &[Replica], report: &mut Report) 
 }
 
 /// Replicas that the Engine starts again and again: to start them once more mends nothing.
-fn the_crashing(name: &str, replicas: &[&Replica], is_all: bool, report: &mut Report) {
-    for crashing in replicas.iter().filter(|r| r.state == State::Restarting) {
+fn check_crashing(name: &str, replicas: &[&Replica], is_all: bool, report: &mut CheckReport) {
+    for crashing in replicas
+        .iter()
+        .filter(|r| r.state == ContainerState::Restarting)
+    {
         let container = &crashing.name;
         let code = crashing
             .exit_code
@@ -308,15 +323,15 @@ fn the_crashing(name: &str, replicas: &[&Replica], is_all: bool, report: &mut Re
         let what = format!("{container} keeps crashing (it is restarting{code})");
         if is_all {
             let what = format!("{what}, and no other replica runs");
-            report.error(Code::Crashing, name, what, fix);
+            report.error(CheckCode::Crashing, name, what, fix);
         } else {
-            report.warn(Code::Crashing, name, what, fix);
+            report.warn(CheckCode::Crashing, name, what, fix);
         }
     }
 }
 
 /// How many run, and which of them their healthcheck says no of.
-fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
+fn check_unhealthy(name: &str, running: &[&&Replica], report: &mut CheckReport) {
     let all = running.len();
     let unhealthy = running.iter().filter(|r| r.health == Health::Unhealthy);
     let unhealthy: Vec<_> = unhealthy.map(|r| r.name.as_str()).collect();
@@ -330,18 +345,18 @@ fn the_unhealthy(name: &str, running: &[&&Replica], report: &mut Report) {
     let names = unhealthy.join(", ");
     if unhealthy.len() == all {
         let what = format!("the healthcheck of every running replica fails: {names}");
-        report.error(Code::Unhealthy, name, what, fix);
+        report.error(CheckCode::Unhealthy, name, what, fix);
     } else {
         let well = all - unhealthy.len();
         let what =
             format!("{well} of {all} replicas are healthy: the healthcheck of {names} fails");
-        report.warn(Code::Unhealthy, name, what, fix);
+        report.warn(CheckCode::Unhealthy, name, what, fix);
     }
 }
 
 // ---- where files go ----------------------------------------------------------------------------
 
-async fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Report) {
+async fn check_directories(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut CheckReport) {
     let state = state_dir(loaded);
     let written = state.make().map_err(|error| error.to_string());
     let written = written.and_then(|()| {
@@ -354,22 +369,22 @@ async fn the_places(loaded: &Loaded, info: Option<&EngineInfo>, report: &mut Rep
             format!("history and state are kept in {}", state.path().display()),
         ),
         Err(what) => report.error(
-            Code::StateNotWritable,
+            CheckCode::StateNotWritable,
             "project",
             what,
             "set COMPOSE_SCALE_STATE to a directory of your own",
         ),
     }
     access::check_directories(loaded, &state, report);
-    watchers::the_watchers(loaded, &state, info, report).await;
-    let upstreams = setup::nginx_place(loaded).map(|_| setup::upstreams(loaded));
-    let needs = machine::directories(state.path(), upstreams.clone(), info);
-    machine::the_room(&needs, machine::room, report);
+    other_instances::check_other_instances(loaded, &state, info, report).await;
+    let upstreams = service_setup::nginx_place(loaded).map(|_| service_setup::upstreams(loaded));
+    let needs = engine_and_disk::directories(state.path(), upstreams.clone(), info);
+    engine_and_disk::check_disk_space(&needs, engine_and_disk::room, report);
     if let Some(directory) = upstreams.filter(|directory| directory.exists())
         && let Err(error) = try_out(&directory)
     {
         report.error(
-            Code::UpstreamsNotWritable,
+            CheckCode::UpstreamsNotWritable,
             "nginx",
             format!("cannot write to {}: {error}", directory.display()),
             format!("sudo chown $USER {}", directory.display()),

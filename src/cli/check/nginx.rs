@@ -2,14 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{Code, Report};
+use super::{CheckCode, CheckReport};
 use crate::{
-    cli::run,
+    cli::driver_setup,
     compose::Loaded,
     engine::{Engine, docker::Docker},
     plan,
     policy::Ready,
-    project::{Replica, State},
+    project::{ContainerState, Replica},
     proxy::{
         self, Features, Listed, ProxyError,
         inspect::{Configuration, Findings},
@@ -19,36 +19,36 @@ use crate::{
     },
     watch::{
         address::{self, Addresses},
-        remote::{self, AnyNginx, Target, Whereabouts},
-        setup::{self, NginxPlace, Unrouted},
-        way,
+        nginx_preflight,
+        nginx_target::{self, AnyNginx, NginxLocation, NginxTarget},
+        service_setup::{self, ManagedNginx, Unrouted},
     },
 };
 
+mod bypass;
 mod log;
-mod past;
 #[cfg(test)]
 mod tests;
 
-pub(super) async fn the_nginx(
+pub(super) async fn check_nginx(
     loaded: &Loaded,
     engine: Docker,
     containers: &[Replica],
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     let routed: Vec<_> = loaded
         .policies
         .iter()
         .filter_map(|(name, policy)| {
             let service = loaded.project.services.get(name)?;
-            setup::port_of(service, policy).map(|_| name.as_str())
+            service_setup::port_of(service, policy).map(|_| name.as_str())
         })
         .collect();
     let names = loaded.policies.keys();
     let unrouted: Vec<_> = names
-        .filter_map(|name| setup::unrouted(loaded, name))
+        .filter_map(|name| service_setup::unrouted(loaded, name))
         .collect();
-    let Some(place) = setup::nginx_place(loaded) else {
+    let Some(place) = service_setup::nginx_place(loaded) else {
         if !routed.is_empty() {
             no_place(loaded, report);
         }
@@ -57,31 +57,31 @@ pub(super) async fn the_nginx(
     if routed.is_empty() && unrouted.is_empty() {
         return;
     }
-    let look = Look {
+    let look = NginxCheck {
         loaded,
         routed: &routed,
         unrouted: &unrouted,
         containers,
         place: &place,
     };
-    let directory = setup::upstreams(loaded);
+    let directory = service_setup::upstreams(loaded);
     for (service, listed) in listed(&directory, &loaded.project.name) {
         stale_addresses(&service, &directory, &listed, containers, report);
     }
     match &place {
-        NginxPlace::Service(service) => {
+        ManagedNginx::Service(service) => {
             let ours = containers
                 .iter()
                 .filter(|c| c.is_replica() && c.service == *service);
             look.in_containers(engine, ours.cloned().collect(), report)
                 .await;
         }
-        NginxPlace::Container(name) => {
+        ManagedNginx::Container(name) => {
             let found = engine.inspect(name).await.ok();
             look.in_containers(engine, found.into_iter().collect(), report)
                 .await;
         }
-        NginxPlace::Host => look.on_this_host(report).await,
+        ManagedNginx::Host => look.on_this_host(report).await,
     }
 }
 
@@ -91,12 +91,12 @@ fn stale_addresses(
     directory: &Path,
     listed: &Listed,
     containers: &[Replica],
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     let file = directory.join(render::upstream_name(service));
     for wrong in address::misdirected(listed, containers) {
         report.error(
-            Code::NginxStaleAddress,
+            CheckCode::NginxStaleAddress,
             service,
             format!("{}: {wrong}", file.display()),
             "compose-scale sync",
@@ -105,10 +105,10 @@ fn stale_addresses(
     }
 }
 
-fn no_place(loaded: &Loaded, report: &mut Report) {
-    match setup::several_nginx(loaded) {
-        Some((what, fix)) => report.error(Code::NginxUnknown, "nginx", what, fix),
-        None => report.error(Code::NginxUnknown,
+fn no_place(loaded: &Loaded, report: &mut CheckReport) {
+    match service_setup::several_nginx(loaded) {
+        Some((what, fix)) => report.error(CheckCode::NginxUnknown, "nginx", what, fix),
+        None => report.error(CheckCode::NginxUnknown,
             "nginx",
             "no service of the project runs an image named nginx",
             "name it at the top level of the compose file: `x-autoscale: {nginx: {service: NAME}}`, `{container: NAME}` if it belongs to another project, or `{host: true}`",
@@ -117,37 +117,40 @@ fn no_place(loaded: &Loaded, report: &mut Report) {
 }
 
 /// What is looked at, and from where.
-struct Look<'a> {
+struct NginxCheck<'a> {
     loaded: &'a Loaded,
     /// The services that nginx sends to.
     routed: &'a [&'a str],
     /// Those that have no upstream.
     unrouted: &'a [Unrouted],
     containers: &'a [Replica],
-    place: &'a NginxPlace,
+    place: &'a ManagedNginx,
 }
 
-impl Look<'_> {
-    async fn in_containers(&self, engine: Docker, found: Vec<Replica>, report: &mut Report) {
-        let running: Vec<_> = found.iter().filter(|c| c.state == State::Running).collect();
+impl NginxCheck<'_> {
+    async fn in_containers(&self, engine: Docker, found: Vec<Replica>, report: &mut CheckReport) {
+        let running: Vec<_> = found
+            .iter()
+            .filter(|c| c.state == ContainerState::Running)
+            .collect();
         if self.routed.is_empty() {
             let engine = Arc::new(engine);
-            for target in running.into_iter().filter_map(Target::of) {
+            for target in running.into_iter().filter_map(NginxTarget::of) {
                 let engine = Arc::clone(&engine);
                 self.without_upstreams(&AnyNginx::Container { engine, target }, report)
                     .await;
             }
             return;
         }
-        let crashing = found.iter().find(|c| c.state == State::Restarting);
+        let crashing = found.iter().find(|c| c.state == ContainerState::Restarting);
         if let (true, Some(nginx)) = (running.is_empty(), crashing) {
-            let text = remote::crash(&nginx.name, nginx.exit_code);
+            let text = nginx_target::crash(&nginx.name, nginx.exit_code);
             let (what, fix) = text.split_once("; ").unwrap_or((&text, ""));
-            report.error(Code::NginxCrashing, "nginx", what, fix);
+            report.error(CheckCode::NginxCrashing, "nginx", what, fix);
             return;
         }
-        for paused in found.iter().filter(|c| c.state == State::Paused) {
-            report.error(Code::NginxPaused,
+        for paused in found.iter().filter(|c| c.state == ContainerState::Paused) {
+            report.error(CheckCode::NginxPaused,
                 "nginx",
                 format!(
                     "{} is paused: it keeps the old upstreams, so no replica is stopped until it has read the new ones",
@@ -157,11 +160,11 @@ impl Look<'_> {
             );
         }
         if running.is_empty() {
-            if found.iter().any(|c| c.state == State::Paused) {
+            if found.iter().any(|c| c.state == ContainerState::Paused) {
                 return;
             }
             report.error(
-                Code::NginxNotRunning,
+                CheckCode::NginxNotRunning,
                 "nginx",
                 "it is not running",
                 self.place.start(),
@@ -175,31 +178,31 @@ impl Look<'_> {
                 format!("{} are kept in step with each other", names.join(", ")),
             );
         }
-        let targets: Vec<_> = running.iter().filter_map(|c| Target::of(c)).collect();
-        self.the_addresses(&Whereabouts::containers(targets), report);
+        let targets: Vec<_> = running.iter().filter_map(|c| NginxTarget::of(c)).collect();
+        self.check_addresses(&NginxLocation::containers(targets), report);
         let engine = Arc::new(engine);
         for container in running {
-            let Some(target) = Target::of(container) else {
+            let Some(target) = NginxTarget::of(container) else {
                 continue;
             };
             let control = AnyNginx::Container {
                 engine: Arc::clone(&engine),
                 target,
             };
-            if !the_version(&control, report).await {
+            if !check_version(&control, report).await {
                 continue;
             }
-            self.the_log_directory(Some(container), report);
-            if let Some(directory) = self.the_mount(container, report) {
-                self.the_includes(&control, &directory, report).await;
+            self.check_log_directory(Some(container), report);
+            if let Some(directory) = self.check_mount(container, report) {
+                self.check_includes(&control, &directory, report).await;
             }
         }
         // It is one address, however many there are.
-        self.the_status(report).await;
+        self.check_stub_status(report).await;
     }
 
-    async fn on_this_host(&self, report: &mut Report) {
-        let host = run::host_nginx(self.loaded);
+    async fn on_this_host(&self, report: &mut CheckReport) {
+        let host = driver_setup::host_nginx(self.loaded);
         let open = host.is_open_to_us();
         let control = AnyNginx::<Docker>::Host(host);
         if self.routed.is_empty() {
@@ -212,7 +215,7 @@ impl Look<'_> {
             Ok(_) => {}
             Err(nginx::ControlError::NotRunning) => {
                 report.error(
-                    Code::NginxNotRunning,
+                    CheckCode::NginxNotRunning,
                     "nginx",
                     "it is not running on this host",
                     self.place.start(),
@@ -223,32 +226,32 @@ impl Look<'_> {
                 let text = error.to_string();
                 let look = "read its log: `sudo journalctl -u nginx -n 20`";
                 let (what, fix) = text.split_once("; ").unwrap_or((&text, look));
-                report.error(Code::NginxUnanswered, "nginx", what, fix);
+                report.error(CheckCode::NginxUnanswered, "nginx", what, fix);
                 return;
             }
         }
-        if !the_version(&control, report).await {
+        if !check_version(&control, report).await {
             return;
         }
-        self.the_addresses(&Whereabouts::Host, report);
-        self.the_log_directory(None, report);
-        self.the_status(report).await;
-        let directory = setup::upstreams(self.loaded);
+        self.check_addresses(&NginxLocation::Host, report);
+        self.check_log_directory(None, report);
+        self.check_stub_status(report).await;
+        let directory = service_setup::upstreams(self.loaded);
         if !open {
             report.warn(
-                Code::NginxUnread,
+                CheckCode::NginxUnread,
                 "nginx",
                 "this user may not read its configuration, so its includes were not checked",
                 "sudo compose-scale check",
             );
             return;
         }
-        self.the_includes(&control, &directory.to_string_lossy(), report)
+        self.check_includes(&control, &directory.to_string_lossy(), report)
             .await;
     }
 
     /// Whether nginx reaches every replica that runs.
-    fn the_addresses(&self, whereabouts: &Whereabouts, report: &mut Report) {
+    fn check_addresses(&self, whereabouts: &NginxLocation, report: &mut CheckReport) {
         let reach = self.loaded.settings.nginx.reach;
         for service in self.routed {
             let Some(policy) = self.loaded.policies.get(*service) else {
@@ -259,14 +262,13 @@ impl Look<'_> {
                 .project
                 .services
                 .get(*service)
-                .and_then(|found| setup::port_of(found, policy));
+                .and_then(|found| service_setup::port_of(found, policy));
             let Some(port) = port else {
                 continue;
             };
-            let mut running = self
-                .containers
-                .iter()
-                .filter(|c| c.is_replica() && c.service == *service && c.state == State::Running);
+            let mut running = self.containers.iter().filter(|c| {
+                c.is_replica() && c.service == *service && c.state == ContainerState::Running
+            });
             let way = |replica: &Replica| {
                 let of = Addresses {
                     own: &replica.addresses,
@@ -276,7 +278,7 @@ impl Look<'_> {
             };
             if let Some(replica) = running.clone().find(|replica| way(replica).is_none()) {
                 let (what, fix) = match whereabouts {
-                    Whereabouts::Host => (
+                    NginxLocation::Host => (
                         format!(
                             "nginx on this host cannot reach {}: this host has no bridge to its network, and port {port} is not published",
                             replica.name
@@ -298,19 +300,19 @@ impl Look<'_> {
                         self.on_one_network(replica),
                     ),
                 };
-                report.error(Code::NginxNoWay, service, what, fix);
+                report.error(CheckCode::NginxNoWay, service, what, fix);
                 continue;
             }
             let Some(way) = running.find_map(way) else {
                 continue;
             };
             if way.published && matches!(policy.ready, Ready::Tcp(_) | Ready::Auto) {
-                report.warn(Code::NginxPublishedPort,
+                report.warn(CheckCode::NginxPublishedPort,
                     service,
                     "nginx reaches it by a published port, which accepts connections before the app does: it counts as ready when GET / gets a status below 500",
                     "set `ready: {http: /PATH}`, or give it a healthcheck",
                 );
-            } else if *whereabouts == Whereabouts::Host {
+            } else if *whereabouts == NginxLocation::Host {
                 report.ok(
                     service,
                     format!("nginx on this host reaches it at {}", way.address),
@@ -321,14 +323,14 @@ impl Look<'_> {
 
     fn on_one_network(&self, replica: &Replica) -> String {
         match self.place {
-            NginxPlace::Container(name) => {
+            ManagedNginx::Container(name) => {
                 let network = replica.addresses.keys().next();
                 format!(
                     "`docker network connect {} {name}`, and add that network where {name} is defined",
                     network.map_or("NETWORK", String::as_str)
                 )
             }
-            NginxPlace::Service(_) | NginxPlace::Host => format!(
+            ManagedNginx::Service(_) | ManagedNginx::Host => format!(
                 "connect nginx to a network of {}, and run `{}`",
                 replica.service,
                 self.place.start()
@@ -337,19 +339,19 @@ impl Look<'_> {
     }
 
     /// The directory of our files as nginx sees it.
-    fn the_mount(&self, nginx: &Replica, report: &mut Report) -> Option<String> {
-        let directory = setup::upstreams(self.loaded);
+    fn check_mount(&self, nginx: &Replica, report: &mut CheckReport) -> Option<String> {
+        let directory = service_setup::upstreams(self.loaded);
         let base = &self.loaded.project.working_dir;
         let then = self.place.with_other_volumes(&nginx.service);
-        let mounted = way::mounted(&directory, base, self.place, &then, &nginx.mounts);
+        let mounted = nginx_preflight::mounted(&directory, base, self.place, &then, &nginx.mounts);
         for wrong in mounted.wrong {
             report.error(wrong.kind.into(), "nginx", wrong.what, wrong.fix);
         }
         let inside = mounted.inside?;
-        if let Some(place) = way::writable_at(&directory, &nginx.mounts) {
-            let written = way::as_written(&directory, base, self.place);
+        if let Some(place) = nginx_preflight::writable_at(&directory, &nginx.mounts) {
+            let written = nginx_preflight::as_written(&directory, base, self.place);
             report.warn(
-                Code::NginxMountWritable,
+                CheckCode::NginxMountWritable,
                 "nginx",
                 format!(
                     "{} can write to {}, at {}: an attacker who takes over nginx could plant files there",
@@ -367,17 +369,22 @@ impl Look<'_> {
         Some(inside)
     }
 
-    async fn the_includes<C: Control>(&self, control: &C, directory: &str, report: &mut Report) {
+    async fn check_includes<C: Control>(
+        &self,
+        control: &C,
+        directory: &str,
+        report: &mut CheckReport,
+    ) {
         let dump = match nginx::dump(control).await {
             Ok(dump) => dump,
             Err(ProxyError::Rejected { message }) => {
                 let look = match self.place {
-                    NginxPlace::Service(name) => format!("docker compose exec {name} nginx -t"),
-                    NginxPlace::Container(name) => format!("docker exec {name} nginx -t"),
-                    NginxPlace::Host => "sudo nginx -t".to_owned(),
+                    ManagedNginx::Service(name) => format!("docker compose exec {name} nginx -t"),
+                    ManagedNginx::Container(name) => format!("docker exec {name} nginx -t"),
+                    ManagedNginx::Host => "sudo nginx -t".to_owned(),
                 };
                 report.error(
-                    Code::NginxInvalid,
+                    CheckCode::NginxInvalid,
                     "nginx",
                     format!("its configuration is not valid: {message}"),
                     format!("correct it, and test it with `{look}`"),
@@ -386,12 +393,12 @@ impl Look<'_> {
             }
             Err(error) => {
                 let look = match self.place {
-                    NginxPlace::Service(name) => format!("docker compose logs --tail 20 {name}"),
-                    NginxPlace::Container(name) => format!("docker logs --tail 20 {name}"),
-                    NginxPlace::Host => "sudo journalctl -u nginx -n 20".to_owned(),
+                    ManagedNginx::Service(name) => format!("docker compose logs --tail 20 {name}"),
+                    ManagedNginx::Container(name) => format!("docker logs --tail 20 {name}"),
+                    ManagedNginx::Host => "sudo journalctl -u nginx -n 20".to_owned(),
                 };
                 let fix = format!("read its log: `{look}`");
-                report.error(Code::NginxUnanswered, "nginx", error.to_string(), fix);
+                report.error(CheckCode::NginxUnanswered, "nginx", error.to_string(), fix);
                 return;
             }
         };
@@ -402,34 +409,34 @@ impl Look<'_> {
                 self.stale(service, &dump, report);
             }
             one_include(service, directory, &findings, report);
-            self.the_lines(service, &configuration, report);
+            self.check_lines(service, &configuration, report);
             if let Some(policy) = self.loaded.policies.get(*service) {
                 let containers = self.containers.iter();
                 let replicas: Vec<_> = containers
                     .filter(|one| one.is_replica() && one.service == *service)
                     .collect();
                 let aliases = self.loaded.project.services.get(*service);
-                let others = past::others(&replicas, aliases);
-                past::the_detours(service, &others, directory, &configuration, report);
+                let others = bypass::others(&replicas, aliases);
+                bypass::check_bypasses(service, &others, directory, &configuration, report);
                 let grace = aliases.and_then(|one| one.stop_grace_period);
-                past::the_times(service, policy, grace, &configuration, report);
+                bypass::check_timeouts(service, policy, grace, &configuration, report);
             }
         }
-        past::the_resolvers(self.routed, &configuration, report);
-        the_unrouted(self.unrouted, directory, &configuration, report);
+        bypass::check_resolvers(self.routed, &configuration, report);
+        check_unrouted(self.unrouted, directory, &configuration, report);
     }
 
     /// Where no service has an upstream, nothing else of nginx matters.
-    async fn without_upstreams<C: Control>(&self, control: &C, report: &mut Report) {
+    async fn without_upstreams<C: Control>(&self, control: &C, report: &mut CheckReport) {
         if let Ok(dump) = nginx::dump(control).await {
-            the_unrouted(self.unrouted, "", &Configuration::parse(&dump), report);
+            check_unrouted(self.unrouted, "", &Configuration::parse(&dump), report);
         }
     }
 
     /// A directory that was deleted and made again is another one than nginx has mounted: it goes
     /// on reading the old one for ever.
-    fn stale(&self, service: &str, dump: &str, report: &mut Report) {
-        let directory = setup::upstreams(self.loaded);
+    fn stale(&self, service: &str, dump: &str, report: &mut CheckReport) {
+        let directory = service_setup::upstreams(self.loaded);
         let path = directory.join(render::upstream_name(service));
         let project = &self.loaded.project.name;
         let Some(written) = proxy::written(&directory, project, service) else {
@@ -437,7 +444,7 @@ impl Look<'_> {
         };
         if !dump.contains(written.trim()) {
             report.error(
-                Code::NginxStale,
+                CheckCode::NginxStale,
                 "nginx",
                 format!(
                     "it reads an old {}: the directory was replaced after nginx started",
@@ -450,11 +457,11 @@ impl Look<'_> {
 }
 
 /// Services without an upstream that nginx sends requests to all the same: no workers.
-fn the_unrouted(
+fn check_unrouted(
     unrouted: &[Unrouted],
     directory: &str,
     configuration: &Configuration,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     for one in unrouted {
         let Some(pass) = configuration.way_to(&one.service, directory) else {
@@ -463,15 +470,15 @@ fn the_unrouted(
         // Without nginx's configuration it might have been a worker.
         report
             .findings
-            .retain(|known| known.code != Some(Code::NoPort) || known.service != one.service);
-        let wrong = way::without_upstream(one, &pass);
+            .retain(|known| known.code != Some(CheckCode::NoPort) || known.service != one.service);
+        let wrong = nginx_preflight::without_upstream(one, &pass);
         report.error(wrong.kind.into(), &one.service, wrong.what, wrong.fix);
         report.at(&pass.file, pass.line);
     }
 }
 
 /// Returns whether it can be asked anything.
-async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
+async fn check_version<C: Control>(control: &C, report: &mut CheckReport) -> bool {
     let features = match nginx::features(control).await {
         Ok(features) => features,
         Err(error) => {
@@ -479,31 +486,31 @@ async fn the_version<C: Control>(control: &C, report: &mut Report) -> bool {
             return false;
         }
     };
-    the_features(&features, &control.name(), report);
+    check_features(&features, &control.name(), report);
     true
 }
 
 /// What it means that it cannot be asked for its version.
-fn unanswered(error: &ProxyError, name: &str, report: &mut Report) {
+fn unanswered(error: &ProxyError, name: &str, report: &mut CheckReport) {
     let what = format!("{name}: {error}");
     let log = format!("see why in its log: `docker logs --tail 20 {name}`");
     match error {
         ProxyError::NoProgram { .. } => {
             let fix = "use an image whose `nginx` is on the PATH";
-            report.error(Code::NginxVersion, "nginx", what, fix);
+            report.error(CheckCode::NginxVersion, "nginx", what, fix);
         }
         // It ran a moment ago.
         ProxyError::NotRunning { .. } => {
             let what =
                 format!("{name} ended while it was looked at, as one that crashes at its start");
-            report.error(Code::NginxCrashing, "nginx", what, log);
+            report.error(CheckCode::NginxCrashing, "nginx", what, log);
         }
-        _ => report.error(Code::NginxUnanswered, "nginx", what, log),
+        _ => report.error(CheckCode::NginxUnanswered, "nginx", what, log),
     }
 }
 
 /// What its version brings.
-fn the_features(features: &Features, name: &str, report: &mut Report) {
+fn check_features(features: &Features, name: &str, report: &mut CheckReport) {
     match features {
         Features {
             version: Some(version),
@@ -513,7 +520,7 @@ fn the_features(features: &Features, name: &str, report: &mut Report) {
         Features {
             version: Some(version),
             ..
-        } => report.warn(Code::NginxOld,
+        } => report.warn(CheckCode::NginxOld,
             "nginx",
             format!(
                 "{version} closes idle keep-alive connections at a reload, and may lose a request that arrives on one"
@@ -522,7 +529,7 @@ fn the_features(features: &Features, name: &str, report: &mut Report) {
         ),
         Features { version: None, .. } => {
             report.warn(
-                Code::NginxVersion,
+                CheckCode::NginxVersion,
                 "nginx",
                 "its version is unknown, so newer directives are not used",
                 "use an image whose `nginx -v` prints a version, best 1.27.4 or newer",
@@ -531,8 +538,8 @@ fn the_features(features: &Features, name: &str, report: &mut Report) {
     }
 }
 
-fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut Report) {
-    for wrong in way::not_included(service, directory, findings) {
+fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut CheckReport) {
+    for wrong in nginx_preflight::not_included(service, directory, findings) {
         report.error(wrong.kind.into(), service, wrong.what, wrong.fix);
         if let Some(place) = &wrong.place {
             report.at(&place.file, place.line);
@@ -548,7 +555,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
             " (a target with variables may)".to_owned()
         };
         report.warn(
-            Code::NginxNoPass,
+            CheckCode::NginxNoPass,
             service,
             format!("no proxy_pass sends requests to it{doubt}"),
             format!("in its location: `proxy_pass http://{service};`"),
@@ -557,7 +564,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
     for pass in findings.passes.iter().filter(|pass| pass.takes_settings()) {
         if !pass.settings {
             report.warn(
-                Code::NginxNoSettings,
+                CheckCode::NginxNoSettings,
                 service,
                 format!(
                     "{}: this location lacks the settings for retries, timeouts and keep-alive",
@@ -568,7 +575,7 @@ fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut
             report.at(&pass.place.file, pass.place.line);
         }
         if let Some(place) = &pass.hides_headers_of {
-            report.warn(Code::NginxHeadersHidden,
+            report.warn(CheckCode::NginxHeadersHidden,
                 service,
                 format!("{}: the headers set at {place} do not apply here, because this location sets its own", pass.place),
                 "repeat those proxy_set_header lines in the location",

@@ -9,33 +9,33 @@ use std::{
 
 use futures_util::future::join_all;
 
-use super::{Code, Report};
+use super::{CheckCode, CheckReport};
 use crate::{
     compose::Loaded,
     notify,
     policy::{
         Notify,
-        notify::{Events, Target, Url},
+        notify::{EventFilter, NotifyTarget, SecretUrl},
     },
     sources::command,
     telemetry::plain,
-    watch::Clock,
+    watch::RunClock,
 };
 
 const ABOUT: &str = "notify";
 /// How long a name is looked up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut Report) {
+pub(super) async fn check_targets(loaded: &Loaded, send_test: bool, report: &mut CheckReport) {
     let all = &loaded.settings.notify;
     for one in all {
         let before = report.findings.len();
         match &one.target {
-            Target::Command(hook) => {
+            NotifyTarget::Command(hook) => {
                 let program = hook.argv.first().map_or("", String::as_str);
-                the_program(program, &loaded.project.working_dir, report);
+                check_program(program, &loaded.project.working_dir, report);
             }
-            Target::Webhook(webhook) => the_url(&webhook.url, report).await,
+            NotifyTarget::Webhook(webhook) => check_url(&webhook.url, report).await,
         }
         if report.findings.len() == before {
             report.ok(ABOUT, format!("{} gets {}", name(one), events(one)));
@@ -45,7 +45,7 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
         return;
     }
     if all.is_empty() {
-        report.warn(Code::NotifyNobody,
+        report.warn(CheckCode::NotifyNobody,
             ABOUT,
             "there is no notification target, so no test was sent",
             "add `x-autoscale: {notify: [{webhook: \"https://…\"}]}` at the top level of the compose file",
@@ -58,21 +58,21 @@ pub(super) async fn the_targets(loaded: &Loaded, send_test: bool, report: &mut R
             .first()
             .or_else(|| loaded.policies.keys().next());
         let service = service.map_or("", String::as_str);
-        let now = Clock::start().now();
+        let now = RunClock::start().now();
         notify::test(one, &project.name, &project.working_dir, service, now)
     });
     for (one, answer) in all.iter().zip(join_all(tests).await) {
         match answer {
             Ok(()) => report.ok(ABOUT, format!("{} accepted the test", name(one))),
             Err(why) => report.error(
-                Code::NotifyTestFailed,
+                CheckCode::NotifyTestFailed,
                 ABOUT,
                 format!("{} did not accept the test: {}", name(one), plain(&why)),
                 match one.target {
-                    Target::Webhook(_) => {
+                    NotifyTarget::Webhook(_) => {
                         "correct `webhook` or its `headers`, or repair the server there"
                     }
-                    Target::Command(_) => {
+                    NotifyTarget::Command(_) => {
                         "run it by hand, with a JSON object on its standard input"
                     }
                 },
@@ -87,8 +87,8 @@ fn name(notify: &Notify) -> String {
 
 fn events(notify: &Notify) -> String {
     let what = match &notify.events {
-        Events::All => "all events of scaling.log".to_owned(),
-        Events::Some(names) => names.join(", "),
+        EventFilter::All => "all events of scaling.log".to_owned(),
+        EventFilter::Some(names) => names.join(", "),
     };
     match notify.services.as_slice() {
         [] => what,
@@ -96,7 +96,7 @@ fn events(notify: &Notify) -> String {
     }
 }
 
-fn the_program(program: &str, directory: &Path, report: &mut Report) {
+fn check_program(program: &str, directory: &Path, report: &mut CheckReport) {
     let found = if program.contains('/') {
         Some(command::path_of(program, directory)).filter(|path| path.exists())
     } else {
@@ -104,7 +104,7 @@ fn the_program(program: &str, directory: &Path, report: &mut Report) {
     };
     let Some(path) = found else {
         report.error(
-            Code::NotifyProgram,
+            CheckCode::NotifyProgram,
             ABOUT,
             format!("command {program}: there is no such program"),
             format!("install {program} on this machine, or correct `command`"),
@@ -113,7 +113,7 @@ fn the_program(program: &str, directory: &Path, report: &mut Report) {
     };
     if !is_program(&path) {
         report.error(
-            Code::NotifyProgram,
+            CheckCode::NotifyProgram,
             ABOUT,
             format!("command {program}: it cannot be run"),
             format!("chmod +x {}", path.display()),
@@ -133,10 +133,10 @@ fn is_program(path: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-async fn the_url(url: &Url, report: &mut Report) {
+async fn check_url(url: &SecretUrl, report: &mut CheckReport) {
     if !url.is_encrypted() && !is_near(url.host()) {
         report.warn(
-            Code::NotifyClearText,
+            CheckCode::NotifyClearText,
             ABOUT,
             format!(
                 "webhook {url}: its path, its headers and all notifications are sent in clear text"
@@ -147,7 +147,7 @@ async fn the_url(url: &Url, report: &mut Report) {
     let found = tokio::time::timeout(PATIENCE, notify::is_known(url)).await;
     if !found.unwrap_or(false) {
         report.warn(
-            Code::NotifyUnknownHost,
+            CheckCode::NotifyUnknownHost,
             ABOUT,
             format!("webhook {url}: its host has no address on this machine"),
             "correct `webhook`, or repair the machine's DNS",

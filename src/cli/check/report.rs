@@ -5,7 +5,7 @@ use std::fmt;
 use owo_colors::{AnsiColors, OwoColorize};
 use serde::Serialize;
 
-use super::Code;
+use super::CheckCode;
 use crate::{compose::Loaded, telemetry::plain};
 
 /// How bad it is.
@@ -25,7 +25,7 @@ pub(super) enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     /// `None` for what is right.
-    pub(super) code: Option<Code>,
+    pub(super) code: Option<CheckCode>,
     pub(super) severity: Severity,
     /// What it is about: a service, `nginx`, `engine`, `project`.
     pub(super) service: String,
@@ -38,14 +38,14 @@ pub(super) struct Finding {
 }
 
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct CheckReport {
     pub(super) project: String,
     pub(super) findings: Vec<Finding>,
 }
 
 /// A finding in the JSON document.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+struct FindingRow<'a> {
     code: &'a str,
     severity: Severity,
     service: &'a str,
@@ -64,14 +64,14 @@ struct Passed<'a> {
 
 /// The JSON document.
 #[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
+pub(super) struct CheckDocument<'a> {
     version: u32,
     project: &'a str,
-    findings: Vec<Shown<'a>>,
+    findings: Vec<FindingRow<'a>>,
     passed: Vec<Passed<'a>>,
 }
 
-impl Report {
+impl CheckReport {
     pub(super) fn new(project: &str) -> Self {
         Self {
             project: project.to_owned(),
@@ -85,7 +85,7 @@ impl Report {
 
     pub(super) fn hint(
         &mut self,
-        code: Code,
+        code: CheckCode,
         about: &str,
         what: impl Into<String>,
         fix: impl Into<String>,
@@ -95,7 +95,7 @@ impl Report {
 
     pub(super) fn warn(
         &mut self,
-        code: Code,
+        code: CheckCode,
         about: &str,
         what: impl Into<String>,
         fix: impl Into<String>,
@@ -106,7 +106,7 @@ impl Report {
 
     pub(super) fn error(
         &mut self,
-        code: Code,
+        code: CheckCode,
         about: &str,
         what: impl Into<String>,
         fix: impl Into<String>,
@@ -124,7 +124,7 @@ impl Report {
     fn add(
         &mut self,
         severity: Severity,
-        code: Option<Code>,
+        code: Option<CheckCode>,
         about: &str,
         message: String,
         fix: String,
@@ -151,7 +151,7 @@ impl Report {
     /// Where findings about the compose file are written in it.
     pub(super) fn find_places(&mut self, loaded: &Loaded) {
         for finding in &mut self.findings {
-            let key = finding.code.and_then(Code::key);
+            let key = finding.code.and_then(CheckCode::key);
             let (Some(key), None) = (key, &finding.file) else {
                 continue;
             };
@@ -187,9 +187,9 @@ impl Report {
     }
 
     /// The same as a document for scripts.
-    pub(super) fn document(&self) -> Document<'_> {
+    pub(super) fn document(&self) -> CheckDocument<'_> {
         let findings = self.findings.iter().filter_map(|one| {
-            Some(Shown {
+            Some(FindingRow {
                 code: one.code?.label(),
                 severity: one.severity,
                 service: &one.service,
@@ -200,7 +200,7 @@ impl Report {
             })
         });
         let passed = self.findings.iter().filter(|one| one.code.is_none());
-        Document {
+        CheckDocument {
             version: 1,
             project: &self.project,
             findings: findings.collect(),
@@ -225,7 +225,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             let (word, colour) = match finding.severity {
@@ -270,11 +270,11 @@ mod tests {
 
     #[test]
     fn what_belongs_together_stands_together_and_the_worst_comes_first() {
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         report.ok("web", "may have 1 to 4 replicas");
         report.ok("engine", "Docker 28");
-        report.hint(Code::NoRestart, "web", "nothing starts it", "a policy");
-        report.error(Code::HostPort, "web", "a port", "another");
+        report.hint(CheckCode::NoRestart, "web", "nothing starts it", "a policy");
+        report.error(CheckCode::HostPort, "web", "a port", "another");
         report.group();
         let text = anstream::adapter::strip_str(&report.to_string()).to_string();
         assert_eq!(
@@ -285,9 +285,9 @@ mod tests {
 
     #[test]
     fn the_document_has_what_was_found_apart_from_what_is_right() {
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         report.ok("web", "fine");
-        report.warn(Code::NginxBypass, "web", "past it", "");
+        report.warn(CheckCode::NginxBypass, "web", "past it", "");
         report.at("/etc/nginx/nginx.conf", 7);
         let json = serde_json::to_value(report.document()).unwrap();
         assert_eq!(

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Code, Report, data};
+use super::{CheckCode, CheckReport, data};
 use crate::{
     compose::Loaded,
     engine::Engine,
-    plan::refuse,
+    plan::blockers,
     policy::{Metric, Policy, Ready},
-    project::{Health, Replica, Service, State},
-    watch::setup,
+    project::{ContainerState, Health, Replica, Service},
+    watch::service_setup,
 };
 
 /// Whether something asks a service's replicas how they are, by service: by the file, by what runs, else by
@@ -30,7 +30,9 @@ pub(super) async fn checked(
         };
         let mut running = containers
             .iter()
-            .filter(|one| one.is_replica() && one.service == *name && one.state == State::Running)
+            .filter(|one| {
+                one.is_replica() && one.service == *name && one.state == ContainerState::Running
+            })
             .peekable();
         let known = match (written(loaded, service), &service.image) {
             (Some(known), _) => Some(known),
@@ -51,11 +53,11 @@ fn written(loaded: &Loaded, service: &Service) -> Option<bool> {
 }
 
 /// Looks at every service that has a policy.
-pub(super) fn the_services(
+pub(super) fn check_services(
     loaded: &Loaded,
     containers: &[Replica],
     checked: &Checked,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     for (name, policy) in &loaded.policies {
         let Some(service) = loaded.project.services.get(name) else {
@@ -65,31 +67,31 @@ pub(super) fn the_services(
             .get(name)
             .copied()
             .or_else(|| written(loaded, service));
-        let is_routed = setup::port_of(service, policy).is_some();
-        the_readiness(service, policy, is_checked, is_routed, report);
-        the_limits(service, policy, report);
-        the_end(service, is_routed, report);
+        let is_routed = service_setup::port_of(service, policy).is_some();
+        check_readiness(service, policy, is_checked, is_routed, report);
+        check_limits(service, policy, report);
+        check_stop(service, is_routed, report);
         if policy.max > 1 {
             let there = containers
                 .iter()
                 .filter(|one| one.is_replica() && one.service == *name && one.state.counts());
             let there = u32::try_from(there.count()).unwrap_or(u32::MAX);
             let then = if there > 0 { there } else { policy.min.max(1) };
-            if let Some(refusal) = refuse::too_many(service, policy.max, then) {
+            if let Some(refusal) = blockers::too_many(service, policy.max, then) {
                 report.warn(refusal.kind.into(), name, refusal.what, refusal.fix);
             }
-            data::the_data(service, report);
-            the_others(loaded, service, is_checked, report);
+            data::check_data(service, report);
+            check_other_services(loaded, service, is_checked, report);
         }
     }
 }
 
-fn the_readiness(
+fn check_readiness(
     service: &Service,
     policy: &Policy,
     is_checked: Option<bool>,
     is_routed: bool,
-    report: &mut Report,
+    report: &mut CheckReport,
 ) {
     if is_checked == Some(true) || policy.ready != Ready::Auto {
         return;
@@ -111,7 +113,7 @@ fn the_readiness(
             format!("give {name} a `healthcheck`"),
         )
     };
-    report.hint(Code::NoHealthcheck, name, what, fix);
+    report.hint(CheckCode::NoHealthcheck, name, what, fix);
 }
 
 /// What is left open where the image could not be asked for.
@@ -122,7 +124,7 @@ fn unless(is_checked: Option<bool>) -> &'static str {
     }
 }
 
-fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
+fn check_limits(service: &Service, policy: &Policy, report: &mut CheckReport) {
     let name = &service.name;
     let uses_cpu = policy
         .metrics
@@ -131,23 +133,23 @@ fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
     if service.limits.cpus.is_none() {
         if uses_cpu {
             report.warn(
-                Code::NoCpuLimit,
+                CheckCode::NoCpuLimit,
                 name,
                 "it has no CPU limit, so its CPU load is measured against one core",
                 "set `deploy.resources.limits.cpus` if a replica may use less or more than one core",
             );
         } else {
             report.hint(
-                Code::NoCpuLimit,
+                CheckCode::NoCpuLimit,
                 name,
                 "it has no CPU limit: one busy replica can take all cores from the others and from nginx",
                 "set `deploy.resources.limits.cpus`",
             );
         }
     }
-    if service.limits.memory.is_none() && setup::unmeasured(service, policy).is_none() {
+    if service.limits.memory.is_none() && service_setup::unmeasured(service, policy).is_none() {
         report.hint(
-            Code::NoMemoryLimit,
+            CheckCode::NoMemoryLimit,
             name,
             "it has no memory limit: it is unknown how many replicas fit on the machine, and one memory leak can bring down all of them",
             "set `deploy.resources.limits.memory`",
@@ -156,11 +158,11 @@ fn the_limits(service: &Service, policy: &Policy, report: &mut Report) {
 }
 
 /// What becomes of a replica whose process ends, or is to end.
-fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
+fn check_stop(service: &Service, is_routed: bool, report: &mut CheckReport) {
     let name = &service.name;
     if matches!(service.restart.as_deref(), None | Some("no")) {
         report.hint(
-            Code::NoRestart,
+            CheckCode::NoRestart,
             name,
             "it has no restart policy: no replica runs after the machine restarts",
             "set `restart: unless-stopped`, or run `docker compose up -d` at every start of the machine",
@@ -168,7 +170,7 @@ fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
     }
     if !is_routed && service.stop_grace_period.is_none() {
         report.hint(
-            Code::GraceShort,
+            CheckCode::GraceShort,
             name,
             "it has no `stop_grace_period`: a removed replica has 10s to finish its work, then it is killed",
             "set `stop_grace_period: 2m`, or as long as its longest job takes",
@@ -177,13 +179,18 @@ fn the_end(service: &Service, is_routed: bool, report: &mut Report) {
 }
 
 /// What other services do with it.
-fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, report: &mut Report) {
+fn check_other_services(
+    loaded: &Loaded,
+    service: &Service,
+    is_checked: Option<bool>,
+    report: &mut CheckReport,
+) {
     let name = &service.name;
     for other in loaded.project.services.values() {
         if other.links.contains(name) {
             let key = (other.name.clone(), "links".to_owned());
             report.warn(
-                Code::Links,
+                CheckCode::Links,
                 name,
                 format!(
                     "{} links to it: the link reaches one replica only, and a wrong address after that replica is removed",
@@ -204,7 +211,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
         let own = format!("docker compose up -d --no-deps {}", other.name);
         if is_checked == Some(true) {
             report.hint(
-                Code::WaitsForHealth,
+                CheckCode::WaitsForHealth,
                 name,
                 format!(
                     "{} depends on its health: `docker compose up` waits for every replica, and fails if one is unhealthy",
@@ -214,7 +221,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
             );
         } else {
             report.warn(
-                Code::WaitsForHealth,
+                CheckCode::WaitsForHealth,
                 name,
                 format!(
                     "{} depends on its health, but it has no healthcheck{}: `docker compose up` fails",
@@ -228,7 +235,7 @@ fn the_others(loaded: &Loaded, service: &Service, is_checked: Option<bool>, repo
     }
 }
 
-fn locate(loaded: &Loaded, key: &(String, String), report: &mut Report) {
+fn locate(loaded: &Loaded, key: &(String, String), report: &mut CheckReport) {
     if let Some((file, line)) = loaded.places.get(key) {
         report.at(&file.display().to_string(), *line);
     }
@@ -236,8 +243,8 @@ fn locate(loaded: &Loaded, key: &(String, String), report: &mut Report) {
 
 #[cfg(test)]
 pub(super) mod fixture {
-    use super::{Checked, Report, the_services};
-    use crate::compose::{self, Loaded, Request};
+    use super::{CheckReport, Checked, check_services};
+    use crate::compose::{self, LoadRequest, Loaded};
 
     /// All that is fine, so that a test names what it is about.
     pub(in crate::cli::check) const FINE: &str = "    image: app:1
@@ -250,19 +257,19 @@ pub(super) mod fixture {
     pub(in crate::cli::check) fn loaded(yaml: &str) -> Loaded {
         let dir = tempfile::tempdir().unwrap();
         crate::files::replace(&dir.path().join("compose.yaml"), yaml.as_bytes()).unwrap();
-        let request = Request {
+        let request = LoadRequest {
             cwd: dir.path().to_owned(),
             project_name: Some("shop".into()),
-            ..Request::default()
+            ..LoadRequest::default()
         };
         compose::load(&request).unwrap()
     }
 
-    pub(in crate::cli::check) fn report(yaml: &str) -> Report {
+    pub(in crate::cli::check) fn report(yaml: &str) -> CheckReport {
         let loaded = loaded(yaml);
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         // Nobody could ask the Engine for images.
-        the_services(&loaded, &[], &Checked::new(), &mut report);
+        check_services(&loaded, &[], &Checked::new(), &mut report);
         report.find_places(&loaded);
         report
     }
@@ -391,11 +398,14 @@ mod tests {
   front: {image: app, depends_on: {web: {condition: service_healthy}}}\n";
         let told = |health: &str, image: Option<bool>| {
             let loaded = fixture::loaded(&yaml.replace("HEALTH", health));
-            let mut report = Report::new("shop");
+            let mut report = CheckReport::new("shop");
             let checked = image.map(|known| ("web".to_owned(), known));
-            the_services(&loaded, &[], &checked.into_iter().collect(), &mut report);
-            let about = |code: Option<Code>| {
-                matches!(code, Some(Code::WaitsForHealth | Code::NoHealthcheck))
+            check_services(&loaded, &[], &checked.into_iter().collect(), &mut report);
+            let about = |code: Option<CheckCode>| {
+                matches!(
+                    code,
+                    Some(CheckCode::WaitsForHealth | CheckCode::NoHealthcheck)
+                )
             };
             let found = report.findings.iter().filter(|one| about(one.code));
             found
@@ -438,11 +448,11 @@ mod tests {
         let found = report(
             "services:\n  web:\n    image: app\n    restart: \"no\"\n    x-autoscale: {max: 3}\n",
         );
-        let line = |code: Code| {
+        let line = |code: CheckCode| {
             let one = found.findings.iter().find(|one| one.code == Some(code));
             one.unwrap().line
         };
-        assert_eq!(line(Code::NoRestart), Some(4));
-        assert_eq!(line(Code::NoHealthcheck), Some(2));
+        assert_eq!(line(CheckCode::NoRestart), Some(4));
+        assert_eq!(line(CheckCode::NoHealthcheck), Some(2));
     }
 }

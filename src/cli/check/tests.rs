@@ -5,10 +5,10 @@ use super::{
     *,
 };
 use crate::{
-    host::Look,
+    host::HostSample,
     plan::tests::replica,
     project::Limits,
-    units::{Bytes, Moment},
+    units::{Bytes, Timestamp},
 };
 
 /// A service `web` that nothing is wrong with, with these further lines.
@@ -23,8 +23,8 @@ fn web(more: &str) -> Loaded {
     ))
 }
 
-fn codes(look: impl FnOnce(&mut Report)) -> Vec<String> {
-    let mut report = Report::new("shop");
+fn codes(look: impl FnOnce(&mut CheckReport)) -> Vec<String> {
+    let mut report = CheckReport::new("shop");
     look(&mut report);
     let without = report
         .findings
@@ -36,7 +36,7 @@ fn codes(look: impl FnOnce(&mut Report)) -> Vec<String> {
 
 #[test]
 fn what_a_policy_cannot_work_with_is_an_error() {
-    let told = |more: &str| codes(|report| the_file(&web(more), report));
+    let told = |more: &str| codes(|report| check_file(&web(more), report));
     assert_eq!(told(""), [""; 0]);
     for (more, code) in [
         ("    container_name: shop\n", "error container-name"),
@@ -60,7 +60,7 @@ fn what_a_policy_cannot_work_with_is_an_error() {
     let one = "    container_name: shop\n    x-autoscale: {max: 1}\n";
     assert_eq!(told(one), [""; 0]);
 
-    let told = |yaml: &str| codes(|report| the_file(&loaded(yaml), report));
+    let told = |yaml: &str| codes(|report| check_file(&loaded(yaml), report));
     let bare = |service: &str| told(&format!("services: {{web: {{{service}}}}}\n"));
     assert_eq!(bare("image: app"), ["error no-policy"]);
     assert_eq!(
@@ -87,7 +87,7 @@ fn a_name_that_nginx_cannot_have_or_cannot_tell_from_another_is_found() {
         let yaml = format!(
             "services:\n  {name}:\n{FINE}    x-autoscale: {{max: 3}}\n  nginx: {{image: nginx}}\n{other}"
         );
-        codes(|report| the_file(&loaded(&yaml), report))
+        codes(|report| check_file(&loaded(&yaml), report))
     };
     let policy = format!("{FINE}    x-autoscale: {{max: 3}}\n");
     assert_eq!(told("web", ""), [""; 0]);
@@ -121,12 +121,12 @@ fn a_name_that_nginx_cannot_have_or_cannot_tell_from_another_is_found() {
 #[test]
 fn what_runs_may_be_other_than_the_file() {
     let told = |more: &str, containers: &[Replica]| {
-        codes(|report| the_containers(&web(more), containers, report))
+        codes(|report| check_containers(&web(more), containers, report))
     };
     assert_eq!(told("", &[replica(1), replica(2)]), [""; 0]);
     assert_eq!(told("", &[]), ["error nothing-runs"]);
     let mut stopped = replica(1);
-    stopped.state = State::Exited;
+    stopped.state = ContainerState::Exited;
     assert_eq!(told("", &[stopped.clone()]), ["error nothing-runs"]);
 
     let mut half = stopped;
@@ -151,14 +151,14 @@ fn what_runs_may_be_other_than_the_file() {
 #[test]
 fn what_crashes_or_is_not_healthy_is_no_replica_that_runs_well() {
     let told = |containers: &[Replica]| {
-        let mut report = Report::new("shop");
-        the_containers(&web(""), containers, &mut report);
+        let mut report = CheckReport::new("shop");
+        check_containers(&web(""), containers, &mut report);
         let fixes = report.findings.iter().filter(|one| one.code.is_some());
         let fixes: Vec<_> = fixes.map(|one| one.fix.clone()).collect();
         (report.codes(), fixes.join("\n"), report.to_string())
     };
     let mut crashing = replica(1);
-    crashing.state = State::Restarting;
+    crashing.state = ContainerState::Restarting;
     crashing.exit_code = Some(137);
     let (codes, fix, text) = told(&[crashing.clone()]);
     assert_eq!(codes, ["error crashing"]);
@@ -205,7 +205,7 @@ fn info(version: &str) -> EngineInfo {
 #[test]
 fn a_machine_without_room_for_the_maximum_is_told() {
     let told = |available: u64| {
-        let look = Look {
+        let look = HostSample {
             memory: Bytes(1 << 30),
             available: Bytes(available),
             busy: None,
@@ -217,7 +217,7 @@ fn a_machine_without_room_for_the_maximum_is_told() {
             ..Limits::default()
         };
         codes(|report| {
-            host::the_machine(&web(""), &info("28.0.0"), &[running], Some(&look), report);
+            capacity::check_capacity(&web(""), &info("28.0.0"), &[running], Some(&look), report);
         })
     };
     assert_eq!(told(900 << 20), [""; 0]);
@@ -227,25 +227,25 @@ fn a_machine_without_room_for_the_maximum_is_told() {
 
 #[test]
 fn an_engine_that_gives_out_made_up_addresses_and_counters_without_files_are_told() {
-    let told = |info: &EngineInfo| codes(|report| machine::the_engine(info, report));
+    let told = |info: &EngineInfo| codes(|report| engine_and_disk::check_engine(info, report));
     assert_eq!(told(&info("28.5.2")), [""; 0]);
     assert_eq!(told(&info("25.0.1")), ["warning engine-issue"]);
     let mut counted = info("28.5.2");
     counted.cgroup_files = false;
     counted.cgroup_version = "1".into();
-    let mut report = Report::new("shop");
-    machine::the_engine(&counted, &mut report);
+    let mut report = CheckReport::new("shop");
+    engine_and_disk::check_engine(&counted, &mut report);
     assert_eq!(report.codes(), ["hint slow-counters"]);
     assert!(report.findings[0].message.contains("cgroup v1"));
 }
 
 #[test]
 fn clocks_that_are_apart_are_told() {
-    let at = Moment::from_unix;
+    let at = Timestamp::from_unix;
     let told = |time: i64| {
         let mut info = info("28.5.2");
         info.time = Some(at(time));
-        codes(|report| machine::the_clock(&info, at(1000), at(1001), report))
+        codes(|report| engine_and_disk::check_clock(&info, at(1000), at(1001), report))
     };
     assert_eq!(told(1000), [""; 0]);
     assert_eq!(told(1060), ["warning clock-apart"]);

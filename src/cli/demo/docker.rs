@@ -13,24 +13,26 @@ use tokio::{
 };
 
 use super::{
-    NEXT, clock, dots, put, said, told,
-    visitors::{Fates, Visitors},
+    NEXT, clock, dots,
+    load_generator::{RequestOutcomes, Visitors},
+    put, said, told,
 };
 use crate::{
     cli::{
-        Failure, engine, environment,
-        run::{self, Signals, Wish},
+        Failure,
+        driver_setup::{self, DriverOptions, Signals},
+        engine, environment,
     },
     compose::{self, Loaded},
-    compose_cli::{ComposeCli, Place},
+    compose_cli::{ComposeCli, ProjectLocation},
     control::{self, Call},
     engine::{Engine, Exec, docker::Docker},
     files,
-    reconcile::{Level, Note, ServiceView},
+    reconcile::{EventLevel, ScalingEvent, ServiceView},
     state::StateDir,
     telemetry::plain,
     units::Short,
-    watch::{Goal, Outcome, found},
+    watch::{RunGoal, RunOutcome, bootstrap},
 };
 
 /// A look at how things are, every so often.
@@ -47,20 +49,24 @@ const DOWN: Duration = Duration::from_secs(60);
 const QUIET: f64 = 20.0;
 
 /// What happens.
-enum Deed {
+enum DemoAction {
     Visitors(f64),
     Crash,
 }
 
 /// The story, by the second.
-const STORY: &[(u64, &str, Deed)] = &[
+const STORY: &[(u64, &str, DemoAction)] = &[
     (
         10,
         "A link is shared: six times as many visitors.",
-        Deed::Visitors(6.0 * QUIET),
+        DemoAction::Visitors(6.0 * QUIET),
     ),
-    (30, "One of the replicas crashes under load.", Deed::Crash),
-    (45, "The visitors leave.", Deed::Visitors(QUIET)),
+    (
+        30,
+        "One of the replicas crashes under load.",
+        DemoAction::Crash,
+    ),
+    (45, "The visitors leave.", DemoAction::Visitors(QUIET)),
 ];
 const END: Duration = Duration::from_secs(75);
 
@@ -72,15 +78,15 @@ pub(super) async fn run(image: &str) -> Result<(), Failure> {
         )));
     }
     let engine = engine()?;
-    engine.reach().await?;
+    engine.ping().await?;
     let cli = ComposeCli::find(false).await;
     let cli = cli.map_err(|error| Failure::Work(vec![error.to_string()]))?;
     let directory = tempfile::Builder::new()
         .prefix("compose-scale-demo-")
         .tempdir()?;
     let (request, loaded) = project(directory.path(), image)?;
-    let place = found::place(&request, &loaded, None);
-    let mut stage = Stage {
+    let place = bootstrap::place(&request, &loaded, None);
+    let mut stage = DemoProject {
         engine,
         cli,
         place,
@@ -102,7 +108,7 @@ pub(super) async fn run(image: &str) -> Result<(), Failure> {
 }
 
 /// The files of the project, in their directory, and how they are understood.
-fn project(directory: &Path, image: &str) -> Result<(compose::Request, Loaded), Failure> {
+fn project(directory: &Path, image: &str) -> Result<(compose::LoadRequest, Loaded), Failure> {
     for made in ["upstreams", "logs"] {
         std::fs::create_dir(directory.join(made))?;
     }
@@ -117,32 +123,32 @@ fn project(directory: &Path, image: &str) -> Result<(compose::Request, Loaded), 
     }
     let mut env = environment();
     env.retain(|key, _| !key.starts_with("COMPOSE_") && key != "DEMO_IMAGE");
-    let request = compose::Request {
+    let request = compose::LoadRequest {
         files: vec![directory.join("compose.yaml")],
         project_name: Some(format!("demo-{}", std::process::id())),
         cwd: directory.to_owned(),
         env,
-        ..compose::Request::default()
+        ..compose::LoadRequest::default()
     };
     let loaded = compose::load(&request)?;
     Ok((request, loaded))
 }
 
-struct Stage {
+struct DemoProject {
     engine: Docker,
     cli: ComposeCli,
-    place: Place,
+    place: ProjectLocation,
     directory: TempDir,
     signals: Signals,
 }
 
-impl Stage {
+impl DemoProject {
     /// All of it; what became of the requests, unless it was interrupted.
     async fn play(
         &mut self,
-        request: compose::Request,
+        request: compose::LoadRequest,
         loaded: Loaded,
-    ) -> Result<Option<Fates>, Failure> {
+    ) -> Result<Option<RequestOutcomes>, Failure> {
         if !self.bring_up().await? {
             return Ok(None);
         }
@@ -155,7 +161,7 @@ impl Stage {
         let state = StateDir::locate(&at.into(), &loaded.project.name);
         let locks = vec![state.lock()?];
         let (calls, asked) = mpsc::channel(1);
-        let (mut driver, notes) = run::driver(Wish {
+        let (mut driver, notes) = driver_setup::driver(DriverOptions {
             loaded,
             source: Some(request),
             extra: Vec::new(),
@@ -166,7 +172,7 @@ impl Stage {
             calls: Some(asked),
             reload: None,
             recording: None,
-            goal: Goal::Watch,
+            goal: RunGoal::Watch,
         })
         .await?;
         let visitors = Visitors::begin(page, QUIET);
@@ -187,7 +193,7 @@ impl Stage {
             shown
         });
         match outcome {
-            Outcome::Done | Outcome::Interrupted => {}
+            RunOutcome::Done | RunOutcome::Interrupted => {}
             other => crate::cli::failure::outcome(other)?,
         }
         shown
@@ -287,17 +293,20 @@ struct Show<'a> {
 
 impl Show<'_> {
     /// The story from beginning to end; what became of the requests.
-    async fn go_on(self, mut notes: mpsc::UnboundedReceiver<Note>) -> Result<Fates, Failure> {
+    async fn go_on(
+        self,
+        mut notes: mpsc::UnboundedReceiver<ScalingEvent>,
+    ) -> Result<RequestOutcomes, Failure> {
         let mut story = STORY.iter().peekable();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lined = None;
-        let mut before = Fates::default();
+        let mut before = RequestOutcomes::default();
         let mut last = String::new();
         loop {
             tokio::select! {
                 Some(note) = notes.recv() => {
-                    if note.what.level() != Level::Debug {
+                    if note.what.level() != EventLevel::Debug {
                         let at = clock(self.began.elapsed());
                         put(&format!("{at}  {}\n", told(&note)))?;
                     }
@@ -330,10 +339,10 @@ impl Show<'_> {
         asked.ok()??.services.into_iter().next()
     }
 
-    async fn happen(&self, deed: &Deed, web: &ServiceView) -> Result<(), Failure> {
+    async fn happen(&self, deed: &DemoAction, web: &ServiceView) -> Result<(), Failure> {
         match deed {
-            Deed::Visitors(rate) => self.visitors.become_(*rate),
-            Deed::Crash => {
+            DemoAction::Visitors(rate) => self.visitors.become_(*rate),
+            DemoAction::Crash => {
                 let Some(last) = web.replicas.iter().rfind(|replica| replica.in_nginx) else {
                     return Ok(());
                 };
@@ -357,8 +366,8 @@ fn drawn(web: &ServiceView) -> String {
 }
 
 /// What became of the requests since the last line.
-fn figures(drawn: &str, now: &Fates, before: &Fates, seconds: f64) -> String {
-    let since = Fates {
+fn figures(drawn: &str, now: &RequestOutcomes, before: &RequestOutcomes, seconds: f64) -> String {
+    let since = RequestOutcomes {
         took: now.took[before.took.len()..].to_vec(),
         failed: now.failed - before.failed,
         why: None,
@@ -374,7 +383,7 @@ fn figures(drawn: &str, now: &Fates, before: &Fates, seconds: f64) -> String {
     text
 }
 
-fn end(all: &Fates) -> String {
+fn end(all: &RequestOutcomes) -> String {
     let mut text = format!(
         "\nSummary: {} requests, {} failed, 95% within {}ms\n",
         all.count(),

@@ -11,17 +11,17 @@ use clap::{Args, ValueEnum};
 use owo_colors::OwoColorize;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, run::block_on};
+use super::{Failure, driver_setup::block_on};
 use crate::{
-    reconcile::{Level, Note},
-    screen::{self, Screen, Told},
-    sim::{DEMO, Line, Report, Scenario, State, Totals},
+    reconcile::{EventLevel, ScalingEvent},
+    screen::{self, Screen, ScreenMessage},
+    sim::{DEMO, Expectation, Scenario, ScenarioReport, ServiceCondition, Totals},
     telemetry::plain,
     units::Short,
 };
 
 mod docker;
-mod visitors;
+mod load_generator;
 
 /// Replicas that are drawn; beyond that a number has to do.
 const DRAWN: usize = 20;
@@ -35,8 +35,8 @@ const NEXT: &str = "\nFor a project of your own: add `x-autoscale: {min: 1, max:
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
     /// Run on a simulated server, or on this machine's Engine in a project that is removed at the end
-    #[arg(long, value_enum, default_value_t = Stage::Simulated)]
-    engine: Stage,
+    #[arg(long, value_enum, default_value_t = DemoEngine::Simulated)]
+    engine: DemoEngine,
     /// Print lines, also on a terminal (simulated only)
     #[arg(long)]
     plain: bool,
@@ -49,7 +49,7 @@ pub(super) struct DemoArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
+enum DemoEngine {
     Simulated,
     Docker,
 }
@@ -63,8 +63,8 @@ fn speed(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
     match args.engine {
-        Stage::Simulated => simulated(args),
-        Stage::Docker => block_on(docker::run(&args.image)),
+        DemoEngine::Simulated => simulated(args),
+        DemoEngine::Docker => block_on(docker::run(&args.image)),
     }
 }
 
@@ -79,7 +79,7 @@ fn simulated(args: &DemoArgs) -> Result<(), Failure> {
              one that starts or finishes its requests.\n",
             Short(args.speed)
         ))?;
-        let audience = |at, line: &Line| {
+        let audience = |at, line: &Expectation| {
             let Some(line) = shown(at, line) else {
                 return true;
             };
@@ -94,7 +94,7 @@ fn simulated(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 /// The same on the live screen of `watch`.
-fn on_screen(scenario: &Scenario, speed: f64) -> Result<Report, Failure> {
+fn on_screen(scenario: &Scenario, speed: f64) -> Result<ScenarioReport, Failure> {
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let screen: Arc<Mutex<Option<io::Result<Screen>>>> = Arc::default();
     let (begun, over) = (Arc::clone(&screen), stop.clone());
@@ -102,12 +102,16 @@ fn on_screen(scenario: &Scenario, speed: f64) -> Result<Report, Failure> {
         *lock(&begun) = Some(Screen::begin(calls, stop, abort));
     };
     let (shown, begins) = (Arc::clone(&screen), scenario.begins());
-    let audience = move |at: Duration, line: &Line| {
+    let audience = move |at: Duration, line: &Expectation| {
         let told = match line {
-            Line::Note { note, .. } => Some(Told::Note(note.clone())),
-            Line::Said(text) => Some(Told::Said(begins + at, text.clone())),
-            Line::Log(text) => Some(Told::Log(begins + at, Level::Warn, text.clone())),
-            Line::Deed(_) | Line::State(_) => None,
+            Expectation::Note { note, .. } => Some(ScreenMessage::Note(note.clone())),
+            Expectation::Said(text) => Some(ScreenMessage::Said(begins + at, text.clone())),
+            Expectation::Log(text) => Some(ScreenMessage::Log(
+                begins + at,
+                EventLevel::Warn,
+                text.clone(),
+            )),
+            Expectation::Deed(_) | Expectation::State(_) => None,
         };
         if let (Some(Ok(screen)), Some(told)) = (&*lock(&shown), told) {
             screen.news()(told);
@@ -134,14 +138,16 @@ fn put(text: &str) -> Result<(), Failure> {
 }
 
 /// A line for people; `None` for what only a test wants to see.
-fn shown(at: Duration, line: &Line) -> Option<String> {
+fn shown(at: Duration, line: &Expectation) -> Option<String> {
     let clock = clock(at);
     let text = match line {
-        Line::Deed(_) => return None,
-        Line::Said(text) => said(text),
-        Line::Log(text) => format!("{clock}  {}\n", plain(text).yellow()),
-        Line::Note { note, .. } => format!("{clock}  {}\n", told(note)),
-        Line::State(state) => format!("{clock}  {:<4} {}\n", state.service, bar(state).dimmed()),
+        Expectation::Deed(_) => return None,
+        Expectation::Said(text) => said(text),
+        Expectation::Log(text) => format!("{clock}  {}\n", plain(text).yellow()),
+        Expectation::Note { note, .. } => format!("{clock}  {}\n", told(note)),
+        Expectation::State(state) => {
+            format!("{clock}  {:<4} {}\n", state.service, bar(state).dimmed())
+        }
     };
     Some(text)
 }
@@ -154,13 +160,13 @@ fn said(text: &str) -> String {
     format!("\n{}\n", plain(text).bold())
 }
 
-fn told(note: &Note) -> String {
+fn told(note: &ScalingEvent) -> String {
     let what = note.what.to_string();
     let what = plain(&what);
     let what = match note.what.level() {
-        Level::Error => what.red().to_string(),
-        Level::Warn => what.yellow().to_string(),
-        Level::Info | Level::Debug => what.to_string(),
+        EventLevel::Error => what.red().to_string(),
+        EventLevel::Warn => what.yellow().to_string(),
+        EventLevel::Info | EventLevel::Debug => what.to_string(),
     };
     format!("{:<4} {what}", note.service)
 }
@@ -171,7 +177,7 @@ fn dots(serving: usize, others: usize) -> String {
     format!("{drawn:<9}")
 }
 
-fn bar(state: &State) -> String {
+fn bar(state: &ServiceCondition) -> String {
     let serving = state.serving.len();
     let others = (state.running as usize).saturating_sub(serving);
     let mut text = format!(

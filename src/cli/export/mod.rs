@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Failure, ProjectArgs, output};
 use crate::{
-    export::{self, Controller, Export, ExportError, Remark, Request, yaml},
+    export::{self, Controller, Export, ExportError, ExportRequest, Remark, yaml},
     files,
     telemetry::{plain, plain_json},
 };
@@ -61,8 +61,8 @@ struct KubernetesArgs {
     #[arg(long)]
     strict: bool,
     /// Format on standard output
-    #[arg(long, value_enum, default_value_t = Format::Yaml, conflicts_with = "output")]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ExportFormat::Yaml, conflicts_with = "output")]
+    format: ExportFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,7 +72,7 @@ enum IngressName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ExportFormat {
     Yaml,
     Json,
 }
@@ -142,7 +142,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &ExportArgs) -> Result<(), 
     let front = export::front(&loaded.project, &loaded.policies, &loaded.settings);
     let front = front.and_then(|name| loaded.project.services.get(&name));
     let routes = front.map(nginx::routes).unwrap_or_default();
-    let export = export::kubernetes(&Request {
+    let export = export::kubernetes(&ExportRequest {
         project: &loaded.project,
         policies: &loaded.policies,
         settings: &loaded.settings,
@@ -194,8 +194,8 @@ fn count(number: usize, one: &str, several: &str) -> String {
 
 /// All objects as one stream. The text is not made fit for a terminal: whatever is in a config must come
 /// out of it again. YAML and JSON escape what a terminal would obey.
-fn text(export: &Export, format: Format) -> Result<String, Failure> {
-    if format == Format::Json {
+fn text(export: &Export, format: ExportFormat) -> Result<String, Failure> {
+    if format == ExportFormat::Json {
         let items: Vec<_> = export.objects.iter().map(|object| &object.value).collect();
         let document = json!({
             "version": 1,

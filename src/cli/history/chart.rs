@@ -7,9 +7,9 @@ use owo_colors::OwoColorize;
 
 use super::Filter;
 use crate::{
-    state::{Entry, Kind},
+    state::{HistoryEntry, HistoryKind},
     telemetry::plain,
-    units::{Moment, Short},
+    units::{Short, Timestamp},
 };
 
 /// As high as this a chart has a line for each replica; above, a line stands for several.
@@ -21,45 +21,49 @@ const NARROWEST: usize = 20;
 
 /// What is drawn, by service.
 #[derive(Debug, Default)]
-pub(super) struct Chart {
-    services: BTreeMap<String, Series>,
+pub(super) struct HistoryChart {
+    services: BTreeMap<String, ChartSeries>,
 }
 
 #[derive(Debug, Default)]
-struct Series {
-    changes: Vec<Change>,
+struct ChartSeries {
+    changes: Vec<ChartChange>,
     /// When something went wrong.
-    troubles: Vec<Moment>,
+    troubles: Vec<Timestamp>,
 }
 
 #[derive(Debug)]
-struct Change {
-    at: Moment,
+struct ChartChange {
+    at: Timestamp,
     from: u32,
     to: u32,
 }
 
-impl Chart {
+impl HistoryChart {
     /// Takes in a line. What came before the chart's beginning says how many there were then.
-    pub(super) fn add(&mut self, entry: &Entry, filter: &Filter) {
+    pub(super) fn add(&mut self, entry: &HistoryEntry, filter: &Filter) {
         match entry.kind() {
-            Kind::Change => {
+            HistoryKind::Change => {
                 if let (Some(from), Some(to)) = (entry.from, entry.to) {
                     let at = entry.time;
-                    let change = Change { at, from, to };
+                    let change = ChartChange { at, from, to };
                     self.of(&entry.service).changes.push(change);
                 }
             }
-            Kind::Trouble if filter.is_recent(entry) => {
+            HistoryKind::Trouble if filter.is_recent(entry) => {
                 self.of(&entry.service).troubles.push(entry.time);
             }
-            Kind::Trouble | Kind::Served | Kind::Remark | Kind::Step => {}
+            HistoryKind::Trouble
+            | HistoryKind::Served
+            | HistoryKind::Remark
+            | HistoryKind::Step => {}
         }
     }
 
-    fn of(&mut self, service: &str) -> &mut Series {
+    fn of(&mut self, service: &str) -> &mut ChartSeries {
         if !self.services.contains_key(service) {
-            self.services.insert(service.to_owned(), Series::default());
+            self.services
+                .insert(service.to_owned(), ChartSeries::default());
         }
         self.services.entry(service.to_owned()).or_default()
     }
@@ -68,7 +72,7 @@ impl Chart {
     pub(super) fn draw(
         &self,
         filter: &Filter,
-        now: Moment,
+        now: Timestamp,
         width: usize,
         zone: &TimeZone,
     ) -> String {
@@ -80,7 +84,7 @@ impl Chart {
         let Some(begin) = filter.since.or(first.min()) else {
             return "no change of a replica count is recorded\n".to_owned();
         };
-        let axis = Axis {
+        let axis = TimeAxis {
             begin,
             // A clock that was set may have put all of it into the future.
             end: now.max(begin + std::time::Duration::from_secs(1)),
@@ -93,8 +97,8 @@ impl Chart {
     }
 }
 
-impl Series {
-    fn draw(&self, service: &str, axis: &Axis<'_>, width: usize) -> String {
+impl ChartSeries {
+    fn draw(&self, service: &str, axis: &TimeAxis<'_>, width: usize) -> String {
         let label = self
             .changes
             .iter()
@@ -137,7 +141,7 @@ impl Series {
     }
 
     /// How many there were then, and what was changed since.
-    fn since(&self, begin: Moment) -> (u32, &[Change]) {
+    fn since(&self, begin: Timestamp) -> (u32, &[ChartChange]) {
         let before = self.changes.iter().take_while(|change| change.at < begin);
         let (before, later) = self.changes.split_at(before.count());
         let count = before.last().map(|change| change.to);
@@ -146,7 +150,7 @@ impl Series {
     }
 
     /// The most replicas in each column: a peak is seen however short it was.
-    fn counts(&self, axis: &Axis<'_>, columns: usize) -> Vec<u32> {
+    fn counts(&self, axis: &TimeAxis<'_>, columns: usize) -> Vec<u32> {
         let (mut count, changes) = self.since(axis.begin);
         let mut changes = changes.iter().peekable();
         let counts = (0..columns).map(|column| {
@@ -163,7 +167,7 @@ impl Series {
     }
 
     /// A mark below each column in which something went wrong.
-    fn marks(&self, axis: &Axis<'_>, columns: usize) -> Option<String> {
+    fn marks(&self, axis: &TimeAxis<'_>, columns: usize) -> Option<String> {
         let mut marks = vec![' '; columns];
         for at in &self.troubles {
             marks[axis.column(*at, columns)] = '!';
@@ -182,15 +186,15 @@ fn part(count: u32, most: u32, lines: u32, line: u32) -> char {
 }
 
 /// The time that all charts are drawn on.
-struct Axis<'a> {
-    begin: Moment,
-    end: Moment,
+struct TimeAxis<'a> {
+    begin: Timestamp,
+    end: Timestamp,
     zone: &'a TimeZone,
 }
 
-impl Axis<'_> {
+impl TimeAxis<'_> {
     /// The column of a moment.
-    fn column(&self, at: Moment, columns: usize) -> usize {
+    fn column(&self, at: Timestamp, columns: usize) -> usize {
         let share = at.since(self.begin).as_secs_f64() / self.end.since(self.begin).as_secs_f64();
         ((share * columns as f64) as usize).min(columns - 1)
     }
@@ -250,27 +254,27 @@ mod tests {
         super::rows::tests::{at, change},
         *,
     };
-    use crate::reconcile::Level;
+    use crate::reconcile::EventLevel;
 
-    fn drawn(since: Option<i64>, now: i64, width: usize, entries: &[Entry]) -> String {
+    fn drawn(since: Option<i64>, now: i64, width: usize, entries: &[HistoryEntry]) -> String {
         let filter = Filter {
-            since: since.map(Moment::from_unix),
+            since: since.map(Timestamp::from_unix),
             ..Filter::default()
         };
-        let mut chart = Chart::default();
+        let mut chart = HistoryChart::default();
         for entry in entries {
             chart.add(entry, &filter);
         }
-        let text = chart.draw(&filter, Moment::from_unix(now), width, &TimeZone::UTC);
+        let text = chart.draw(&filter, Timestamp::from_unix(now), width, &TimeZone::UTC);
         anstream::adapter::strip_str(&text).to_string()
     }
 
-    fn story() -> Vec<Entry> {
+    fn story() -> Vec<HistoryEntry> {
         vec![
             change(0, 1, 2),
             change(1800, 2, 4),
-            Entry {
-                level: Level::Error,
+            HistoryEntry {
+                level: EventLevel::Error,
                 ..at(2400, "failed")
             },
             // Shorter than a column.

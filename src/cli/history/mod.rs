@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use self::{chart::Chart, rows::Rows, table::Table};
-use super::{Failure, ProjectArgs, environment, output, ps::Format, run::Signals, state_dir};
+use self::{chart::HistoryChart, rows::Rows, table::Table};
+use super::{
+    Failure, ProjectArgs, driver_setup::Signals, environment, output, ps::PsFormat, state_dir,
+};
 use crate::{
     compose,
-    state::{Entry, History, Piece, StateDir},
-    units::{Moment, Span},
-    watch::Clock,
+    state::{HistoryEntry, LogHistory, LogPiece, StateDir},
+    units::{Span, Timestamp},
+    watch::RunClock,
 };
 
 mod chart;
@@ -46,14 +48,14 @@ pub(super) struct HistoryArgs {
     #[arg(long, conflicts_with_all = ["changes", "last", "follow", "format"])]
     chart: bool,
     /// Output format; json prints one line per row
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = PsFormat::Table)]
+    format: PsFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Since {
     Ago(Span),
-    Time(Moment),
+    Time(Timestamp),
 }
 
 fn since(text: &str) -> Result<Since, String> {
@@ -66,17 +68,17 @@ fn since(text: &str) -> Result<Since, String> {
 /// Which lines become rows.
 #[derive(Debug, Default)]
 struct Filter {
-    since: Option<Moment>,
+    since: Option<Timestamp>,
     services: Vec<String>,
     changes: bool,
 }
 
 impl Filter {
-    fn is_about(&self, entry: &Entry) -> bool {
+    fn is_about(&self, entry: &HistoryEntry) -> bool {
         self.services.is_empty() || self.services.contains(&entry.service)
     }
 
-    fn is_recent(&self, entry: &Entry) -> bool {
+    fn is_recent(&self, entry: &HistoryEntry) -> bool {
         self.since.is_none_or(|since| entry.time >= since)
     }
 }
@@ -84,8 +86,8 @@ impl Filter {
 pub(super) async fn run(project: &ProjectArgs, args: HistoryArgs) -> Result<(), Failure> {
     // From here on, so that Ctrl-C is no failure at any time.
     let signals = args.follow.then(Signals::listen).transpose()?;
-    let clock = Clock::start();
-    let place = Place::find(project)?;
+    let clock = RunClock::start();
+    let place = HistorySource::find(project)?;
     let mut history = place.state.history()?;
     let filter = Filter {
         since: args.since.map(|since| match since {
@@ -96,10 +98,10 @@ pub(super) async fn run(project: &ProjectArgs, args: HistoryArgs) -> Result<(), 
         changes: args.changes,
     };
     let mut faults = Faults::default();
-    let mut known = Known::default();
+    let mut known = KnownServices::default();
     let mut rows = Rows::new(args.last.map(|last| last as usize));
-    let mut chart = args.chart.then(Chart::default);
-    let each = |piece: Piece| {
+    let mut chart = args.chart.then(HistoryChart::default);
+    let each = |piece: LogPiece| {
         let Some(entry) = faults.sort_out(piece) else {
             return;
         };
@@ -138,9 +140,9 @@ pub(super) async fn run(project: &ProjectArgs, args: HistoryArgs) -> Result<(), 
 
 /// Prints what is appended, until somebody has seen enough.
 async fn follow(
-    mut history: History,
+    mut history: LogHistory,
     mut signals: Signals,
-    clock: Clock,
+    clock: RunClock,
     filter: &Filter,
     mut printer: Printer,
 ) -> Result<(), Failure> {
@@ -169,13 +171,13 @@ async fn follow(
 }
 
 /// Where the log is, and which services the project has.
-struct Place {
+struct HistorySource {
     state: StateDir,
     /// `None` where the compose file cannot be used.
     services: Option<BTreeSet<String>>,
 }
 
-impl Place {
+impl HistorySource {
     /// Files that cannot be used, or are gone, are no obstacle where there is a log.
     fn find(project: &ProjectArgs) -> Result<Self, Failure> {
         let request = project.request(&[])?;
@@ -233,14 +235,14 @@ impl Place {
     }
 
     /// For a project that was never scaled.
-    fn say_that_there_is_nothing(&self, format: Format) -> Result<(), Failure> {
+    fn say_that_there_is_nothing(&self, format: PsFormat) -> Result<(), Failure> {
         let text = format!(
             "nothing is recorded yet: {} is created with the first change",
             self.state.log_path().display()
         );
         match format {
-            Format::Table => output::line(&text),
-            Format::Json => {
+            PsFormat::Table => output::line(&text),
+            PsFormat::Json => {
                 tracing::info!("{}", crate::telemetry::plain(&text));
                 Ok(())
             }
@@ -250,9 +252,9 @@ impl Place {
 
 /// Services that the log knows.
 #[derive(Default)]
-struct Known(BTreeSet<String>);
+struct KnownServices(BTreeSet<String>);
 
-impl Known {
+impl KnownServices {
     fn hear_of(&mut self, service: &str) {
         if !self.0.contains(service) {
             self.0.insert(service.to_owned());
@@ -270,11 +272,11 @@ struct Faults {
 
 impl Faults {
     /// The entry, if it is one.
-    fn sort_out(&mut self, piece: Piece) -> Option<Entry> {
+    fn sort_out(&mut self, piece: LogPiece) -> Option<HistoryEntry> {
         match piece {
-            Piece::Entry(entry) => return Some(*entry),
-            Piece::Gap => self.gap = true,
-            Piece::Damaged { file, line } => match self.damaged.last_mut() {
+            LogPiece::Entry(entry) => return Some(*entry),
+            LogPiece::Gap => self.gap = true,
+            LogPiece::Damaged { file, line } => match self.damaged.last_mut() {
                 Some((last, lines)) if *last == file => lines.push(line),
                 _ => self.damaged.push((file, vec![line])),
             },
@@ -312,22 +314,22 @@ fn in_words((file, lines): &(PathBuf, Vec<u64>)) -> String {
 
 /// Writes rows in the form that was asked for.
 struct Printer {
-    format: Format,
+    format: PsFormat,
     table: Table,
 }
 
 impl Printer {
-    fn new(format: Format, zone: TimeZone) -> Self {
+    fn new(format: PsFormat, zone: TimeZone) -> Self {
         Self {
             format,
             table: Table::new(zone),
         }
     }
 
-    fn print(&mut self, rows: &[Entry], now: Moment) -> Result<(), Failure> {
+    fn print(&mut self, rows: &[HistoryEntry], now: Timestamp) -> Result<(), Failure> {
         match self.format {
-            Format::Json => output::json_lines(rows.iter().map(rows::Document::of)),
-            Format::Table => {
+            PsFormat::Json => output::json_lines(rows.iter().map(rows::HistoryRow::of)),
+            PsFormat::Table => {
                 self.table.make_room(rows, now);
                 // None is a part too: below the header of a follower there may be nothing yet.
                 let (first, rest) = rows.split_at(rows.len().min(AT_ONCE));
@@ -341,7 +343,7 @@ impl Printer {
 
     /// For a log that has nothing of what was asked for.
     fn nothing(&self, filter: &Filter) -> Result<(), Failure> {
-        if self.format == Format::Json {
+        if self.format == PsFormat::Json {
             return Ok(());
         }
         let what = if filter.changes {
@@ -387,12 +389,12 @@ mod tests {
     fn damaged_lines_are_named_by_log_and_not_without_end() {
         let mut faults = Faults::default();
         for line in [3, 17] {
-            faults.sort_out(Piece::Damaged {
+            faults.sort_out(LogPiece::Damaged {
                 file: "/s/scaling.log.1".into(),
                 line,
             });
         }
-        faults.sort_out(Piece::Damaged {
+        faults.sort_out(LogPiece::Damaged {
             file: "/s/scaling.log".into(),
             line: 8,
         });

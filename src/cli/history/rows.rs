@@ -7,24 +7,24 @@ use serde::Serialize;
 
 use super::Filter;
 use crate::{
-    state::{Entry, Kind},
-    units::Moment,
+    state::{HistoryEntry, HistoryKind},
+    units::Timestamp,
 };
 
 /// Rows in the order of the log.
 #[derive(Debug)]
 pub(super) struct Rows {
-    kept: VecDeque<Entry>,
+    kept: VecDeque<HistoryEntry>,
     /// How many there were before those.
     gone: usize,
     /// So many are kept.
     last: usize,
     /// Of each service the last change that is not served yet.
-    open: BTreeMap<String, Open>,
+    open: BTreeMap<String, OpenRow>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenRow {
     from: Option<u32>,
     to: Option<u32>,
     /// The number of its row, if it has one.
@@ -42,15 +42,15 @@ impl Rows {
     }
 
     /// Adds a line. The one that says that a change is served completes the row of that change.
-    pub(super) fn add(&mut self, entry: Entry, filter: &Filter) {
+    pub(super) fn add(&mut self, entry: HistoryEntry, filter: &Filter) {
         match entry.kind() {
-            Kind::Change => {
+            HistoryKind::Change => {
                 let (service, from, to) = (entry.service.clone(), entry.from, entry.to);
                 let row = self.push(entry, filter);
                 // One that was overtaken by the next will never be served.
-                self.open.insert(service, Open { from, to, row });
+                self.open.insert(service, OpenRow { from, to, row });
             }
-            Kind::Served => {
+            HistoryKind::Served => {
                 let its = self
                     .open
                     .get(&entry.service)
@@ -66,22 +66,22 @@ impl Rows {
                 }
                 self.open.remove(&entry.service);
             }
-            Kind::Trouble | Kind::Remark | Kind::Step => {
+            HistoryKind::Trouble | HistoryKind::Remark | HistoryKind::Step => {
                 self.push(entry, filter);
             }
         }
     }
 
     /// Adds a line as a row of its own.
-    pub(super) fn add_alone(&mut self, entry: Entry, filter: &Filter) {
+    pub(super) fn add_alone(&mut self, entry: HistoryEntry, filter: &Filter) {
         self.push(entry, filter);
     }
 
-    fn push(&mut self, entry: Entry, filter: &Filter) -> Option<usize> {
+    fn push(&mut self, entry: HistoryEntry, filter: &Filter) -> Option<usize> {
         let is_row = match entry.kind() {
-            Kind::Change | Kind::Served => true,
-            Kind::Trouble | Kind::Remark => !filter.changes,
-            Kind::Step => false,
+            HistoryKind::Change | HistoryKind::Served => true,
+            HistoryKind::Trouble | HistoryKind::Remark => !filter.changes,
+            HistoryKind::Step => false,
         };
         if !is_row || !filter.is_recent(&entry) {
             return None;
@@ -98,16 +98,16 @@ impl Rows {
         self.kept.is_empty()
     }
 
-    pub(super) fn take(self) -> Vec<Entry> {
+    pub(super) fn take(self) -> Vec<HistoryEntry> {
         self.kept.into()
     }
 }
 
 /// A row for scripts: the names are those of `scaling.log`, and all of them are there in every row.
 #[derive(Debug, Serialize)]
-pub(super) struct Document<'a> {
+pub(super) struct HistoryRow<'a> {
     version: u32,
-    time: Moment,
+    time: Timestamp,
     service: &'a str,
     event: &'a str,
     from: Option<u32>,
@@ -119,8 +119,8 @@ pub(super) struct Document<'a> {
     message: &'a str,
 }
 
-impl<'a> Document<'a> {
-    pub(super) fn of(entry: &'a Entry) -> Self {
+impl<'a> HistoryRow<'a> {
+    pub(super) fn of(entry: &'a HistoryEntry) -> Self {
         Self {
             version: 1,
             time: entry.time,
@@ -140,11 +140,11 @@ impl<'a> Document<'a> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::reconcile::Level;
+    use crate::reconcile::EventLevel;
 
-    pub(crate) fn at(second: i64, event: &str) -> Entry {
-        Entry {
-            time: Moment::from_unix(second),
+    pub(crate) fn at(second: i64, event: &str) -> HistoryEntry {
+        HistoryEntry {
+            time: Timestamp::from_unix(second),
             service: "web".into(),
             event: event.into(),
             from: None,
@@ -154,12 +154,12 @@ pub(super) mod tests {
             metrics: BTreeMap::new(),
             seconds: None,
             message: String::new(),
-            level: Level::Info,
+            level: EventLevel::Info,
         }
     }
 
-    pub(crate) fn change(second: i64, from: u32, to: u32) -> Entry {
-        Entry {
+    pub(crate) fn change(second: i64, from: u32, to: u32) -> HistoryEntry {
+        HistoryEntry {
             from: Some(from),
             to: Some(to),
             reason: Some("above_target".into()),
@@ -168,8 +168,8 @@ pub(super) mod tests {
         }
     }
 
-    fn served(second: i64, from: u32, to: u32, seconds: f64) -> Entry {
-        Entry {
+    fn served(second: i64, from: u32, to: u32, seconds: f64) -> HistoryEntry {
+        HistoryEntry {
             seconds: Some(seconds),
             event: "scaled".into(),
             ..change(second, from, to)
@@ -191,7 +191,7 @@ pub(super) mod tests {
         shown.collect()
     }
 
-    fn rows(last: Option<usize>, filter: &Filter, entries: Vec<Entry>) -> Vec<String> {
+    fn rows(last: Option<usize>, filter: &Filter, entries: Vec<HistoryEntry>) -> Vec<String> {
         let mut rows = Rows::new(last);
         for entry in entries {
             rows.add(entry, filter);
@@ -219,7 +219,7 @@ pub(super) mod tests {
     #[test]
     fn what_was_served_has_a_row_only_where_its_change_is_not_in_the_log() {
         let since = Filter {
-            since: Some(Moment::from_unix(5)),
+            since: Some(Timestamp::from_unix(5)),
             ..Filter::default()
         };
         let entries = || vec![served(1, 1, 2, 1.0), change(4, 2, 3), served(6, 2, 3, 2.0)];
@@ -245,8 +245,8 @@ pub(super) mod tests {
         let mut late = entries.clone();
         late.insert(
             3,
-            Entry {
-                level: Level::Error,
+            HistoryEntry {
+                level: EventLevel::Error,
                 ..at(3, "failed")
             },
         );
@@ -267,7 +267,7 @@ pub(super) mod tests {
     fn a_row_for_scripts_has_every_name() {
         let row = at(0, "paused");
         assert_eq!(
-            serde_json::to_string(&Document::of(&row)).unwrap(),
+            serde_json::to_string(&HistoryRow::of(&row)).unwrap(),
             r#"{"version":1,"time":"1970-01-01T00:00:00Z","service":"web","event":"paused","from":null,"to":null,"reason":null,"by":null,"metrics":{},"seconds":null,"message":""}"#
         );
     }

@@ -5,10 +5,10 @@ use jiff::{ZonedDateTime, tz::TimeZone};
 use owo_colors::OwoColorize;
 
 use crate::{
-    reconcile::Level,
-    state::{Entry, Kind},
+    reconcile::EventLevel,
+    state::{HistoryEntry, HistoryKind},
     telemetry::plain,
-    units::{Moment, Short, Span},
+    units::{Short, Span, Timestamp},
 };
 
 const COLUMNS: usize = 8;
@@ -40,7 +40,7 @@ impl Table {
 
     /// Makes the columns as wide as these rows want them. Many rows are rendered in parts after that,
     /// because all cells of them would take much memory.
-    pub(super) fn make_room(&mut self, rows: &[Entry], now: Moment) {
+    pub(super) fn make_room(&mut self, rows: &[HistoryEntry], now: Timestamp) {
         let now = self.local(now);
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(cells(row, &now)) {
@@ -51,7 +51,7 @@ impl Table {
     }
 
     /// The rows, with colours; below a header the first time.
-    pub(super) fn render(&mut self, rows: &[Entry], now: Moment) -> String {
+    pub(super) fn render(&mut self, rows: &[HistoryEntry], now: Timestamp) -> String {
         let now = self.local(now);
         let mut table = comfy_table::Table::new();
         table
@@ -85,22 +85,25 @@ impl Table {
         text
     }
 
-    fn local(&self, now: Moment) -> ZonedDateTime {
+    fn local(&self, now: Timestamp) -> ZonedDateTime {
         now.0.to_zoned_datetime(self.zone.clone())
     }
 }
 
 /// What wants attention stands out, and what is only remarked stands back.
-fn coloured(row: &Entry, line: &str) -> String {
+fn coloured(row: &HistoryEntry, line: &str) -> String {
     match (row.kind(), row.level) {
-        (_, Level::Error) => line.red().to_string(),
-        (_, Level::Warn) => line.yellow().to_string(),
-        (Kind::Remark, _) => line.dimmed().to_string(),
-        (Kind::Change | Kind::Served | Kind::Trouble | Kind::Step, _) => line.to_owned(),
+        (_, EventLevel::Error) => line.red().to_string(),
+        (_, EventLevel::Warn) => line.yellow().to_string(),
+        (HistoryKind::Remark, _) => line.dimmed().to_string(),
+        (
+            HistoryKind::Change | HistoryKind::Served | HistoryKind::Trouble | HistoryKind::Step,
+            _,
+        ) => line.to_owned(),
     }
 }
 
-fn cells(row: &Entry, now: &ZonedDateTime) -> [String; COLUMNS] {
+fn cells(row: &HistoryEntry, now: &ZonedDateTime) -> [String; COLUMNS] {
     let word = |word: &Option<String>| word.as_deref().map_or("-".to_owned(), one_line);
     let metrics: Vec<_> = row
         .metrics
@@ -125,20 +128,20 @@ fn cells(row: &Entry, now: &ZonedDateTime) -> [String; COLUMNS] {
 }
 
 /// `2 → 4` for a change; the word of anything else, with a mark where it went wrong.
-fn event(row: &Entry) -> String {
+fn event(row: &HistoryEntry) -> String {
     let count = |count: Option<u32>| count.map_or("?".to_owned(), |n| n.to_string());
     let change = || format!("{} → {}", count(row.from), count(row.to));
     match row.kind() {
-        Kind::Change => change(),
-        Kind::Served => format!("{} served", change()),
-        Kind::Trouble => format!("! {}", row.event),
-        Kind::Remark | Kind::Step => row.event.clone(),
+        HistoryKind::Change => change(),
+        HistoryKind::Served => format!("{} served", change()),
+        HistoryKind::Trouble => format!("! {}", row.event),
+        HistoryKind::Remark | HistoryKind::Step => row.event.clone(),
     }
 }
 
 /// The time of day, with the day where it is another one, and with the zone where the clocks have
 /// changed since.
-fn clock(time: Moment, now: &ZonedDateTime) -> String {
+fn clock(time: Timestamp, now: &ZonedDateTime) -> String {
     let time = time.0.to_zoned_datetime(now.time_zone().clone());
     let clock = if time.date() == now.date() {
         time.strftime("%H:%M:%S")
@@ -180,20 +183,20 @@ mod tests {
         TimeZone::get("Europe/Berlin").unwrap()
     }
 
-    fn rows() -> Vec<Entry> {
+    fn rows() -> Vec<HistoryEntry> {
         vec![
-            Entry {
+            HistoryEntry {
                 metrics: BTreeMap::from([("cpu".into(), 99.93), ("requests".into(), 50.0)]),
                 seconds: Some(0.96),
                 message: "cpu 99.9% of 60% target: 2 → 4".into(),
                 ..change(1_774_742_400, 2, 4)
             },
-            Entry {
-                level: Level::Error,
+            HistoryEntry {
+                level: EventLevel::Error,
                 message: "shop-web-3 failed: it ended; its last log lines:\n    a\tb".into(),
                 ..at(1_774_828_800, "failed")
             },
-            Entry {
+            HistoryEntry {
                 by: Some("hand".into()),
                 message: "scaling is \u{1b}[2Jpaused".into(),
                 ..at(1_774_828_805, "paused")
@@ -204,8 +207,8 @@ mod tests {
     #[test]
     fn a_row_is_a_line_whatever_is_in_it_and_the_day_is_told_when_it_is_another() {
         let mut table = Table::new(berlin());
-        table.make_room(&rows(), Moment::from_unix(1_774_830_000));
-        let text = table.render(&rows(), Moment::from_unix(1_774_830_000));
+        table.make_room(&rows(), Timestamp::from_unix(1_774_830_000));
+        let text = table.render(&rows(), Timestamp::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
         insta::assert_snapshot!(text, @r"
         TIME (CEST)              SERVICE  EVENT     REASON        BY      METRICS                TOOK  MESSAGE
@@ -214,7 +217,7 @@ mod tests {
         02:00:05                 web      paused    -             hand    -                      -     scaling is \u{1b}[2Jpaused
         ");
         // What comes later stands below.
-        let text = table.render(&rows()[2..], Moment::from_unix(1_774_830_000));
+        let text = table.render(&rows()[2..], Timestamp::from_unix(1_774_830_000));
         let text = anstream::adapter::strip_str(&text).to_string();
         assert_eq!(
             text,
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_went_wrong_is_coloured_as_it_deserves() {
-        let text = Table::new(berlin()).render(&rows(), Moment::from_unix(1_774_830_000));
+        let text = Table::new(berlin()).render(&rows(), Timestamp::from_unix(1_774_830_000));
         let lines: Vec<_> = text.lines().collect();
         let colours = ["", "", "\u{1b}[31m", "\u{1b}[2m"];
         assert_eq!(lines.len(), colours.len());

@@ -9,11 +9,11 @@ use std::{
 use crate::{
     cli::Failure,
     files::{self, Directory, PUBLIC, if_there},
-    init::{DIRECTORY, RECORD, record::Record, relative},
+    init::{DIRECTORY, RECORD, manifest::Manifest, relative},
 };
 
 /// One file, before and after; `None` is no file.
-pub(super) struct Change {
+pub(super) struct FileChange {
     /// Below the project's directory.
     pub(super) shown: String,
     pub(super) before: Option<Vec<u8>>,
@@ -26,7 +26,7 @@ const LARGEST: u64 = 16 << 20;
 /// What has been done, as long as it may have to be taken back.
 pub(super) struct Applied<'a> {
     root: &'a Path,
-    done: Vec<&'a Change>,
+    done: Vec<&'a FileChange>,
     /// Directories that were made, the outermost first.
     made: Vec<PathBuf>,
 }
@@ -62,7 +62,7 @@ pub(super) fn read(root: &Path, shown: &str) -> Result<Option<Vec<u8>>, Failure>
 
 /// Changes files in this order. When one cannot be changed, or is no longer as it was looked at, those
 /// before it are as they were.
-pub(super) fn apply<'a>(root: &'a Path, changes: &'a [Change]) -> Result<Applied<'a>, Failure> {
+pub(super) fn apply<'a>(root: &'a Path, changes: &'a [FileChange]) -> Result<Applied<'a>, Failure> {
     let mut applied = Applied {
         root,
         done: Vec::new(),
@@ -81,7 +81,7 @@ pub(super) fn apply<'a>(root: &'a Path, changes: &'a [Change]) -> Result<Applied
 }
 
 /// The directories that are missing for these changes, the outermost first.
-pub(super) fn missing(root: &Path, changes: &[Change]) -> Vec<String> {
+pub(super) fn missing(root: &Path, changes: &[FileChange]) -> Vec<String> {
     let mut all = Vec::new();
     for change in changes.iter().filter(|change| change.after.is_some()) {
         for path in missing_above(&root.join(&change.shown)) {
@@ -126,7 +126,7 @@ pub(super) fn remove_leftover(root: &Path, shown: &str) -> io::Result<bool> {
 }
 
 impl Applied<'_> {
-    fn change(&mut self, change: &Change) -> Result<(), String> {
+    fn change(&mut self, change: &FileChange) -> Result<(), String> {
         let path = self.root.join(&change.shown);
         let shown = path.display();
         let now = read(self.root, &change.shown).map_err(|failure| failure.to_string())?;
@@ -166,8 +166,8 @@ impl Applied<'_> {
 }
 
 /// Writes the record, or removes it.
-pub(super) fn record(root: &Path, record: Option<&Record>) -> Result<(), Failure> {
-    let text = record.map(Record::text);
+pub(super) fn record(root: &Path, record: Option<&Manifest>) -> Result<(), Failure> {
+    let text = record.map(Manifest::text);
     put(root, RECORD, text.as_deref().map(str::as_bytes)).map_err(|error| {
         let path = root.join(RECORD);
         Failure::Work(vec![format!("cannot write {}: {error}", path.display())])

@@ -12,24 +12,24 @@ use clap::Args;
 use super::{Failure, ProjectArgs, output};
 use crate::{
     compose::{self, Loaded, Places},
-    compose_cli::{ComposeCli, Version},
+    compose_cli::{ComposeCli, ComposeVersion},
     files,
     init::{
-        self, DIRECTORY, IMAGE, InitError, Known, OVERRIDE, RECORD, RESET_SINCE,
-        record::{Door, Record},
+        self, BareProject, DIRECTORY, IMAGE, InitError, OVERRIDE, RECORD, RESET_SINCE,
+        manifest::{IngressMode, Manifest},
     },
     telemetry::plain,
-    watch::setup,
+    watch::service_setup,
 };
 
 mod apply;
-mod ask;
-mod choose;
-mod next;
+mod file_changes;
+mod next_steps;
+mod prompt;
+mod select;
 mod undo;
-mod work;
 
-use work::Work;
+use file_changes::Work;
 
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
@@ -106,11 +106,11 @@ impl From<InitError> for Failure {
 }
 
 /// A project and what `init` has to do with it.
-struct Site {
+struct InitSite {
     /// As the user has it, without what was laid over it.
     base: Loaded,
     places: Places,
-    record: Option<Record>,
+    record: Option<Manifest>,
     candidates: Vec<String>,
     policies: Vec<String>,
     /// The text of an override of somebody else's that has nothing but counts, by its name.
@@ -119,9 +119,9 @@ struct Site {
     counts: BTreeMap<String, u32>,
 }
 
-impl Site {
-    fn known(&self) -> Known<'_> {
-        Known {
+impl InitSite {
+    fn known(&self) -> BareProject<'_> {
+        BareProject {
             project: &self.base.project,
             nginx: &self.base.settings.nginx,
             policies: &self.policies,
@@ -141,10 +141,10 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     }
     let site = look(project)?;
     let known = site.known();
-    let asks = !args.yes && !args.dry_run && ask::is_terminal();
+    let asks = !args.yes && !args.dry_run && prompt::is_terminal();
     let door = door(&site, &args, asks)?;
     let offers = init::offers(&known, &door);
-    let choices = choose::choices(&site, &args, &offers, asks)?;
+    let choices = select::choices(&site, &args, &offers, asks)?;
     let kept = site.record.as_ref().map(|record| record.image.as_str());
     let image = args.nginx_image.as_deref().or(kept).unwrap_or(IMAGE);
     let draft = init::draft(&known, &door, image, &choices)?;
@@ -174,7 +174,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     }
     if work.changes.is_empty() {
         say("everything is set up already; nothing to write");
-        next::tell(&site, &door, &draft);
+        next_steps::tell(&site, &door, &draft);
         return Ok(());
     }
     let compose = if draft.resets { too_old().await } else { None };
@@ -193,7 +193,7 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
             count => format!("these {count} files"),
         };
         let directory = site.places.directory.display();
-        if !ask::yes(&format!("Change {files} in {directory} as shown?"))? {
+        if !prompt::yes(&format!("Change {files} in {directory} as shown?"))? {
             say("nothing was written");
             return Ok(());
         }
@@ -202,23 +202,23 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
             "nothing was written: add --yes to write without asking, or --dry-run to see the diff only".into(),
         ));
     }
-    work::write(
+    file_changes::write(
         project,
         &site,
         work,
         (door.clone(), image.to_owned(), choices),
     )?;
-    next::tell(&site, &door, &draft);
+    next_steps::tell(&site, &door, &draft);
     Ok(())
 }
 
 /// Where requests come in: as it is said, as it was, or as the project shows; asked where that is several.
-fn door(site: &Site, args: &InitArgs, asks: bool) -> Result<Door, Failure> {
+fn door(site: &InitSite, args: &InitArgs, asks: bool) -> Result<IngressMode, Failure> {
     let known = site.known();
     let asked = args.nginx.as_deref();
     if let (None, Some(record)) = (asked, &site.record) {
         match &record.nginx {
-            Door::Service(name) if !known.project.services.contains_key(name) => {
+            IngressMode::Service(name) if !known.project.services.contains_key(name) => {
                 say(&format!("{name}: no longer a service of this project"));
             }
             door => return Ok(door.clone()),
@@ -226,7 +226,7 @@ fn door(site: &Site, args: &InitArgs, asks: bool) -> Result<Door, Failure> {
     }
     match init::door(&known, asked) {
         Err(InitError::Usage(_)) if asks && asked.is_none() => {
-            let name = ask::door(&site.candidates)?;
+            let name = prompt::door(&site.candidates)?;
             Ok(init::door(&known, Some(&name))?)
         }
         door => Ok(door?),
@@ -234,7 +234,7 @@ fn door(site: &Site, args: &InitArgs, asks: bool) -> Result<Door, Failure> {
 }
 
 /// Reads the project as it is without the override, and the record.
-fn look(project: &ProjectArgs) -> Result<Site, Failure> {
+fn look(project: &ProjectArgs) -> Result<InitSite, Failure> {
     let mut request = project.request(&[])?;
     let unread =
         |what: &str| Failure::Usage(format!("`init` writes COMPOSE_FILE into .env, and {what}"));
@@ -274,8 +274,10 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
     for warning in &base.warnings {
         tracing::warn!("{}", plain(warning));
     }
-    let candidates = setup::candidates(&base).into_iter().map(str::to_owned);
-    Ok(Site {
+    let candidates = service_setup::candidates(&base)
+        .into_iter()
+        .map(str::to_owned);
+    Ok(InitSite {
         candidates: candidates.collect(),
         policies: base.policies.keys().cloned().collect(),
         base,
@@ -290,7 +292,7 @@ fn look(project: &ProjectArgs) -> Result<Site, Failure> {
 /// them in a file that somebody wrote for that. Anything else in it is somebody's own.
 type TakenOver = (BTreeMap<String, String>, BTreeMap<String, u32>);
 
-fn taken_over(root: &Path, record: Option<&Record>) -> Result<TakenOver, Failure> {
+fn taken_over(root: &Path, record: Option<&Manifest>) -> Result<TakenOver, Failure> {
     let text = match record {
         Some(record) => record.replaced.get(OVERRIDE).cloned(),
         None => {
@@ -300,7 +302,7 @@ fn taken_over(root: &Path, record: Option<&Record>) -> Result<TakenOver, Failure
     let Some(text) = text else {
         return Ok(TakenOver::default());
     };
-    let counts = compose::counts::alone(&text).map_err(|what| {
+    let counts = compose::count_file::alone(&text).map_err(|what| {
         if record.is_none() && text.starts_with(MADE_BY) {
             return Failure::Config(format!(
                 "{OVERRIDE} was made by `init`, but {RECORD} is missing; {BY_HAND}"
@@ -325,7 +327,7 @@ fn is_made_here(directory: &Path) -> bool {
 }
 
 /// What an earlier `init` has written here.
-fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
+fn read_record(directory: &Path) -> Result<Option<Manifest>, Failure> {
     let path = directory.join(RECORD);
     let above = directory.join(DIRECTORY);
     if above.is_file() {
@@ -338,7 +340,7 @@ fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
         return Ok(None);
     };
     let text = String::from_utf8_lossy(&bytes);
-    Record::parse(&text).map(Some).map_err(|what| {
+    Manifest::parse(&text).map(Some).map_err(|what| {
         Failure::Work(vec![format!(
             "{} cannot be read, so it is unknown what `init` wrote: {what}; {BY_HAND}",
             path.display()
@@ -349,10 +351,10 @@ fn read_record(directory: &Path) -> Result<Option<Record>, Failure> {
 /// The release of compose here, where it does not know `!reset`.
 async fn too_old() -> Option<String> {
     let (major, minor, patch) = RESET_SINCE;
-    let least = Version(major, minor, patch);
+    let least = ComposeVersion(major, minor, patch);
     let version = ComposeCli::find(false).await.ok()?.version();
     (version < least).then(|| {
-        let Version(a, b, c) = version;
+        let ComposeVersion(a, b, c) = version;
         format!(
             "compose here is {a}.{b}.{c}, but `!reset`, which removes the service's host port, needs {major}.{minor}.{patch}: update compose, or remove that port from your file and run `init` again"
         )

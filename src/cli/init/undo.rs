@@ -5,18 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BY_HAND, InitArgs, apply, apply::Change, is_made_here, read_record, say, work::shown};
+use super::{
+    BY_HAND, InitArgs, apply, apply::FileChange, file_changes::shown, is_made_here, read_record,
+    say,
+};
 use crate::{
-    cli::{Failure, ProjectArgs, output, run},
+    cli::{Failure, ProjectArgs, driver_setup, output},
     compose,
     files::{self, Directory, clean},
     init::{
         DIRECTORY, OVERRIDE, RECORD, UPSTREAMS, dotenv,
-        record::{Door, Record},
+        manifest::{IngressMode, Manifest},
     },
     proxy::render,
     state::{Lock, StateDir, StateError},
-    watch::{Claim, setup},
+    watch::{Claim, service_setup},
 };
 
 pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Failure> {
@@ -28,7 +31,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Fa
         return nothing(&root, args.dry_run);
     };
     if args.dry_run {
-        let Plan { changes, kept, .. } = plan(&root, &record, args.force)?;
+        let UndoPlan { changes, kept, .. } = plan(&root, &record, args.force)?;
         let text: String = changes.iter().map(shown).collect();
         output::write(text.as_bytes())?;
         for what in &kept {
@@ -37,7 +40,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Fa
         return Ok(());
     }
     let held = hold(project, &root).await?;
-    let Plan {
+    let UndoPlan {
         changes,
         rest,
         kept,
@@ -74,9 +77,9 @@ pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Fa
         .iter()
         .any(|path| path.starts_with(UPSTREAMS));
     // Without `.env` the override counts no longer, kept or not: what it had added is an orphan then.
-    let counted = |change: &Change| [OVERRIDE, ".env"].contains(&change.shown.as_str());
+    let counted = |change: &FileChange| [OVERRIDE, ".env"].contains(&change.shown.as_str());
     let counts_no_longer = changes.iter().any(counted);
-    if record.nginx != Door::New && has_upstreams && (kept.is_empty() || counts_no_longer) {
+    if record.nginx != IngressMode::New && has_upstreams && (kept.is_empty() || counts_no_longer) {
         say(
             "\nin nginx's own configuration: remove the two `include` lines that you added for `init`, and set proxy_pass to the previous address and port",
         );
@@ -165,10 +168,13 @@ async fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
     request.project_directory = None;
     root.clone_into(&mut request.cwd);
     let (name, held) = if let Ok(loaded) = compose::load(&request) {
-        let held = run::lock(&loaded).map(|locks| Held {
+        let held = driver_setup::lock(&loaded).map(|locks| Held {
             locks,
             claim: None,
-            beside: Some(run::writers_lock(&loaded, &setup::upstreams(&loaded))),
+            beside: Some(driver_setup::writers_lock(
+                &loaded,
+                &service_setup::upstreams(&loaded),
+            )),
         });
         (loaded.project.name, held)
     } else {
@@ -188,7 +194,7 @@ async fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
     };
     let held = match held {
         Ok(mut held) => {
-            let claimed = run::claim_where_it_answers(&name).await;
+            let claimed = driver_setup::claim_where_it_answers(&name).await;
             claimed.map(|claim| {
                 held.claim = Some(claim);
                 held
@@ -208,16 +214,16 @@ async fn hold(project: &ProjectArgs, root: &Path) -> Result<Held, Failure> {
 }
 
 /// What to do.
-struct Plan {
-    changes: Vec<Change>,
+struct UndoPlan {
+    changes: Vec<FileChange>,
     /// What is left in the record.
-    rest: Option<Record>,
+    rest: Option<Manifest>,
     /// What is kept, and why.
     kept: Vec<String>,
 }
 
-fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
-    let mut plan = Plan {
+fn plan(root: &Path, record: &Manifest, force: bool) -> Result<UndoPlan, Failure> {
+    let mut plan = UndoPlan {
         changes: Vec::new(),
         rest: None,
         kept: Vec::new(),
@@ -257,7 +263,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
             rest.files.insert(path.clone(), sum);
             continue;
         }
-        plan.changes.push(Change {
+        plan.changes.push(FileChange {
             shown: path.clone(),
             before,
             after,
@@ -265,7 +271,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
     }
     // What the override mounts stays with it: whoever names it again has all of it.
     if rest.files.contains_key(OVERRIDE) {
-        let inside = |change: &mut Change| Path::new(&change.shown).starts_with(DIRECTORY);
+        let inside = |change: &mut FileChange| Path::new(&change.shown).starts_with(DIRECTORY);
         for change in plan.changes.extract_if(.., inside) {
             let sum = record.files.get(&change.shown).cloned().unwrap_or_default();
             plan.kept.push(format!(
@@ -287,7 +293,7 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
                 continue;
             };
             if render::owner(&String::from_utf8_lossy(&bytes)).is_some() {
-                plan.changes.push(Change {
+                plan.changes.push(FileChange {
                     shown,
                     before: Some(bytes),
                     after: None,
@@ -300,7 +306,10 @@ fn plan(root: &Path, record: &Record, force: bool) -> Result<Plan, Failure> {
 }
 
 /// The line of before; or why nothing can be taken back.
-fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, String>, Failure> {
+fn dotenv_change(
+    root: &Path,
+    record: &Manifest,
+) -> Result<Result<Option<FileChange>, String>, Failure> {
     let before = apply::read(root, ".env")?;
     let text = before.as_deref().map(std::str::from_utf8).transpose();
     let Ok(text) = text else {
@@ -325,7 +334,7 @@ fn dotenv_change(root: &Path, record: &Record) -> Result<Result<Option<Change>, 
         let what = ".env: its COMPOSE_FILE is not the one that `init` wrote, so nothing is undone; remove compose.scale.yaml from it, then run this again";
         return Ok(Err(what.into()));
     }
-    Ok(Ok(taken_back.map(|after| Change {
+    Ok(Ok(taken_back.map(|after| FileChange {
         shown: ".env".into(),
         before,
         after: after.map(String::into_bytes),

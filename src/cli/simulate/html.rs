@@ -6,12 +6,13 @@ use std::{fmt::Write, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Results, Tried, machines,
+    Results, Tried,
     report::{grouped, millis, share, verdict},
+    sizing_report,
 };
 use crate::{
     policy::{Aim, Metric},
-    sim::{Goal, Record},
+    sim::{PolicyGoal, StepRecord},
     units::{Short, Span},
 };
 
@@ -79,7 +80,7 @@ pub(super) fn page(results: &Results) -> String {
     page.push_str("</style></head><body><main>");
     head(&mut page, results, &all);
     if let Some(sizing) = &results.sizing {
-        machines::html(&mut page, sizing);
+        sizing_report::html(&mut page, sizing);
     }
     if let Some(first) = all.first() {
         charts(&mut page, results, &all, first);
@@ -112,7 +113,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
     for (index, tried) in all.iter().enumerate() {
         let measures = &tried.outcome.measures;
         let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), millis);
-        let bad = if measures.failed() > Goal::FAILED {
+        let bad = if measures.failed() > PolicyGoal::FAILED {
             " class=\"bad\""
         } else {
             ""
@@ -222,18 +223,18 @@ fn columns(tried: &Tried, count: usize) -> Vec<Column> {
 }
 
 /// What is drawn of one policy.
-struct Line {
+struct PolicyLine {
     colour: usize,
     points: Vec<(f64, f64)>,
     steps: bool,
 }
 
-struct Chart<'a> {
+struct HtmlChart<'a> {
     title: &'a str,
     about: String,
     unit: &'a str,
     area: Vec<(f64, f64)>,
-    lines: Vec<Line>,
+    lines: Vec<PolicyLine>,
     aims: Vec<(usize, f64)>,
     marks: Vec<(usize, f64, f64, String)>,
     /// At least so high.
@@ -242,10 +243,10 @@ struct Chart<'a> {
 
 fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
     let of_each: Vec<_> = all.iter().map(|tried| columns(tried, COLUMNS)).collect();
-    let line = |value: fn(&Column) -> f64| -> Vec<Line> {
+    let line = |value: fn(&Column) -> f64| -> Vec<PolicyLine> {
         let lines = of_each.iter().enumerate();
         lines
-            .map(|(index, columns)| Line {
+            .map(|(index, columns)| PolicyLine {
                 colour: index % COLOURS,
                 points: at_middles(columns, value),
                 steps: false,
@@ -253,14 +254,14 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
             .collect()
     };
     let hovers = hovers(all);
-    let time = Axis::of(first.trial.begins, first.trial.span);
+    let time = HtmlAxis::of(first.trial.begins, first.trial.span);
     let rate = |column: &Column| column.rate;
     let load = of_each.first().map(|columns| at_middles(columns, rate));
     draw(
         page,
         &time,
         &hovers,
-        &Chart {
+        &HtmlChart {
             title: "Load",
             about: "requests per second".into(),
             unit: "/s",
@@ -279,12 +280,12 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
             .map(|(at, rate)| (at, rate / capacity))
             .collect()
     });
-    let serving = all.iter().enumerate().map(|(index, tried)| Line {
+    let serving = all.iter().enumerate().map(|(index, tried)| PolicyLine {
         colour: index % COLOURS,
         points: serving(&tried.outcome.records, tried.trial.span),
         steps: true,
     });
-    draw(page, &time, &hovers, &Chart {
+    draw(page, &time, &hovers, &HtmlChart {
         title: "Replicas",
         about: "serving replicas; dots are decisions, point at one for its reason. The area is the number that the load needs if every replica is always busy".into(),
         unit: "",
@@ -311,7 +312,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
         page,
         &time,
         &hovers,
-        &Chart {
+        &HtmlChart {
             title: "Utilisation",
             about: "how busy the serving replicas are, in percent; dashed: the target".into(),
             unit: "%",
@@ -325,10 +326,10 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
         },
     );
     let goal = match results.goal {
-        Some(Goal::Latency(_, within)) => Some((COLOURS, within)),
+        Some(PolicyGoal::Latency(_, within)) => Some((COLOURS, within)),
         _ => None,
     };
-    draw(page, &time, &hovers, &Chart {
+    draw(page, &time, &hovers, &HtmlChart {
         title: "Latency",
         about: "the time within which 95% of the requests were answered, in milliseconds; the worst value of each column".into(),
         unit: "ms",
@@ -346,7 +347,7 @@ fn charts(page: &mut String, results: &Results, all: &[&Tried], first: &Tried) {
             page,
             &time,
             &hovers,
-            &Chart {
+            &HtmlChart {
                 title: "Failed requests",
                 about: "timed out or refused, per column".into(),
                 unit: "",
@@ -370,7 +371,7 @@ fn at_middles(columns: &[Column], value: fn(&Column) -> f64) -> Vec<(f64, f64)> 
 }
 
 /// Where the count of those that serve changes.
-fn serving(records: &[Record], span: Duration) -> Vec<(f64, f64)> {
+fn serving(records: &[StepRecord], span: Duration) -> Vec<(f64, f64)> {
     let span = span.as_secs_f64();
     let mut points: Vec<(f64, f64)> = Vec::new();
     for record in records {
@@ -441,11 +442,11 @@ fn hovers(all: &[&Tried]) -> Vec<String> {
 }
 
 /// The time below the charts.
-struct Axis {
+struct HtmlAxis {
     ticks: Vec<(f64, String)>,
 }
 
-impl Axis {
+impl HtmlAxis {
     fn of(begins: Timestamp, span: Duration) -> Self {
         const STEPS: [u64; 16] = [
             60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
@@ -500,7 +501,7 @@ fn round_up(value: f64) -> f64 {
     step.unwrap_or(10.0) * power
 }
 
-fn draw(page: &mut String, time: &Axis, hovers: &[String], chart: &Chart<'_>) {
+fn draw(page: &mut String, time: &HtmlAxis, hovers: &[String], chart: &HtmlChart<'_>) {
     let lines = chart.lines.iter().flat_map(|line| &line.points);
     let all = lines.chain(&chart.area).map(|(_, value)| *value);
     let aims = chart.aims.iter().map(|(_, value)| *value * 1.1);
@@ -666,7 +667,7 @@ mod tests {
                 round_up(value)
             );
         }
-        let axis = Axis::of(
+        let axis = HtmlAxis::of(
             "2026-01-05T08:10:00Z".parse().unwrap(),
             Duration::from_secs(7200),
         );

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::{
     Failure, ProjectArgs, explain,
-    output::{self, Format},
+    output::{self, OutputFormat},
 };
 use crate::{
     compose::{self, LoadError, Loaded},
@@ -26,17 +26,17 @@ use crate::{
     files,
     policy::{Metric, Policy, Settings},
     sim::{
-        Found, Goal, Kind, Learnt, Machine, Named, Outcome, Profile, Search, Shape, Spread, Trace,
-        Trial, Unit,
+        Calibration, Experiment, ExperimentOutcome, LoadShape, MachineKind, MachineSpec, Named,
+        PolicyGoal, Profile, Search, SearchResult, Spread, Trace, TraceUnit,
     },
     units::{Bytes, Span},
     watch::STARTS_AT_ONCE,
 };
 
 mod html;
-mod machines;
 mod report;
-mod size;
+mod sizing;
+mod sizing_report;
 
 /// The longest time that is simulated: a year has seasons enough.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -94,7 +94,7 @@ pub(super) struct SimulateArgs {
     host_memory: Bytes,
     /// Goal of the policy: p50, p95 or p99, for example p95=300ms, or utilisation=80%
     #[arg(long, value_name = "GOAL")]
-    goal: Option<Goal>,
+    goal: Option<PolicyGoal>,
     /// Search for the cheapest policy that meets the goal (target, window, minimum)
     #[arg(long, requires = "goal")]
     suggest: bool,
@@ -103,7 +103,7 @@ pub(super) struct SimulateArgs {
     /// Prints how many machines of this size the service needs, now and at 10, 100 and 1,000 times the
     /// load, and how long one machine is enough.
     #[arg(long = "size", value_name = "NAME=CPU,MEMORY")]
-    sizes: Vec<Kind>,
+    sizes: Vec<MachineKind>,
     /// Seed of the random numbers
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -111,8 +111,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    format: OutputFormat,
 }
 
 fn spread(text: &str) -> Result<Spread, String> {
@@ -127,31 +127,31 @@ fn spread(text: &str) -> Result<Spread, String> {
 }
 
 /// What is played, and how to call it.
-struct Load {
-    shape: Shape,
+struct SimulatedLoad {
+    shape: LoadShape,
     span: Duration,
     begins: Timestamp,
     name: String,
     /// Whether it was measured in cores.
     in_cores: bool,
-    learnt: Option<Learnt>,
+    learnt: Option<Calibration>,
 }
 
 /// A policy that was tried.
 struct Tried {
     name: String,
-    trial: Trial,
-    outcome: Outcome,
+    trial: Experiment,
+    outcome: ExperimentOutcome,
 }
 
 /// All there is to report.
 struct Results {
     load: String,
     app: String,
-    goal: Option<Goal>,
+    goal: Option<PolicyGoal>,
     tried: Vec<Tried>,
-    found: Option<(Found, Option<Tried>)>,
-    sizing: Option<size::Sizing>,
+    found: Option<(SearchResult, Option<Tried>)>,
+    sizing: Option<sizing::Sizing>,
 }
 
 pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Failure> {
@@ -187,7 +187,8 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
         .and_then(|name| loaded.as_ref()?.project.services.get(name))
         .map(|service| service.limits);
     let host = settings.host;
-    let question = size::Question::of(args, host, &profile, limits, &load, service.as_deref())?;
+    let question =
+        sizing::SizingQuestion::of(args, host, &profile, limits, &load, service.as_deref())?;
     let mut results = play(args, trials, load.name, describe(&profile))?;
     if let Some(question) = question {
         let suggested = results.found.iter().filter_map(|(_, best)| best.as_ref());
@@ -208,13 +209,13 @@ pub(super) fn run(project: &ProjectArgs, args: &SimulateArgs) -> Result<(), Fail
         })?;
     }
     match args.format {
-        Format::Json => output::json(&report::json(&results))?,
-        Format::Text => output::text(&report::text(&results))?,
+        OutputFormat::Json => output::json(&report::json(&results))?,
+        OutputFormat::Text => output::text(&report::text(&results))?,
     }
     if let Some(path) = &args.html {
         tracing::info!("the charts are in {}", path.display());
     }
-    let first_misses = |goal: Goal| {
+    let first_misses = |goal: PolicyGoal| {
         let first = results.tried.first();
         first.is_some_and(|one| !goal.is_kept(&one.outcome.measures))
     };
@@ -268,7 +269,7 @@ fn policies(
     args: &SimulateArgs,
     loaded: Option<&Loaded>,
     service: Option<&str>,
-    load: &Load,
+    load: &SimulatedLoad,
 ) -> Result<Vec<(String, Policy)>, Failure> {
     let mut policies = Vec::new();
     if let Some(loaded) = loaded {
@@ -282,9 +283,9 @@ fn policies(
                 )));
             }
             (None, Some(name)) => {
-                return Err(Failure::Usage(crate::watch::setup::no_such_service(
-                    loaded, name,
-                )));
+                return Err(Failure::Usage(
+                    crate::watch::service_setup::no_such_service(loaded, name),
+                ));
             }
             (None, None) if loaded.policies.is_empty() => {
                 return Err(Failure::Config(super::watch::no_policy(loaded)));
@@ -367,9 +368,9 @@ fn recorded(path: &Path, service: Option<&str>) -> Result<(String, Vec<Input>), 
     Ok((name, inputs))
 }
 
-fn learn(name: &str, inputs: &[Input]) -> Result<Learnt, Failure> {
+fn learn(name: &str, inputs: &[Input]) -> Result<Calibration, Failure> {
     let learnt =
-        Learnt::from(inputs).map_err(|why| Failure::Work(vec![format!("{name}: {why}")]))?;
+        Calibration::from(inputs).map_err(|why| Failure::Work(vec![format!("{name}: {why}")]))?;
     for doubt in &learnt.doubts {
         warn!("{name}: {doubt}");
     }
@@ -380,7 +381,7 @@ fn profile(
     args: &SimulateArgs,
     loaded: Option<&Loaded>,
     service: Option<&str>,
-    learnt: Option<&Learnt>,
+    learnt: Option<&Calibration>,
 ) -> Profile {
     let usual = Profile {
         spread: args.spread,
@@ -404,7 +405,11 @@ fn profile(
     profile
 }
 
-fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Result<Load, Failure> {
+fn load(
+    args: &SimulateArgs,
+    profile: &Profile,
+    learnt: Option<Calibration>,
+) -> Result<SimulatedLoad, Failure> {
     if profile.service_time.is_zero() {
         return Err(Failure::Usage("--service-time is 0s, expected more".into()));
     }
@@ -417,13 +422,13 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
             .map(|path| path.display().to_string());
         // A recording counts in shares of what a replica may use.
         let per_replica = profile.rate_of_cores(profile.cores);
-        Load {
+        SimulatedLoad {
             shape: learnt.trace.shape(per_replica),
             // The last decision is made at the end.
             span: learnt.trace.span() + learnt.interval / 2,
             begins: learnt.begins.0,
             name: name.unwrap_or_default(),
-            in_cores: learnt.trace.unit == Unit::Cores,
+            in_cores: learnt.trace.unit == TraceUnit::Cores,
             learnt: Some(learnt),
         }
     } else if let Some(path) = &args.trace {
@@ -434,16 +439,16 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
                 None => format!("{name}: {}", error.what),
             })
         })?;
-        Load {
+        SimulatedLoad {
             shape: trace.shape(per_core),
             span: trace.span(),
             begins: trace.begins.unwrap_or(monday),
             name,
-            in_cores: trace.unit == Unit::Cores,
+            in_cores: trace.unit == TraceUnit::Cores,
             learnt: None,
         }
     } else if let Some(named) = &args.load {
-        Load {
+        SimulatedLoad {
             shape: named.shape(Duration::ZERO, args.seed),
             span: named.span(),
             begins: monday,
@@ -479,16 +484,16 @@ fn load(args: &SimulateArgs, profile: &Profile, learnt: Option<Learnt>) -> Resul
 fn trial(
     args: &SimulateArgs,
     profile: &Profile,
-    load: &Load,
+    load: &SimulatedLoad,
     settings: &Settings,
     policy: Policy,
     service: Option<&str>,
-) -> Trial {
+) -> Experiment {
     // As if the policy had been in force before: a cold start would hide what comes after it.
     let needed = load.shape.rate(Duration::ZERO) / profile.capacity() / AT_FIRST;
     let at_first = load.learnt.as_ref().map(|learnt| learnt.replicas);
     let at_first = at_first.unwrap_or(needed.ceil() as u32);
-    Trial {
+    Experiment {
         service: service.unwrap_or("app").to_owned(),
         replicas: at_first.clamp(policy.min.max(1).min(policy.max), policy.max),
         policy,
@@ -501,7 +506,7 @@ fn trial(
         load: load.shape.clone(),
         span: load.span,
         profile: profile.clone(),
-        machine: Machine {
+        machine: MachineSpec {
             cores: args.host_cores,
             memory: args.host_memory,
         },
@@ -514,7 +519,7 @@ fn trial(
 /// Plays all of it; on a terminal one sees how far it is.
 fn play(
     args: &SimulateArgs,
-    trials: IndexMap<String, Trial>,
+    trials: IndexMap<String, Experiment>,
     load: String,
     app: String,
 ) -> Result<Results, Failure> {
@@ -531,7 +536,7 @@ fn play(
         .map_or(0, |trial| trial.span.as_secs());
     let total = (trials.len() as u64 + of_search) * span;
     let done = Arc::new(AtomicU64::new(0));
-    let progress = Progress::begin(total, &done);
+    let progress = PlayProgress::begin(total, &done);
     let mut tried = Vec::new();
     for (name, trial) in trials {
         let outcome = trial.play(&done)?;
@@ -582,11 +587,11 @@ fn describe(profile: &Profile) -> String {
 }
 
 /// A bar on a terminal.
-struct Progress {
+struct PlayProgress {
     bar: Option<(ProgressBar, Arc<AtomicU64>)>,
 }
 
-impl Progress {
+impl PlayProgress {
     fn begin(total: u64, done: &Arc<AtomicU64>) -> Self {
         if !crate::telemetry::log::may_draw() {
             return Self { bar: None };
@@ -608,7 +613,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for PlayProgress {
     fn drop(&mut self) {
         if let Some((bar, ended)) = &self.bar {
             ended.store(1, Ordering::Relaxed);

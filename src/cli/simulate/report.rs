@@ -5,11 +5,11 @@ use std::fmt::Write;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value, json};
 
-use super::{Results, Tried, machines};
+use super::{Results, Tried, sizing_report};
 use crate::{
     compose::render,
     policy::{Behavior, Policy},
-    sim::{Goal, Measures},
+    sim::{Measures, PolicyGoal},
     units::{Short, Span},
 };
 
@@ -104,7 +104,7 @@ pub(super) fn text(results: &Results) -> String {
         }
     }
     if let Some(sizing) = &results.sizing {
-        text.push_str(&machines::text(sizing));
+        text.push_str(&sizing_report::text(sizing));
     }
     text
 }
@@ -177,19 +177,19 @@ pub(super) fn grouped(number: f64) -> String {
 }
 
 /// Whether a goal was kept, and by how much not.
-pub(super) fn verdict(goal: Goal, measures: &Measures) -> String {
+pub(super) fn verdict(goal: PolicyGoal, measures: &Measures) -> String {
     if goal.is_kept(measures) {
         return format!("meets {goal}");
     }
-    if measures.failed() > Goal::FAILED {
+    if measures.failed() > PolicyGoal::FAILED {
         return format!(
             "misses {goal}: {} of the requests failed",
             share(measures.failed())
         );
     }
     match goal {
-        Goal::Latency(..) => format!("misses {goal}: requests took longer"),
-        Goal::Utilisation(percent) => format!(
+        PolicyGoal::Latency(..) => format!("misses {goal}: requests took longer"),
+        PolicyGoal::Utilisation(percent) => format!(
             "misses {goal}: replicas were busier for {} of the time",
             share(measures.busier_than(percent))
         ),
@@ -316,7 +316,7 @@ pub(super) fn json(results: &Results) -> Value {
         value["changes"] = serde_json::to_value(&tried.outcome.changes).unwrap_or_default();
         if let Some(sizing) = &results.sizing {
             let of_it = sizing.policies.iter().find(|one| one.name == tried.name);
-            value["sizing"] = of_it.map_or(Value::Null, |one| machines::json_of(sizing, one));
+            value["sizing"] = of_it.map_or(Value::Null, |one| sizing_report::json_of(sizing, one));
         }
         value
     };
@@ -330,7 +330,7 @@ pub(super) fn json(results: &Results) -> Value {
         "policies": results.tried.iter().map(one).collect::<Vec<_>>(),
     });
     if let Some(sizing) = &results.sizing {
-        document["sizing"] = machines::json(sizing);
+        document["sizing"] = sizing_report::json(sizing);
     }
     if let Some((found, best)) = &results.found {
         document["suggestion"] = json!({

@@ -9,14 +9,14 @@ use super::{
         self, Amount, Bool, Count, Cpu, Flag, Int, Name, Number, Scalar, Size, Span, Text,
         TextSize, Whole, Word,
     },
-    Shape::{self, Either, Is, List, Map, Names, OneOf},
+    ValueShape::{self, Either, Is, List, Map, Names, OneOf},
 };
 
 /// A map with known keys.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub(super) struct KnownKeys {
     /// The keys, in the order of the alphabet.
-    pub(super) keys: &'static [(&'static str, Shape)],
+    pub(super) keys: &'static [(&'static str, ValueShape)],
     /// Keys that must be there.
     pub(super) required: &'static [&'static str],
     /// What may stand beside them.
@@ -34,16 +34,19 @@ pub(super) enum Others {
     Any,
 }
 
-const fn fields(keys: &'static [(&'static str, Shape)]) -> Fields {
-    Fields {
+const fn fields(keys: &'static [(&'static str, ValueShape)]) -> KnownKeys {
+    KnownKeys {
         keys,
         required: &[],
         others: Others::Own,
     }
 }
 
-const fn with(required: &'static [&'static str], keys: &'static [(&'static str, Shape)]) -> Fields {
-    Fields {
+const fn with(
+    required: &'static [&'static str],
+    keys: &'static [(&'static str, ValueShape)],
+) -> KnownKeys {
+    KnownKeys {
         keys,
         required,
         others: Others::Own,
@@ -52,50 +55,50 @@ const fn with(required: &'static [&'static str], keys: &'static [(&'static str, 
 
 const fn strict(
     required: &'static [&'static str],
-    keys: &'static [(&'static str, Shape)],
-) -> Fields {
-    Fields {
+    keys: &'static [(&'static str, ValueShape)],
+) -> KnownKeys {
+    KnownKeys {
         keys,
         required,
         others: Others::None,
     }
 }
 
-const TEXT: Shape = Is(Text);
-const TEXTS: Shape = List(&TEXT, Many);
-const DISTINCT: Shape = List(&TEXT, Distinct);
-const TEXT_OR_TEXTS: Shape = Either(&[TEXT, TEXTS]);
-const TEXT_OR_DISTINCT: Shape = Either(&[TEXT, DISTINCT]);
-const COMMAND: Shape = Either(&[Is(Leaf::Nothing), TEXT, TEXTS]);
+const TEXT: ValueShape = Is(Text);
+const TEXTS: ValueShape = List(&TEXT, Many);
+const DISTINCT: ValueShape = List(&TEXT, Distinct);
+const TEXT_OR_TEXTS: ValueShape = Either(&[TEXT, TEXTS]);
+const TEXT_OR_DISTINCT: ValueShape = Either(&[TEXT, DISTINCT]);
+const COMMAND: ValueShape = Either(&[Is(Leaf::Nothing), TEXT, TEXTS]);
 /// `KEY=value` pairs; compose keeps the last of a name.
-const PAIRS: Shape = Either(&[Names(&Is(Scalar)), TEXTS]);
+const PAIRS: ValueShape = Either(&[Names(&Is(Scalar)), TEXTS]);
 /// The same where compose does not look for doubles.
-const DISTINCT_PAIRS: Shape = Either(&[Names(&Is(Scalar)), DISTINCT]);
-const OPTIONS: Shape = Names(&Is(Word));
-const EXTERNAL: Shape = Either(&[Is(Flag), Map(&fields(&[("name", TEXT)]))]);
-const LOOSE_EXTERNAL: Shape = Either(&[
+const DISTINCT_PAIRS: ValueShape = Either(&[Names(&Is(Scalar)), DISTINCT]);
+const OPTIONS: ValueShape = Names(&Is(Word));
+const EXTERNAL: ValueShape = Either(&[Is(Flag), Map(&fields(&[("name", TEXT)]))]);
+const LOOSE_EXTERNAL: ValueShape = Either(&[
     Is(Flag),
-    Map(&Fields {
+    Map(&KnownKeys {
         others: Others::Any,
         ..fields(&[("name", TEXT)])
     }),
 ]);
-const HOSTS: Shape = Either(&[Names(&TEXT_OR_TEXTS), DISTINCT]);
-const LIMIT: Shape = Either(&[
+const HOSTS: ValueShape = Either(&[Names(&TEXT_OR_TEXTS), DISTINCT]);
+const LIMIT: ValueShape = Either(&[
     Is(Whole),
     Map(&with(
         &["soft", "hard"],
         &[("hard", Is(Whole)), ("soft", Is(Whole))],
     )),
 ]);
-const BUILD_LIMIT: Shape = Either(&[
+const BUILD_LIMIT: ValueShape = Either(&[
     Is(Int),
     Map(&with(
         &["soft", "hard"],
         &[("hard", Is(Int)), ("soft", Is(Int))],
     )),
 ]);
-const FILES: Shape = List(
+const FILES: ValueShape = List(
     &Either(&[
         TEXT,
         Map(&fields(&[
@@ -108,7 +111,7 @@ const FILES: Shape = List(
     ]),
     Many,
 );
-const HOOK: Fields = with(
+const HOOK: KnownKeys = with(
     &["command"],
     &[
         ("command", COMMAND),
@@ -118,7 +121,7 @@ const HOOK: Fields = with(
         ("working_dir", TEXT),
     ],
 );
-const DEVICES: Shape = List(
+const DEVICES: ValueShape = List(
     &Map(&with(
         &["capabilities"],
         &[
@@ -131,11 +134,11 @@ const DEVICES: Shape = List(
     )),
     Many,
 );
-const RATES: Shape = List(
+const RATES: ValueShape = List(
     &Map(&strict(&[], &[("path", TEXT), ("rate", Is(Size))])),
     Many,
 );
-const UPDATE: Shape = Map(&fields(&[
+const UPDATE: ValueShape = Map(&fields(&[
     ("delay", Is(Span)),
     ("failure_action", TEXT),
     ("max_failure_ratio", Is(Cpu)),
@@ -145,7 +148,7 @@ const UPDATE: Shape = Map(&fields(&[
 ]));
 
 /// What `include` holds.
-pub(super) const INCLUDE: Shape = List(
+pub(super) const INCLUDE: ValueShape = List(
     &Either(&[
         TEXT,
         Map(&strict(
@@ -161,7 +164,7 @@ pub(super) const INCLUDE: Shape = List(
 );
 
 /// The whole file.
-pub(super) const TOP: Fields = fields(&[
+pub(super) const TOP: KnownKeys = fields(&[
     ("configs", Names(&Map(&CONFIG))),
     ("include", INCLUDE),
     ("models", Names(&Map(&MODEL))),
@@ -179,7 +182,7 @@ pub(super) const TOP: Fields = fields(&[
     ),
 ]);
 
-pub(super) const SERVICE: Fields = fields(&[
+pub(super) const SERVICE: KnownKeys = fields(&[
     ("annotations", PAIRS),
     ("attach", Is(Flag)),
     ("blkio_config", Map(&BLKIO)),
@@ -384,7 +387,7 @@ pub(super) const SERVICE: Fields = fields(&[
     ("working_dir", TEXT),
 ]);
 
-const BLKIO: Fields = strict(
+const BLKIO: KnownKeys = strict(
     &[],
     &[
         ("device_read_bps", RATES),
@@ -405,7 +408,7 @@ const BLKIO: Fields = strict(
     ],
 );
 
-const BUILD: Fields = fields(&[
+const BUILD: KnownKeys = fields(&[
     ("additional_contexts", Either(&[Names(&TEXT), DISTINCT])),
     ("args", PAIRS),
     ("cache_from", TEXTS),
@@ -432,7 +435,7 @@ const BUILD: Fields = fields(&[
     ("ulimits", Names(&BUILD_LIMIT)),
 ]);
 
-const WATCH: Fields = with(
+const WATCH: KnownKeys = with(
     &["path", "action"],
     &[
         (
@@ -448,7 +451,7 @@ const WATCH: Fields = with(
     ],
 );
 
-pub(super) const DEPLOY: Fields = fields(&[
+pub(super) const DEPLOY: KnownKeys = fields(&[
     ("endpoint_mode", TEXT),
     ("labels", PAIRS),
     ("mode", TEXT),
@@ -509,12 +512,12 @@ pub(super) const DEPLOY: Fields = fields(&[
 ]);
 
 /// Compose checks the values of these keys and takes any other key.
-const GPU: Fields = Fields {
+const GPU: KnownKeys = KnownKeys {
     others: Others::Any,
     ..fields(GPU_KEYS)
 };
 
-const GPU_KEYS: &[(&str, Shape)] = &[
+const GPU_KEYS: &[(&str, ValueShape)] = &[
     ("capabilities", DISTINCT),
     ("count", Is(Leaf::Devices)),
     ("device_ids", DISTINCT),
@@ -522,7 +525,7 @@ const GPU_KEYS: &[(&str, Shape)] = &[
     ("options", DISTINCT_PAIRS),
 ];
 
-const ATTACHED: Fields = fields(&[
+const ATTACHED: KnownKeys = fields(&[
     ("aliases", TEXTS),
     ("driver_opts", OPTIONS),
     ("gw_priority", Is(Leaf::Priority)),
@@ -534,7 +537,7 @@ const ATTACHED: Fields = fields(&[
     ("priority", Is(Leaf::Priority)),
 ]);
 
-const PORT: Fields = with(
+const PORT: KnownKeys = with(
     &["target"],
     &[
         ("app_protocol", TEXT),
@@ -547,7 +550,7 @@ const PORT: Fields = with(
     ],
 );
 
-const MOUNT: Fields = with(
+const MOUNT: KnownKeys = with(
     &["type", "target"],
     &[
         (
@@ -589,7 +592,7 @@ const MOUNT: Fields = with(
     ],
 );
 
-const NETWORK: Fields = fields(&[
+const NETWORK: KnownKeys = fields(&[
     ("attachable", Is(Flag)),
     ("driver", TEXT),
     ("driver_opts", OPTIONS),
@@ -620,7 +623,7 @@ const NETWORK: Fields = fields(&[
     ("name", TEXT),
 ]);
 
-const VOLUME: Fields = fields(&[
+const VOLUME: KnownKeys = fields(&[
     ("driver", TEXT),
     ("driver_opts", OPTIONS),
     ("external", EXTERNAL),
@@ -628,7 +631,7 @@ const VOLUME: Fields = fields(&[
     ("name", TEXT),
 ]);
 
-const SECRET: Fields = fields(&[
+const SECRET: KnownKeys = fields(&[
     ("driver", TEXT),
     ("driver_opts", Names(&Is(Leaf::TextOrInt))),
     ("environment", TEXT),
@@ -639,7 +642,7 @@ const SECRET: Fields = fields(&[
     ("template_driver", TEXT),
 ]);
 
-const CONFIG: Fields = fields(&[
+const CONFIG: KnownKeys = fields(&[
     ("content", TEXT),
     ("environment", TEXT),
     ("external", LOOSE_EXTERNAL),
@@ -649,7 +652,7 @@ const CONFIG: Fields = fields(&[
     ("template_driver", TEXT),
 ]);
 
-const MODEL: Fields = with(
+const MODEL: KnownKeys = with(
     &["model"],
     &[
         ("context_size", Is(Int)),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::compose::{Request, dotenv, interpolate, load, ports, render, words};
+use crate::compose::{LoadRequest, dotenv, interpolate, load, ports, render, text_parsers};
 
 /// Lines out of which something like a compose file is made.
 const LINES: [&str; 28] = [
@@ -45,12 +45,12 @@ proptest! {
     ) {
         let mut lines = lines;
         lines.insert(at.min(lines.len()), &noise);
-        let request = Request {
+        let request = LoadRequest {
             files: vec!["-".into()],
             cwd: "/nowhere".into(),
             project_name: Some("p".into()),
             stdin: Some(lines.join("\n")),
-            ..Request::default()
+            ..LoadRequest::default()
         };
         match load(&request) {
             Ok(loaded) => prop_assert!(!render::to_yaml(&loaded).is_empty()),
@@ -60,12 +60,12 @@ proptest! {
 
     #[test]
     fn no_variable_file_or_template_makes_reading_panic(text in "[A-C=:'\"\\\\$\\{\\}?+#\\- \n]{0,40}") {
-        let none = interpolate::Variables::new();
+        let none = interpolate::VariableMap::new();
         let mut unset = std::collections::BTreeSet::new();
         let _ = interpolate::substitute(&text, &none, &mut unset);
         let _ = dotenv::parse(&text, &none, &none, &mut unset);
         let _ = ports::parse(&text);
-        let _ = words::split(&text);
-        let _ = words::duration(&text);
+        let _ = text_parsers::split(&text);
+        let _ = text_parsers::duration(&text);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         EngineError, NewReplica,
         docker::{
             CREATE, Docker, READ,
-            body::{self, Blueprint},
+            create_request::{self, Blueprint},
         },
     },
     project::{ContainerId, labels},
@@ -38,7 +38,7 @@ impl Docker {
         let facts = self.facts().await?;
         let inspect = self.inspect_raw(&source.0).await?;
         let image = self.image_of(&inspect, &facts.architecture).await?;
-        let blueprint = body::blueprint(inspect, new, image.reference, facts.api);
+        let blueprint = create_request::blueprint(inspect, new, image.reference, facts.api);
         self.make(blueprint, &image.platform, new, Some(source))
             .await
     }
@@ -184,7 +184,7 @@ impl Docker {
             .await;
         match inspected {
             Ok(image) => Ok(Some(image)),
-            Err(EngineError::Gone { .. }) => Ok(None),
+            Err(EngineError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -9,9 +9,9 @@ use futures_util::TryStreamExt;
 use crate::{
     engine::{EngineError, docker::Docker},
     project::Replica,
-    units::Moment,
+    units::Timestamp,
     usage::{
-        Reading,
+        CounterReading,
         cgroup::{self, Layout, Paths},
         memory,
     },
@@ -21,7 +21,10 @@ use crate::{
 const COLLECTOR: Duration = Duration::from_secs(10);
 
 impl Docker {
-    pub(super) async fn read_counters(&self, replica: &Replica) -> Result<Reading, EngineError> {
+    pub(super) async fn read_counters(
+        &self,
+        replica: &Replica,
+    ) -> Result<CounterReading, EngineError> {
         if let Some(layout) = self.machine().await?.cgroups {
             let paths = layout.paths(&replica.id.0, &replica.cgroup_parent);
             if let Some(reading) = self.read_files(layout, &paths, replica)? {
@@ -39,7 +42,7 @@ impl Docker {
         layout: Layout,
         paths: &Paths,
         replica: &Replica,
-    ) -> Result<Option<Reading>, EngineError> {
+    ) -> Result<Option<CounterReading>, EngineError> {
         let texts = || -> io::Result<_> {
             let cpu = fs::read_to_string(&paths.cpu)?;
             let at = self.clock.now();
@@ -56,13 +59,13 @@ impl Docker {
         };
         cgroup::parse(&layout, at, &cpu, &cpu_stat, &memory, &memory_stat)
             .map(Some)
-            .map_err(|error| EngineError::Nonsense {
+            .map_err(|error| EngineError::UnexpectedResponse {
                 doing: format!("reading the counters of {}", replica.name),
                 why: error.to_string(),
             })
     }
 
-    async fn read_stats(&self, replica: &Replica) -> Result<Reading, EngineError> {
+    async fn read_stats(&self, replica: &Replica) -> Result<CounterReading, EngineError> {
         let options = StatsOptionsBuilder::default()
             .stream(false)
             .one_shot(true)
@@ -80,7 +83,7 @@ impl Docker {
         answer
             .as_ref()
             .and_then(reading)
-            .ok_or_else(|| EngineError::Nonsense {
+            .ok_or_else(|| EngineError::UnexpectedResponse {
                 doing,
                 why: "the Engine has no counters of it; it does not run".into(),
             })
@@ -88,8 +91,8 @@ impl Docker {
 }
 
 /// The counters of the Engine's answer; `None` when they are those of a stopped container.
-fn reading(stats: &ContainerStatsResponse) -> Option<Reading> {
-    let at: Moment = stats
+fn reading(stats: &ContainerStatsResponse) -> Option<CounterReading> {
+    let at: Timestamp = stats
         .read
         .as_deref()
         .filter(|read| !read.starts_with("0001-"))?
@@ -105,7 +108,7 @@ fn reading(stats: &ContainerStatsResponse) -> Option<Reading> {
             .or_else(|| stats.get("inactive_file"))
             .copied()
     });
-    Some(Reading {
+    Some(CounterReading {
         at,
         cpu_nanos,
         periods: throttling.periods.unwrap_or(0),
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
     use crate::units::Bytes;
 
-    fn read(stats: Value) -> Option<Reading> {
+    fn read(stats: Value) -> Option<CounterReading> {
         reading(&serde_json::from_value(stats).unwrap())
     }
 
@@ -137,7 +140,7 @@ mod tests {
         });
         assert_eq!(
             read(stats),
-            Some(Reading {
+            Some(CounterReading {
                 at: "2026-01-01T12:00:00.5Z".parse().unwrap(),
                 cpu_nanos: 1_500_000,
                 periods: 10,

@@ -4,7 +4,7 @@ use std::io;
 
 use bollard::errors::Error;
 
-use crate::engine::{EngineError, docker::host::Host};
+use crate::engine::{EngineError, docker::host::EngineAddress};
 
 /// What is asked for where the Engine has it in any case.
 pub(super) const ENGINE: &str = "the Engine";
@@ -12,7 +12,7 @@ pub(super) const ENGINE: &str = "the Engine";
 /// Says what a failed call means.
 ///
 /// `doing` is the sentence's beginning (`starting web-2`), `what` the thing that was asked for.
-pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineError {
+pub(super) fn map(host: &EngineAddress, doing: &str, what: &str, error: Error) -> EngineError {
     match error {
         Error::DockerResponseServerError {
             status_code: 404,
@@ -26,7 +26,7 @@ pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineE
         },
         Error::DockerResponseServerError {
             status_code: 404, ..
-        } => EngineError::Gone { what: what.into() },
+        } => EngineError::NotFound { what: what.into() },
         Error::DockerResponseServerError {
             status_code: 409,
             message,
@@ -58,7 +58,7 @@ pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineE
                 Some(rest) => format!("the answer is not understood: {rest}"),
                 None => text,
             };
-            EngineError::Nonsense {
+            EngineError::UnexpectedResponse {
                 doing: doing.into(),
                 why,
             }
@@ -67,7 +67,7 @@ pub(super) fn map(host: &Host, doing: &str, what: &str, error: Error) -> EngineE
 }
 
 /// A connection that could not be made or broke: the cause lies at the end of the chain.
-fn lost(host: &Host, error: &(dyn std::error::Error + 'static)) -> EngineError {
+fn lost(host: &EngineAddress, error: &(dyn std::error::Error + 'static)) -> EngineError {
     let mut kind = io::ErrorKind::Other;
     let mut why = error.to_string();
     let mut source = error.source();
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn mapped(status_code: u16, message: &str) -> EngineError {
-        let host = Host::Tcp("127.0.0.1:1".into());
+        let host = EngineAddress::Tcp("127.0.0.1:1".into());
         let error = Error::DockerResponseServerError {
             status_code,
             message: message.into(),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_no_engine_at_that_address_is_not_an_engine_that_is_gone() {
-        let host = Host::Unix("/run/other.sock".into());
+        let host = EngineAddress::Unix("/run/other.sock".into());
         for (message, said) in [("404 page not found\n", " (404 page not found)"), ("", "")] {
             let error = Error::DockerResponseServerError {
                 status_code: 404,
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_an_outage() {
-        let host = Host::Tcp("127.0.0.1:1".into());
+        let host = EngineAddress::Tcp("127.0.0.1:1".into());
         let error = Error::IOError {
             err: io::Error::from(io::ErrorKind::ConnectionReset),
         };

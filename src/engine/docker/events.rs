@@ -6,12 +6,11 @@ use bollard::{
     models::{EventMessage, EventMessageTypeEnum},
     query_parameters::{EventsOptions, EventsOptionsBuilder},
 };
-use jiff::Timestamp;
 
 use crate::{
-    engine::{Action, EngineEvent},
+    engine::{ContainerAction, EngineEvent},
     project::{ContainerId, Health, labels},
-    units::Moment,
+    units::Timestamp,
 };
 
 /// What is asked for. Health checks flood an unfiltered stream with `exec_*` events.
@@ -35,7 +34,7 @@ const ACTIONS: [&str; 14] = [
 /// The request. Without a label filter, because network events carry no labels of the container;
 /// one stream for both kinds keeps their order. What happens between this call and the moment the
 /// Engine reads the request is sent too, thanks to `since`.
-pub(super) fn options(since: Timestamp) -> EventsOptions {
+pub(super) fn options(since: jiff::Timestamp) -> EventsOptions {
     let list = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
     let filters: HashMap<String, Vec<String>> = HashMap::from([
         ("type".to_owned(), list(&["container", "network"])),
@@ -54,7 +53,7 @@ pub(super) fn event(project: &str, message: EventMessage) -> Option<EngineEvent>
     let attributes = actor.attributes.unwrap_or_default();
     let attribute = |key: &str| attributes.get(key).cloned();
     let action = message.action?;
-    let at = Moment(Timestamp::from_nanosecond(i128::from(message.time_nano?)).ok()?);
+    let at = Timestamp(jiff::Timestamp::from_nanosecond(i128::from(message.time_nano?)).ok()?);
     match message.typ? {
         EventMessageTypeEnum::CONTAINER => {
             if attribute(labels::PROJECT).as_deref() != Some(project) {
@@ -81,27 +80,31 @@ pub(super) fn event(project: &str, message: EventMessage) -> Option<EngineEvent>
                 id: ContainerId(attribute("container")?),
                 name: String::new(),
                 service: None,
-                action: Action::Network,
+                action: ContainerAction::Network,
             })
         }
         _ => None,
     }
 }
 
-fn container_action(action: &str, exit_code: Option<&str>, signal: Option<&str>) -> Option<Action> {
+fn container_action(
+    action: &str,
+    exit_code: Option<&str>,
+    signal: Option<&str>,
+) -> Option<ContainerAction> {
     Some(match action {
-        "create" => Action::Create,
-        "start" => Action::Start,
-        "die" => Action::Die(exit_code.and_then(|code| code.parse().ok())),
-        "stop" => Action::Stop,
-        "destroy" => Action::Destroy,
-        "rename" => Action::Rename,
-        "pause" => Action::Pause,
-        "unpause" => Action::Unpause,
-        "oom" => Action::Oom,
-        "kill" => Action::Kill(signal.unwrap_or_default().to_owned()),
-        "update" => Action::Update,
-        _ => Action::Health(match action.strip_prefix("health_status: ")? {
+        "create" => ContainerAction::Create,
+        "start" => ContainerAction::Start,
+        "die" => ContainerAction::Die(exit_code.and_then(|code| code.parse().ok())),
+        "stop" => ContainerAction::Stop,
+        "destroy" => ContainerAction::Destroy,
+        "rename" => ContainerAction::Rename,
+        "pause" => ContainerAction::Pause,
+        "unpause" => ContainerAction::Unpause,
+        "oom" => ContainerAction::Oom,
+        "kill" => ContainerAction::Kill(signal.unwrap_or_default().to_owned()),
+        "update" => ContainerAction::Update,
+        _ => ContainerAction::Health(match action.strip_prefix("health_status: ")? {
             "healthy" => Health::Healthy,
             "unhealthy" => Health::Unhealthy,
             "starting" => Health::Starting,
@@ -126,7 +129,7 @@ mod tests {
         event("shop", message)
     }
 
-    fn container(action: &str) -> Option<Action> {
+    fn container(action: &str) -> Option<ContainerAction> {
         let attributes = json!({
             labels::PROJECT: "shop", labels::SERVICE: "web", "name": "shop-web-1", "exitCode": "137"
         });
@@ -145,7 +148,7 @@ mod tests {
                 id: ContainerId("abc".into()),
                 name: "shop-web-1".into(),
                 service: Some("web".into()),
-                action: Action::Die(Some(137)),
+                action: ContainerAction::Die(Some(137)),
             })
         );
     }
@@ -154,7 +157,7 @@ mod tests {
     fn health_is_part_of_the_action() {
         assert_eq!(
             container("health_status: unhealthy"),
-            Some(Action::Health(Health::Unhealthy))
+            Some(ContainerAction::Health(Health::Unhealthy))
         );
         assert_eq!(container("health_status: running"), None);
         assert_eq!(container("exec_start: /check"), None);
@@ -176,7 +179,7 @@ mod tests {
         );
         let event = event.unwrap();
         assert_eq!(event.id, ContainerId("def".into()));
-        assert_eq!(event.action, Action::Network);
+        assert_eq!(event.action, ContainerAction::Network);
         assert_eq!(seen("network", "destroy", &json!({"name": "net"})), None);
     }
 }

@@ -9,14 +9,14 @@ const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
 /// The address of an Engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(super) enum EngineAddress {
     /// A unix socket on this machine.
     Unix(PathBuf),
     /// Plain HTTP at `host:port`.
     Tcp(String),
 }
 
-impl Host {
+impl EngineAddress {
     /// Reads a `DOCKER_HOST`. Empty or absent means the default socket.
     pub(super) fn parse(docker_host: Option<&str>) -> Result<Self, EngineError> {
         let text = docker_host.unwrap_or_default().trim();
@@ -87,7 +87,7 @@ impl Host {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for EngineAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
@@ -122,29 +122,37 @@ mod tests {
     use super::*;
 
     fn why(docker_host: &str) -> String {
-        Host::parse(Some(docker_host)).unwrap_err().to_string()
+        EngineAddress::parse(Some(docker_host))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn nothing_set_means_the_default_socket() {
-        let default = Host::Unix("/var/run/docker.sock".into());
-        assert_eq!(Host::parse(None).unwrap(), default);
-        assert_eq!(Host::parse(Some("")).unwrap(), default);
+        let default = EngineAddress::Unix("/var/run/docker.sock".into());
+        assert_eq!(EngineAddress::parse(None).unwrap(), default);
+        assert_eq!(EngineAddress::parse(Some("")).unwrap(), default);
     }
 
     #[test]
     fn sockets_and_plain_tcp_are_understood() {
-        let parse = |text| Host::parse(Some(text)).unwrap();
+        let parse = |text| EngineAddress::parse(Some(text)).unwrap();
         assert_eq!(
             parse("unix:///run/d.sock"),
-            Host::Unix("/run/d.sock".into())
+            EngineAddress::Unix("/run/d.sock".into())
         );
         assert_eq!(
             parse("tcp://10.0.0.5:2375/"),
-            Host::Tcp("10.0.0.5:2375".into())
+            EngineAddress::Tcp("10.0.0.5:2375".into())
         );
-        assert_eq!(parse("tcp://engine"), Host::Tcp("engine:2375".into()));
-        assert_eq!(parse("tcp://[::1]:2375"), Host::Tcp("[::1]:2375".into()));
+        assert_eq!(
+            parse("tcp://engine"),
+            EngineAddress::Tcp("engine:2375".into())
+        );
+        assert_eq!(
+            parse("tcp://[::1]:2375"),
+            EngineAddress::Tcp("[::1]:2375".into())
+        );
         assert_eq!(
             parse("unix:///run/d.sock").to_string(),
             "unix:///run/d.sock"
@@ -172,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_closed_socket_is_forbidden_not_unreachable() {
-        let host = Host::Unix("/".into());
+        let host = EngineAddress::Unix("/".into());
         assert!(matches!(
             host.failure(io::ErrorKind::PermissionDenied, String::new()),
             EngineError::Forbidden { group: Some(group), .. } if group == "root"

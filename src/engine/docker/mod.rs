@@ -20,28 +20,32 @@ use bollard::{
     },
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    engine::{Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput, NewReplica, Process},
-    project::{ContainerId, Replica, labels, recipe::Recipe, template::Template},
-    units::Moment,
-    usage::Reading,
+    engine::{
+        ContainerProcess, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput,
+        NewReplica,
+    },
+    project::{
+        ContainerId, Replica, container_spec::ContainerSpec, labels, remembered_replica::Template,
+    },
+    units::Timestamp,
+    usage::CounterReading,
 };
 
-use facts::{Facts, Machine};
-use host::Host;
+use engine_info::{InfoResponse, VersionResponse};
+use host::EngineAddress;
 
-mod body;
 mod clone;
 mod counters;
+mod create_from_compose;
+mod create_request;
+mod engine_info;
 mod error;
 mod events;
-mod facts;
-mod from_file;
+mod exec;
 mod host;
-mod inside;
 mod observe;
 mod remove;
 mod template;
@@ -66,15 +70,15 @@ const NAMES: usize = 4096;
 const INSPECTIONS: usize = 16;
 
 /// What was asked once; whoever wants it meanwhile waits for the same answer.
-type Answer<T> = tokio::sync::Mutex<Option<Arc<T>>>;
+type SharedAnswer<T> = tokio::sync::Mutex<Option<Arc<T>>>;
 
 /// A Docker Engine.
 pub struct Docker {
     client: bollard::Docker,
-    host: Host,
-    facts: Answer<Facts>,
-    machine: Answer<Machine>,
-    clock: Clock,
+    host: EngineAddress,
+    facts: SharedAnswer<VersionResponse>,
+    machine: SharedAnswer<InfoResponse>,
+    clock: EngineClock,
     /// Containers whose description made no sense, so that each is told of once.
     strange: Mutex<BTreeSet<String>>,
     /// The names of containers that were looked at, by id.
@@ -93,9 +97,9 @@ impl Docker {
     /// Prepares to talk to the Engine at `docker_host` (the value of `DOCKER_HOST`; the default
     /// socket when `None`). Nothing is sent yet: [`Engine::info`] tells whether it answers.
     pub fn connect(docker_host: Option<&str>) -> Result<Self, EngineError> {
-        let host = Host::parse(docker_host)?;
+        let host = EngineAddress::parse(docker_host)?;
         let client = match &host {
-            Host::Unix(path) => {
+            EngineAddress::Unix(path) => {
                 let path = path.to_str().ok_or_else(|| EngineError::Unreachable {
                     address: host.to_string(),
                     why: "the path is not UTF-8".into(),
@@ -105,7 +109,7 @@ impl Docker {
                     .map_err(|error| host.failure(error.kind(), error.to_string()))?;
                 bollard::Docker::connect_with_unix(path, NEVER, API_DEFAULT_VERSION)
             }
-            Host::Tcp(address) => {
+            EngineAddress::Tcp(address) => {
                 bollard::Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
             }
         }
@@ -113,9 +117,9 @@ impl Docker {
         Ok(Self {
             client,
             host,
-            facts: Answer::default(),
-            machine: Answer::default(),
-            clock: Clock::start(),
+            facts: SharedAnswer::default(),
+            machine: SharedAnswer::default(),
+            clock: EngineClock::start(),
             strange: Mutex::default(),
             names: Mutex::default(),
         })
@@ -138,23 +142,27 @@ impl Docker {
         }
     }
 
-    async fn ask_for_facts(&self) -> Result<Arc<Facts>, EngineError> {
+    async fn ask_for_facts(&self) -> Result<Arc<VersionResponse>, EngineError> {
         let version = self
             .within(READ, ABOUT_ITSELF, error::ENGINE, self.client.version())
             .await?;
-        Ok(Arc::new(Facts::new(&self.host, version)?))
+        Ok(Arc::new(VersionResponse::new(&self.host, version)?))
     }
 
-    async fn ask_for_machine(&self) -> Result<Arc<Machine>, EngineError> {
+    async fn ask_for_machine(&self) -> Result<Arc<InfoResponse>, EngineError> {
         let info = self
             .within(READ, ABOUT_ITSELF, error::ENGINE, self.client.info())
             .await?;
         let is_directory = std::path::Path::is_dir;
-        Ok(Arc::new(Machine::new(&self.host, &info, is_directory)?))
+        Ok(Arc::new(InfoResponse::new(
+            &self.host,
+            &info,
+            is_directory,
+        )?))
     }
 
     /// The facts, asked for once; [`Engine::info`] asks again.
-    async fn facts(&self) -> Result<Arc<Facts>, EngineError> {
+    async fn facts(&self) -> Result<Arc<VersionResponse>, EngineError> {
         let mut known = self.facts.lock().await;
         if let Some(facts) = &*known {
             return Ok(Arc::clone(facts));
@@ -165,7 +173,7 @@ impl Docker {
     }
 
     /// The same for the machine.
-    async fn machine(&self) -> Result<Arc<Machine>, EngineError> {
+    async fn machine(&self) -> Result<Arc<InfoResponse>, EngineError> {
         let mut known = self.machine.lock().await;
         if let Some(machine) = &*known {
             return Ok(Arc::clone(machine));
@@ -197,9 +205,9 @@ impl Docker {
                 let api = self.facts().await?.api;
                 match inspect.and_then(|inspect| observe::replica(inspect, api)) {
                     // It went away since the list was made.
-                    Err(EngineError::Gone { .. }) => Ok(None),
+                    Err(EngineError::NotFound { .. }) => Ok(None),
                     // One that makes no sense to us must not hide all others.
-                    Err(error @ EngineError::Nonsense { .. }) => {
+                    Err(error @ EngineError::UnexpectedResponse { .. }) => {
                         self.say_once(&id, &error);
                         Ok(None)
                     }
@@ -240,7 +248,7 @@ impl Docker {
     /// or never be removed.
     async fn look_again(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
         match self.inspect_raw(id).await {
-            Err(EngineError::Gone { .. }) => {
+            Err(EngineError::NotFound { .. }) => {
                 sleep(AGAIN).await;
                 self.inspect_raw(id).await
             }
@@ -265,7 +273,7 @@ impl Docker {
 }
 
 impl Engine for Docker {
-    async fn reach(&self) -> Result<(), EngineError> {
+    async fn ping(&self) -> Result<(), EngineError> {
         self.facts().await.map(drop)
     }
 
@@ -335,7 +343,7 @@ impl Engine for Docker {
 
     async fn make_from_file(
         &self,
-        recipe: &Recipe,
+        recipe: &ContainerSpec,
         new: &NewReplica,
     ) -> Result<ContainerId, EngineError> {
         Box::pin(self.make_from_recipe(recipe, new)).await
@@ -365,7 +373,8 @@ impl Engine for Docker {
         };
         let mut stopped = stop().await;
         // What is not stopped is killed when it is removed.
-        if matches!(stopped, Err(EngineError::Gone { .. })) && self.look_again(&id.0).await.is_ok()
+        if matches!(stopped, Err(EngineError::NotFound { .. }))
+            && self.look_again(&id.0).await.is_ok()
         {
             stopped = stop().await;
         }
@@ -382,8 +391,8 @@ impl Engine for Docker {
 
     async fn exec(&self, id: &ContainerId, exec: &Exec) -> Result<ExecOutput, EngineError> {
         let mut kept = Vec::new();
-        let most = exec.keep.unwrap_or(inside::OUTPUT);
-        let mut keep = |piece: &[u8]| inside::keep_beginning(&mut kept, piece, most);
+        let most = exec.keep.unwrap_or(exec::OUTPUT);
+        let mut keep = |piece: &[u8]| exec::keep_beginning(&mut kept, piece, most);
         let mut output = self.run_inside(id, exec, &mut keep).await?;
         output.stdout = String::from_utf8_lossy(&kept).into_owned();
         Ok(output)
@@ -411,11 +420,11 @@ impl Engine for Docker {
         .await
     }
 
-    async fn processes(&self, id: &ContainerId) -> Result<Vec<Process>, EngineError> {
+    async fn processes(&self, id: &ContainerId) -> Result<Vec<ContainerProcess>, EngineError> {
         self.running_inside(id).await
     }
 
-    async fn usage(&self, replica: &Replica) -> Result<Reading, EngineError> {
+    async fn usage(&self, replica: &Replica) -> Result<CounterReading, EngineError> {
         self.read_counters(replica).await
     }
 
@@ -451,14 +460,14 @@ impl Engine for Docker {
 /// What is gone need not be stopped or removed any more.
 fn or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
     match result {
-        Err(EngineError::Gone { .. }) => Ok(()),
+        Err(EngineError::NotFound { .. }) => Ok(()),
         other => other,
     }
 }
 
 /// Ids are shown as docker shows them; names are left whole.
 fn short(id: &str) -> &str {
-    if body::is_anonymous(id) {
+    if create_request::is_anonymous(id) {
         &id[..12]
     } else {
         id
@@ -467,21 +476,21 @@ fn short(id: &str) -> &str {
 
 /// Moments that do not go backwards: one reading of the wall clock, then a monotonic one, until the two
 /// come apart because the wall clock was set or the machine slept.
-struct Clock(Mutex<(Moment, Instant)>);
+struct EngineClock(Mutex<(Timestamp, Instant)>);
 
 /// As far as this they may come apart.
 const TOLERATED: Duration = Duration::from_secs(3);
 
-impl Clock {
+impl EngineClock {
     fn start() -> Self {
-        Self(Mutex::new((Moment(wall_clock()), Instant::now())))
+        Self(Mutex::new((Timestamp(wall_clock()), Instant::now())))
     }
 
-    fn now(&self) -> Moment {
-        self.at(Moment(wall_clock()))
+    fn now(&self) -> Timestamp {
+        self.at(Timestamp(wall_clock()))
     }
 
-    fn at(&self, wall: Moment) -> Moment {
+    fn at(&self, wall: Timestamp) -> Timestamp {
         let mut began = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = began.0 + began.1.elapsed();
         if now.since(wall).max(wall.since(now)) < TOLERATED {
@@ -496,8 +505,8 @@ impl Clock {
     clippy::disallowed_methods,
     reason = "counters need the time at which they were read, and an event stream the time at which it was asked for"
 )]
-fn wall_clock() -> Timestamp {
-    Timestamp::now()
+fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 #[cfg(test)]

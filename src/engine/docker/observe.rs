@@ -11,9 +11,9 @@ use bollard::models::{
 };
 
 use crate::{
-    engine::{EngineError, docker::facts::Api},
-    project::{ContainerId, Fixed, Health, Limits, MountPoint, Replica, State, labels},
-    units::{Bytes, Moment},
+    engine::{EngineError, docker::engine_info::Api},
+    project::{ContainerId, ContainerState, Fixed, Health, Limits, MountPoint, Replica, labels},
+    units::{Bytes, Timestamp},
 };
 
 /// The scheduler period that the kernel takes when only a quota is set, in microseconds.
@@ -21,7 +21,7 @@ const DEFAULT_PERIOD: i64 = 100_000;
 
 /// What the rest of the tool needs to know of an inspected container.
 pub(super) fn replica(inspect: ContainerInspectResponse, api: Api) -> Result<Replica, EngineError> {
-    let nonsense = |why: &str| EngineError::Nonsense {
+    let nonsense = |why: &str| EngineError::UnexpectedResponse {
         doing: "inspecting a container".into(),
         why: why.into(),
     };
@@ -72,9 +72,12 @@ pub(super) fn replica(inspect: ContainerInspectResponse, api: Api) -> Result<Rep
             .restart_count
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or(0),
-        exit_code: matches!(status, State::Exited | State::Dead | State::Restarting)
-            .then_some(state.exit_code)
-            .flatten(),
+        exit_code: matches!(
+            status,
+            ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting
+        )
+        .then_some(state.exit_code)
+        .flatten(),
         fixed: fixed(&host, &networks, api),
         stop_timeout: config
             .stop_timeout
@@ -89,19 +92,19 @@ pub(super) fn bare_name(name: &str) -> &str {
     name.strip_prefix('/').unwrap_or(name)
 }
 
-fn status(status: Option<ContainerStateStatusEnum>) -> State {
+fn status(status: Option<ContainerStateStatusEnum>) -> ContainerState {
     match status {
-        Some(ContainerStateStatusEnum::CREATED) => State::Created,
+        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
         // Still serving until its process has ended.
         Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::STOPPING) => {
-            State::Running
+            ContainerState::Running
         }
-        Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
-        Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
-        Some(ContainerStateStatusEnum::REMOVING) => State::Removing,
-        Some(ContainerStateStatusEnum::EXITED) => State::Exited,
+        Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
         Some(ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::EMPTY) | None => {
-            State::Dead
+            ContainerState::Dead
         }
     }
 }
@@ -116,7 +119,7 @@ fn health(status: Option<HealthStatusEnum>) -> Health {
 }
 
 /// A time of the Engine; `None` for Go's zero time, which means "never".
-fn moment(text: &str) -> Option<Moment> {
+fn moment(text: &str) -> Option<Timestamp> {
     (!text.starts_with("0001-"))
         .then(|| text.parse().ok())
         .flatten()

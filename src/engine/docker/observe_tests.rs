@@ -63,7 +63,7 @@ fn a_running_replica_is_understood_whole() {
             name: "shop-web-2".into(),
             service: "web".into(),
             number: 2,
-            state: State::Running,
+            state: ContainerState::Running,
             health: Health::Healthy,
             created: "2026-01-01T12:00:00.123456789Z".parse().unwrap(),
             started: Some("2026-01-01T12:00:01Z".parse().unwrap()),
@@ -103,7 +103,7 @@ fn what_has_never_run_was_never_started_and_never_ended() {
         c["State"] = json!({"Status": "created", "Pid": 0, "ExitCode": 0,
             "StartedAt": "0001-01-01T00:00:00Z"});
     });
-    assert_eq!(created.state, State::Created);
+    assert_eq!(created.state, ContainerState::Created);
     assert_eq!(created.health, Health::None);
     assert_eq!(
         (created.started, created.exit_code, created.pid),
@@ -125,13 +125,13 @@ fn an_ended_replica_tells_its_exit_code() {
 #[test]
 fn every_state_and_health_of_the_engine_has_its_word() {
     for (status, state) in [
-        ("created", State::Created),
-        ("running", State::Running),
-        ("paused", State::Paused),
-        ("restarting", State::Restarting),
-        ("removing", State::Removing),
-        ("exited", State::Exited),
-        ("dead", State::Dead),
+        ("created", ContainerState::Created),
+        ("running", ContainerState::Running),
+        ("paused", ContainerState::Paused),
+        ("restarting", ContainerState::Restarting),
+        ("removing", ContainerState::Removing),
+        ("exited", ContainerState::Exited),
+        ("dead", ContainerState::Dead),
     ] {
         assert_eq!(seen(|c| c["State"]["Status"] = status.into()).state, state);
     }
@@ -244,6 +244,6 @@ fn a_description_without_an_id_is_nonsense() {
     let nameless = serde_json::from_value(json!({"Name": "/x"})).unwrap();
     assert!(matches!(
         replica(nameless, OLD),
-        Err(EngineError::Nonsense { .. })
+        Err(EngineError::UnexpectedResponse { .. })
     ));
 }

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::engine::Action;
+use crate::engine::ContainerAction;
 
 fn at(socket: &Path) -> Result<Docker, EngineError> {
     Docker::connect(Some(&format!("unix://{}", socket.display())))
@@ -151,7 +151,7 @@ async fn a_lost_stream_of_events_ends_with_one_error() {
     };
     assert_eq!(
         (event.name.as_str(), &event.action),
-        ("shop-web-1", &Action::Start)
+        ("shop-web-1", &ContainerAction::Start)
     );
     assert!(lost.is_outage(), "{lost}");
 }
@@ -269,7 +269,7 @@ async fn an_answer_that_stops_in_the_middle_has_its_deadline_too() {
 
 #[tokio::test(start_paused = true)]
 async fn the_moments_of_counters_follow_a_clock_that_is_set() {
-    let clock = Clock::start();
+    let clock = EngineClock::start();
     let start = clock.0.lock().unwrap().0;
     tokio::time::advance(Duration::from_secs(10)).await;
     let slewed = start + Duration::from_secs(12);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     engine::{
         EngineError,
-        docker::{Docker, READ, REMOVE, body::is_anonymous, or_gone},
+        docker::{Docker, READ, REMOVE, create_request::is_anonymous, or_gone},
     },
     project::ContainerId,
 };
@@ -29,7 +29,7 @@ impl Docker {
     pub(super) async fn remove_container(&self, id: &ContainerId) -> Result<(), EngineError> {
         let inspect = match self.look_again(&id.0).await {
             Ok(inspect) => inspect,
-            Err(EngineError::Gone { .. }) => return Ok(()),
+            Err(EngineError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         self.delete_container(id).await?;
@@ -49,7 +49,8 @@ impl Docker {
             self.within(REMOVE, &doing, &what, call)
         };
         let mut removed = remove().await;
-        if matches!(removed, Err(EngineError::Gone { .. })) && self.look_again(&id.0).await.is_ok()
+        if matches!(removed, Err(EngineError::NotFound { .. }))
+            && self.look_again(&id.0).await.is_ok()
         {
             removed = remove().await;
         }
@@ -80,7 +81,7 @@ impl Docker {
             .await;
         match inspected {
             Ok(volume) if made_by_engine(&volume) => {}
-            Ok(_) | Err(EngineError::Gone { .. }) => return Ok(()),
+            Ok(_) | Err(EngineError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
         let call = self.client.remove_volume(name, None::<RemoveVolumeOptions>);

@@ -10,11 +10,11 @@ use bollard::{
 use crate::{
     engine::{
         EngineError, NewReplica,
-        docker::{Docker, READ, body, clone::foreign_platform, observe},
+        docker::{Docker, READ, clone::foreign_platform, create_request, observe},
     },
     project::{
         ContainerId,
-        template::{Sealed, Template},
+        remembered_replica::{Sealed, Template},
     },
     units::hex,
 };
@@ -80,7 +80,7 @@ impl Docker {
         inspect.config.get_or_insert_default().env = Some(env);
 
         let platform = foreign_platform(&inspect, &image, &facts.architecture).unwrap_or_default();
-        let blueprint = body::blueprint(inspect, new, template.image.clone(), facts.api);
+        let blueprint = create_request::blueprint(inspect, new, template.image.clone(), facts.api);
         self.make(blueprint, &platform, new, None).await
     }
 
@@ -104,7 +104,9 @@ impl Docker {
                 .inspect_network(network, None::<InspectNetworkOptions>);
             let doing = format!("inspecting the network {network}");
             match self.within(READ, &doing, "the network", call).await {
-                Err(EngineError::Gone { .. }) => return Err(gone(format!("network {network}"))),
+                Err(EngineError::NotFound { .. }) => {
+                    return Err(gone(format!("network {network}")));
+                }
                 other => drop(other?),
             }
         }
@@ -112,13 +114,13 @@ impl Docker {
             let call = self.client.inspect_volume(&volume);
             let doing = format!("inspecting the volume {volume}");
             match self.within(READ, &doing, "the volume", call).await {
-                Err(EngineError::Gone { .. }) => return Err(gone(format!("volume {volume}"))),
+                Err(EngineError::NotFound { .. }) => return Err(gone(format!("volume {volume}"))),
                 other => drop(other?),
             }
         }
         for container in observe::refers_to(&host) {
             match self.inspect_raw(&container).await {
-                Err(EngineError::Gone { .. }) => {
+                Err(EngineError::NotFound { .. }) => {
                     return Err(gone("the container that it lives in".into()));
                 }
                 other => drop(other?),
@@ -130,7 +132,7 @@ impl Docker {
 
 fn salt() -> Result<String, EngineError> {
     let mut bytes = [0_u8; SALT];
-    getrandom::fill(&mut bytes).map_err(|error| EngineError::Nonsense {
+    getrandom::fill(&mut bytes).map_err(|error| EngineError::UnexpectedResponse {
         doing: "asking for random bytes".into(),
         why: error.to_string(),
     })?;
@@ -141,12 +143,12 @@ fn salt() -> Result<String, EngineError> {
 /// and without the values of its environment.
 fn template(
     inspect: ContainerInspectResponse,
-    api: super::facts::Api,
+    api: super::engine_info::Api,
     salt: String,
 ) -> Result<Template, EngineError> {
     let replica = observe::replica(inspect.clone(), api)?;
     let mut config = inspect.config.unwrap_or_default();
-    let environment = body::without_affinity(config.env.take().unwrap_or_default());
+    let environment = create_request::without_affinity(config.env.take().unwrap_or_default());
     let networks = inspect.network_settings.and_then(|n| n.networks);
     let mode = inspect
         .host_config
@@ -183,10 +185,11 @@ fn template(
         }),
         ..ContainerInspectResponse::default()
     };
-    let mut description = serde_json::to_value(lasting).map_err(|error| EngineError::Nonsense {
-        doing: "describing a container".into(),
-        why: error.to_string(),
-    })?;
+    let mut description =
+        serde_json::to_value(lasting).map_err(|error| EngineError::UnexpectedResponse {
+            doing: "describing a container".into(),
+            why: error.to_string(),
+        })?;
     // The engine's maps have no order; the same container must give the same bytes.
     description.sort_all_objects();
     Ok(Template {
@@ -217,7 +220,7 @@ fn named_volumes(host: &HostConfig) -> Vec<String> {
         .filter_map(|mount| mount.source.as_deref());
     binds
         .chain(mounts)
-        .filter(|name| !name.is_empty() && !body::is_anonymous(name))
+        .filter(|name| !name.is_empty() && !create_request::is_anonymous(name))
         .map(ToOwned::to_owned)
         .collect()
 }
@@ -227,7 +230,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::engine::docker::facts::Api;
+    use crate::engine::docker::engine_info::Api;
 
     fn taken(changes: &Value) -> Template {
         let mut inspect = json!({

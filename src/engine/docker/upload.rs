@@ -13,7 +13,7 @@ use crate::{
         EngineError,
         docker::{Docker, READ},
     },
-    project::{ContainerId, recipe::File},
+    project::{ContainerId, container_spec::File},
 };
 
 /// A tar archive is made of blocks of this size and ends with two empty ones.
@@ -56,7 +56,7 @@ impl Docker {
             .await
         {
             // Compose made the directory as it wrote the file.
-            Err(EngineError::Gone { .. }) => {
+            Err(EngineError::NotFound { .. }) => {
                 if let Some(directory) = directory_archive(parent) {
                     self.unpack(target, target_name, "/", directory).await?;
                 }
@@ -76,7 +76,7 @@ impl Docker {
         let path = file.path.trim_start_matches('/');
         let owner = (file.mode, file.uid, file.gid);
         let archive = archive(path, b'0', owner, file.content.as_bytes()).ok_or_else(|| {
-            EngineError::Nonsense {
+            EngineError::UnexpectedResponse {
                 doing: format!("writing {} into {target_name}", file.path),
                 why: "its path or its owner is too long".into(),
             }

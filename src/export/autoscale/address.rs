@@ -1,10 +1,10 @@
 //! Where a URL of a compose file leads to in a cluster.
 
-use super::{Subject, notes::Notes};
+use super::{AutoscaleSubject, notes::Notes};
 
 /// The parts of a URL that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Url<'a> {
+pub(super) struct UrlParts<'a> {
     scheme: &'a str,
     pub(super) host: &'a str,
     /// With its colon, or nothing.
@@ -13,7 +13,7 @@ pub(super) struct Url<'a> {
     pub(super) rest: &'a str,
 }
 
-impl<'a> Url<'a> {
+impl<'a> UrlParts<'a> {
     pub(super) fn parse(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -58,13 +58,13 @@ pub(super) fn shown(url: &str) -> &str {
 
 /// The URL as it is asked from inside of the cluster. `instead` is asked where this machine is meant.
 pub(super) fn in_cluster(
-    subject: &Subject<'_>,
+    subject: &AutoscaleSubject<'_>,
     url: &str,
     instead: Option<&str>,
     place: &str,
     notes: &mut Notes,
 ) -> String {
-    let Some(parts) = Url::parse(url) else {
+    let Some(parts) = UrlParts::parse(url) else {
         return url.to_owned();
     };
     if parts.is_here() {

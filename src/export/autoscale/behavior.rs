@@ -12,7 +12,7 @@ use crate::{
     units::{Short, Span},
 };
 
-use super::{aim::SYNC, count, notes::Notes};
+use super::{count, notes::Notes, thresholds::SYNC};
 
 /// The longest stabilization window that the API takes.
 const LONGEST_WINDOW: u64 = 3600;

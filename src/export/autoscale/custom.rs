@@ -5,30 +5,32 @@ use std::fmt::Write;
 use indexmap::IndexMap;
 
 use crate::{
-    policy::{Custom, CustomTarget, Http, Pick, Prometheus, Source},
+    policy::{
+        CustomMetric, CustomSource, CustomTarget, HttpSource, PrometheusSource, ValueSelector,
+    },
     units::Span,
 };
 
 use super::{
-    Subject, address,
+    AutoscaleSubject, address, gjson_path,
     keda::{MetricType, Trigger, is_thousandths},
     notes::Notes,
-    pointer, replicas,
+    replicas,
 };
 
 /// KEDA waits so long for an answer, as long as nobody says otherwise.
 const KEDA_TIMEOUT: Span = Span::seconds(3);
 
 pub(super) fn trigger(
-    subject: &Subject<'_>,
-    custom: &Custom,
+    subject: &AutoscaleSubject<'_>,
+    custom: &CustomMetric,
     place: &str,
     notes: &mut Notes,
 ) -> Option<Trigger> {
     match &custom.source {
-        Some(Source::Prometheus(source)) => prometheus(subject, custom, source, place, notes),
-        Some(Source::Http(source)) => http(subject, custom, source, place, notes),
-        Some(Source::Command(source)) => {
+        Some(CustomSource::Prometheus(source)) => prometheus(subject, custom, source, place, notes),
+        Some(CustomSource::Http(source)) => http(subject, custom, source, place, notes),
+        Some(CustomSource::Command(source)) => {
             notes.lost(
                 place,
                 format!(
@@ -53,7 +55,7 @@ pub(super) fn trigger(
 }
 
 /// How its number becomes a count, and what it is held against. The mean of the replicas is a ratio, too.
-fn target(custom: &Custom) -> (MetricType, f64) {
+fn target(custom: &CustomMetric) -> (MetricType, f64) {
     match custom.target {
         CustomTarget::Average(target) => (MetricType::AverageValue, target),
         CustomTarget::Service(target) | CustomTarget::PerReplica(target) => {
@@ -63,9 +65,9 @@ fn target(custom: &Custom) -> (MetricType, f64) {
 }
 
 fn prometheus(
-    subject: &Subject<'_>,
-    custom: &Custom,
-    source: &Prometheus,
+    subject: &AutoscaleSubject<'_>,
+    custom: &CustomMetric,
+    source: &PrometheusSource,
     place: &str,
     notes: &mut Notes,
 ) -> Option<Trigger> {
@@ -101,7 +103,7 @@ fn prometheus(
 }
 
 /// The query, with the labels that pick one of its series.
-fn one_series(source: &Prometheus) -> String {
+fn one_series(source: &PrometheusSource) -> String {
     if source.labels.is_empty() {
         return source.query.clone();
     }
@@ -117,16 +119,16 @@ fn one_series(source: &Prometheus) -> String {
 }
 
 fn http(
-    subject: &Subject<'_>,
-    custom: &Custom,
-    source: &Http,
+    subject: &AutoscaleSubject<'_>,
+    custom: &CustomMetric,
+    source: &HttpSource,
     place: &str,
     notes: &mut Notes,
 ) -> Option<Trigger> {
     let (metric_type, target) = target(custom);
     let (format, location) = match &source.pick {
-        Pick::Pointer { pointer } => {
-            let Some(path) = pointer::gjson(pointer) else {
+        ValueSelector::Pointer { pointer } => {
+            let Some(path) = gjson_path::gjson(pointer) else {
                 notes.lost(
                     place,
                     format!(
@@ -138,7 +140,7 @@ fn http(
             };
             ("json", path)
         }
-        Pick::Sample { metric, labels } => ("prometheus", selector(metric, labels)),
+        ValueSelector::Sample { metric, labels } => ("prometheus", selector(metric, labels)),
     };
     let mut metadata = IndexMap::from([("format", format.to_owned()), ("valueLocation", location)]);
     let url = if matches!(custom.target, CustomTarget::PerReplica(_)) {
@@ -164,7 +166,7 @@ fn http(
         );
         let fix = "set KEDA_HTTP_DEFAULT_TIMEOUT (in milliseconds) of KEDA's operator";
         // What nobody wrote is nobody's loss.
-        if source.timeout == Source::TIMEOUT {
+        if source.timeout == CustomSource::TIMEOUT {
             notes.chosen(place, what, fix);
         } else {
             notes.lost(place, what, fix);
@@ -180,12 +182,12 @@ fn http(
 
 /// The URL of the service whose pods are asked one by one.
 fn of_every_pod(
-    subject: &Subject<'_>,
-    source: &Http,
+    subject: &AutoscaleSubject<'_>,
+    source: &HttpSource,
     place: &str,
     notes: &mut Notes,
 ) -> Option<String> {
-    let url = address::Url::parse(&source.url).filter(|url| {
+    let url = address::UrlParts::parse(&source.url).filter(|url| {
         (url.host == "{replica}" || url.host == subject.service) && !url.rest.contains(['{', '?'])
     });
     let Some(url) = url else {

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::policy::Policy;
 
-use super::{Subject, count, deployment, load::Load, metadata};
+use super::{AutoscaleSubject, count, deployment, metadata, triggers::ScalingTrigger};
 
 pub(super) fn object(
-    subject: &Subject<'_>,
+    subject: &AutoscaleSubject<'_>,
     policy: &Policy,
-    loads: &[Load],
+    loads: &[ScalingTrigger],
     behavior: HorizontalPodAutoscalerBehavior,
 ) -> Value {
     json!(HorizontalPodAutoscaler {
@@ -29,8 +29,8 @@ pub(super) fn object(
     })
 }
 
-fn metric(load: &Load) -> Option<MetricSpec> {
-    let Load::Share { resource, percent } = load else {
+fn metric(load: &ScalingTrigger) -> Option<MetricSpec> {
+    let ScalingTrigger::Share { resource, percent } = load else {
         return None;
     };
     Some(MetricSpec {

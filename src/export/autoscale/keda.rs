@@ -12,11 +12,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{Custom, Metric, Policy},
+    policy::{CustomMetric, Metric, Policy},
     units::Span,
 };
 
-use super::{Subject, aim::SYNC, count, deployment, load::Load, metadata, notes::Notes};
+use super::{
+    AutoscaleSubject, count, deployment, metadata, notes::Notes, thresholds::SYNC,
+    triggers::ScalingTrigger,
+};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,14 +40,14 @@ struct Spec {
     min_replica_count: i32,
     max_replica_count: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fallback: Option<Fallback>,
+    fallback: Option<KedaFallback>,
     advanced: Advanced,
     triggers: Vec<Trigger>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Fallback {
+struct KedaFallback {
     failure_threshold: i32,
     replicas: i32,
     behavior: &'static str,
@@ -144,16 +147,16 @@ pub(super) fn is_thousandths(number: f64) -> bool {
 }
 
 pub(super) fn object(
-    subject: &Subject<'_>,
+    subject: &AutoscaleSubject<'_>,
     policy: &Policy,
-    loads: Vec<Load>,
+    loads: Vec<ScalingTrigger>,
     floors: Vec<Trigger>,
     behavior: HorizontalPodAutoscalerBehavior,
     notes: &mut Notes,
 ) -> Value {
     let loads = loads.into_iter().map(|load| match load {
-        Load::Share { resource, percent } => Trigger::share(resource, percent),
-        Load::Trigger(trigger) => trigger,
+        ScalingTrigger::Share { resource, percent } => Trigger::share(resource, percent),
+        ScalingTrigger::Trigger(trigger) => trigger,
     });
     let mut triggers: Vec<Trigger> = loads.collect();
     for mut floor in floors {
@@ -206,7 +209,7 @@ fn to_none(triggers: &[Trigger], cooldown: Span, notes: &mut Notes) {
 }
 
 /// The one fallback that an object has for all of its triggers.
-fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<Fallback> {
+fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<KedaFallback> {
     let customs = || {
         policy
             .metrics
@@ -217,7 +220,7 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
                 _ => None,
             })
     };
-    let with: Vec<(usize, &Custom, u32)> = customs()
+    let with: Vec<(usize, &CustomMetric, u32)> = customs()
         .filter_map(|(index, custom)| Some((index, custom, custom.fallback?.replicas)))
         .filter(|(_, custom, _)| triggers.iter().any(|one| one.name == custom.name))
         .collect();
@@ -250,7 +253,7 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
             "nothing to do with KEDA 2.18 or newer",
         );
     }
-    Some(Fallback {
+    Some(KedaFallback {
         // KEDA falls back after more failures than this.
         failure_threshold: count(failures.saturating_sub(1)),
         replicas: count(*replicas),

@@ -21,18 +21,18 @@ use super::Object;
 use notes::Notes;
 
 mod address;
-mod aim;
 mod behavior;
 mod custom;
+mod gjson_path;
 mod hpa;
 mod keda;
-mod load;
 mod notes;
-mod pointer;
 mod promql;
 mod replicas;
+mod request_metrics;
 mod schedule;
-mod served;
+mod thresholds;
+mod triggers;
 
 #[cfg(test)]
 mod tests;
@@ -41,7 +41,7 @@ pub use promql::Controller;
 
 /// A service with a policy, and what of its surroundings the autoscaler depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub struct AutoscaleSubject<'a> {
     /// The key in the compose file.
     pub service: &'a str,
     /// The name of its Deployment, its Service and its autoscaler.
@@ -76,14 +76,14 @@ pub struct Autoscaler {
 }
 
 /// The autoscaler of a service.
-pub fn autoscaler(subject: &Subject<'_>) -> Autoscaler {
+pub fn autoscaler(subject: &AutoscaleSubject<'_>) -> Autoscaler {
     let mut notes = Notes::new(subject.service);
-    let policy = aim::in_its_words(subject.policy, &mut notes);
+    let policy = thresholds::in_its_words(subject.policy, &mut notes);
     let loads: Vec<_> = policy
         .metrics
         .iter()
         .enumerate()
-        .filter_map(|(index, metric)| load::load(subject, &policy, index, metric, &mut notes))
+        .filter_map(|(index, metric)| triggers::load(subject, &policy, index, metric, &mut notes))
         .collect();
     let floors = schedule::floors(&policy, &mut notes);
     unsaid(&policy, &mut notes);
@@ -101,7 +101,8 @@ pub fn autoscaler(subject: &Subject<'_>) -> Autoscaler {
         };
     }
     let behavior = behavior::behavior(&policy, &mut notes);
-    let plain = policy.min > 0 && floors.is_empty() && loads.iter().all(load::Load::is_plain);
+    let plain =
+        policy.min > 0 && floors.is_empty() && loads.iter().all(triggers::ScalingTrigger::is_plain);
     let value = if plain {
         hpa::object(subject, &policy, &loads, behavior)
     } else {
@@ -150,7 +151,7 @@ fn unsaid(policy: &Policy, notes: &mut Notes) {
     }
 }
 
-fn metadata(subject: &Subject<'_>) -> ObjectMeta {
+fn metadata(subject: &AutoscaleSubject<'_>) -> ObjectMeta {
     ObjectMeta {
         name: Some(subject.name.to_owned()),
         namespace: Some(subject.namespace.to_owned()),
@@ -159,7 +160,7 @@ fn metadata(subject: &Subject<'_>) -> ObjectMeta {
     }
 }
 
-fn deployment(subject: &Subject<'_>) -> CrossVersionObjectReference {
+fn deployment(subject: &AutoscaleSubject<'_>) -> CrossVersionObjectReference {
     CrossVersionObjectReference {
         api_version: Some("apps/v1".into()),
         kind: "Deployment".into(),

@@ -4,7 +4,7 @@
 //! `NAMESPACE-NAME-PORT@kubernetes`, from `pkg/provider/kubernetes/ingress`) and of the community's
 //! ingress-nginx (`internal/ingress/metric/collectors/socket.go`).
 
-use super::Subject;
+use super::AutoscaleSubject;
 
 /// Whose metrics tell of the requests to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Controller {
 }
 
 /// The series of one service.
-pub(super) struct Series {
+pub(super) struct SeriesSelector {
     controller: Controller,
     /// Matchers of labels: one of them fits, whatever the scrape has made of the labels.
     selectors: Vec<String>,
@@ -83,11 +83,11 @@ pub(super) struct Series {
     window: String,
 }
 
-impl Series {
+impl SeriesSelector {
     /// Of a service behind a controller, over a window. Traefik names the port, so there must be one.
     pub(super) fn new(
         controller: Controller,
-        subject: &Subject<'_>,
+        subject: &AutoscaleSubject<'_>,
         window: String,
     ) -> Option<Self> {
         let (namespace, name) = (subject.namespace, subject.name);

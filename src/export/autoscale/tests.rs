@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     export::Remark,
     policy::{Schedule, Zone, for_compose},
-    units::{Bytes, Moment},
+    units::{Bytes, Timestamp},
 };
 
 fn policy(value: &Value) -> Policy {
@@ -26,7 +26,7 @@ fn of(policy: &Policy) -> Autoscaler {
 }
 
 fn behind(policy: &Policy, ingress: Option<Controller>) -> Autoscaler {
-    autoscaler(&Subject {
+    autoscaler(&AutoscaleSubject {
         service: "web",
         name: "web",
         namespace: "shop",
@@ -279,7 +279,7 @@ fn thresholds_among_others_have_their_tolerance() {
 #[test]
 fn memory_without_a_limit_is_left_out() {
     let policy = policy(&json!({"max": 8, "metrics": [{"memory": "80%"}, {"cpu": "60%"}]}));
-    let autoscaler = autoscaler(&Subject {
+    let autoscaler = autoscaler(&AutoscaleSubject {
         service: "web",
         name: "web",
         namespace: "shop",
@@ -433,7 +433,7 @@ fn a_pointer_is_a_path_of_gjson() {
         ("/#/@x", Some(r"\#.\@x")),
         ("/a//b", None),
     ] {
-        assert_eq!(pointer::gjson(pointer).as_deref(), path, "{pointer}");
+        assert_eq!(gjson_path::gjson(pointer).as_deref(), path, "{pointer}");
     }
 }
 
@@ -541,7 +541,7 @@ fn a_floor_ends_by_a_pattern_of_its_own() {
 }
 
 /// Whether KEDA takes a `cron` trigger for active (`cron_scaler.go`): it looks for the next start and the next end.
-fn is_active(start: &str, end: &str, now: Moment) -> bool {
+fn is_active(start: &str, end: &str, now: Timestamp) -> bool {
     let next = |cron: &str| {
         let schedule = Schedule {
             cron: cron.parse().unwrap(),
@@ -578,7 +578,7 @@ proptest! {
             };
             for minutes in moments {
                 // In between two minutes: at the very beginning KEDA looks for the next one already.
-                let now = Moment::from_unix(1_767_225_600 + minutes * 60 + 30);
+                let now = Timestamp::from_unix(1_767_225_600 + minutes * 60 + 30);
                 prop_assert_eq!(is_active(&start, &end, now), ours.holds(now), "{} for {}m at {}", cron, lasts, now);
             }
         }

@@ -1,7 +1,7 @@
 //! How fast the count may follow its recommendation.
 
 use super::{
-    at::{At, Keys},
+    cursor::{AllowedKeys, Cursor},
     value::{above_zero, count, share, span, span_above_zero, word},
 };
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
     units::{Percent, Span},
 };
 
-pub(super) fn tolerance(at: &At<'_>) -> Option<Tolerance> {
-    let number = |at: &At<'_>, expected: &str| {
+pub(super) fn tolerance(at: &Cursor<'_>) -> Option<Tolerance> {
+    let number = |at: &Cursor<'_>, expected: &str| {
         at.value()
             .as_f64()
             .filter(|number| number.is_finite() && *number >= 0.0)
@@ -26,16 +26,16 @@ pub(super) fn tolerance(at: &At<'_>) -> Option<Tolerance> {
             down: both,
         });
     }
-    let map = at.map(&Keys::only(&["up", "down"]), "{up: 0.05, down: 0.2}")?;
+    let map = at.map(&AllowedKeys::only(&["up", "down"]), "{up: 0.05, down: 0.2}")?;
     let mut tolerance = Policy::default().tolerance;
-    let number = |at: &At<'_>| number(at, "a number of at least 0, like 0.1");
+    let number = |at: &Cursor<'_>| number(at, "a number of at least 0, like 0.1");
     map.read("up", &mut tolerance.up, number);
     map.read("down", &mut tolerance.down, number);
     Some(tolerance)
 }
 
-pub(super) fn behavior(at: &At<'_>) -> Option<Behavior> {
-    let keys = Keys::only(&["scale_up", "scale_down"]);
+pub(super) fn behavior(at: &Cursor<'_>) -> Option<Behavior> {
+    let keys = AllowedKeys::only(&["scale_up", "scale_down"]);
     let map = at.map(&keys, "{scale_down: {stabilization_window: 5m}}")?;
     let Behavior {
         mut scale_up,
@@ -53,8 +53,8 @@ pub(super) fn behavior(at: &At<'_>) -> Option<Behavior> {
     })
 }
 
-fn rules(at: &At<'_>, mut rules: Rules, up: bool) -> Option<Rules> {
-    let keys = Keys {
+fn rules(at: &Cursor<'_>, mut rules: Rules, up: bool) -> Option<Rules> {
+    let keys = AllowedKeys {
         allowed: if up {
             &["stabilization_window", "policies", "select", "burst"]
         } else {
@@ -90,7 +90,7 @@ fn rules(at: &At<'_>, mut rules: Rules, up: bool) -> Option<Rules> {
     clippy::option_option,
     reason = "a reader gives nothing for a mistake, and `disabled` is none"
 )]
-fn burst(at: &At<'_>) -> Option<Option<Burst>> {
+fn burst(at: &Cursor<'_>) -> Option<Option<Burst>> {
     let example = "{window: 6s, threshold: 200%}";
     if at.value().as_str() == Some("disabled") {
         return Some(None);
@@ -98,7 +98,7 @@ fn burst(at: &At<'_>) -> Option<Option<Burst>> {
     if at.value().is_string() {
         return at.expected_text(format_args!("disabled or a map like {example}"));
     }
-    let map = at.map(&Keys::only(&["window", "threshold"]), example)?;
+    let map = at.map(&AllowedKeys::only(&["window", "threshold"]), example)?;
     let window = map.or("window", Span::seconds(6), span_above_zero);
     let threshold = map.or("threshold", Percent::new(200.0)?, |at| {
         Some(share(at)?)
@@ -111,8 +111,8 @@ fn burst(at: &At<'_>) -> Option<Option<Burst>> {
     }))
 }
 
-fn rate(at: &At<'_>) -> Option<Rate> {
-    let keys = Keys::only(&["percent", "replicas", "per"]);
+fn rate(at: &Cursor<'_>) -> Option<Rate> {
+    let keys = AllowedKeys::only(&["percent", "replicas", "per"]);
     let map = at.map(&keys, "{percent: 100, per: 15s} or {replicas: 4, per: 15s}")?;
     let percent = map.or("percent", None, |at| above_zero(at).map(Some));
     let replicas = map.or("replicas", None, |at| count(at, 1, u32::MAX).map(Some));

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::{
     Form,
-    at::{At, Entries, Keys},
+    cursor::{AllowedKeys, Cursor, Entries},
     value::{above_zero, argv, count, span_above_zero, text},
 };
-use crate::policy::{Command, Custom, CustomTarget, Fallback, Http, Pick, Prometheus, Source};
+use crate::policy::{
+    CommandSource, CustomMetric, CustomSource, CustomTarget, Fallback, HttpSource,
+    PrometheusSource, ValueSelector,
+};
 
 const SOURCES: [&str; 3] = ["command", "http", "prometheus"];
 const TARGETS: [&str; 3] = ["average_target", "service_target", "per_replica_target"];
@@ -22,7 +25,7 @@ const TAKEN: [&str; 7] = [
     "p95",
 ];
 
-pub(super) fn custom(at: &At<'_>, form: Form) -> Option<Custom> {
+pub(super) fn custom(at: &Cursor<'_>, form: Form) -> Option<CustomMetric> {
     let [command_key, http_key, prometheus_key] = SOURCES;
     let [average, service, per_replica] = TARGETS;
     let keys = [
@@ -36,7 +39,7 @@ pub(super) fn custom(at: &At<'_>, form: Form) -> Option<Custom> {
         "fallback",
         "failures",
     ];
-    let keys = Keys::only(&keys);
+    let keys = AllowedKeys::only(&keys);
     let example = r#"{name: jobs, command: ["redis-cli", "llen", "jobs"], average_target: 100}"#;
     let map = at.map(&keys, example)?;
     let name = map.require("name", "the name of the metric", name);
@@ -44,13 +47,13 @@ pub(super) fn custom(at: &At<'_>, form: Form) -> Option<Custom> {
     let each = matches!(target, Some(CustomTarget::PerReplica(_)));
     let mut source = None;
     map.read(command_key, &mut source, |at| {
-        Some(Some(Source::Command(command(at)?)))
+        Some(Some(CustomSource::Command(command(at)?)))
     });
     map.read(http_key, &mut source, |at| {
-        Some(Some(Source::Http(http(at)?)))
+        Some(Some(CustomSource::Http(http(at)?)))
     });
     map.read(prometheus_key, &mut source, |at| {
-        Some(Some(Source::Prometheus(prometheus(at)?)))
+        Some(Some(CustomSource::Prometheus(prometheus(at)?)))
     });
     match map.present(&SOURCES).as_slice() {
         [] if form == Form::Decision => {}
@@ -68,8 +71,8 @@ pub(super) fn custom(at: &At<'_>, form: Form) -> Option<Custom> {
         at.problem("`{replica}` and `{name}` are only for per_replica_target, which is read for each replica");
     }
     let fallback = map.or("fallback", None, |at| fallback(at).map(Some));
-    let failures = map.or("failures", Custom::FAILURES, |at| count(at, 1, 1000));
-    Some(Custom {
+    let failures = map.or("failures", CustomMetric::FAILURES, |at| count(at, 1, 1000));
+    Some(CustomMetric {
         name: name?,
         source,
         target: target?,
@@ -78,7 +81,7 @@ pub(super) fn custom(at: &At<'_>, form: Form) -> Option<Custom> {
     })
 }
 
-fn name(at: &At<'_>) -> Option<String> {
+fn name(at: &Cursor<'_>) -> Option<String> {
     let name = text(at, "the name of the metric")?;
     if TAKEN.contains(&name.as_str()) {
         return at.expected_text("another name; this one is a metric of its own");
@@ -86,7 +89,7 @@ fn name(at: &At<'_>) -> Option<String> {
     Some(name)
 }
 
-fn target(at: &At<'_>, map: &Entries<'_>) -> Option<CustomTarget> {
+fn target(at: &Cursor<'_>, map: &Entries<'_>) -> Option<CustomTarget> {
     let mut target = None;
     for key in TARGETS {
         map.read(key, &mut target, |at| {
@@ -110,22 +113,22 @@ fn target(at: &At<'_>, map: &Entries<'_>) -> Option<CustomTarget> {
     target
 }
 
-fn fallback(at: &At<'_>) -> Option<Fallback> {
-    let map = at.map(&Keys::only(&["replicas"]), "{replicas: 4}")?;
+fn fallback(at: &Cursor<'_>) -> Option<Fallback> {
+    let map = at.map(&AllowedKeys::only(&["replicas"]), "{replicas: 4}")?;
     let what = "a whole number from 1 to 1000";
     let replicas = map.require("replicas", what, |at| count(at, 1, 1000))?;
     Some(Fallback { replicas })
 }
 
-fn command(at: &At<'_>) -> Option<Command> {
+fn command(at: &Cursor<'_>) -> Option<CommandSource> {
     let example = r#"["redis-cli", "llen", "jobs"]"#;
     let expected = format!("a list like {example}; it is run without a shell");
     if at.value().is_array() {
-        return Some(Command {
+        return Some(CommandSource {
             argv: argv(at, &expected)?,
             service: None,
             pointer: None,
-            timeout: Source::TIMEOUT,
+            timeout: CustomSource::TIMEOUT,
         });
     }
     if !at.value().is_object() {
@@ -133,7 +136,7 @@ fn command(at: &At<'_>) -> Option<Command> {
             "{expected}, or a map like {{argv: {example}, service: redis}}"
         ));
     }
-    let keys = Keys::only(&["argv", "service", "pointer", "timeout"]);
+    let keys = AllowedKeys::only(&["argv", "service", "pointer", "timeout"]);
     let map = at.map(
         &keys,
         r#"{argv: ["redis-cli", "llen", "jobs"], service: redis}"#,
@@ -144,7 +147,7 @@ fn command(at: &At<'_>) -> Option<Command> {
     });
     let pointer = map.or("pointer", None, |at| pointer(at).map(Some));
     let timeout = timeout(&map);
-    Some(Command {
+    Some(CommandSource {
         argv: argv?,
         service: service?,
         pointer: pointer?,
@@ -152,8 +155,8 @@ fn command(at: &At<'_>) -> Option<Command> {
     })
 }
 
-fn http(at: &At<'_>) -> Option<Http> {
-    let keys = Keys::only(&["url", "pointer", "metric", "labels", "timeout"]);
+fn http(at: &Cursor<'_>) -> Option<HttpSource> {
+    let keys = AllowedKeys::only(&["url", "pointer", "metric", "labels", "timeout"]);
     let example = r#"{url: "http://127.0.0.1:8000/stats", pointer: /queue/depth}"#;
     let map = at.map(&keys, example)?;
     let url = map.require("url", "a URL like http://127.0.0.1:8000/stats", url);
@@ -174,21 +177,21 @@ fn http(at: &At<'_>) -> Option<Http> {
         at.problem("is for `metric`, which is missing");
     }
     let pick = match (at_pointer?, sample?) {
-        (Some(pointer), _) => Pick::Pointer { pointer },
-        (None, metric) => Pick::Sample {
+        (Some(pointer), _) => ValueSelector::Pointer { pointer },
+        (None, metric) => ValueSelector::Sample {
             metric: metric?,
             labels: labels?,
         },
     };
-    Some(Http {
+    Some(HttpSource {
         url: url?,
         pick,
         timeout: timeout?,
     })
 }
 
-fn prometheus(at: &At<'_>) -> Option<Prometheus> {
-    let keys = Keys::only(&["url", "query", "labels", "timeout"]);
+fn prometheus(at: &Cursor<'_>) -> Option<PrometheusSource> {
+    let keys = AllowedKeys::only(&["url", "query", "labels", "timeout"]);
     let example = r#"{url: "http://127.0.0.1:9090", query: "sum(rate(http_requests_total[1m]))"}"#;
     let map = at.map(&keys, example)?;
     let url = map.require("url", "a URL like http://127.0.0.1:9090", url);
@@ -202,7 +205,7 @@ fn prometheus(at: &At<'_>) -> Option<Prometheus> {
     });
     let labels = map.or("labels", BTreeMap::new(), labels);
     let timeout = timeout(&map);
-    Some(Prometheus {
+    Some(PrometheusSource {
         url: url?,
         query: query?,
         labels: labels?,
@@ -211,7 +214,7 @@ fn prometheus(at: &At<'_>) -> Option<Prometheus> {
 }
 
 fn timeout(map: &Entries<'_>) -> Option<crate::units::Span> {
-    map.or("timeout", Source::TIMEOUT, |at| {
+    map.or("timeout", CustomSource::TIMEOUT, |at| {
         Some(span_above_zero(at)?)
             .filter(|span| span.0.as_secs() <= 60)
             .or_else(|| at.expected_text("a duration of at most 1m"))
@@ -219,7 +222,7 @@ fn timeout(map: &Entries<'_>) -> Option<crate::units::Span> {
 }
 
 /// TLS is left to a command: `curl` knows the certificates of the machine.
-pub(super) fn url(at: &At<'_>) -> Option<String> {
+pub(super) fn url(at: &Cursor<'_>) -> Option<String> {
     let url = text(at, "a URL like http://127.0.0.1:8000/stats")?;
     if url.starts_with("https://") {
         at.problem(format!(
@@ -241,7 +244,7 @@ pub(super) fn url(at: &At<'_>) -> Option<String> {
 }
 
 /// RFC 6901: empty for the whole document, else each step begins with a slash.
-fn pointer(at: &At<'_>) -> Option<String> {
+fn pointer(at: &Cursor<'_>) -> Option<String> {
     at.value()
         .as_str()
         .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'))
@@ -249,7 +252,7 @@ fn pointer(at: &At<'_>) -> Option<String> {
         .or_else(|| at.expected_text("a JSON pointer like /queue/depth"))
 }
 
-fn labels(at: &At<'_>) -> Option<BTreeMap<String, String>> {
+fn labels(at: &Cursor<'_>) -> Option<BTreeMap<String, String>> {
     let expected = "a map of labels, like {queue: mail}";
     let Some(map) = at.value().as_object() else {
         return at.expected(expected);
@@ -268,11 +271,11 @@ fn labels(at: &At<'_>) -> Option<BTreeMap<String, String>> {
     Some(labels)
 }
 
-fn names_a_replica(source: &Source) -> bool {
+fn names_a_replica(source: &CustomSource) -> bool {
     let named = |text: &String| text.contains("{replica}") || text.contains("{name}");
     match source {
-        Source::Command(command) => command.argv.iter().any(named),
-        Source::Http(http) => named(&http.url),
-        Source::Prometheus(prometheus) => named(&prometheus.url) || named(&prometheus.query),
+        CustomSource::Command(command) => command.argv.iter().any(named),
+        CustomSource::Http(http) => named(&http.url),
+        CustomSource::Prometheus(prometheus) => named(&prometheus.url) || named(&prometheus.query),
     }
 }

@@ -2,17 +2,17 @@
 
 use super::{
     Form,
-    at::{At, Entries, Keys},
+    cursor::{AllowedKeys, Cursor, Entries},
     custom::custom,
     value::{above_zero, count, share, span, span_above_zero},
 };
 use crate::{
-    policy::{Aim, Errors, Latency, Metric, Percentile, Traffic},
+    policy::{Aim, ErrorTarget, LatencyTarget, Metric, Percentile, TrafficTarget},
     units::Span,
 };
 
-pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
-    let keys = Keys::only(&[
+pub(super) fn metrics(at: &Cursor<'_>, form: Form) -> Option<Vec<Metric>> {
+    let keys = AllowedKeys::only(&[
         "cpu",
         "memory",
         "requests",
@@ -46,27 +46,27 @@ pub(super) fn metrics(at: &At<'_>, form: Form) -> Option<Vec<Metric>> {
     Some(metrics)
 }
 
-fn traffic(at: &At<'_>) -> Option<Traffic> {
-    let default = Traffic::WINDOW;
+fn traffic(at: &Cursor<'_>) -> Option<TrafficTarget> {
+    let default = TrafficTarget::WINDOW;
     if !at.value().is_object() {
-        return above_zero(at).map(|target| Traffic {
+        return above_zero(at).map(|target| TrafficTarget {
             target,
             window: Span::seconds(default),
         });
     }
-    let keys = Keys::only(&["target", "window"]);
+    let keys = AllowedKeys::only(&["target", "window"]);
     let map = at.map(&keys, "{target: 50, window: 15s}")?;
     let target = map.require("target", "a number above 0", above_zero);
     let window = window(&map, default);
-    Some(Traffic {
+    Some(TrafficTarget {
         target: target?,
         window: window?,
     })
 }
 
-fn latency(at: &At<'_>) -> Option<Latency> {
+fn latency(at: &Cursor<'_>) -> Option<LatencyTarget> {
     let form = "{p95: 300ms}";
-    let keys = Keys::only(&["p50", "p90", "p95", "p99", "window"]);
+    let keys = AllowedKeys::only(&["p50", "p90", "p95", "p99", "window"]);
     let map = at.map(&keys, form)?;
     let given = Percentile::ALL
         .into_iter()
@@ -74,9 +74,9 @@ fn latency(at: &At<'_>) -> Option<Latency> {
     let given: Vec<_> = given
         .map(|(percentile, at)| (percentile, span_above_zero(&at)))
         .collect();
-    let window = window(&map, Latency::WINDOW);
+    let window = window(&map, LatencyTarget::WINDOW);
     match given.as_slice() {
-        [(percentile, target)] => Some(Latency {
+        [(percentile, target)] => Some(LatencyTarget {
             percentile: *percentile,
             target: (*target)?,
             window: window?,
@@ -97,17 +97,17 @@ fn latency(at: &At<'_>) -> Option<Latency> {
     }
 }
 
-fn errors(at: &At<'_>) -> Option<Errors> {
-    let keys = Keys::only(&["above", "window", "step"]);
+fn errors(at: &Cursor<'_>) -> Option<ErrorTarget> {
+    let keys = AllowedKeys::only(&["above", "window", "step"]);
     let map = at.map(&keys, "{above: 5%}")?;
     let above = map.require("above", "a percentage like 5%", |at| {
         Some(share(at)?)
             .filter(|share| share.get() < 100.0)
             .or_else(|| at.expected_text("a percentage above 0% and below 100%"))
     });
-    let window = window(&map, Traffic::WINDOW);
+    let window = window(&map, TrafficTarget::WINDOW);
     let step = map.or("step", 1, |at| count(at, 1, u32::MAX));
-    Some(Errors {
+    Some(ErrorTarget {
         above: above?,
         window: window?,
         step: step?,
@@ -118,16 +118,16 @@ fn window(map: &Entries<'_>, default: u64) -> Option<Span> {
     map.or("window", Span::seconds(default), |at| {
         Some(span(at)?)
             .filter(|span| span.0.subsec_nanos() == 0)
-            .filter(|span| (1..=Traffic::LONGEST).contains(&span.0.as_secs()))
+            .filter(|span| (1..=TrafficTarget::LONGEST).contains(&span.0.as_secs()))
             .or_else(|| at.expected_text("a duration of whole seconds from 1s to 5m"))
     })
 }
 
-fn aim(at: &At<'_>) -> Option<Aim> {
+fn aim(at: &Cursor<'_>) -> Option<Aim> {
     if !at.value().is_object() {
         return share(at).map(Aim::Target);
     }
-    let keys = Keys::only(&["above", "below", "step"]);
+    let keys = AllowedKeys::only(&["above", "below", "step"]);
     let map = at.map(&keys, "{above: 80%, below: 20%, step: 1}")?;
     let percentage = "a percentage like 60%";
     let above = map.require("above", percentage, share);

@@ -5,25 +5,25 @@
 
 use serde_json::Value;
 
-pub use self::at::nearest;
+pub use self::cursor::nearest;
 
 use self::{
-    at::{At, Keys, collect},
+    cursor::{AllowedKeys, Cursor, collect},
     metrics::metrics,
     value::{count, port, span, span_above_zero},
 };
 use super::{Aim, Metric, Policy, Settings};
 use crate::units::Percent;
 
-mod at;
+mod cursor;
 
 mod behavior;
 mod custom;
 mod metrics;
 mod notify;
 mod project;
+mod readiness_routing;
 mod schedule;
-mod serving;
 mod value;
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ pub fn settings(value: &Value) -> Result<Settings, Vec<Problem>> {
     collect(value, project::settings)
 }
 
-fn service(at: &At<'_>, form: Form) -> Policy {
+fn service(at: &Cursor<'_>, form: Form) -> Policy {
     let mut policy = Policy {
         // The default of the `HorizontalPodAutoscaler`.
         metrics: Percent::new(80.0)
@@ -103,7 +103,7 @@ fn service(at: &At<'_>, form: Form) -> Policy {
             .collect(),
         ..Policy::default()
     };
-    let Some(map) = at.map(&Keys::only(SERVICE_KEYS), "{max: 8}") else {
+    let Some(map) = at.map(&AllowedKeys::only(SERVICE_KEYS), "{max: 8}") else {
         return policy;
     };
     let most = form.most();
@@ -136,18 +136,18 @@ fn service(at: &At<'_>, form: Form) -> Policy {
         span,
     );
     map.read("behavior", &mut policy.behavior, behavior::behavior);
-    map.read("ready", &mut policy.ready, serving::ready);
+    map.read("ready", &mut policy.ready, readiness_routing::ready);
     map.read("ready_timeout", &mut policy.ready_timeout, span_above_zero);
     map.read("min_ready", &mut policy.min_ready, span);
-    map.read("drain", &mut policy.drain, serving::drain);
-    map.read("balance", &mut policy.balance, serving::balance);
+    map.read("drain", &mut policy.drain, readiness_routing::drain);
+    map.read("balance", &mut policy.balance, readiness_routing::balance);
     map.read("slow_start", &mut policy.slow_start, |at| {
-        serving::slow_start(at, &policy.balance)
+        readiness_routing::slow_start(at, &policy.balance)
     });
     policy
 }
 
-fn minimum(at: &At<'_>, most: u32) -> Option<u32> {
+fn minimum(at: &Cursor<'_>, most: u32) -> Option<u32> {
     if at.value().as_u64() == Some(0) {
         at.problem(
             "found `0`; a service keeps at least one replica, because new ones are made like it",

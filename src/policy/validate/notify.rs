@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    at::{At, Entries, Keys, nearest},
+    cursor::{AllowedKeys, Cursor, Entries, nearest},
     value::{argv, count, span_above_zero, text},
 };
 use crate::{
     policy::{
         Notify,
-        notify::{EVENTS, Events, GROUPS, Headers, Hook, Target, Url, Webhook, hidden},
+        notify::{
+            EVENTS, EventFilter, GROUPS, Headers, NotifyCommand, NotifyTarget, SecretUrl, Webhook,
+            hidden,
+        },
     },
     units::Span,
 };
@@ -28,7 +31,7 @@ const OURS: [&str; 5] = [
     "connection",
 ];
 
-pub(super) fn notify(at: &At<'_>) -> Option<Vec<Notify>> {
+pub(super) fn notify(at: &Cursor<'_>) -> Option<Vec<Notify>> {
     if !at.value().is_array() {
         return unseen(at, LIST);
     }
@@ -36,16 +39,16 @@ pub(super) fn notify(at: &At<'_>) -> Option<Vec<Notify>> {
     all.into_iter().collect()
 }
 
-fn one(at: &At<'_>) -> Option<Notify> {
+fn one(at: &Cursor<'_>) -> Option<Notify> {
     if at.value().is_string() {
         return Some(Notify {
-            target: Target::Webhook(Webhook {
+            target: NotifyTarget::Webhook(Webhook {
                 url: url(at)?,
                 headers: Headers::default(),
                 timeout: Webhook::TIMEOUT,
                 retry: Webhook::RETRY,
             }),
-            events: Events::default(),
+            events: EventFilter::default(),
             services: Vec::new(),
         });
     }
@@ -53,7 +56,7 @@ fn one(at: &At<'_>) -> Option<Notify> {
         "webhook", "command", "events", "services", "headers", "timeout", "retry",
     ];
     let map = at.map(
-        &Keys::only(&keys),
+        &AllowedKeys::only(&keys),
         "{webhook: \"https://hooks.example.com/T0/B1\"}",
     )?;
     let targets = map.present(&["webhook", "command"]);
@@ -63,10 +66,10 @@ fn one(at: &At<'_>) -> Option<Notify> {
         _ => at.problem("found webhook and command, expected only one of them"),
     }
     let target = match map.get("command") {
-        Some(at) => command(&at, &map).map(Target::Command),
-        None => webhook(&map).map(Target::Webhook),
+        Some(at) => command(&at, &map).map(NotifyTarget::Command),
+        None => webhook(&map).map(NotifyTarget::Webhook),
     };
-    let events = map.or("events", Events::default(), events);
+    let events = map.or("events", EventFilter::default(), events);
     let services = map.or("services", Vec::new(), services);
     Some(Notify {
         target: target?,
@@ -88,7 +91,7 @@ fn webhook(map: &Entries<'_>) -> Option<Webhook> {
     })
 }
 
-fn command(at: &At<'_>, map: &Entries<'_>) -> Option<Hook> {
+fn command(at: &Cursor<'_>, map: &Entries<'_>) -> Option<NotifyCommand> {
     for key in map.present(&["headers", "retry"]) {
         if let Some(at) = map.get(key) {
             at.problem("is only for a webhook");
@@ -99,8 +102,8 @@ fn command(at: &At<'_>, map: &Entries<'_>) -> Option<Hook> {
     } else {
         unseen(at, COMMAND)
     };
-    let timeout = timeout(map, Hook::TIMEOUT);
-    Some(Hook {
+    let timeout = timeout(map, NotifyCommand::TIMEOUT);
+    Some(NotifyCommand {
         argv: argv?,
         timeout: timeout?,
     })
@@ -115,7 +118,7 @@ fn timeout(map: &Entries<'_>, usual: Span) -> Option<Span> {
 }
 
 /// What is found is shown without its path, which is as good as a password.
-fn url(at: &At<'_>) -> Option<Url> {
+fn url(at: &Cursor<'_>) -> Option<SecretUrl> {
     let Some(url) = at.value().as_str() else {
         return at.expected(URL);
     };
@@ -171,16 +174,16 @@ fn url(at: &At<'_>) -> Option<Url> {
     if port.is_some_and(|port| !is_port(port)) {
         return wrong(": a port is a number from 1 to 65535");
     }
-    Some(Url::new(url))
+    Some(SecretUrl::new(url))
 }
 
-fn headers(at: &At<'_>) -> Option<Headers> {
+fn headers(at: &Cursor<'_>) -> Option<Headers> {
     let expected = r#"a map of headers, like {Authorization: "Bearer …"}"#;
     let Some(names) = at.value().as_object() else {
         return unseen(at, expected);
     };
     let names: Vec<_> = names.keys().map(String::as_str).collect();
-    let map = at.map(&Keys::only(&names), expected)?;
+    let map = at.map(&AllowedKeys::only(&names), expected)?;
     let mut headers = BTreeMap::new();
     for name in names {
         let Some(at) = map.get(name) else {
@@ -204,7 +207,7 @@ fn headers(at: &At<'_>) -> Option<Headers> {
 }
 
 /// Notes that something else was expected, without a text that was found: it may be secret.
-fn unseen<T>(at: &At<'_>, expected: &str) -> Option<T> {
+fn unseen<T>(at: &Cursor<'_>, expected: &str) -> Option<T> {
     if at.value().is_string() {
         at.problem(format!("found a text, expected {expected}"));
         return None;
@@ -212,10 +215,10 @@ fn unseen<T>(at: &At<'_>, expected: &str) -> Option<T> {
     at.expected(expected)
 }
 
-fn events(at: &At<'_>) -> Option<Events> {
+fn events(at: &Cursor<'_>) -> Option<EventFilter> {
     let expected = "all or a list like [scale, died, nothing_serves]";
     match at.value().as_str() {
-        Some("all") => return Some(Events::All),
+        Some("all") => return Some(EventFilter::All),
         Some(_) => return at.expected_text(expected),
         None => {}
     }
@@ -225,7 +228,7 @@ fn events(at: &At<'_>) -> Option<Events> {
         return None;
     }
     let known: Vec<_> = GROUPS.into_iter().chain(EVENTS).collect();
-    let name = |at: &At<'_>| match at.value().as_str() {
+    let name = |at: &Cursor<'_>| match at.value().as_str() {
         Some(name) if known.contains(&name) => Some(name.to_owned()),
         Some(name) => {
             let meant = nearest(name, &known);
@@ -239,10 +242,10 @@ fn events(at: &At<'_>) -> Option<Events> {
         None => at.expected("the name of an event"),
     };
     let names: Vec<_> = names.iter().map(name).collect();
-    Some(Events::Some(names.into_iter().collect::<Option<_>>()?))
+    Some(EventFilter::Some(names.into_iter().collect::<Option<_>>()?))
 }
 
-fn services(at: &At<'_>) -> Option<Vec<String>> {
+fn services(at: &Cursor<'_>) -> Option<Vec<String>> {
     let expected = "a list of services, like [web]; leave it out for all";
     let names = at.list(expected)?;
     if names.is_empty() {

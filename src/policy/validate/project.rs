@@ -4,24 +4,24 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{
     SERVICE_KEYS,
-    at::{At, Keys},
+    cursor::{AllowedKeys, Cursor},
     custom::url,
     notify::notify,
     value::{argv, span, text},
 };
 use crate::{
-    policy::{Host, Logs, Nginx, Place, Reach, Reserve, Settings},
+    policy::{HostReserve, Logs, NginxPlacement, NginxPolicy, ReplicaReach, Reserve, Settings},
     units::{Percent, Span},
 };
 
-pub(super) fn settings(at: &At<'_>) -> Settings {
+pub(super) fn settings(at: &Cursor<'_>) -> Settings {
     let mut settings = Settings::default();
     let defaults = SERVICE_KEYS.iter().copied().filter(|key| *key != "port");
     let allowed: Vec<&str> = ["interval", "nginx", "host", "notify"]
         .into_iter()
         .chain(defaults)
         .collect();
-    let keys = Keys {
+    let keys = AllowedKeys {
         allowed: &allowed,
         unavailable: &[("port", "belongs to a service: each has its own")],
     };
@@ -35,10 +35,10 @@ pub(super) fn settings(at: &At<'_>) -> Settings {
     settings
 }
 
-fn host(at: &At<'_>) -> Option<Host> {
-    let keys = Keys::only(&["reserve_memory", "reserve_cpu"]);
+fn host(at: &Cursor<'_>) -> Option<HostReserve> {
+    let keys = AllowedKeys::only(&["reserve_memory", "reserve_cpu"]);
     let map = at.map(&keys, "{reserve_memory: 10%, reserve_cpu: 5%}")?;
-    let mut host = Host::default();
+    let mut host = HostReserve::default();
     map.read("reserve_memory", &mut host.reserve_memory, |at| {
         let expected = "none, a percentage below 100% or a size like 512m";
         match at.value().as_str() {
@@ -74,14 +74,14 @@ fn part(text: &str) -> Option<Percent> {
         .filter(|share: &Percent| share.get() < 100.0)
 }
 
-fn interval(at: &At<'_>) -> Option<Span> {
+fn interval(at: &Cursor<'_>) -> Option<Span> {
     Some(span(at)?)
         .filter(|span| span.0 >= Duration::from_secs(1))
         .or_else(|| at.expected_text("a duration of at least 1s"))
 }
 
-fn nginx(at: &At<'_>) -> Option<Nginx> {
-    let keys = Keys {
+fn nginx(at: &Cursor<'_>) -> Option<NginxPolicy> {
+    let keys = AllowedKeys {
         allowed: &[
             "service",
             "container",
@@ -96,15 +96,21 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
         unavailable: &[],
     };
     let map = at.map(&keys, "{service: nginx, upstreams: ./nginx/upstreams}")?;
-    let mut nginx = Nginx::default();
+    let mut nginx = NginxPolicy::default();
     map.read("service", &mut nginx.place, |at| {
-        Some(Some(Place::Service(text(at, "the name of a service")?)))
+        Some(Some(NginxPlacement::Service(text(
+            at,
+            "the name of a service",
+        )?)))
     });
     map.read("container", &mut nginx.place, |at| {
-        Some(Some(Place::Container(text(at, "the name of a container")?)))
+        Some(Some(NginxPlacement::Container(text(
+            at,
+            "the name of a container",
+        )?)))
     });
     map.read("host", &mut nginx.place, |at| match at.value().as_bool() {
-        Some(true) => Some(Some(Place::Host(true))),
+        Some(true) => Some(Some(NginxPlacement::Host(true))),
         Some(false) => at.expected_text("true; leave it out where nginx runs in a container"),
         None => at.expected_text("true"),
     });
@@ -116,7 +122,7 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
         ));
     }
     for key in map.present(&["pid", "reach"]) {
-        if !matches!(nginx.place, Some(Place::Host(_)))
+        if !matches!(nginx.place, Some(NginxPlacement::Host(_)))
             && let Some(at) = map.get(key)
         {
             at.problem("is only for nginx on this host; add `host: true`");
@@ -127,9 +133,9 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
         Some(Some(PathBuf::from(path)))
     });
     map.read("reach", &mut nginx.reach, |at| match at.value().as_str() {
-        Some("auto") => Some(Reach::Auto),
-        Some("container") => Some(Reach::Container),
-        Some("published") => Some(Reach::Published),
+        Some("auto") => Some(ReplicaReach::Auto),
+        Some("container") => Some(ReplicaReach::Container),
+        Some("published") => Some(ReplicaReach::Published),
         _ => at.expected_text("auto, container or published"),
     });
     map.read("upstreams", &mut nginx.upstreams, |at| {
@@ -137,7 +143,7 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
         Some(Some(PathBuf::from(path)))
     });
     if let Some(at) = map.get("logs") {
-        nginx.logs = logs(&at, matches!(nginx.place, Some(Place::Host(_))));
+        nginx.logs = logs(&at, matches!(nginx.place, Some(NginxPlacement::Host(_))));
     }
     if let Some(at) = map.get("reload") {
         nginx.reload = command(&at, r#"["systemctl", "reload", "nginx"]"#);
@@ -148,8 +154,8 @@ fn nginx(at: &At<'_>) -> Option<Nginx> {
     Some(nginx)
 }
 
-fn logs(at: &At<'_>, on_host: bool) -> Option<Logs> {
-    let keys = Keys::only(&["dir", "inside", "stub_status"]);
+fn logs(at: &Cursor<'_>, on_host: bool) -> Option<Logs> {
+    let keys = AllowedKeys::only(&["dir", "inside", "stub_status"]);
     let example = "{dir: ./nginx/logs, inside: /var/log/compose-scale}";
     let map = at.map(&keys, example)?;
     let dir = map.require("dir", "the path of a directory, like ./nginx/logs", |at| {
@@ -186,7 +192,7 @@ fn logs(at: &At<'_>, on_host: bool) -> Option<Logs> {
 }
 
 /// A command in the words it is run with; `None` is the one that is built in.
-fn command(at: &At<'_>, example: &str) -> Option<Vec<String>> {
+fn command(at: &Cursor<'_>, example: &str) -> Option<Vec<String>> {
     let expected = format!("builtin or a list like {example}; it is run without a shell");
     match at.value().as_str() {
         Some("builtin") => None,

@@ -1,12 +1,12 @@
 //! Bounds by the clock, and who goes first.
 
 use super::{
-    at::{At, Keys},
+    cursor::{AllowedKeys, Cursor},
     value::{count, parsed, span_above_zero},
 };
 use crate::policy::{Schedule, Zone};
 
-pub(super) fn priority(at: &At<'_>) -> Option<i32> {
+pub(super) fn priority(at: &Cursor<'_>) -> Option<i32> {
     at.value()
         .as_i64()
         .and_then(|number| i32::try_from(number).ok())
@@ -16,7 +16,7 @@ pub(super) fn priority(at: &At<'_>) -> Option<i32> {
 
 /// The schedules of a policy with these bounds; without, its bounds are wrong themselves.
 pub(super) fn schedule(
-    at: &At<'_>,
+    at: &Cursor<'_>,
     bounds: Option<(u32, u32)>,
     most: u32,
 ) -> Option<Vec<Schedule>> {
@@ -29,8 +29,8 @@ pub(super) fn schedule(
     )
 }
 
-fn one(at: &At<'_>, bounds: Option<(u32, u32)>, most: u32) -> Option<Schedule> {
-    let keys = Keys::only(&["cron", "for", "min", "max", "timezone"]);
+fn one(at: &Cursor<'_>, bounds: Option<(u32, u32)>, most: u32) -> Option<Schedule> {
+    let keys = AllowedKeys::only(&["cron", "for", "min", "max", "timezone"]);
     let map = at.map(&keys, r#"{cron: "0 8 * * 1-5", for: 10h, min: 3}"#)?;
     let cron = map.require("cron", r#"a cron pattern like "0 8 * * 1-5""#, parsed);
     let lasts = map.require("for", "a duration like 10h", span_above_zero);

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use super::at::At;
+use super::cursor::Cursor;
 use crate::units::{Percent, Span, UnitError};
 
 /// A whole number between two others.
-pub(super) fn count(at: &At<'_>, least: u32, most: u32) -> Option<u32> {
+pub(super) fn count(at: &Cursor<'_>, least: u32, most: u32) -> Option<u32> {
     at.value()
         .as_u64()
         .and_then(|number| u32::try_from(number).ok())
@@ -15,12 +15,12 @@ pub(super) fn count(at: &At<'_>, least: u32, most: u32) -> Option<u32> {
 }
 
 /// A port that something can listen on.
-pub(super) fn port(at: &At<'_>) -> Option<u16> {
+pub(super) fn port(at: &Cursor<'_>) -> Option<u16> {
     u16::try_from(count(at, 1, u16::MAX.into())?).ok()
 }
 
 /// A finite number greater than zero.
-pub(super) fn above_zero(at: &At<'_>) -> Option<f64> {
+pub(super) fn above_zero(at: &Cursor<'_>) -> Option<f64> {
     at.value()
         .as_f64()
         .filter(|number| number.is_finite() && *number > 0.0)
@@ -28,14 +28,14 @@ pub(super) fn above_zero(at: &At<'_>) -> Option<f64> {
 }
 
 /// A percentage greater than zero.
-pub(super) fn share(at: &At<'_>) -> Option<Percent> {
+pub(super) fn share(at: &Cursor<'_>) -> Option<Percent> {
     Some(unit::<Percent>(at)?)
         .filter(|share| share.get() > 0.0)
         .or_else(|| at.expected_text("a percentage above 0%"))
 }
 
 /// A duration, zero too.
-pub(super) fn span(at: &At<'_>) -> Option<Span> {
+pub(super) fn span(at: &Cursor<'_>) -> Option<Span> {
     // A recording is written in milliseconds and must be read back as it was.
     Some(unit::<Span>(at)?)
         .filter(|span| span.0.subsec_nanos() % 1_000_000 == 0)
@@ -43,14 +43,14 @@ pub(super) fn span(at: &At<'_>) -> Option<Span> {
 }
 
 /// A duration of at least a millisecond.
-pub(super) fn span_above_zero(at: &At<'_>) -> Option<Span> {
+pub(super) fn span_above_zero(at: &Cursor<'_>) -> Option<Span> {
     Some(span(at)?)
         .filter(|span| !span.0.is_zero())
         .or_else(|| at.expected_text("a duration above 0s"))
 }
 
 /// A text that is not empty and stays on its line.
-pub(super) fn text(at: &At<'_>, what: &str) -> Option<String> {
+pub(super) fn text(at: &Cursor<'_>, what: &str) -> Option<String> {
     at.value()
         .as_str()
         .filter(|text| !text.is_empty() && !text.chars().any(char::is_control))
@@ -59,7 +59,7 @@ pub(super) fn text(at: &At<'_>, what: &str) -> Option<String> {
 }
 
 /// One of several words.
-pub(super) fn word<T: Clone>(at: &At<'_>, words: &[(&str, T)], expected: &str) -> Option<T> {
+pub(super) fn word<T: Clone>(at: &Cursor<'_>, words: &[(&str, T)], expected: &str) -> Option<T> {
     words
         .iter()
         .find(|(word, _)| at.value().as_str() == Some(word))
@@ -68,13 +68,13 @@ pub(super) fn word<T: Clone>(at: &At<'_>, words: &[(&str, T)], expected: &str) -
 }
 
 /// A command in the words it is run with, without a shell.
-pub(super) fn argv(at: &At<'_>, expected: &str) -> Option<Vec<String>> {
+pub(super) fn argv(at: &Cursor<'_>, expected: &str) -> Option<Vec<String>> {
     let words = at.list(expected)?;
     if words.is_empty() {
         at.problem(format!("found an empty list, expected {expected}"));
         return None;
     }
-    let read = |(position, word): (usize, &At<'_>)| match word.value().as_str() {
+    let read = |(position, word): (usize, &Cursor<'_>)| match word.value().as_str() {
         Some("") if position == 0 => word.expected("the name of a program"),
         Some(text) if text.contains('\0') => word.expected("a text without a NUL"),
         Some(text) => Some(text.to_owned()),
@@ -86,7 +86,7 @@ pub(super) fn argv(at: &At<'_>, expected: &str) -> Option<Vec<String>> {
 }
 
 /// A text of a kind that has a reader of its own.
-pub(super) fn parsed<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
+pub(super) fn parsed<T: FromStr<Err = UnitError>>(at: &Cursor<'_>) -> Option<T> {
     if !at.value().is_string() {
         let error = "".parse::<T>().err()?;
         return at.expected(error);
@@ -94,7 +94,7 @@ pub(super) fn parsed<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
     unit(at)
 }
 
-fn unit<T: FromStr<Err = UnitError>>(at: &At<'_>) -> Option<T> {
+fn unit<T: FromStr<Err = UnitError>>(at: &Cursor<'_>) -> Option<T> {
     // What is no text is read as the empty one, which no unit is, for the error it gives.
     match at.value().as_str().unwrap_or_default().parse() {
         Ok(unit) => Some(unit),

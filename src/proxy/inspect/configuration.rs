@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Place, glob,
+    ConfigLocation, glob,
     syntax::{self, Directive},
 };
 
@@ -16,7 +16,7 @@ use super::{
 pub struct Configuration {
     pub(super) statements: Vec<Statement>,
     /// The first is the top level.
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Vec<DirectiveBlock>,
     /// The directory that relative includes start from.
     prefix: String,
 }
@@ -26,21 +26,21 @@ pub struct Configuration {
 pub(super) struct Statement {
     pub name: String,
     pub args: Vec<String>,
-    pub place: Place,
+    pub place: ConfigLocation,
     /// The block it stands in, by index.
     pub block: usize,
 }
 
 /// A directive with a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
+pub(super) struct DirectiveBlock {
     pub name: String,
     pub args: Vec<String>,
-    pub place: Place,
+    pub place: ConfigLocation,
     pub parent: Option<usize>,
 }
 
-impl Block {
+impl DirectiveBlock {
     /// `location / `, as a person would name it.
     pub(super) fn title(&self) -> String {
         let words = std::iter::once(&self.name).chain(&self.args);
@@ -90,10 +90,10 @@ impl Configuration {
         let prefix = main.rsplit_once('/').map_or("", |(directory, _)| directory);
         let mut configuration = Self {
             statements: Vec::new(),
-            blocks: vec![Block {
+            blocks: vec![DirectiveBlock {
                 name: String::new(),
                 args: Vec::new(),
-                place: Place {
+                place: ConfigLocation {
                     file: main.to_owned(),
                     line: 1,
                 },
@@ -140,13 +140,13 @@ impl Configuration {
     ) {
         let file = around.last().copied().unwrap_or_default();
         for directive in directives {
-            let place = Place {
+            let place = ConfigLocation {
                 file: file.to_owned(),
                 line: directive.line,
             };
             let (name, args) = (directive.name.clone(), directive.args.clone());
             if let Some(inner) = &directive.block {
-                self.blocks.push(Block {
+                self.blocks.push(DirectiveBlock {
                     name,
                     args,
                     place,
@@ -187,7 +187,7 @@ impl Configuration {
             }
     }
 
-    pub(super) fn block(&self, statement: &Statement) -> &Block {
+    pub(super) fn block(&self, statement: &Statement) -> &DirectiveBlock {
         &self.blocks[statement.block]
     }
 

@@ -10,20 +10,20 @@ use std::{
 
 use super::render;
 
+mod bypass;
 mod configuration;
 mod glob;
 mod mounts;
-mod past;
 mod routes;
 mod syntax;
 
+pub use bypass::{Bypass, NameResolution, Resolver, by_place};
 pub(super) use configuration::heading;
 pub use configuration::{Configuration, fingerprint};
 pub use mounts::{Mount, MountProblem, inside, mount_problems, writable};
-pub use past::{By, Bypass, Resolver, by_place};
-pub use routes::{At, Route};
+pub use routes::{LocationMatch, Route};
 
-use configuration::{Block, Statement};
+use configuration::{DirectiveBlock, Statement};
 pub(super) use syntax::LEFT_OUT;
 #[cfg(test)]
 pub(super) use syntax::parse;
@@ -40,14 +40,14 @@ const PASSES: [&str; 6] = [
 
 /// A line of a configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct ConfigLocation {
     /// The file, as nginx names it.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -57,15 +57,15 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
     /// Where its upstream file is read at http level. Right is exactly one.
-    pub included: Vec<Place>,
+    pub included: Vec<ConfigLocation>,
     /// Where its upstream file is read inside another block, which nginx refuses.
     pub misplaced: Vec<Misplaced>,
     /// Where requests are handed to it. None: nginx never asks it.
     pub passes: Vec<Pass>,
     /// Upstreams of the same name in files that are not ours; nginx refuses two.
-    pub foreign: Vec<Place>,
+    pub foreign: Vec<ConfigLocation>,
     /// Where the target is made of variables, so that it may be this service or not.
-    pub variable: Vec<Place>,
+    pub variable: Vec<ConfigLocation>,
     /// Directives beside an include of its settings that are in those too; nginx refuses two.
     pub duplicate: Vec<Duplicate>,
 }
@@ -74,29 +74,29 @@ pub struct Findings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Duplicate {
     /// The directive of the user's own.
-    pub place: Place,
+    pub place: ConfigLocation,
     /// Its name.
     pub name: String,
     /// The include of our file, on the same level.
-    pub include: Place,
+    pub include: ConfigLocation,
 }
 
 /// An include on the wrong level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misplaced {
     /// The include.
-    pub place: Place,
+    pub place: ConfigLocation,
     /// The block around it; empty at the top of the file.
     pub block: String,
 }
 
 /// A place where requests are handed to a service and not logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unlogged {
+pub struct UnloggedPass {
     /// The directive that hands them over.
-    pub pass: Place,
+    pub pass: ConfigLocation,
     /// The `access_log` that counts there.
-    pub by: Place,
+    pub by: ConfigLocation,
     /// Whether it switches all off.
     pub off: bool,
 }
@@ -105,7 +105,7 @@ pub struct Unlogged {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
     /// The directive.
-    pub place: Place,
+    pub place: ConfigLocation,
     /// Its name: `proxy_pass`, `grpc_pass` …
     pub by: String,
     /// Its target, as written.
@@ -117,7 +117,7 @@ pub struct Pass {
     pub settings: bool,
     /// The block around that has `proxy_set_header` lines which no longer count, because the
     /// settings are included on a level that has none of its own.
-    pub hides_headers_of: Option<Place>,
+    pub hides_headers_of: Option<ConfigLocation>,
 }
 
 impl Pass {
@@ -213,7 +213,7 @@ impl Configuration {
 
     /// Where requests are handed to a service without a line in the log at `path`, each with what hides
     /// it there: another `access_log` on the way to it, or one that is `off`.
-    pub fn unlogged(&self, service: &str, path: &str) -> Vec<Unlogged> {
+    pub fn unlogged(&self, service: &str, path: &str) -> Vec<UnloggedPass> {
         let is_pass = |statement: &&Statement| {
             PASSES.contains(&statement.name.as_str())
                 && self.is_within(statement, "http")
@@ -244,7 +244,7 @@ impl Configuration {
                     None if ours || at_http => return None,
                     None => &nearest[0],
                 };
-                Some(Unlogged {
+                Some(UnloggedPass {
                     pass: pass.place.clone(),
                     by: by.place.clone(),
                     off: off.is_some(),
@@ -253,8 +253,8 @@ impl Configuration {
             .collect()
     }
 
-    fn foreign_upstreams(&self, service: &str, conf: &str) -> Vec<Place> {
-        let is_it = |block: &&Block| {
+    fn foreign_upstreams(&self, service: &str, conf: &str) -> Vec<ConfigLocation> {
+        let is_it = |block: &&DirectiveBlock| {
             block.name == "upstream"
                 && block.place.file != conf
                 && block.parent.is_some_and(|p| self.blocks[p].name == "http")

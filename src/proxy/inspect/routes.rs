@@ -1,12 +1,12 @@
 //! Which requests go to whom, as a router with rules would say it.
 
-use super::{Configuration, PASSES, Place, Statement, host_of};
+use super::{ConfigLocation, Configuration, PASSES, Statement, host_of};
 
 /// A place where requests are handed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The directive.
-    pub place: Place,
+    pub place: ConfigLocation,
     /// Its name: `proxy_pass`, `grpc_pass` …
     pub by: String,
     /// Whom it leads to, by name: more than one where an upstream of that name has several.
@@ -16,14 +16,14 @@ pub struct Route {
     /// The host names of the server; none where it takes all.
     pub hosts: Vec<String>,
     /// Which paths.
-    pub at: At,
+    pub at: LocationMatch,
     /// What is handed on in place of the part of the path that matched, where that is something else.
     pub becomes: Option<String>,
 }
 
 /// Which paths a location is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum At {
+pub enum LocationMatch {
     /// All that begin so.
     Prefix(String),
     /// This one.
@@ -70,9 +70,9 @@ impl Configuration {
             .split_once("://")
             .and_then(|(_, rest)| Some(&rest[rest.find('/')?..]));
         let becomes = path.filter(|path| match &at {
-            At::Prefix(prefix) => prefix != path,
-            At::Exact(exact) => exact != path,
-            At::Pattern(_) => true,
+            LocationMatch::Prefix(prefix) => prefix != path,
+            LocationMatch::Exact(exact) => exact != path,
+            LocationMatch::Pattern(_) => true,
         });
         Some(Route {
             place: pass.place.clone(),
@@ -101,18 +101,18 @@ impl Configuration {
         hosts.collect()
     }
 
-    fn at(&self, levels: &[usize], location: usize) -> At {
+    fn at(&self, levels: &[usize], location: usize) -> LocationMatch {
         let block = &self.blocks[location];
         let inside = levels.iter().take_while(|&&level| level != location);
         let mut inside = inside.map(|&level| self.blocks[level].name.as_str());
         match block.args.as_slice() {
             _ if inside.any(|name| name == "if") => {
-                At::Pattern(format!("{} with an if", block.title()))
+                LocationMatch::Pattern(format!("{} with an if", block.title()))
             }
-            [path] if !path.starts_with('@') => At::Prefix(path.clone()),
-            [modifier, path] if modifier == "^~" => At::Prefix(path.clone()),
-            [modifier, path] if modifier == "=" => At::Exact(path.clone()),
-            _ => At::Pattern(block.title()),
+            [path] if !path.starts_with('@') => LocationMatch::Prefix(path.clone()),
+            [modifier, path] if modifier == "^~" => LocationMatch::Prefix(path.clone()),
+            [modifier, path] if modifier == "=" => LocationMatch::Exact(path.clone()),
+            _ => LocationMatch::Pattern(block.title()),
         }
     }
 }
@@ -142,23 +142,28 @@ mod tests {
             .iter()
             .map(|r| (r.to[0].as_str(), r.port, &r.at, r.becomes.as_deref()))
             .collect();
-        let prefix = |path: &str| At::Prefix(path.into());
+        let prefix = |path: &str| LocationMatch::Prefix(path.into());
         assert_eq!(
             said,
             [
                 ("web", None, &prefix("/"), None),
-                ("web", Some(8080), &At::Exact("/ping".into()), None),
+                (
+                    "web",
+                    Some(8080),
+                    &LocationMatch::Exact("/ping".into()),
+                    None
+                ),
                 ("api", None, &prefix("/api/"), Some("/")),
                 (
                     "php",
                     Some(9000),
-                    &At::Pattern("location ~ \\.php$".into()),
+                    &LocationMatch::Pattern("location ~ \\.php$".into()),
                     None
                 ),
                 (
                     "other",
                     None,
-                    &At::Pattern("location /sub with an if".into()),
+                    &LocationMatch::Pattern("location /sub with an if".into()),
                     None
                 ),
                 ("a", None, &prefix("/a"), None),

@@ -15,7 +15,7 @@ pub(in crate::proxy) struct Directive {
 
 /// Reads a file.
 pub(in crate::proxy) fn parse(text: &str) -> Vec<Directive> {
-    let mut reader = Reader {
+    let mut reader = Tokenizer {
         rest: text.chars().peekable(),
         line: 1,
     };
@@ -29,12 +29,12 @@ enum Token {
     Close,
 }
 
-struct Reader<'a> {
+struct Tokenizer<'a> {
     rest: std::iter::Peekable<std::str::Chars<'a>>,
     line: usize,
 }
 
-impl Reader<'_> {
+impl Tokenizer<'_> {
     fn block(&mut self) -> Vec<Directive> {
         let mut directives = Vec::new();
         let mut words: Vec<String> = Vec::new();

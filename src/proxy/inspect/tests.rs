@@ -12,9 +12,9 @@ fn dump(files: &[(&str, &str)]) -> Configuration {
     Configuration::parse(&text)
 }
 
-fn place(text: &str) -> Place {
+fn place(text: &str) -> ConfigLocation {
     let (file, line) = text.rsplit_once(':').unwrap();
-    Place {
+    ConfigLocation {
         file: file.into(),
         line: line.parse().unwrap(),
     }
@@ -277,17 +277,17 @@ fn the_address_is_the_one_on_a_shared_network() {
 
 fn replica(addresses: &[(&str, &str)]) -> Replica {
     use crate::{
-        project::{ContainerId, Fixed, Health, Limits, State},
-        units::Moment,
+        project::{ContainerId, ContainerState, Fixed, Health, Limits},
+        units::Timestamp,
     };
     Replica {
         id: ContainerId("0".repeat(64)),
         name: "shop-web-1".into(),
         service: "web".into(),
         number: 1,
-        state: State::Running,
+        state: ContainerState::Running,
         health: Health::None,
-        created: Moment::from_unix(0),
+        created: Timestamp::from_unix(0),
         started: None,
         addresses: addresses
             .iter()

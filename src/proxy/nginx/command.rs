@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ControlError, Output};
+use super::{CommandOutput, ControlError};
 use crate::processes::Group;
 
 /// The longest run; what takes longer is killed.
@@ -18,7 +18,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const OUTPUT: usize = 64 * 1024;
 
 /// Runs a command as a list of arguments, never by a shell.
-pub(super) async fn run(argv: &[String], working_dir: &Path) -> Result<Output, ControlError> {
+pub(super) async fn run(
+    argv: &[String],
+    working_dir: &Path,
+) -> Result<CommandOutput, ControlError> {
     let mut kept = Vec::new();
     let mut keep = |piece: &[u8]| keep_end(&mut kept, piece, OUTPUT);
     let mut output = run_streamed(argv, working_dir, &mut keep).await?;
@@ -31,7 +34,7 @@ pub(super) async fn run_streamed(
     argv: &[String],
     working_dir: &Path,
     stdout: &mut (dyn FnMut(&[u8]) + Send),
-) -> Result<Output, ControlError> {
+) -> Result<CommandOutput, ControlError> {
     let failed = |why: String| ControlError::Failed { why };
     let (program, arguments) = argv
         .split_first()
@@ -56,7 +59,7 @@ pub(super) async fn run_streamed(
         .await
         .map_err(|_| ControlError::Timeout(DEADLINE))?
         .map_err(cannot)?;
-    Ok(Output {
+    Ok(CommandOutput {
         code: status.code().map_or(-1, i64::from),
         stdout: String::new(),
         stderr: String::from_utf8_lossy(&said).into_owned(),

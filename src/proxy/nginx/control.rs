@@ -13,14 +13,17 @@ pub trait Control: Send + Sync + 'static {
     fn identity(&self) -> impl Future<Output = Result<String, ControlError>> + Send;
 
     /// Runs a command where nginx runs, and waits for it.
-    fn run(&self, argv: &[String]) -> impl Future<Output = Result<Output, ControlError>> + Send;
+    fn run(
+        &self,
+        argv: &[String],
+    ) -> impl Future<Output = Result<CommandOutput, ControlError>> + Send;
 
     /// The same, but hands over its standard output piece by piece as it comes: it may be of any length.
     fn run_streamed(
         &self,
         argv: &[String],
         stdout: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> impl Future<Output = Result<Output, ControlError>> + Send {
+    ) -> impl Future<Output = Result<CommandOutput, ControlError>> + Send {
         async move {
             let mut output = self.run(argv).await?;
             stdout(std::mem::take(&mut output.stdout).as_bytes());
@@ -32,7 +35,7 @@ pub trait Control: Send + Sync + 'static {
     fn hup(&self) -> impl Future<Output = Result<(), ControlError>> + Send;
 
     /// The processes of the container, or those of this nginx on the host.
-    fn processes(&self) -> impl Future<Output = Result<Vec<Process>, ControlError>> + Send;
+    fn processes(&self) -> impl Future<Output = Result<Vec<NginxProcess>, ControlError>> + Send;
 }
 
 /// Every nginx that reads the same files: one, or the replicas of a service. Their process ids are
@@ -75,7 +78,7 @@ impl<C: Control> Fleet for Only<C> {
 
 /// What a command printed and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Output {
+pub struct CommandOutput {
     /// Exit code; 126 and 127 mean that it could not be run at all.
     pub code: i64,
     /// Standard output.
@@ -86,7 +89,7 @@ pub struct Output {
 
 /// A process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
+pub struct NginxProcess {
     /// Its id; in which namespace does not matter as long as it is always the same.
     pub pid: u32,
     /// Its parent's.

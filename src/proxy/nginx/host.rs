@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::{Control, ControlError, Output, Process, command, workers::MASTER};
+use super::{CommandOutput, Control, ControlError, NginxProcess, command, workers::MASTER};
 use crate::processes;
 
 /// Where a program is looked for besides `PATH`, which for other users than root often lacks them.
@@ -113,7 +113,7 @@ impl Control for HostNginx {
         Ok(format!("{} {}", master.pid, master.started))
     }
 
-    async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
+    async fn run(&self, argv: &[String]) -> Result<CommandOutput, ControlError> {
         command::run(&self.command(argv)?, &self.working_dir).await
     }
 
@@ -121,7 +121,7 @@ impl Control for HostNginx {
         &self,
         argv: &[String],
         stdout: &mut (dyn FnMut(&[u8]) + Send),
-    ) -> Result<Output, ControlError> {
+    ) -> Result<CommandOutput, ControlError> {
         command::run_streamed(&self.command(argv)?, &self.working_dir, stdout).await
     }
 
@@ -139,9 +139,9 @@ impl Control for HostNginx {
         }
     }
 
-    async fn processes(&self) -> Result<Vec<Process>, ControlError> {
+    async fn processes(&self) -> Result<Vec<NginxProcess>, ControlError> {
         let master = self.master()?;
-        let mut family = vec![Process {
+        let mut family = vec![NginxProcess {
             pid: master.pid,
             ppid: 0,
             args: master.title,
@@ -149,7 +149,7 @@ impl Control for HostNginx {
         let children = all()?.filter_map(|one| {
             let pid = u32::try_from(one.pid).ok()?;
             let is_child = u32::try_from(one.parent) == Ok(master.pid);
-            Some(Process {
+            Some(NginxProcess {
                 pid,
                 ppid: master.pid,
                 args: is_child.then(|| read_title(pid))??,
@@ -164,15 +164,15 @@ fn failed(why: String) -> ControlError {
     ControlError::Failed { why }
 }
 
-fn all() -> Result<impl Iterator<Item = processes::Process>, ControlError> {
-    processes::Process::all().map_err(|error| failed(format!("/proc: {error}")))
+fn all() -> Result<impl Iterator<Item = processes::ProcessStat>, ControlError> {
+    processes::ProcessStat::all().map_err(|error| failed(format!("/proc: {error}")))
 }
 
 /// The master process of this id, unless it is that of a container or the next one in a change of
 /// nginx's program.
 fn read_master(pid: u32) -> Option<Master> {
     let title = read_title(pid).filter(|title| title.starts_with(MASTER))?;
-    let process = processes::Process::read(i32::try_from(pid).ok()?)?;
+    let process = processes::ProcessStat::read(i32::try_from(pid).ok()?)?;
     let parent = u32::try_from(process.parent).ok()?;
     if is_contained(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
         || read_title(parent).is_some_and(|title| title.starts_with(MASTER))

@@ -16,26 +16,26 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{sync::Mutex, time::sleep};
 
+mod change_set;
 mod command;
+mod config_dump;
 mod control;
-mod crew;
-mod draft;
-mod dump;
+mod diagnostics;
 mod host;
-mod said;
-mod shelf;
-mod view;
+mod instances;
+mod loaded_config;
+mod upstream_dir;
 mod workers;
 
-pub use control::{Control, ControlError, Fleet, Only, Output, Process};
+pub use control::{CommandOutput, Control, ControlError, Fleet, NginxProcess, Only};
 pub use host::HostNginx;
 
-use super::{Features, Proxy, ProxyError, Published, Upstream, listed};
-use crew::{Crew, Member, bounded};
-use draft::Draft;
-use said::{first_error, last_line};
-use shelf::{Contents, Shelf};
-use view::Sight;
+use super::{Features, Proxy, ProxyError, PublishResult, Upstream, read_back};
+use change_set::ChangeSet;
+use diagnostics::{first_error, last_line};
+use instances::{Instance, Instances, bounded};
+use loaded_config::Sight;
+use upstream_dir::{Contents, Shelf};
 
 /// Between two looks at workers that have requests in flight, at first and in the long run.
 const DRAIN_LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
@@ -44,7 +44,7 @@ const DRAIN_FAILURES: u32 = 5;
 
 /// What it has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
+pub struct NginxSetup {
     /// The project, which the files name as their owner.
     pub project: String,
     /// The directory of the files on this host; absolute.
@@ -63,7 +63,7 @@ pub struct Setup {
     pub log: Option<String>,
 }
 
-impl Setup {
+impl NginxSetup {
     /// With the built-in test and reload.
     pub fn new(project: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
@@ -82,7 +82,7 @@ impl Setup {
 
 /// What is known of one nginx, by its identity.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct InstanceRecord {
     /// Whether it runs what is in the files.
     current: bool,
     /// Whether it has shown that it reads the directory that is there now.
@@ -93,11 +93,11 @@ struct Known {
 
 /// What is known from one publish to the next.
 #[derive(Debug, Default)]
-struct Memory {
+struct PublishMemory {
     /// Whether there was a publish: an nginx that is new after that may have read the files of
     /// before one.
     begun: bool,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, InstanceRecord>,
     /// What each can do, by its identity.
     features: BTreeMap<String, Features>,
     /// Whether it is known of each, and not only of the files, if it runs them: a publish of this
@@ -110,24 +110,24 @@ struct Memory {
 }
 
 /// When the directory was last another one, or had other entries.
-type Stamp = Option<(u64, u64, i64, i64)>;
+type DirectoryStamp = Option<(u64, u64, i64, i64)>;
 
 /// Every nginx whose upstreams are ours.
 #[derive(Debug)]
-pub struct Nginx<F> {
+pub struct NginxProxy<F> {
     fleet: F,
-    setup: Setup,
+    setup: NginxSetup,
     /// One publish at a time.
-    memory: Mutex<Memory>,
+    memory: Mutex<PublishMemory>,
     /// One look at the files at a time: the file work of a publish that was given up goes on for a
     /// moment, and the next one must see what it leaves.
     shelf: Arc<std::sync::Mutex<Shelf>>,
     /// As the last publish left the directory.
-    left: std::sync::Mutex<Stamp>,
+    left: std::sync::Mutex<DirectoryStamp>,
 }
 
-impl<F: Fleet> Proxy for Nginx<F> {
-    async fn publish(&self, upstreams: &[Upstream]) -> Result<Published, ProxyError> {
+impl<F: Fleet> Proxy for NginxProxy<F> {
+    async fn publish(&self, upstreams: &[Upstream]) -> Result<PublishResult, ProxyError> {
         let mut memory = self.memory.lock().await;
         let result = self.bring_in_step(&mut memory, upstreams).await;
         let stamp = self.stamp();
@@ -141,7 +141,7 @@ impl<F: Fleet> Proxy for Nginx<F> {
         let _ = self.assemble(&mut memory).await;
     }
 
-    async fn drained(&self, published: &Published) -> Result<(), ProxyError> {
+    async fn drained(&self, published: &PublishResult) -> Result<(), ProxyError> {
         let (mut pause, longest) = DRAIN_LOOK;
         let mut failures = 0;
         while !published.old_workers.is_empty() {
@@ -167,7 +167,7 @@ impl<F: Fleet> Proxy for Nginx<F> {
             return false;
         };
         free.read()
-            .is_ok_and(|there| !there.unfinished && listed::asks_for(&there.ours, upstreams))
+            .is_ok_and(|there| !there.unfinished && read_back::asks_for(&there.ours, upstreams))
     }
 
     async fn configurations(&self) -> Vec<(String, String)> {
@@ -204,9 +204,9 @@ impl<F: Fleet> Proxy for Nginx<F> {
     }
 }
 
-impl<F: Fleet> Nginx<F> {
+impl<F: Fleet> NginxProxy<F> {
     /// Those that `fleet` names.
-    pub fn new(fleet: F, setup: Setup) -> Self {
+    pub fn new(fleet: F, setup: NginxSetup) -> Self {
         let shelf = Shelf::new(
             setup.directory.clone(),
             setup.project.clone(),
@@ -238,9 +238,9 @@ impl<F: Fleet> Nginx<F> {
 
     async fn bring_in_step(
         &self,
-        memory: &mut Memory,
+        memory: &mut PublishMemory,
         upstreams: &[Upstream],
-    ) -> Result<Published, ProxyError> {
+    ) -> Result<PublishResult, ProxyError> {
         let mut crew = self.assemble(memory).await?;
         let there = self.on_shelf(Shelf::read).await?;
         if let Some(why) = &there.distrusted {
@@ -260,7 +260,7 @@ impl<F: Fleet> Nginx<F> {
                 .for_each(|known| known.sees = false);
         }
         let setup = &self.setup;
-        let is_new = |member: &Member<F::One>| !memory.known.contains_key(&member.identity);
+        let is_new = |member: &Instance<F::One>| !memory.known.contains_key(&member.identity);
         if crew.members.iter().any(is_new) {
             memory.log_refused = None;
         }
@@ -275,7 +275,7 @@ impl<F: Fleet> Nginx<F> {
         };
         let log = log.filter(|log| !crew.members.is_empty() || is_there(log));
         let features = crew.features();
-        let mut draft = Draft::new(
+        let mut draft = ChangeSet::new(
             &setup.project,
             upstreams,
             &features,
@@ -291,7 +291,7 @@ impl<F: Fleet> Nginx<F> {
             memory
                 .known
                 .entry(member.identity.clone())
-                .or_insert(Known {
+                .or_insert(InstanceRecord {
                     current: first,
                     sees: false,
                     saw: false,
@@ -337,13 +337,13 @@ impl<F: Fleet> Nginx<F> {
             }
         } else {
             for member in &crew.members {
-                let workers = crew::workers(&*member.control).await;
+                let workers = instances::workers(&*member.control).await;
                 let workers = workers.map_err(|e| crew.error_of(&member.control, &e))?;
                 old_workers.extend(workers.leaving);
             }
         }
         let changed = draft.changed_from(&there.ours);
-        Ok(Published {
+        Ok(PublishResult {
             refused: draft.refusals(&changed)?,
             log_refused: memory.log_refused.clone(),
             changed,
@@ -353,12 +353,12 @@ impl<F: Fleet> Nginx<F> {
     }
 
     /// Every nginx that runs, with what it can do. Fails when none can be asked.
-    async fn assemble(&self, memory: &mut Memory) -> Result<Crew<F::One>, ProxyError> {
+    async fn assemble(&self, memory: &mut PublishMemory) -> Result<Instances<F::One>, ProxyError> {
         let unknown = || ProxyError::Unreachable {
             why: "the Docker Engine does not answer".into(),
         };
         let all = self.fleet.all().ok_or_else(unknown)?;
-        let mut crew = Crew {
+        let mut crew = Instances {
             members: Vec::new(),
             lost: Vec::new(),
             several: all.len() > 1,
@@ -366,7 +366,7 @@ impl<F: Fleet> Nginx<F> {
         let asked = join_all(all.iter().map(|control| self.probe(control, memory))).await;
         for (control, asked) in all.iter().zip(asked) {
             match asked {
-                Ok((identity, features)) => crew.members.push(Member {
+                Ok((identity, features)) => crew.members.push(Instance {
                     control: Arc::clone(control),
                     identity,
                     features,
@@ -393,12 +393,12 @@ impl<F: Fleet> Nginx<F> {
     async fn probe(
         &self,
         control: &F::One,
-        memory: &Memory,
+        memory: &PublishMemory,
     ) -> Result<(String, Features), ControlError> {
         let identity = bounded(control.identity()).await?;
         let features = match memory.features.get(&identity) {
             Some(features) => *features,
-            None => crew::features(control).await?,
+            None => instances::features(control).await?,
         };
         Ok((identity, features))
     }
@@ -407,9 +407,9 @@ impl<F: Fleet> Nginx<F> {
     /// Returns whether a reload is needed: always when one is `due` without a change.
     async fn accept(
         &self,
-        memory: &mut Memory,
-        crew: &mut Crew<F::One>,
-        draft: &mut Draft,
+        memory: &mut PublishMemory,
+        crew: &mut Instances<F::One>,
+        draft: &mut ChangeSet,
         there: &Contents,
         due: bool,
     ) -> Result<bool, ProxyError> {
@@ -445,9 +445,9 @@ impl<F: Fleet> Nginx<F> {
     /// to reload.
     async fn look(
         &self,
-        crew: &mut Crew<F::One>,
-        memory: &mut Memory,
-        draft: &mut Draft,
+        crew: &mut Instances<F::One>,
+        memory: &mut PublishMemory,
+        draft: &mut ChangeSet,
     ) -> Result<(), ProxyError> {
         let unsure = crew
             .members
@@ -455,10 +455,10 @@ impl<F: Fleet> Nginx<F> {
             .filter(|m| !memory.known[&m.identity].sees);
         join_all(unsure.map(async |member| {
             // A configuration that is broken by now is what it does not run: not our concern.
-            if let Ok(output) = crew::dump(&*member.control).await
+            if let Ok(output) = instances::dump(&*member.control).await
                 && output.code == 0
             {
-                member.view = Some(view::View::parse(&output.stdout));
+                member.view = Some(loaded_config::LoadedConfig::parse(&output.stdout));
             }
         }))
         .await;
@@ -468,9 +468,9 @@ impl<F: Fleet> Nginx<F> {
     /// Refuses every service whose file some nginx does not show as it is on this host.
     fn hold_against(
         &self,
-        memory: &mut Memory,
-        crew: &Crew<F::One>,
-        draft: &mut Draft,
+        memory: &mut PublishMemory,
+        crew: &Instances<F::One>,
+        draft: &mut ChangeSet,
     ) -> Result<(), ProxyError> {
         for member in &crew.members {
             let (Some(view), Some(known)) = (&member.view, memory.known.get_mut(&member.identity))
@@ -512,7 +512,7 @@ impl<F: Fleet> Nginx<F> {
         };
         let mut left = 0;
         for control in self.fleet.all().ok_or_else(away)? {
-            match crew::workers(&*control).await {
+            match instances::workers(&*control).await {
                 Ok(workers) => left += workers.left_of(old),
                 // What has ended has nothing in flight.
                 Err(ControlError::NotRunning) => {}
@@ -524,7 +524,7 @@ impl<F: Fleet> Nginx<F> {
 
     /// nginx is not there: it shall find the right addresses when it starts, because those of
     /// before may belong to somebody else by then.
-    async fn leave_for_later(&self, draft: &Draft, there: Contents) -> ProxyError {
+    async fn leave_for_later(&self, draft: &ChangeSet, there: Contents) -> ProxyError {
         if !draft.changed_from(&there.ours).is_empty() {
             let texts = draft.texts();
             let written = self
@@ -537,7 +537,7 @@ impl<F: Fleet> Nginx<F> {
         unreachable(&ControlError::NotRunning)
     }
 
-    fn stamp(&self) -> Stamp {
+    fn stamp(&self) -> DirectoryStamp {
         let meta = fs::metadata(&self.setup.directory).ok()?;
         Some((meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
@@ -563,7 +563,9 @@ impl<F: Fleet> Nginx<F> {
 /// [`Configuration::parse`](super::inspect::Configuration::parse). One that it refuses is
 /// [`ProxyError::Rejected`].
 pub async fn dump<C: Control>(control: &C) -> Result<String, ProxyError> {
-    let output = crew::dump(control).await.map_err(|e| unreachable(&e))?;
+    let output = instances::dump(control)
+        .await
+        .map_err(|e| unreachable(&e))?;
     match output.code {
         0 => Ok(output.stdout),
         126 | 127 => Err(ProxyError::Unreachable {
@@ -577,7 +579,9 @@ pub async fn dump<C: Control>(control: &C) -> Result<String, ProxyError> {
 
 /// What one nginx can do.
 pub async fn features<C: Control>(control: &C) -> Result<Features, ProxyError> {
-    crew::features(control).await.map_err(|e| unreachable(&e))
+    instances::features(control)
+        .await
+        .map_err(|e| unreachable(&e))
 }
 
 fn unreachable(error: &ControlError) -> ProxyError {

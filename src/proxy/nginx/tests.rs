@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     policy::Balance,
-    proxy::{Server, render},
+    proxy::{UpstreamServer, render},
 };
 
 mod bad_days;
@@ -16,12 +16,15 @@ mod hostile;
 use fake::Fake;
 
 fn service(service: &str, addresses: &[&str]) -> Upstream {
-    let servers = addresses.iter().zip(1..).map(|(address, number)| Server {
-        number,
-        name: format!("shop-{service}-{number}"),
-        address: address.parse().unwrap(),
-        weight: Balance::FULL,
-    });
+    let servers = addresses
+        .iter()
+        .zip(1..)
+        .map(|(address, number)| UpstreamServer {
+            number,
+            name: format!("shop-{service}-{number}"),
+            address: address.parse().unwrap(),
+            weight: Balance::FULL,
+        });
     Upstream {
         service: service.into(),
         balance: Balance::LeastConn,
@@ -33,12 +36,12 @@ fn web(addresses: &[&str]) -> Upstream {
     service("web", addresses)
 }
 
-fn nginx_in(directory: &Path) -> Nginx<Only<Fake>> {
+fn nginx_in(directory: &Path) -> NginxProxy<Only<Fake>> {
     let control = Only::new(Fake::new(directory.to_owned()));
-    Nginx::new(control, Setup::new("shop", directory))
+    NginxProxy::new(control, NginxSetup::new("shop", directory))
 }
 
-fn nginx() -> (TempDir, Nginx<Only<Fake>>) {
+fn nginx() -> (TempDir, NginxProxy<Only<Fake>>) {
     let dir = tempfile::tempdir().unwrap();
     let nginx = nginx_in(dir.path());
     (dir, nginx)
@@ -102,7 +105,7 @@ async fn the_first_publish_writes_tests_reloads_and_names_the_old_workers() {
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert_eq!(
         published,
-        Published {
+        PublishResult {
             changed: FILES.map(str::to_owned).to_vec(),
             reloaded: true,
             old_workers: vec![101, 102],
@@ -122,11 +125,11 @@ async fn the_same_again_does_nothing_for_this_program_and_for_its_next_start() {
     let (dir, nginx) = nginx();
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(again, Published::default());
+    assert_eq!(again, PublishResult::default());
     assert_eq!(nginx.fleet().with(|s| (s.tests, s.hangups)), (1, 1));
     let next = nginx_in(dir.path());
     let again = next.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(again, Published::default());
+    assert_eq!(again, PublishResult::default());
     // One look at whether nginx reads these files.
     assert_eq!(next.fleet().with(|s| (s.tests, s.hangups)), (1, 0));
     next.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
@@ -277,7 +280,7 @@ async fn a_timeout_that_the_user_has_set_already_is_not_set_again() {
     assert!(read(&dir, "00-compose-scale.conf").contains("set elsewhere"));
     let tests = nginx.fleet().with(|s| s.tests);
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(again, Published::default());
+    assert_eq!(again, PublishResult::default());
     assert_eq!(nginx.fleet().with(|s| s.tests), tests);
 }
 
@@ -374,7 +377,7 @@ async fn only_files_of_this_project_are_removed() {
     let (dir, nginx) = nginx();
     let asked = [web(&["10.0.0.1:80"]), service("api", &["10.0.0.2:80"])];
     nginx.publish(&asked).await.unwrap();
-    let other = render::http("other", &Features::default(), render::Log::None).unwrap();
+    let other = render::http("other", &Features::default(), render::HttpLevelLog::None).unwrap();
     for (name, text) in [("theirs.conf", other.as_str()), ("mine.conf", "# mine\n")] {
         crate::files::replace(&dir.path().join(name), text.as_bytes()).unwrap();
     }
@@ -480,16 +483,16 @@ async fn an_nginx_that_has_ended_has_nothing_in_flight() {
 async fn commands_of_the_users_own_replace_test_and_hangup() {
     let dir = tempfile::tempdir().unwrap();
     let words = |words: &[&str]| Some(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
-    let setup = Setup {
+    let setup = NginxSetup {
         test: words(&[
             "sh",
             "-c",
             "echo '[emerg] no' >&2; ! grep -q 10.0.0.2 web.conf",
         ]),
         reload: words(&["sh", "-c", "echo done > reloaded; exit 3"]),
-        ..Setup::new("shop", dir.path())
+        ..NginxSetup::new("shop", dir.path())
     };
-    let nginx = Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup);
+    let nginx = NginxProxy::new(Only::new(Fake::new(dir.path().to_owned())), setup);
     let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -527,12 +530,12 @@ async fn the_log_is_asked_for_at_http_level() {
     );
 }
 
-fn nginx_with_a_log(dir: &TempDir) -> Nginx<Only<Fake>> {
-    let setup = Setup {
+fn nginx_with_a_log(dir: &TempDir) -> NginxProxy<Only<Fake>> {
+    let setup = NginxSetup {
         log: Some(LOG.into()),
-        ..Setup::new("shop", dir.path())
+        ..NginxSetup::new("shop", dir.path())
     };
-    Nginx::new(Only::new(Fake::new(dir.path().to_owned())), setup)
+    NginxProxy::new(Only::new(Fake::new(dir.path().to_owned())), setup)
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Process;
+use super::NginxProcess;
 
 pub(super) const MASTER: &str = "nginx: master process";
 const WORKER: &str = "nginx: worker process";
@@ -24,7 +24,7 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn of(processes: &[Process]) -> Self {
+    pub(super) fn of(processes: &[NginxProcess]) -> Self {
         let mut workers = Self::default();
         let mut masters = Vec::new();
         for process in processes {
@@ -63,9 +63,9 @@ impl Workers {
 mod tests {
     use super::*;
 
-    fn processes(rows: &[(u32, u32, &str)]) -> Vec<Process> {
+    fn processes(rows: &[(u32, u32, &str)]) -> Vec<NginxProcess> {
         rows.iter()
-            .map(|&(pid, ppid, args)| Process {
+            .map(|&(pid, ppid, args)| NginxProcess {
                 pid,
                 ppid,
                 args: args.into(),

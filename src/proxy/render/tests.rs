@@ -4,8 +4,8 @@ use crate::proxy::NginxVersion;
 const OLD: NginxVersion = NginxVersion::new(1, 22, 1);
 const NEW: NginxVersion = NginxVersion::new(1, 30, 6);
 
-fn server(number: u32, address: &str) -> Server {
-    Server {
+fn server(number: u32, address: &str) -> UpstreamServer {
+    UpstreamServer {
         number,
         name: format!("shop-web-{number}"),
         address: address.parse().unwrap(),
@@ -13,7 +13,7 @@ fn server(number: u32, address: &str) -> Server {
     }
 }
 
-fn web(servers: &[Server]) -> Upstream {
+fn web(servers: &[UpstreamServer]) -> Upstream {
     Upstream {
         service: "web".into(),
         balance: Balance::LeastConn,
@@ -42,7 +42,8 @@ fn every_file_of_a_project_as_text() {
         server(2, "172.18.0.4:80"),
         server(1, "[fd00::3]:80"),
     ])];
-    let (files, refused) = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
+    let (files, refused) =
+        files("shop", &upstreams, &Features::of(NEW), HttpLevelLog::None).unwrap();
     assert!(refused.is_empty());
     let all: Vec<String> = files
         .iter()
@@ -78,7 +79,7 @@ fn weights_are_written_where_they_differ() {
 
 #[test]
 fn an_older_nginx_is_told_what_it_lacks() {
-    insta::assert_snapshot!(http("shop", &Features::of(OLD), Log::None).unwrap(), @r"
+    insta::assert_snapshot!(http("shop", &Features::of(OLD), HttpLevelLog::None).unwrap(), @r"
     # generated, do not edit: made by compose-scale for project shop
     # This nginx is 1.22.1. Since 1.27.4 a reload can keep the connections of idle clients
     # open a little longer (keepalive_min_timeout); before, a request that is on its way over
@@ -88,7 +89,7 @@ fn an_older_nginx_is_told_what_it_lacks() {
 
 #[test]
 fn the_log_is_a_format_and_a_line_of_the_projects_own() {
-    let log = Log::To("/var/log/compose-scale/shop.log");
+    let log = HttpLevelLog::To("/var/log/compose-scale/shop.log");
     insta::assert_snapshot!(http("shop", &Features::of(NEW), log).unwrap(), @r#"
     # generated, do not edit: made by compose-scale for project shop
     # What the load is read from. An `access_log` inside of a server or a location takes the place of
@@ -189,7 +190,7 @@ fn a_name_that_could_become_a_directive_is_refused() {
         assert!(location("shop", bad).is_err(), "{bad:?}");
     }
     assert!(location("shop", "00-compose-scale").is_err());
-    assert!(http("shop\nuser root;", &Features::default(), Log::None).is_err());
+    assert!(http("shop\nuser root;", &Features::default(), HttpLevelLog::None).is_err());
     let mut evil = server(1, "172.18.0.3:80");
     evil.name = "x\n    server 6.6.6.6:80;".into();
     assert!(upstream("shop", &web(&[evil]), &Features::default()).is_err());
@@ -218,7 +219,8 @@ fn a_name_that_takes_the_place_of_another_is_refused_and_the_others_have_their_f
         service: name.into(),
         ..web(&[])
     });
-    let (files, refused) = files("shop", &upstreams, &Features::of(NEW), Log::None).unwrap();
+    let (files, refused) =
+        files("shop", &upstreams, &Features::of(NEW), HttpLevelLog::None).unwrap();
     let there = files.keys().filter_map(|name| name.strip_suffix(".conf"));
     let there: Vec<_> = there.collect();
     assert_eq!(

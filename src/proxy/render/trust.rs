@@ -132,8 +132,8 @@ mod tests {
     use crate::{
         policy::Balance,
         proxy::{
-            Features, NginxVersion, Server, Upstream,
-            render::{self, Log},
+            Features, NginxVersion, Upstream, UpstreamServer,
+            render::{self, HttpLevelLog},
         },
     };
 
@@ -142,7 +142,7 @@ mod tests {
     /// Every kind of text that is written.
     fn all() -> Vec<(String, String)> {
         let new = Features::of(NginxVersion::new(1, 30, 6));
-        let server = |number: u32| Server {
+        let server = |number: u32| UpstreamServer {
             number,
             name: format!("shop-web-{number}"),
             address: ([10, 0, 0, 1], 80).into(),
@@ -163,13 +163,13 @@ mod tests {
                     balance: balance.clone(),
                     servers: (0..number).map(server).collect(),
                 };
-                let log = Log::To(PATH);
+                let log = HttpLevelLog::To(PATH);
                 if let Ok((files, _)) = render::files("shop", &[upstream], &features, log) {
                     texts.extend(files);
                 }
             }
         }
-        let bare = render::http_without_directives("shop", Log::Format).unwrap();
+        let bare = render::http_without_directives("shop", HttpLevelLog::Format).unwrap();
         texts.push((HTTP.to_owned(), bare));
         texts
     }

@@ -2,17 +2,19 @@
 
 use super::*;
 
-impl Bench {
+impl MachineBench {
     fn pause(&mut self, directions: Pause, seconds: Option<u64>) -> Vec<Effect> {
         self.hear(Event::Suspend {
             directions,
             span: seconds.map(Duration::from_secs),
-            by: By::Hand,
+            by: Initiator::Hand,
         })
     }
 
     fn resume(&mut self) -> Vec<Effect> {
-        self.hear(Event::Resume { by: By::Hand })
+        self.hear(Event::Resume {
+            by: Initiator::Hand,
+        })
     }
 
     /// The label of the last decision.
@@ -23,7 +25,7 @@ impl Bench {
 
 #[test]
 fn load_changes_nothing_until_somebody_resumes_it() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     assert_eq!(told(&bench.pause(Pause::Both, None)), ["scaling is paused"]);
     assert_eq!(asked(&bench.load(180)), NOTHING);
     assert_eq!(bench.reason(), "paused");
@@ -39,14 +41,14 @@ fn load_changes_nothing_until_somebody_resumes_it() {
 
 #[test]
 fn one_direction_is_paused_and_the_other_goes_on() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.pause(Pause::Up, None);
     assert_eq!(asked(&bench.load(180)), NOTHING);
     assert_eq!(bench.reason(), "paused");
     bench.after(600);
     assert_eq!(asked(&bench.load(1)), ["route! 1"]);
 
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.after(600);
     bench.pause(Pause::Down, None);
     assert_eq!(asked(&bench.load(1)), NOTHING);
@@ -56,7 +58,7 @@ fn one_direction_is_paused_and_the_other_goes_on() {
 
 #[test]
 fn a_pause_that_has_run_out_is_said_once_and_over() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     let effects = bench.pause(Pause::Both, Some(60));
     assert_eq!(
         told(&effects),
@@ -77,7 +79,7 @@ fn a_pause_that_has_run_out_is_said_once_and_over() {
 
 #[test]
 fn the_later_of_two_pauses_counts() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.pause(Pause::Both, Some(60));
     bench.pause(Pause::Down, None);
     bench.after(61);
@@ -87,7 +89,7 @@ fn the_later_of_two_pauses_counts() {
 
 #[test]
 fn a_pause_outlives_the_run_and_its_end_is_said_by_the_next_one() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.pause(Pause::Both, None);
     let mut next = bench.restarted(3600, &[1, 2]);
     assert_eq!(asked(&next.load(180)), NOTHING);
@@ -95,7 +97,7 @@ fn a_pause_outlives_the_run_and_its_end_is_said_by_the_next_one() {
 
     bench.pause(Pause::Both, Some(60));
     let written = bench.machine.memory();
-    let mut next = Bench::blind(setup(), Some(written));
+    let mut next = MachineBench::blind(setup(), Some(written));
     next.now = bench.now + Duration::from_secs(61);
     assert_eq!(
         told(&next.after(0)),
@@ -107,10 +109,14 @@ fn a_pause_outlives_the_run_and_its_end_is_said_by_the_next_one() {
 
 #[test]
 fn what_a_former_program_remembered_of_a_service_is_read() {
-    let memory: Memory = serde_json::from_str(r#"{"hold":null}"#).unwrap();
+    let memory: PersistedState = serde_json::from_str(r#"{"hold":null}"#).unwrap();
     assert_eq!(memory.paused, None);
-    let mut view =
-        serde_json::to_value(Bench::serving(&[1]).machine.view(Moment::from_unix(0))).unwrap();
+    let mut view = serde_json::to_value(
+        MachineBench::serving(&[1])
+            .machine
+            .view(Timestamp::from_unix(0)),
+    )
+    .unwrap();
     view.as_object_mut().unwrap().remove("paused");
     assert_eq!(
         serde_json::from_value::<ServiceView>(view).unwrap().paused,
@@ -121,7 +127,7 @@ fn what_a_former_program_remembered_of_a_service_is_read() {
 #[test]
 fn a_pause_lasts_as_long_as_it_did_when_the_clock_is_set() {
     for set_by in [3600, -3600] {
-        let mut bench = Bench::serving(&[1, 2]);
+        let mut bench = MachineBench::serving(&[1, 2]);
         bench.pause(Pause::Both, Some(600));
         bench.after(60);
         let set_by = SignedDuration::from_secs(set_by);
@@ -140,7 +146,7 @@ fn a_pause_lasts_as_long_as_it_did_when_the_clock_is_set() {
 
 #[test]
 fn a_dead_replica_is_replaced_while_scaling_is_paused() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.pause(Pause::Both, None);
     let died = Event::Died {
         id: id(2),
@@ -154,7 +160,7 @@ fn a_dead_replica_is_replaced_while_scaling_is_paused() {
 
 #[test]
 fn by_hand_the_count_changes_all_the_same_and_the_pause_counts_after_the_hold() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.pause(Pause::Both, None);
     assert_eq!(asked(&bench.scale(3)), ["create 3"]);
     bench.made(3);
@@ -170,7 +176,7 @@ fn by_hand_the_count_changes_all_the_same_and_the_pause_counts_after_the_hold() 
 
 #[test]
 fn what_load_had_asked_for_and_was_not_begun_is_called_off() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     assert_eq!(asked(&bench.load(180)), ["create 2", "create 3"]);
     bench.made(2);
     bench.ready(2);
@@ -182,7 +188,7 @@ fn what_load_had_asked_for_and_was_not_begun_is_called_off() {
     assert_eq!(bench.machine.desired(), Some(2));
     assert_eq!(asked(&bench.after(60)), NOTHING);
     // Not so what somebody has asked for by hand.
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.hear(Event::Made {
         number: 2,
@@ -194,7 +200,7 @@ fn what_load_had_asked_for_and_was_not_begun_is_called_off() {
 
 #[test]
 fn what_is_being_made_when_scaling_is_paused_is_finished() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     assert_eq!(asked(&bench.load(90)), ["create 2"]);
     bench.pause(Pause::Both, None);
     bench.made(2);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// The container by which compose v2 replaces replica `number`; v1 renames the old one like that.
-fn half(number: u32, state: State) -> Replica {
+fn half(number: u32, state: ContainerState) -> Replica {
     let mut replica = replica(number);
     replica.id = ContainerId(format!("{:064x}", 100 + number));
     replica.name = format!("0123456789ab_{}", replica.name);
@@ -13,8 +13,8 @@ fn half(number: u32, state: State) -> Replica {
 
 #[test]
 fn a_recreate_in_progress_is_waited_for_and_counts_as_one_replica() {
-    let mut bench = Bench::serving(&[1, 2]);
-    let with_half = || vec![replica(1), replica(2), half(2, State::Created)];
+    let mut bench = MachineBench::serving(&[1, 2]);
+    let with_half = || vec![replica(1), replica(2), half(2, ContainerState::Created)];
     assert_eq!(asked(&bench.seen(with_half())), NOTHING);
     assert_eq!(bench.machine.view(bench.now).current, 2);
     bench.scale(3);
@@ -28,7 +28,7 @@ fn a_recreate_in_progress_is_waited_for_and_counts_as_one_replica() {
     bench.hear(Event::Stopped { id: old.clone() });
     bench.hear(Event::Busy);
     assert_eq!(asked(&bench.hear(Event::Gone { id: old })), NOTHING);
-    let mut new = half(2, State::Running);
+    let mut new = half(2, ContainerState::Running);
     new.name = replica(2).name;
     let effects = bench.seen(vec![replica(1), new.clone()]);
     assert_eq!(asked(&effects), ["probe 2"]);
@@ -41,18 +41,18 @@ fn a_recreate_in_progress_is_waited_for_and_counts_as_one_replica() {
 
 #[test]
 fn v1_renames_the_old_one_and_nothing_is_removed() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.hear(Event::Stopped { id: id(1) });
-    let mut old = half(1, State::Exited);
+    let mut old = half(1, ContainerState::Exited);
     old.id = id(1);
-    let mut new = half(1, State::Created);
+    let mut new = half(1, ContainerState::Created);
     new.name = replica(1).name;
     bench.hear(Event::Busy);
     let effects = bench.seen(vec![old.clone(), new.clone()]);
     assert_eq!(asked(&effects), NOTHING);
     // Even when compose is silent for longer than the project must be quiet.
     assert_eq!(asked(&bench.after(10)), NOTHING);
-    new.state = State::Running;
+    new.state = ContainerState::Running;
     assert_eq!(asked(&bench.seen(vec![old, new.clone()])), ["probe 1"]);
     assert_eq!(asked(&bench.seen(vec![new])), NOTHING);
     assert_eq!(bench.machine.view(bench.now).current, 1);
@@ -60,10 +60,10 @@ fn v1_renames_the_old_one_and_nothing_is_removed() {
 
 #[test]
 fn a_recreate_that_nobody_finishes_is_said_and_does_not_block_for_ever() {
-    let mut bench = Bench::serving(&[1, 2]);
+    let mut bench = MachineBench::serving(&[1, 2]);
     bench.hear(Event::Busy);
     bench.hear(Event::Gone { id: id(2) });
-    bench.seen(vec![replica(1), half(2, State::Created)]);
+    bench.seen(vec![replica(1), half(2, ContainerState::Created)]);
     assert_eq!(asked(&bench.after(3)), NOTHING);
     assert_eq!(told(&bench.after(59)), NOTHING);
     let effects = bench.after(1);
@@ -77,17 +77,21 @@ fn a_recreate_that_nobody_finishes_is_said_and_does_not_block_for_ever() {
     bench.routed();
     assert!(bench.machine.is_at(2));
     assert_eq!(
-        told(&bench.seen(vec![replica(1), replica(3), half(2, State::Created)])),
+        told(&bench.seen(vec![
+            replica(1),
+            replica(3),
+            half(2, ContainerState::Created)
+        ])),
         NOTHING
     );
 }
 
 #[test]
 fn where_only_the_half_of_a_recreate_is_left_another_one_is_made_like_it() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.hear(Event::Stopped { id: id(1) });
     bench.hear(Event::Busy);
-    bench.seen(vec![half(1, State::Created)]);
+    bench.seen(vec![half(1, ContainerState::Created)]);
     bench.after(3);
     assert_eq!(asked(&bench.after(59)), NOTHING);
     let effects = bench.after(1);
@@ -101,8 +105,8 @@ fn where_only_the_half_of_a_recreate_is_left_another_one_is_made_like_it() {
 
 #[test]
 fn compose_at_work_keeps_a_recreate_from_being_taken_for_abandoned() {
-    let mut bench = Bench::serving(&[1]);
-    bench.seen(vec![replica(1), half(1, State::Created)]);
+    let mut bench = MachineBench::serving(&[1]);
+    bench.seen(vec![replica(1), half(1, ContainerState::Created)]);
     for _ in 0..4 {
         bench.hear(Event::Busy);
         assert_eq!(told(&bench.after(50)), NOTHING);
@@ -111,11 +115,11 @@ fn compose_at_work_keeps_a_recreate_from_being_taken_for_abandoned() {
 
 #[test]
 fn of_two_with_one_number_both_serve_and_the_later_one_leaves_first() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     let mut twin = replica(1);
     twin.id = ContainerId(format!("{:064x}", 0));
     twin.name = "shop-web-01".into();
-    twin.created = Moment::from_unix(5000);
+    twin.created = Timestamp::from_unix(5000);
     bench.hear(Event::Busy);
     bench.seen(vec![replica(1), twin.clone()]);
     bench.hear(Event::Ready {

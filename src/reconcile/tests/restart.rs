@@ -5,7 +5,7 @@ use crate::policy::Rate;
 
 #[test]
 fn without_two_readings_the_count_stays_whatever_was_decided_before() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     bench.load(30);
     // Two hours later, with load as it was never seen before.
     let now = bench.now + Duration::from_secs(7200);
@@ -14,7 +14,7 @@ fn without_two_readings_the_count_stays_whatever_was_decided_before() {
         .memory()
         .without_old_readings(now, Duration::from_secs(5));
     assert_eq!(memory.readings.len(), 0);
-    let mut next = Bench::blind(setup(), Some(memory));
+    let mut next = MachineBench::blind(setup(), Some(memory));
     next.now = now;
     next.see(&[1, 2, 3]);
     for number in [1, 2, 3] {
@@ -32,7 +32,7 @@ fn without_two_readings_the_count_stays_whatever_was_decided_before() {
 
 #[test]
 fn a_reading_of_a_moment_ago_makes_the_first_look_of_the_next_run_a_fresh_one() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.sample(90);
     let soon = bench.now + Duration::from_secs(10);
     let memory = bench.machine.memory();
@@ -47,7 +47,7 @@ fn a_reading_of_a_moment_ago_makes_the_first_look_of_the_next_run_a_fresh_one() 
 
 #[test]
 fn a_stabilization_window_goes_on_where_it_was() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     // Three were needed; from here the window of five minutes counts.
     bench.load(60);
     let mut next = bench.restarted(100, &[1, 2, 3]);
@@ -71,7 +71,7 @@ fn a_rate_policy_counts_what_the_former_run_added() {
         replicas: 1,
         per: Span::seconds(60),
     }];
-    let mut bench = Bench::blind(setup, None);
+    let mut bench = MachineBench::blind(setup, None);
     bench.see(&[1]);
     bench.ready(1);
     bench.routed();
@@ -86,7 +86,7 @@ fn a_rate_policy_counts_what_the_former_run_added() {
 
 #[test]
 fn a_count_held_by_hand_is_held_over_restarts_until_its_time() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.made(2);
     bench.ready(2);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn unroutable() -> Setup {
-    Setup {
+fn unroutable() -> ServiceSetup {
+    ServiceSetup {
         unroutable: Some("its name is no name; give it another".into()),
         ..setup()
     }
@@ -12,7 +12,7 @@ fn unroutable() -> Setup {
 #[test]
 fn a_count_by_hand_is_refused_at_once_whatever_it_is() {
     for count in [1, 2, 3] {
-        let mut bench = Bench::blind(unroutable(), None);
+        let mut bench = MachineBench::blind(unroutable(), None);
         bench.see(&[1, 2]);
         bench.ready(1);
         bench.ready(2);
@@ -29,7 +29,7 @@ fn a_count_by_hand_is_refused_at_once_whatever_it_is() {
 
 #[test]
 fn load_makes_no_replica_of_it_and_that_is_said_once_until_the_file_is_right() {
-    let mut bench = Bench::blind(unroutable(), None);
+    let mut bench = MachineBench::blind(unroutable(), None);
     bench.machine.expect_a_look();
     bench.see(&[1]);
     bench.ready(1);

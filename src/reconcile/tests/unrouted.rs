@@ -4,13 +4,13 @@ use super::*;
 
 const WHY: &str = "nginx sends requests to it at web.conf:1, but it has several ports (80, 81)";
 
-fn bench(numbers: &[u32]) -> Bench {
-    let setup = Setup {
+fn bench(numbers: &[u32]) -> MachineBench {
+    let setup = ServiceSetup {
         routed: false,
         port: None,
         ..setup()
     };
-    let mut bench = Bench::blind(setup, None);
+    let mut bench = MachineBench::blind(setup, None);
     bench.machine.expect_a_look();
     bench.see(numbers);
     for number in numbers {
@@ -19,7 +19,7 @@ fn bench(numbers: &[u32]) -> Bench {
     bench
 }
 
-fn looked(bench: &mut Bench, barred: Option<&str>) -> Vec<Effect> {
+fn looked(bench: &mut MachineBench, barred: Option<&str>) -> Vec<Effect> {
     bench.hear(Event::Way {
         barred: barred.map(ToOwned::to_owned),
         nginx: None,

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_was_not_brought_up_goes_and_what_serves_stays() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(3);
     bench.made(2);
     bench.made(3);
@@ -41,7 +41,7 @@ fn what_was_not_brought_up_goes_and_what_serves_stays() {
 
 #[test]
 fn what_was_leaving_stays_when_it_can() {
-    let mut bench = Bench::serving(&[1, 2, 3]);
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
     bench.scale(1);
     assert!(
         bench
@@ -63,7 +63,7 @@ fn what_was_leaving_stays_when_it_can() {
 
 #[test]
 fn a_count_that_is_wanted_no_more_is_not_given_up_and_load_decides_again_after_one_that_is() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(3);
     bench.scale(2);
     assert!(told(&bench.hear(Event::Withdraw { count: 3 })).is_empty());
@@ -71,7 +71,7 @@ fn a_count_that_is_wanted_no_more_is_not_given_up_and_load_decides_again_after_o
     bench.hear(Event::Withdraw { count: 2 });
     bench.made(2);
     bench.made(3);
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.hear(Event::Made {
         number: 2,
@@ -86,7 +86,7 @@ fn a_count_that_is_wanted_no_more_is_not_given_up_and_load_decides_again_after_o
 
 #[test]
 fn ready_replicas_that_nginx_does_not_have_are_told_with_its_reason() {
-    let mut bench = Bench::serving(&[1]);
+    let mut bench = MachineBench::serving(&[1]);
     bench.scale(2);
     bench.made(2);
     bench.ready(2);

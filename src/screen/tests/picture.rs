@@ -13,9 +13,9 @@ use serde_json::json;
 use super::{NOW, replica};
 use crate::{
     control::Snapshot,
-    reconcile::{By, Note, What},
+    reconcile::{EventKind, Initiator, ScalingEvent},
     screen::{Model, draw},
-    units::Moment,
+    units::Timestamp,
 };
 
 const WIDTH: u16 = 96;
@@ -32,7 +32,7 @@ fn shop() -> Model {
         both.map(|(phase, name)| replica(&name, phase)).collect()
     };
     let snapshot = |ago: i64, cpu: f64, in_flight: f64| -> Snapshot {
-        let at = Moment::from_unix(NOW - ago);
+        let at = Timestamp::from_unix(NOW - ago);
         let web = if ago > 0 {
             replicas("web", &["serving"; 3])
         } else {
@@ -76,9 +76,12 @@ fn shop() -> Model {
         (5, 91.0, 8.6),
         (0, 93.0, 9.1),
     ] {
-        model.show(snapshot(ago, cpu, in_flight), Moment::from_unix(NOW - ago));
+        model.show(
+            snapshot(ago, cpu, in_flight),
+            Timestamp::from_unix(NOW - ago),
+        );
     }
-    let ready = |replica: &str, seconds| What::Ready {
+    let ready = |replica: &str, seconds| EventKind::Ready {
         replica: replica.into(),
         seconds,
     };
@@ -86,7 +89,7 @@ fn shop() -> Model {
         (
             612,
             "worker",
-            What::Scaled {
+            EventKind::Scaled {
                 from: 1,
                 to: 2,
                 seconds: 1.4,
@@ -95,7 +98,7 @@ fn shop() -> Model {
         (
             95,
             "web",
-            What::Died {
+            EventKind::Died {
                 replica: "shop-web-2".into(),
                 exit_code: Some(137),
                 oom: true,
@@ -105,19 +108,19 @@ fn shop() -> Model {
         (
             0,
             "web",
-            What::Scale {
+            EventKind::Scale {
                 from: 3,
                 to: 5,
                 reason: "above_target".into(),
                 message: "cpu 93% of 60% target: 3 → 5".into(),
                 metrics: BTreeMap::default(),
-                by: By::Policy,
+                by: Initiator::Policy,
                 input: None,
             },
         ),
     ] {
-        model.note(&Note {
-            at: Moment::from_unix(NOW - ago),
+        model.note(&ScalingEvent {
+            at: Timestamp::from_unix(NOW - ago),
             service: service.into(),
             what,
         });
@@ -130,7 +133,7 @@ fn the_picture_in_the_readme_is_current() {
     let mut terminal = Terminal::new(TestBackend::new(WIDTH, HEIGHT)).expect("a terminal");
     let model = shop();
     terminal
-        .draw(|frame| draw(&model, Moment::from_unix(NOW), frame))
+        .draw(|frame| draw(&model, Timestamp::from_unix(NOW), frame))
         .expect("a picture");
     let svg = svg(terminal.backend().buffer());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/screen.svg");

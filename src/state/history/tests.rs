@@ -19,26 +19,26 @@ fn line(number: usize) -> String {
 }
 
 /// What a reader comes upon, in short: the services' names, `FILE:LINE`, `gap`.
-fn short(piece: Piece) -> String {
+fn short(piece: LogPiece) -> String {
     match piece {
-        Piece::Entry(entry) => entry.service,
-        Piece::Damaged { file, line } => {
+        LogPiece::Entry(entry) => entry.service,
+        LogPiece::Damaged { file, line } => {
             format!("{}:{line}", file.file_name().unwrap().to_str().unwrap())
         }
-        Piece::Gap => "gap".to_owned(),
+        LogPiece::Gap => "gap".to_owned(),
     }
 }
 
 fn whole(directory: &Path) -> Vec<String> {
     let mut read = Vec::new();
-    let mut history = History::of(directory).unwrap();
+    let mut history = LogHistory::of(directory).unwrap();
     history
         .read_to_end(|piece| read.push(short(piece)))
         .unwrap();
     read
 }
 
-fn news(history: &mut History) -> Vec<String> {
+fn news(history: &mut LogHistory) -> Vec<String> {
     let mut read = Vec::new();
     history.read(|piece| read.push(short(piece))).unwrap();
     read
@@ -68,12 +68,12 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 #[test]
 fn older_logs_come_first_and_those_that_are_missing_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(History::of(dir.path()).unwrap().is_empty());
+    assert!(LogHistory::of(dir.path()).unwrap().is_empty());
     assert!(whole(dir.path()).is_empty());
     for (number, text) in [(0, 4), (1, 3), (3, 1)] {
         add(dir.path(), number, &format!("{}\n", line(text)));
     }
-    assert!(!History::of(dir.path()).unwrap().is_empty());
+    assert!(!LogHistory::of(dir.path()).unwrap().is_empty());
     assert_eq!(whole(dir.path()), ["s1", "s3", "s4"]);
 }
 
@@ -116,7 +116,7 @@ fn bytes_that_are_no_text_hide_no_other_line() {
 #[test]
 fn a_follower_waits_for_the_end_of_a_line_which_may_be_taken_back() {
     let dir = tempfile::tempdir().unwrap();
-    let mut history = History::of(dir.path()).unwrap();
+    let mut history = LogHistory::of(dir.path()).unwrap();
     assert!(news(&mut history).is_empty(), "there is no log yet");
     add(dir.path(), 0, &format!("{}\n{}", line(1), &line(2)[..30]));
     assert_eq!(news(&mut history), ["s1"]);
@@ -138,7 +138,7 @@ fn a_follower_waits_for_the_end_of_a_line_which_may_be_taken_back() {
 fn a_follower_reads_the_rest_of_logs_that_were_put_away_before_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     append(dir.path(), 0);
-    let mut history = History::of(dir.path()).unwrap();
+    let mut history = LogHistory::of(dir.path()).unwrap();
     assert_eq!(news(&mut history), ["s0"]);
     for number in 1..12 {
         append(dir.path(), number);
@@ -163,7 +163,7 @@ fn a_follower_reads_the_rest_of_logs_that_were_put_away_before_the_next_one() {
 fn a_follower_that_was_too_slow_says_so_and_goes_on_with_what_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     append(dir.path(), 0);
-    let mut history = History::of(dir.path()).unwrap();
+    let mut history = LogHistory::of(dir.path()).unwrap();
     news(&mut history);
     for number in 1..40 {
         append(dir.path(), number);
@@ -212,7 +212,7 @@ fn every_line_is_read_once_and_in_order_while_logs_are_rotated() {
                 }
             }
         });
-        let mut history = History::of(directory).unwrap();
+        let mut history = LogHistory::of(directory).unwrap();
         let mut found = Vec::new();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
         while found.len() < LINES && tokio::time::Instant::now() < deadline {
@@ -233,8 +233,8 @@ fn every_line_is_read_once_and_in_order_while_logs_are_rotated() {
     assert!(problems.is_empty(), "{:?}", problems[0]);
 }
 
-fn entry(text: &str) -> Entry {
-    Entry::read(text.as_bytes()).unwrap()
+fn entry(text: &str) -> HistoryEntry {
+    HistoryEntry::read(text.as_bytes()).unwrap()
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_change_is_read_without_its_input() {
     let scale = entry(
         r#"{"time":"2026-01-01T12:00:00Z","service":"web","event":"scale","from":2,"to":4,"reason":"above_target","message":"cpu 99.9% of 60% target: 2 → 4","metrics":{"cpu":99.9,"jobs":null},"by":"policy","input":{"seconds":7,"deep":[[{}]]}}"#,
     );
-    let expected = Entry {
+    let expected = HistoryEntry {
         time: "2026-01-01T12:00:00Z".parse().unwrap(),
         service: "web".into(),
         event: "scale".into(),
@@ -253,10 +253,10 @@ fn a_change_is_read_without_its_input() {
         metrics: BTreeMap::from([("cpu".into(), 99.9)]),
         seconds: None,
         message: "cpu 99.9% of 60% target: 2 → 4".into(),
-        level: Level::Info,
+        level: EventLevel::Info,
     };
     assert_eq!(scale, expected);
-    assert_eq!(scale.kind(), Kind::Change);
+    assert_eq!(scale.kind(), HistoryKind::Change);
 }
 
 #[test]
@@ -264,29 +264,33 @@ fn what_has_no_message_is_told_in_the_words_of_the_log() {
     for (rest, kind, message) in [
         (
             r#""died","replica":"shop-web-1","exit_code":137,"oom":true"#,
-            Kind::Trouble,
+            HistoryKind::Trouble,
             "shop-web-1 died with exit code 137 (out of memory)",
         ),
         (
             r#""paused","directions":"both","until":null,"by":"hand""#,
-            Kind::Remark,
+            HistoryKind::Remark,
             "scaling is paused",
         ),
         (
             r#""scaled","from":1,"to":2,"seconds":0.7"#,
-            Kind::Served,
+            HistoryKind::Served,
             "scaled 1 → 2 in 0.7s",
         ),
         (
             r#""not_scaling","reason":"at_max","message":"the maximum""#,
-            Kind::Remark,
+            HistoryKind::Remark,
             "the maximum",
         ),
-        (r#""draining","replica":"x","because":"y""#, Kind::Step, ""),
+        (
+            r#""draining","replica":"x","because":"y""#,
+            HistoryKind::Step,
+            "",
+        ),
         // Of a program that is yet to be written.
         (
             r#""vanished","message":"it vanished","whither":"Mars""#,
-            Kind::Remark,
+            HistoryKind::Remark,
             "it vanished",
         ),
     ] {

@@ -32,7 +32,7 @@ http {{ include /etc/nginx/conf.d/*.conf; }}
 {settings}
 "
     );
-    let mut report = Report::new("shop");
+    let mut report = CheckReport::new("shop");
     let configuration = Configuration::parse(&dump);
     let findings = configuration.look_for("web", DIRECTORY);
     one_include("web", DIRECTORY, &findings, &mut report);
@@ -59,17 +59,19 @@ fn a_service_without_an_upstream_is_a_worker_only_where_nginx_sends_it_nothing()
         let yaml =
             format!("services: {{web: {{image: app, x-autoscale: {{max: 3}}, {service}}}}}\n");
         let loaded = loaded(&yaml);
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         report.warn(
-            Code::NoPort,
+            CheckCode::NoPort,
             "web",
             "nginx sends no traffic to it",
             "set `port`",
         );
-        let unrouted: Vec<_> = setup::unrouted(&loaded, "web").into_iter().collect();
+        let unrouted: Vec<_> = service_setup::unrouted(&loaded, "web")
+            .into_iter()
+            .collect();
         let dump = format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{site}\n}}\n");
         let configuration = Configuration::parse(&dump);
-        the_unrouted(&unrouted, DIRECTORY, &configuration, &mut report);
+        check_unrouted(&unrouted, DIRECTORY, &configuration, &mut report);
         let of = |one: &super::super::report::Finding| format!("{}; {}", one.message, one.fix);
         (
             report.codes(),
@@ -183,9 +185,9 @@ fn a_directive_that_the_settings_will_have_too_is_told_before_they_are_there() {
 #[test]
 fn an_nginx_that_is_too_old_for_reloads_without_loss_is_told() {
     let of = |said: &str| {
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         let features = NginxVersion::parse(said).map_or_else(Features::default, Features::of);
-        the_features(&features, "shop-nginx-1", &mut report);
+        check_features(&features, "shop-nginx-1", &mut report);
         report.codes()
     };
     assert_eq!(of("nginx version: nginx/1.30.0"), [""; 0]);
@@ -217,11 +219,11 @@ fn nginx() -> Replica {
 fn looked(
     loaded: &Loaded,
     containers: &[Replica],
-    look: impl FnOnce(&Look<'_>, &mut Report),
+    look: impl FnOnce(&NginxCheck<'_>, &mut CheckReport),
 ) -> Vec<String> {
-    let mut report = Report::new("shop");
-    let place = NginxPlace::Service("nginx".into());
-    let of = Look {
+    let mut report = CheckReport::new("shop");
+    let place = ManagedNginx::Service("nginx".into());
+    let of = NginxCheck {
         loaded,
         routed: &["web"],
         unrouted: &[],
@@ -234,10 +236,10 @@ fn looked(
 
 #[test]
 fn a_replica_that_nginx_cannot_reach_is_told() {
-    let whereabouts = Whereabouts::containers(Target::of(&nginx()));
-    let told = |whereabouts: &Whereabouts, replica: Replica| {
+    let whereabouts = NginxLocation::containers(NginxTarget::of(&nginx()));
+    let told = |whereabouts: &NginxLocation, replica: Replica| {
         looked(&shop("service: nginx", ""), &[replica], |look, report| {
-            look.the_addresses(whereabouts, report);
+            look.check_addresses(whereabouts, report);
         })
     };
     assert_eq!(told(&whereabouts, replica(1)), [""; 0]);
@@ -252,7 +254,7 @@ fn a_replica_that_nginx_cannot_reach_is_told() {
             &shop("host: true, reach: published", ""),
             &[replica],
             |look, report| {
-                look.the_addresses(&Whereabouts::Host, report);
+                look.check_addresses(&NginxLocation::Host, report);
             },
         )
     };
@@ -276,7 +278,7 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
         }];
         let loaded = shop(&logs(dir), ", metrics: [requests: 50]");
         looked(&loaded, &[], |look, report| {
-            look.the_log_directory(Some(&nginx), report);
+            look.check_log_directory(Some(&nginx), report);
         })
     };
     let gone = format!("{here}/gone");
@@ -296,7 +298,7 @@ fn a_directory_of_the_log_is_there_and_where_it_is_said_to_be() {
         ["warning nginx-no-lines"]
     );
     let file = std::fs::File::options().write(true).open(&log).unwrap();
-    file.set_len(3 * proxy::log::LIMIT).unwrap();
+    file.set_len(3 * proxy::log_tail::LIMIT).unwrap();
     let large = told(&here, "/var/log/compose-scale");
     assert!(
         large.contains(&"warning nginx-log-grows".to_owned()),
@@ -315,7 +317,7 @@ fn a_directory_that_nginx_has_not_mounted_is_told() {
             is_writable,
         }];
         looked(&loaded, &[], |look, report| {
-            look.the_mount(&nginx, report);
+            look.check_mount(&nginx, report);
         })
     };
     let told = |source: &str, destination: &str| mounted(source, destination, false);
@@ -336,7 +338,7 @@ fn a_directory_that_nginx_has_not_mounted_is_told() {
 #[test]
 fn an_nginx_that_ends_while_it_is_asked_is_not_one_without_the_program() {
     let said = |error: ProxyError| {
-        let mut report = Report::new("shop");
+        let mut report = CheckReport::new("shop");
         unanswered(&error, "shop-nginx-1", &mut report);
         let fix = report.findings[0].fix.clone();
         (report.codes().remove(0), fix)

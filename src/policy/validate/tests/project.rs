@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{SERVICE_KEYS, lines, settings};
 use crate::{
     policy::{
-        Host, Nginx, Place, Reserve, Settings,
-        notify::{Events, Hook, Target},
+        HostReserve, NginxPlacement, NginxPolicy, Reserve, Settings,
+        notify::{EventFilter, NotifyCommand, NotifyTarget},
     },
     units::{Bytes, Percent, Span},
 };
@@ -28,8 +28,8 @@ fn settings_say_how_often_and_where_nginx_is() {
     });
     let expected = Settings {
         interval: Span::seconds(1),
-        nginx: Nginx {
-            place: Some(Place::Container("edge-nginx".into())),
+        nginx: NginxPolicy {
+            place: Some(NginxPlacement::Container("edge-nginx".into())),
             upstreams: Some("./nginx/upstreams".into()),
             reload: Some(
                 ["systemctl", "reload", "nginx", ""]
@@ -37,20 +37,23 @@ fn settings_say_how_often_and_where_nginx_is() {
                     .into(),
             ),
             test: None,
-            ..Nginx::default()
+            ..NginxPolicy::default()
         },
-        host: Host::default(),
+        host: HostReserve::default(),
         notify: Vec::new(),
     };
     assert_eq!(settings(&value), Ok(expected));
     let named = settings(&json!({"nginx": {"service": "edge"}})).unwrap();
-    assert_eq!(named.nginx.place, Some(Place::Service("edge".into())));
+    assert_eq!(
+        named.nginx.place,
+        Some(NginxPlacement::Service("edge".into()))
+    );
 }
 
 #[test]
 fn what_is_kept_of_the_machine_is_a_share_a_size_or_nothing() {
     let host = |value: Value| settings(&json!({ "host": value })).unwrap().host;
-    assert_eq!(host(json!({})), Host::default());
+    assert_eq!(host(json!({})), HostReserve::default());
     let kept = host(json!({"reserve_memory": "512m", "reserve_cpu": "none"}));
     assert_eq!(kept.reserve_memory, Some(Reserve::Bytes(Bytes(512 << 20))));
     assert_eq!(kept.reserve_cpu, None);
@@ -60,7 +63,7 @@ fn what_is_kept_of_the_machine_is_a_share_a_size_or_nothing() {
     assert_eq!(Reserve::Share(share).of(Bytes(8 << 30)), Bytes(2 << 30));
     assert_eq!(kept.reserve_cpu, Percent::new(0.0));
     for kept in [
-        Host::default(),
+        HostReserve::default(),
         kept,
         host(json!({"reserve_memory": "none"})),
     ] {
@@ -77,9 +80,9 @@ fn who_is_told_is_a_url_a_webhook_or_a_command() {
         {"command": ["page-me", ""], "events": ["died", "trouble"], "timeout": "1m"},
     ]}));
     let [short, webhook, command] = read.unwrap().notify.try_into().unwrap();
-    assert_eq!(short.events, Events::default());
+    assert_eq!(short.events, EventFilter::default());
     assert!(short.services.is_empty());
-    let Target::Webhook(short) = short.target else {
+    let NotifyTarget::Webhook(short) = short.target else {
         panic!("{short:?}");
     };
     assert_eq!(
@@ -87,22 +90,22 @@ fn who_is_told_is_a_url_a_webhook_or_a_command() {
         "https://hooks.example.com:8443/T0/B1?a=%20"
     );
     assert_eq!((short.timeout, short.retry), (Span::seconds(10), 5));
-    assert_eq!(webhook.events, Events::All);
+    assert_eq!(webhook.events, EventFilter::All);
     assert_eq!(webhook.services, ["web"]);
-    let Target::Webhook(webhook) = webhook.target else {
+    let NotifyTarget::Webhook(webhook) = webhook.target else {
         panic!("{webhook:?}");
     };
     assert_eq!(webhook.headers.0["Authorization"], "Bearer x");
     assert_eq!((webhook.timeout, webhook.retry), (Span::seconds(2), 0));
     assert_eq!(
         command.events,
-        Events::Some(vec!["died".into(), "trouble".into()])
+        EventFilter::Some(vec!["died".into(), "trouble".into()])
     );
-    let hook = Hook {
+    let hook = NotifyCommand {
         argv: vec!["page-me".into(), String::new()],
         timeout: Span::seconds(60),
     };
-    assert_eq!(command.target, Target::Command(hook));
+    assert_eq!(command.target, NotifyTarget::Command(hook));
 }
 
 #[test]

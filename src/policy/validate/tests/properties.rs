@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::{for_compose, policy, settings};
 use crate::{
     policy::{
-        Aim, Balance, Behavior, Burst, Command, Custom, CustomTarget, Drain, Errors, Fallback,
-        Http, Latency, Metric, Percentile, Pick, Policy, Prometheus, Rate, Ready, Rules, Schedule,
-        Select, Source, Tolerance,
+        Aim, Balance, Behavior, Burst, CommandSource, CustomMetric, CustomSource, CustomTarget,
+        Drain, ErrorTarget, Fallback, HttpSource, LatencyTarget, Metric, Percentile, Policy,
+        PrometheusSource, Rate, Ready, Rules, Schedule, Select, Tolerance, ValueSelector,
     },
     units::{Percent, Span},
 };
@@ -44,7 +44,7 @@ fn aim() -> impl Strategy<Value = Aim> {
     prop_oneof![share().prop_map(Aim::Target), thresholds]
 }
 
-fn custom() -> impl Strategy<Value = Custom> {
+fn custom() -> impl Strategy<Value = CustomMetric> {
     let target = (0..3, above_zero()).prop_map(|(kind, number)| match kind {
         0 => CustomTarget::Average(number),
         1 => CustomTarget::Service(number),
@@ -58,7 +58,7 @@ fn custom() -> impl Strategy<Value = Custom> {
         fallback,
         1..9_u32,
     );
-    parts.prop_map(|(name, source, target, fallback, failures)| Custom {
+    parts.prop_map(|(name, source, target, fallback, failures)| CustomMetric {
         name,
         source,
         target,
@@ -67,7 +67,7 @@ fn custom() -> impl Strategy<Value = Custom> {
     })
 }
 
-fn source() -> impl Strategy<Value = Source> {
+fn source() -> impl Strategy<Value = CustomSource> {
     let timeout = (1..=60_000_u64).prop_map(|ms| Span(Duration::from_millis(ms)));
     let labels = || proptest::collection::btree_map("[a-z_]{1,4}", "[^\\pC]{0,4}", 0..3);
     let pointer = "(/[a-z0-9~]{0,3}){0,3}";
@@ -78,25 +78,25 @@ fn source() -> impl Strategy<Value = Source> {
         timeout.clone(),
     )
         .prop_map(|(argv, service, pointer, timeout)| {
-            Source::Command(Command {
+            CustomSource::Command(CommandSource {
                 argv,
                 service,
                 pointer,
                 timeout,
             })
         });
-    let sample =
-        ("[a-z_:]{1,9}", labels()).prop_map(|(metric, labels)| Pick::Sample { metric, labels });
+    let sample = ("[a-z_:]{1,9}", labels())
+        .prop_map(|(metric, labels)| ValueSelector::Sample { metric, labels });
     let pick = prop_oneof![
-        pointer.prop_map(|pointer| Pick::Pointer { pointer }),
+        pointer.prop_map(|pointer| ValueSelector::Pointer { pointer }),
         sample
     ];
     let url = "http://[a-z0-9.]{1,9}(:80)?/[a-z?=&]{0,5}";
     let http = (url, pick, timeout.clone())
-        .prop_map(|(url, pick, timeout)| Source::Http(Http { url, pick, timeout }));
+        .prop_map(|(url, pick, timeout)| CustomSource::Http(HttpSource { url, pick, timeout }));
     let prometheus = (url, "[a-z][a-z(){}=\"\n]{0,9}", labels(), timeout).prop_map(
         |(url, query, labels, timeout)| {
-            Source::Prometheus(Prometheus {
+            CustomSource::Prometheus(PrometheusSource {
                 url,
                 query,
                 labels,
@@ -146,14 +146,14 @@ fn metrics() -> impl Strategy<Value = Vec<Metric>> {
     let percentile = proptest::sample::select(Percentile::ALL.to_vec());
     let latency =
         (percentile, span_above_zero(), window()).prop_map(|(percentile, target, window)| {
-            Metric::Latency(Latency {
+            Metric::Latency(LatencyTarget {
                 percentile,
                 target,
                 window,
             })
         });
     let errors = (0.01..99.0_f64, window(), 1..9_u32).prop_map(|(above, window, step)| {
-        Metric::Errors(Errors {
+        Metric::Errors(ErrorTarget {
             above: Percent::new(above).unwrap(),
             window,
             step,

@@ -170,13 +170,13 @@ async fn a_reload_command_that_prints_and_fails_is_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let words = |words: &[&str]| Some(words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
     let said = async |argv: &[&str]| {
-        let setup = Setup {
+        let setup = NginxSetup {
             reload: words(argv),
             confirm_within: Duration::from_millis(300),
-            ..Setup::new("shop", dir.path())
+            ..NginxSetup::new("shop", dir.path())
         };
         let fake = Only::new(Fake::new(dir.path().to_owned()));
-        let nginx = Nginx::new(fake, setup);
+        let nginx = NginxProxy::new(fake, setup);
         let error = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap_err();
         error.to_string()
     };

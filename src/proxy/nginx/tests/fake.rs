@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::Mutex};
 
-use super::super::{Control, ControlError, Output, Process};
+use super::super::{CommandOutput, Control, ControlError, NginxProcess};
 
 /// What it is told to do, and what was asked of it.
 #[derive(Debug)]
@@ -143,17 +143,17 @@ impl Control for Fake {
         Ok(self.with(|state| state.identity.clone()))
     }
 
-    async fn run(&self, argv: &[String]) -> Result<Output, ControlError> {
+    async fn run(&self, argv: &[String]) -> Result<CommandOutput, ControlError> {
         let words: Vec<&str> = argv.iter().map(String::as_str).collect();
         if words == ["nginx", "-v"] {
             self.alive()?;
         } else {
             self.hears()?;
         }
-        let answer = |code, stderr: &str| Output {
+        let answer = |code, stderr: &str| CommandOutput {
             code,
             stderr: stderr.to_owned(),
-            ..Output::default()
+            ..CommandOutput::default()
         };
         match words.as_slice() {
             ["nginx", "-v"] => Ok(self.with(|state| {
@@ -172,7 +172,7 @@ impl Control for Fake {
                         Some((_, said)) => {
                             answer(1, &format!("nginx: [emerg] {said}\nnginx: test failed\n"))
                         }
-                        None => Output {
+                        None => CommandOutput {
                             stdout: text.clone(),
                             ..answer(0, "nginx: test is successful\n")
                         },
@@ -197,10 +197,10 @@ impl Control for Fake {
         Ok(())
     }
 
-    async fn processes(&self) -> Result<Vec<Process>, ControlError> {
+    async fn processes(&self) -> Result<Vec<NginxProcess>, ControlError> {
         self.alive()?;
         Ok(self.with(|state| {
-            let process = |pid, ppid, args: &str| Process {
+            let process = |pid, ppid, args: &str| NginxProcess {
                 pid,
                 ppid,
                 args: args.into(),

@@ -21,7 +21,7 @@ impl Several {
 }
 
 /// Two of them, with processes of their own.
-fn two() -> (TempDir, Nginx<Several>, Arc<Fake>, Arc<Fake>) {
+fn two() -> (TempDir, NginxProxy<Several>, Arc<Fake>, Arc<Fake>) {
     let dir = tempfile::tempdir().unwrap();
     let fake = || Arc::new(Fake::new(dir.path().to_owned()));
     let (one, two) = (fake(), fake());
@@ -34,7 +34,7 @@ fn two() -> (TempDir, Nginx<Several>, Arc<Fake>, Arc<Fake>) {
         Arc::clone(&one),
         Arc::clone(&two),
     ])));
-    let nginx = Nginx::new(fleet, Setup::new("shop", dir.path()));
+    let nginx = NginxProxy::new(fleet, NginxSetup::new("shop", dir.path()));
     (dir, nginx, one, two)
 }
 
@@ -54,7 +54,7 @@ async fn each_is_tested_reloaded_and_drained() {
     two.with(|s| s.leaving.clear());
     assert_eq!(nginx.drained(&published).await, Ok(()));
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(again, Published::default());
+    assert_eq!(again, PublishResult::default());
     assert_eq!((counts(&one), counts(&two)), ((1, 1), (1, 1)));
 }
 

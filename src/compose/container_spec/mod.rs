@@ -1,0 +1,516 @@
+//! From the merged tree of a service to the [`Recipe`] of its container, as compose v2 would make it.
+//!
+//! Every key is translated, has no meaning for a container, or is refused by its name: nothing is left
+//! out in silence. A service that cannot be translated is no mistake of its file; only a first replica
+//! that nothing else can make needs it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    extra_validation::is_external,
+    merge::into_entries,
+    service::ServiceReader,
+    tree::{KeyPath, Node},
+};
+use crate::project::{
+    Service,
+    container_spec::{
+        ContainerSpec, Endpoint, EngineRequirement, NO_HASH, Resource, SharedNamespace,
+    },
+    labels,
+};
+
+mod devices;
+mod files;
+mod mounts;
+mod networks;
+pub(super) mod read;
+mod table;
+
+/// What of the project goes into the labels of its containers.
+#[derive(Debug)]
+pub(super) struct Labelled<'a> {
+    /// The project directory.
+    pub(super) directory: &'a Path,
+    /// Its files.
+    pub(super) files: &'a [PathBuf],
+    /// Env files that were asked for.
+    pub(super) env_files: &'a [PathBuf],
+}
+
+/// A recipe in the making.
+struct SpecBuilder<'r, 'a> {
+    reader: &'r mut ServiceReader<'a>,
+    service: &'r Service,
+    node: &'r Node,
+    recipe: ContainerSpec,
+    refused: Vec<String>,
+}
+
+/// The recipe of a service, or everything that stands in its way.
+pub(super) fn recipe(
+    reader: &mut ServiceReader<'_>,
+    service: &Service,
+    node: &Node,
+    labelled: &Labelled<'_>,
+) -> Result<ContainerSpec, Vec<String>> {
+    let recipe = ContainerSpec {
+        project: reader.project.to_owned(),
+        service: service.name.clone(),
+        container_name: service.container_name.clone(),
+        image: service.image.clone().unwrap_or_default(),
+        built: service.build,
+        platform: reader
+            .variables
+            .get("DOCKER_DEFAULT_PLATFORM")
+            .filter(|platform| !platform.is_empty())
+            .cloned(),
+        labels: labels_of(reader.project, service, labelled),
+        ..ContainerSpec::default()
+    };
+    let mut making = SpecBuilder {
+        reader,
+        service,
+        node,
+        recipe,
+        refused: Vec::new(),
+    };
+    making.everything();
+    if making.refused.is_empty() {
+        Ok(making.recipe)
+    } else {
+        Err(making.refused)
+    }
+}
+
+fn labels_of(
+    project: &str,
+    service: &Service,
+    labelled: &Labelled<'_>,
+) -> BTreeMap<String, String> {
+    let joined = |paths: &[PathBuf]| {
+        let paths: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+        paths.join(",")
+    };
+    let needed: Vec<_> = service
+        .depends_on
+        .iter()
+        .map(|(name, on)| format!("{name}:{}:{}", on.condition, on.restart))
+        .collect();
+    let mut all = service.labels.clone();
+    let own = [
+        (labels::PROJECT, project.to_owned()),
+        (labels::SERVICE, service.name.clone()),
+        (labels::ONEOFF, "False".to_owned()),
+        (labels::CONFIG_HASH, NO_HASH.to_owned()),
+        (labels::DEPENDS_ON, needed.join(",")),
+        (
+            labels::WORKING_DIR,
+            labelled.directory.to_string_lossy().into_owned(),
+        ),
+        (labels::CONFIG_FILES, joined(labelled.files)),
+    ];
+    all.extend(own.map(|(key, value)| (key.to_owned(), value)));
+    if !labelled.env_files.is_empty() {
+        all.insert(
+            labels::ENVIRONMENT_FILE.to_owned(),
+            joined(labelled.env_files),
+        );
+    }
+    all
+}
+
+impl SpecBuilder<'_, '_> {
+    /// What the project's `networks` or `volumes` say of one; `None` where nothing is written.
+    fn top(&self, section: &str, key: &str) -> Option<&Node> {
+        self.reader.root.get(section)?.get(key)
+    }
+
+    /// How a network or a volume of the project is made, as far as that is the same; `None` for one that
+    /// is somebody else's. `label` has its key, `field` the options of its driver.
+    fn made(
+        &self,
+        section: &str,
+        key: &str,
+        name: &str,
+        label: &str,
+        field: &str,
+    ) -> Option<Map<String, Json>> {
+        let written = |key_of_it: &str| self.top(section, key)?.get(key_of_it);
+        if is_external(written("external")) {
+            return None;
+        }
+        let mut labels = written("labels").map(read::pairs).unwrap_or_default();
+        labels.insert(labels::PROJECT.to_owned(), self.recipe.project.clone());
+        labels.insert(label.to_owned(), key.to_owned());
+        let mut all = Map::from_iter([
+            ("Name".to_owned(), json!(name)),
+            ("Labels".to_owned(), json!(labels)),
+        ]);
+        if let Some(driver) = written("driver").and_then(Node::as_text) {
+            all.insert("Driver".into(), json!(driver));
+        }
+        if let Some(options) = written("driver_opts") {
+            all.insert(field.into(), json!(read::pairs(options)));
+        }
+        Some(all)
+    }
+
+    fn everything(&mut self) {
+        if self.service.image.is_none() {
+            self.refuse("provider", "something else than the Engine runs it");
+        }
+        self.set_config("AttachStdout", json!(true));
+        self.set_config("AttachStderr", json!(true));
+        self.set_host("OomKillDisable", json!(false));
+        self.set_host("ExtraHosts", json!([]));
+        self.environment();
+        self.ports();
+        self.networks();
+        self.capabilities();
+        let map = self.node.as_map().cloned().unwrap_or_default();
+        for (key, node) in &map {
+            self.key(key, node);
+        }
+        // What `deploy` says wins over the older keys.
+        if let Some(deploy) = map.get("deploy") {
+            self.deploy(deploy);
+        }
+    }
+
+    fn key(&mut self, key: &str, node: &Node) {
+        if table::MEANINGLESS.contains(&key) || table::ELSEWHERE.contains(&key) {
+            return;
+        }
+        if let Some((_, part, field, kind)) = table::PLAIN.iter().find(|row| row.0 == key) {
+            return self.plain(key, *part, field, *kind, node);
+        }
+        match key {
+            "command" => self.command(key, "Cmd", node),
+            "entrypoint" => self.command(key, "Entrypoint", node),
+            "healthcheck" => self.healthcheck(node),
+            "stop_grace_period" => self.stop_timeout(),
+            "restart" => self.restart(node),
+            "logging" => self.logging(node),
+            "security_opt" => self.security(node),
+            "extra_hosts" => self.extra_hosts(node),
+            "tmpfs" => self.tmpfs(node),
+            "ulimits" => self.ulimits(node),
+            "blkio_config" => self.blkio(node),
+            "devices" => self.devices(node),
+            "gpus" => self.gpus(node),
+            "volumes" => self.volumes(node),
+            "volumes_from" => self.volumes_from(node),
+            "configs" => self.mounted_files(key, "", node),
+            "secrets" => self.mounted_files(key, "/run/secrets", node),
+            "ipc" => self.shared_mode(key, "IpcMode", node),
+            "pid" => self.shared_mode(key, "PidMode", node),
+            "network_mode" => self.shared_mode(key, "NetworkMode", node),
+            "platform" => {
+                self.recipe.platform = node.as_text().map(ToOwned::to_owned);
+            }
+            "annotations" => {
+                let pairs = json!(read::pairs(node));
+                self.set_host("Annotations", pairs);
+                self.need("annotations", (1, 43));
+            }
+            key if key.starts_with("x-") => {}
+            key => match table::REFUSED.iter().find(|(name, _)| *name == key) {
+                Some((_, why)) => self.refuse(key, why),
+                None => self.refuse(key, "this program does not know what compose makes of it"),
+            },
+        }
+    }
+
+    /// Notes a key that is not translated, and why.
+    fn refuse(&mut self, key: &str, why: &str) {
+        let line = format!("`{key}`: {why}");
+        if !self.refused.contains(&line) {
+            self.refused.push(line);
+        }
+    }
+
+    fn unread(&mut self, key: &str) {
+        self.refuse(key, "its value is not understood here");
+    }
+
+    fn need(&mut self, key: &'static str, api: (u32, u32)) {
+        self.recipe.needs.push(EngineRequirement { key, api });
+    }
+
+    fn set_config(&mut self, field: &str, value: Json) {
+        self.recipe.config.insert(field.to_owned(), value);
+    }
+
+    fn set_host(&mut self, field: &str, value: Json) {
+        self.recipe.host.insert(field.to_owned(), value);
+    }
+
+    fn push_host(&mut self, field: &str, value: Json) {
+        let list = self.recipe.host.entry(field.to_owned());
+        if let Json::Array(list) = list.or_insert_with(|| json!([])) {
+            list.push(value);
+        }
+    }
+
+    fn plain(&mut self, key: &str, part: table::Part, field: &str, kind: table::As, node: &Node) {
+        let Some(value) = read::value(kind, node) else {
+            return self.unread(key);
+        };
+        // Nothing, to the Engine and to compose.
+        let unset = kind.zero_is_unset() && value == json!(0);
+        if unset {
+            return;
+        }
+        match part {
+            table::Part::Config => self.set_config(field, value),
+            table::Part::Host => self.set_host(field, value),
+        }
+    }
+
+    fn environment(&mut self) {
+        let Some(environment) = &self.service.environment else {
+            return self.refuse("env_file", "a file of it cannot be read");
+        };
+        let entries: Vec<String> = environment
+            .iter()
+            .map(|(key, value)| match value {
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            })
+            .collect();
+        if !entries.is_empty() {
+            self.set_config("Env", json!(entries));
+        }
+    }
+
+    /// In the Engine's spelling and in order.
+    fn capabilities(&mut self) {
+        let sets = ["cap_add", "cap_drop"].map(|key| {
+            let texts = self.node.get(key).and_then(read::texts);
+            let all = texts.unwrap_or_default().into_iter().map(|text| {
+                let name = text.trim().to_ascii_uppercase();
+                if name == "ALL" || name == "RESET" || name.starts_with("CAP_") {
+                    name
+                } else {
+                    format!("CAP_{name}")
+                }
+            });
+            all.collect::<BTreeSet<String>>()
+        });
+        let [added, dropped] = sets;
+        for (key, field, names) in [
+            ("cap_add", "CapAdd", added),
+            ("cap_drop", "CapDrop", dropped),
+        ] {
+            if names.contains("RESET") {
+                self.refuse(key, "RESET is a word of the command line");
+            }
+            if !names.is_empty() {
+                self.set_host(field, json!(names));
+            }
+        }
+    }
+
+    fn command(&mut self, key: &str, field: &str, node: &Node) {
+        if node.is_null() {
+            return;
+        }
+        match read::command(node) {
+            Some(words) => self.set_config(field, json!(words)),
+            None => self.unread(key),
+        }
+    }
+
+    fn healthcheck(&mut self, node: &Node) {
+        let Some(check) = &self.service.healthcheck else {
+            return self.set_config("Healthcheck", json!({"Test": ["NONE"]}));
+        };
+        let nanos = |span: Option<crate::units::Span>| {
+            span.map_or(0, |s| i64::try_from(s.0.as_nanos()).unwrap_or(i64::MAX))
+        };
+        let mut all = Map::new();
+        if node.get("test").is_some() {
+            all.insert("Test".into(), json!(check.test));
+        }
+        for (field, span) in [
+            ("Interval", check.interval),
+            ("Timeout", check.timeout),
+            ("StartPeriod", check.start_period),
+            ("StartInterval", check.start_interval),
+        ] {
+            if span.is_some() {
+                all.insert(field.into(), json!(nanos(span)));
+            }
+        }
+        if let Some(retries) = check.retries {
+            all.insert("Retries".into(), json!(retries));
+        }
+        if check.start_interval.is_some() {
+            self.need("healthcheck.start_interval", (1, 44));
+        }
+        self.set_config("Healthcheck", Json::Object(all));
+    }
+
+    fn stop_timeout(&mut self) {
+        if let Some(span) = self.service.stop_grace_period {
+            self.set_config("StopTimeout", json!(span.0.as_secs()));
+        }
+    }
+
+    fn restart(&mut self, node: &Node) {
+        let text = node.scalar().unwrap_or_default();
+        let (name, attempts) = text.split_once(':').unwrap_or((&text, "0"));
+        let attempts: i64 = attempts.parse().unwrap_or(0);
+        self.restart_policy(name, attempts);
+    }
+
+    fn restart_policy(&mut self, name: &str, attempts: i64) {
+        let name = match name {
+            "none" | "no" | "false" => "no",
+            "any" | "always" => "always",
+            "on-failure" | "unless-stopped" => name,
+            _ => "",
+        };
+        let policy = json!({"Name": name, "MaximumRetryCount": attempts});
+        self.set_host("RestartPolicy", policy);
+    }
+
+    fn logging(&mut self, node: &Node) {
+        let options = node.get("options").map(read::pairs).unwrap_or_default();
+        let driver = node.get("driver").and_then(Node::as_text);
+        let driver = driver.unwrap_or_default();
+        self.set_host("LogConfig", json!({"Type": driver, "Config": options}));
+    }
+
+    fn security(&mut self, node: &Node) {
+        let mut options = Vec::new();
+        for option in read::texts(node).unwrap_or_default() {
+            if option == "systempaths=unconfined" {
+                self.set_host("MaskedPaths", json!([]));
+                self.set_host("ReadonlyPaths", json!([]));
+                continue;
+            }
+            let file = option
+                .strip_prefix("seccomp=")
+                .or_else(|| option.strip_prefix("seccomp:"));
+            if file.is_some_and(|file| !matches!(file, "unconfined" | "builtin")) {
+                self.refuse(
+                    "security_opt",
+                    "a seccomp profile is a file that compose rewrites",
+                );
+            }
+            options.push(option);
+        }
+        self.set_host("SecurityOpt", json!(options));
+    }
+
+    /// `host=address` becomes `host:address`.
+    fn extra_hosts(&mut self, node: &Node) {
+        let mut hosts = Vec::new();
+        for entry in super::merge::into_hosts(node.clone()) {
+            let text = entry.as_text().unwrap_or_default().to_owned();
+            let Some((host, address)) = text.split_once('=').or_else(|| text.split_once(':'))
+            else {
+                return self.unread("extra_hosts");
+            };
+            let address = address
+                .strip_prefix('[')
+                .and_then(|inner| inner.strip_suffix(']'))
+                .unwrap_or(address);
+            hosts.push(format!("{host}:{address}"));
+        }
+        self.set_host("ExtraHosts", json!(hosts));
+    }
+
+    fn tmpfs(&mut self, node: &Node) {
+        let mut all = Map::new();
+        for entry in into_entries(node.clone()) {
+            let text = entry.as_text().unwrap_or_default();
+            let (path, options) = text.split_once(':').unwrap_or((text, ""));
+            all.insert(path.to_owned(), json!(options));
+        }
+        self.set_host("Tmpfs", Json::Object(all));
+    }
+
+    fn ulimits(&mut self, node: &Node) {
+        for (name, limit) in node.as_map().into_iter().flatten() {
+            let number = |node: Option<&Node>| node.and_then(read::whole);
+            let both = number(Some(limit));
+            let soft = both.or_else(|| number(limit.get("soft")));
+            let hard = both.or_else(|| number(limit.get("hard")));
+            let (Some(soft), Some(hard)) = (soft, hard) else {
+                return self.unread("ulimits");
+            };
+            let limit = json!({"Name": name, "Soft": soft, "Hard": hard});
+            self.push_host("Ulimits", limit);
+        }
+    }
+
+    /// A mode that may be that of another service's container.
+    fn shared_mode(&mut self, key: &str, field: &'static str, node: &Node) {
+        let Some(mode) = node.as_text() else {
+            return self.unread(key);
+        };
+        match mode.strip_prefix("service:") {
+            Some(service) => self.recipe.shared.push(SharedNamespace {
+                field,
+                service: service.to_owned(),
+            }),
+            None if mode.is_empty() => {}
+            None => self.set_host(field, json!(mode)),
+        }
+    }
+
+    fn volumes_from(&mut self, node: &Node) {
+        // Compose passes over what follows the name, `:ro` too.
+        for text in read::texts(node).unwrap_or_default() {
+            let mut parts = text.split(':').map(ToOwned::to_owned);
+            match (parts.next().unwrap_or_default(), parts.next()) {
+                (kind, Some(container)) if kind == "container" => {
+                    self.push_host("VolumesFrom", json!(container));
+                }
+                (service, _) => self.recipe.shared.push(SharedNamespace {
+                    field: "VolumesFrom",
+                    service,
+                }),
+            }
+        }
+    }
+
+    fn deploy(&mut self, deploy: &Node) {
+        let resources = deploy.get("resources");
+        let limits = resources.and_then(|all| all.get("limits"));
+        let reserved = resources.and_then(|all| all.get("reservations"));
+        for (below, key, field, kind) in [
+            (limits, "cpus", "NanoCpus", table::As::Cpus),
+            (limits, "memory", "Memory", table::As::Size),
+            (limits, "pids", "PidsLimit", table::As::Whole),
+            (reserved, "memory", "MemoryReservation", table::As::Size),
+        ] {
+            if let Some(node) = below.and_then(|below| below.get(key)) {
+                self.plain("deploy.resources", table::Part::Host, field, kind, node);
+            }
+        }
+        if let Some(devices) = reserved.and_then(|all| all.get("devices")) {
+            self.device_requests("deploy.resources.reservations.devices", devices, None);
+        }
+        if let Some(policy) = deploy.get("restart_policy").filter(|p| !p.is_null()) {
+            let attempts = policy.get("max_attempts").and_then(read::whole);
+            let condition = policy.get("condition").and_then(Node::as_text);
+            self.restart_policy(condition.unwrap_or_default(), attempts.unwrap_or(0));
+        }
+    }
+
+    fn path(&self) -> KeyPath {
+        KeyPath::of(["services", self.service.name.as_str()])
+    }
+}
+
+#[cfg(test)]
+mod tests;

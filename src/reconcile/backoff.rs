@@ -1,0 +1,145 @@
+//! Replicas that do not come up: attempts back off, and once two have failed only one is made at a
+//! time until it succeeds. What has been said is not said again.
+
+use super::{
+    Effect, EventKind, FIRST_BACKOFF, LIVED, LONGEST_BACKOFF, ServiceMachine,
+    managed_replica::ManagedReplica,
+};
+use crate::units::Timestamp;
+
+/// How attempts fail at present.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FailureBackoff {
+    /// Why the last one did, without its name.
+    why: String,
+    /// Attempts that have failed.
+    attempts: u32,
+    /// It died after it was ready: being ready proves nothing then.
+    after_ready: bool,
+}
+
+impl FailureBackoff {
+    /// Why the last attempt failed.
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+impl ServiceMachine {
+    /// Takes note of an attempt that failed. Several replicas of one attempt count once.
+    pub(super) fn attempt_failed(
+        &mut self,
+        replica: String,
+        why: String,
+        mut log: Vec<String>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let first = self.retry_at.is_none_or(|at| at <= now);
+        let retry_in = self.back_off(now, out);
+        let again = self.note_failure(&replica, &why, false, first);
+        if again {
+            log.clear();
+        }
+        out.push(self.note(
+            EventKind::Failed {
+                replica,
+                why,
+                log,
+                retry_in,
+                again,
+            },
+            now,
+        ));
+        self.notice_series(first, now, out);
+    }
+
+    /// Takes note of a replica that died right after it was ready; that it died has been said.
+    pub(super) fn died_young(&mut self, replica: &str, now: Timestamp, out: &mut Vec<Effect>) {
+        let first = self.retry_at.is_none_or(|at| at <= now);
+        self.back_off(now, out);
+        self.note_failure(replica, "it died right after it was ready", true, first);
+        self.notice_series(first, now, out);
+    }
+
+    /// Whether it failed as the one before.
+    fn note_failure(&mut self, replica: &str, why: &str, after_ready: bool, first: bool) -> bool {
+        let why = why.replace(replica, "it");
+        let before = self.failing.take();
+        let again = before.as_ref().is_some_and(|before| before.why == why);
+        let attempts = before.map_or(0, |before| before.attempts) + u32::from(first);
+        self.failing = Some(FailureBackoff {
+            why,
+            attempts: attempts.max(1),
+            after_ready,
+        });
+        again
+    }
+
+    fn notice_series(&mut self, first: bool, now: Timestamp, out: &mut Vec<Effect>) {
+        if let Some(FailureBackoff { attempts: 2, .. }) = self.failing
+            && first
+        {
+            let at_most = LONGEST_BACKOFF.as_secs_f64();
+            out.push(self.note(
+                EventKind::Failing {
+                    attempts: 2,
+                    at_most,
+                },
+                now,
+            ));
+        }
+    }
+
+    fn back_off(&mut self, now: Timestamp, out: &mut Vec<Effect>) -> f64 {
+        // Several replicas of one decision that fail together are one failure.
+        if let Some(until) = self.retry_at
+            && until > now
+        {
+            return until.since(now).as_secs_f64();
+        }
+        let wait =
+            (FIRST_BACKOFF * 2u32.saturating_pow(self.failures.min(10))).min(LONGEST_BACKOFF);
+        self.failures += 1;
+        self.retry_at = Some(now + wait);
+        out.push(Effect::WakeAt(now + wait));
+        wait.as_secs_f64()
+    }
+
+    /// How many replicas may be started now.
+    pub(super) fn may_try(&self) -> usize {
+        if self.failing.as_ref().is_none_or(|f| f.attempts < 2) {
+            return usize::MAX;
+        }
+        let trying = |m: &&ManagedReplica| m.fresh.is_some() && !m.is_on_its_way_out();
+        let under_way = self.pending.len() + self.members.values().filter(trying).count();
+        1usize.saturating_sub(under_way)
+    }
+
+    /// A replica is ready. One that nobody knows to die afterwards ends the series.
+    pub(super) fn came_up(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if self.failing.as_ref().is_some_and(|f| !f.after_ready) {
+            self.recovered(now, out);
+        }
+    }
+
+    /// All that were started serve, and have for a while: what failed is over.
+    pub(super) fn notice_recovery(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let lived = |m: &ManagedReplica| m.served.is_none_or(|since| now.since(since) >= LIVED);
+        if self.failures > 0
+            && self.pending.is_empty()
+            && self.members.values().all(|m| m.serves() && lived(m))
+            && self.retry_at.is_none_or(|at| at <= now)
+        {
+            self.failures = 0;
+            self.recovered(now, out);
+        }
+    }
+
+    fn recovered(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        if let Some(FailureBackoff { attempts, .. }) = self.failing.take() {
+            self.retry_at = None;
+            out.push(self.note(EventKind::Recovered { attempts }, now));
+        }
+    }
+}

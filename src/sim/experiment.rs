@@ -1,0 +1,631 @@
+//! One policy against one load: what it would have cost, and what it would have been like.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::{
+    engine::Pace,
+    load_shape::LoadShape,
+    profile::Profile,
+    run::{Setting, Simulation, in_virtual_time},
+    simulated_host::{App, MachineSpec, RecordedReadings},
+    stats::StepRecord,
+};
+use crate::{
+    policy::{Aim, Metric, Policy, Settings},
+    reconcile::{EventKind, Initiator, ScalingEvent},
+    units::Span,
+};
+
+/// A count that goes back within this time has flapped.
+const FLAP: Duration = Duration::from_secs(600);
+/// How often it is told how far it is.
+const TELL: Duration = Duration::from_secs(600);
+
+/// What is tried.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// The service.
+    pub service: String,
+    /// Its policy.
+    pub policy: Policy,
+    /// The project's settings.
+    pub settings: Settings,
+    /// Requests per second over time.
+    pub load: LoadShape,
+    /// For how long.
+    pub span: Duration,
+    /// What the app is like.
+    pub profile: Profile,
+    /// How many replicas there are at the beginning.
+    pub replicas: u32,
+    /// What was read of it, where that is to be told again.
+    pub heard: RecordedReadings,
+    /// The machine.
+    pub machine: MachineSpec,
+    /// How many replicas are started at once.
+    pub starts_at_once: u32,
+    /// The time of the wall clock at the beginning.
+    pub begins: Timestamp,
+    /// What all chance comes from.
+    pub seed: u64,
+}
+
+/// A change of the count, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CountChange {
+    /// Seconds since the beginning.
+    pub at: f64,
+    /// From this many.
+    pub from: u32,
+    /// To this many.
+    pub to: u32,
+    /// The reason's label.
+    pub reason: String,
+    /// The reason in words.
+    pub message: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct ExperimentOutcome {
+    /// In numbers.
+    pub measures: Measures,
+    /// Every step.
+    pub records: Vec<StepRecord>,
+    /// Every change of the count.
+    pub changes: Vec<CountChange>,
+    /// What else people would have been told.
+    pub told: Vec<(Duration, String)>,
+}
+
+/// A trial in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Measures {
+    /// How long it was, in hours.
+    pub hours: f64,
+    /// Replicas that ran, times hours.
+    pub replica_hours: f64,
+    /// The share of the time in which a metric was above its target, its tolerance included.
+    pub over_target: f64,
+    /// How long a request took on average, in milliseconds.
+    pub mean_ms: Option<f64>,
+    /// The time within which half of the requests were answered, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// The time within which 95% of the requests were answered, in milliseconds.
+    pub p95_ms: Option<f64>,
+    /// The time within which 99% of the requests were answered, in milliseconds.
+    pub p99_ms: Option<f64>,
+    /// Requests that came.
+    pub requests: f64,
+    /// Those that nginx gave up waiting for.
+    pub timed_out: f64,
+    /// Those that were turned away, because all queues were full or no replica was there.
+    pub refused: f64,
+    /// Those whose replica ended under them.
+    pub broken: f64,
+    /// The share of the time in which the replicas that served were busy for more than so much of it, by
+    /// percent from 1 to 100.
+    #[serde(skip)]
+    pub busier: Vec<f64>,
+    /// How busy the replicas that served were, on average, in percent.
+    pub utilisation: f64,
+    /// How often the count changed.
+    pub scale_events: u32,
+    /// How often it went back within ten minutes.
+    pub flaps: u32,
+    /// By how many replicas there were too few to do all that came, at worst.
+    pub largest_shortage: u32,
+    /// The most requests per second that the load was made of.
+    pub peak: f64,
+    /// The share of the time in which the host's cores were not enough.
+    pub starved: f64,
+    /// The most replicas that served.
+    pub most: u32,
+    /// The fewest that did.
+    pub fewest: u32,
+}
+
+impl Measures {
+    /// Whether the count goes to and fro more often than anybody likes to see.
+    pub fn is_restless(&self) -> bool {
+        f64::from(self.flaps) > (CALM * self.hours / 24.0).max(1.0)
+    }
+
+    /// The share of the requests that got no answer.
+    pub fn failed(&self) -> f64 {
+        let failed = self.timed_out + self.refused + self.broken;
+        failed / self.requests.max(1.0)
+    }
+
+    /// The share of the time in which replicas were busier than this, in percent.
+    pub fn busier_than(&self, percent: f64) -> f64 {
+        let index = (percent.round() as usize).clamp(1, 100) - 1;
+        self.busier.get(index).copied().unwrap_or(0.0)
+    }
+}
+
+impl Experiment {
+    /// Plays it. `done` counts the seconds that are over.
+    pub fn play(&self, done: &Arc<AtomicU64>) -> std::io::Result<ExperimentOutcome> {
+        // What the driver logs is of no use to whoever looks at the end.
+        let nobody = tracing::subscriber::NoSubscriber::default();
+        tracing::subscriber::with_default(nobody, || in_virtual_time(self.perform(done)))
+    }
+
+    fn setting(&self) -> Setting {
+        let app = App {
+            service: self.service.clone(),
+            profile: self.profile.clone(),
+            load: self.load.clone(),
+            pick: Setting::pick(Some(&self.policy)),
+            replicas: self.replicas,
+            heard: self.heard.clone(),
+        };
+        Setting {
+            settings: self.settings.clone(),
+            apps: vec![(app, Some(self.policy.clone()))],
+            machine: self.machine,
+            starts_at_once: self.starts_at_once,
+            pace: Pace::default(),
+            begins: self.begins,
+            grain: self.settings.interval.0.min(Duration::from_secs(5)),
+            seed: self.seed,
+            ..Setting::default()
+        }
+    }
+
+    async fn perform(&self, done: &Arc<AtomicU64>) -> ExperimentOutcome {
+        let mut simulation = Simulation::begin(&self.setting());
+        let host = simulation.host.clone();
+        host.world().keeps = true;
+        let mut watch = simulation.watch();
+        let mut notes = watch.take_notes();
+        let (mut changes, mut told) = (Vec::new(), Vec::new());
+        let mut at = Duration::ZERO;
+        while at < self.span {
+            let step = TELL.min(self.span.saturating_sub(at));
+            sleep(step).await;
+            at += step;
+            done.fetch_add(step.as_secs(), Ordering::Relaxed);
+            while let Ok(note) = notes.try_recv() {
+                self.hear(note, &mut changes, &mut told);
+            }
+        }
+        watch.stop().await;
+        let mut world = host.world();
+        world.catch_up();
+        let (records, totals) = match world.services.get_mut(&self.service) {
+            Some(service) => (
+                std::mem::take(&mut service.records),
+                std::mem::take(&mut service.totals),
+            ),
+            None => Default::default(),
+        };
+        let mut measures = self.measures(&records, &changes);
+        measures.replica_hours = totals.replica_seconds / 3600.0;
+        measures.mean_ms = totals.took.mean();
+        measures.p50_ms = totals.took.percentile(0.5);
+        measures.p95_ms = totals.took.percentile(0.95);
+        measures.p99_ms = totals.took.percentile(0.99);
+        measures.requests = totals.came.round();
+        measures.starved = totals.starved_seconds / totals.seconds.max(1.0);
+        measures.timed_out = totals.timed_out.round();
+        measures.refused = totals.refused.round();
+        measures.broken = totals.broken.round();
+        ExperimentOutcome {
+            measures,
+            records,
+            changes,
+            told,
+        }
+    }
+
+    fn hear(
+        &self,
+        note: ScalingEvent,
+        changes: &mut Vec<CountChange>,
+        told: &mut Vec<(Duration, String)>,
+    ) {
+        let at = note.at.0.duration_since(self.begins);
+        let at = Duration::try_from(at).unwrap_or_default();
+        match note.what {
+            EventKind::Scale {
+                from,
+                to,
+                reason,
+                message,
+                by: Initiator::Policy,
+                ..
+            } => changes.push(CountChange {
+                at: at.as_secs_f64(),
+                from,
+                to,
+                reason,
+                message,
+            }),
+            what => {
+                if matches!(
+                    what.level(),
+                    crate::reconcile::EventLevel::Warn | crate::reconcile::EventLevel::Error
+                ) || matches!(what, EventKind::NotScaling { ref reason, .. } if !reason.is_calm())
+                {
+                    told.push((at, what.to_string()));
+                }
+            }
+        }
+    }
+
+    fn measures(&self, records: &[StepRecord], changes: &[CountChange]) -> Measures {
+        let (mut seconds, mut over, mut busy, mut served) = (0.0, 0.0, 0.0, 0.0);
+        let mut busier = vec![0.0; 100];
+        let (mut shortage, mut most, mut fewest) = (0, 0, u32::MAX);
+        for record in records {
+            seconds += record.seconds;
+            let used = self.busy(record);
+            busy += record.cores / self.profile.cores * record.seconds;
+            served += f64::from(record.serving) * record.seconds;
+            for (share, percent) in busier.iter_mut().zip(1..) {
+                if used > f64::from(percent) {
+                    *share += record.seconds;
+                }
+            }
+            if self
+                .policy
+                .metrics
+                .iter()
+                .any(|one| self.is_over(one, record))
+            {
+                over += record.seconds;
+            }
+            let needed = (record.expected / self.profile.capacity()).ceil() as u32;
+            shortage = shortage.max(needed.saturating_sub(record.serving));
+            most = most.max(record.serving);
+            fewest = fewest.min(record.serving);
+        }
+        let share = |part: f64| if seconds > 0.0 { part / seconds } else { 0.0 };
+        let turns = changes.windows(2).filter(|pair| {
+            let up = |one: &CountChange| one.to > one.from;
+            up(&pair[0]) != up(&pair[1]) && pair[1].at - pair[0].at < FLAP.as_secs_f64()
+        });
+        Measures {
+            hours: seconds / 3600.0,
+            replica_hours: 0.0,
+            over_target: share(over),
+            mean_ms: None,
+            p50_ms: None,
+            p95_ms: None,
+            p99_ms: None,
+            requests: 0.0,
+            timed_out: 0.0,
+            refused: 0.0,
+            broken: 0.0,
+            busier: busier.into_iter().map(share).collect(),
+            utilisation: if served > 0.0 {
+                busy / served * 100.0
+            } else {
+                0.0
+            },
+            scale_events: changes.len() as u32,
+            flaps: turns.count() as u32,
+            largest_shortage: shortage,
+            peak: records.iter().map(|one| one.expected).fold(0.0, f64::max),
+            starved: 0.0,
+            most,
+            fewest: fewest.min(most),
+        }
+    }
+
+    /// How busy those that served were, in percent; with nobody there for what came, a hundred.
+    pub fn busy(&self, record: &StepRecord) -> f64 {
+        let capacity = f64::from(record.serving) * self.profile.cores;
+        if capacity > 0.0 {
+            (record.cores / capacity * 100.0).min(100.0)
+        } else if record.rate > 0.0 {
+            100.0
+        } else {
+            0.0
+        }
+    }
+
+    /// Whether a metric was above what the policy leaves alone.
+    fn is_over(&self, metric: &Metric, record: &StepRecord) -> bool {
+        let above = |value: f64, target: f64| value > target * (1.0 + self.policy.tolerance.up);
+        let each = |all: f64| all / f64::from(record.serving.max(1));
+        match metric {
+            Metric::Cpu(Aim::Target(target)) => above(self.busy(record), target.get()),
+            Metric::Cpu(Aim::Thresholds { above, .. }) => self.busy(record) > above.get(),
+            Metric::Requests(traffic) => above(each(record.rate), traffic.target),
+            Metric::InFlight(traffic) => above(each(record.in_flight), traffic.target),
+            Metric::Latency(latency) => {
+                let target = latency.target.0.as_secs_f64() * 1000.0;
+                record.p95.is_some_and(|p95| above(p95, target))
+            }
+            Metric::Errors(errors) => {
+                let share = record.failed / (record.rate * record.seconds).max(1.0);
+                share * 100.0 > errors.above.get()
+            }
+            Metric::Memory(_) | Metric::Custom(_) => false,
+        }
+    }
+}
+
+/// What a policy has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PolicyGoal {
+    /// A share of all requests is answered within so many milliseconds.
+    Latency(f64, f64),
+    /// Replicas are busier than so many percent for at most a hundredth of the time.
+    Utilisation(f64),
+}
+
+impl PolicyGoal {
+    /// The time that may be above the goal.
+    pub const SPARE: f64 = 0.01;
+    /// The requests that may fail.
+    pub const FAILED: f64 = 0.001;
+
+    /// Whether a trial has kept to it.
+    pub fn is_kept(&self, measures: &Measures) -> bool {
+        let kept = match self {
+            Self::Latency(share, within) => {
+                let found = match share {
+                    share if *share < 0.9 => measures.p50_ms,
+                    share if *share < 0.97 => measures.p95_ms,
+                    _ => measures.p99_ms,
+                };
+                found.is_none_or(|found| found <= *within)
+            }
+            Self::Utilisation(percent) => measures.busier_than(*percent) <= Self::SPARE,
+        };
+        // With no request nothing is shown.
+        kept && measures.requests > 0.0 && measures.failed() <= Self::FAILED
+    }
+}
+
+impl std::str::FromStr for PolicyGoal {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected a goal like p95=300ms or utilisation=80%".to_owned();
+        let (what, value) = text.split_once('=').ok_or_else(wrong)?;
+        let share = match what {
+            "p50" => 0.5,
+            "p95" => 0.95,
+            "p99" => 0.99,
+            "utilisation" | "utilization" => {
+                let percent = value
+                    .parse::<crate::units::Percent>()
+                    .map_err(|_| wrong())?;
+                if !(1.0..=100.0).contains(&percent.get()) {
+                    return Err("expected a utilisation from 1% to 100%".into());
+                }
+                return Ok(Self::Utilisation(percent.get()));
+            }
+            _ => return Err(wrong()),
+        };
+        let span: Span = value.parse().map_err(|_| wrong())?;
+        Ok(Self::Latency(share, span.0.as_secs_f64() * 1000.0))
+    }
+}
+
+impl std::fmt::Display for PolicyGoal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Latency(share, within) => {
+                write!(f, "p{:.0}={within}ms", share * 100.0)
+            }
+            Self::Utilisation(percent) => write!(f, "utilisation={percent}%"),
+        }
+    }
+}
+
+/// Policies like one, with other targets, windows and least counts.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// What the others are like.
+    pub like: Experiment,
+    /// What they have to keep to.
+    pub goal: PolicyGoal,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct SearchResult {
+    /// The cheapest that keeps to the goal, of those that are calm if there is one; `None` where none does.
+    pub best: Option<(Policy, Measures)>,
+    /// How many were tried.
+    pub tried: usize,
+}
+
+/// A policy that goes back more often than so many times a day is taken only where no other will do: each
+/// time replicas are made that live for minutes.
+const CALM: f64 = 6.0;
+/// A target that is tried, as a share of what a replica can do.
+const SHARES: [f64; 13] = [
+    0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
+];
+/// Windows that are tried on the way down.
+const WINDOWS: [u64; 4] = [60, 300, 600, 1200];
+
+/// Calm before restless, then cheap before dear; of two that cost the same, the calmer one.
+fn preference(a: &Measures, b: &Measures) -> std::cmp::Ordering {
+    a.is_restless()
+        .cmp(&b.is_restless())
+        .then(a.replica_hours.total_cmp(&b.replica_hours))
+        .then(a.scale_events.cmp(&b.scale_events))
+}
+
+impl Search {
+    /// Which least counts are worth a trial: what the policy has, for there may be a reason for it, and more
+    /// where the most allows it.
+    fn least(&self) -> Vec<u32> {
+        let policy = &self.like.policy;
+        let more = policy.min..=policy.min.saturating_add(2);
+        more.filter(|min| *min <= policy.max).collect()
+    }
+
+    /// Whether there is a target to be searched.
+    fn has_targets(&self) -> bool {
+        let policy = |share| self.policy(share, 1, 60);
+        policy(SHARES[0]) != policy(SHARES[1])
+    }
+
+    /// How many trials it takes at most.
+    pub fn trials(&self) -> usize {
+        // A bisection, and its first look.
+        let steps = SHARES.len().ilog2() as usize + 2;
+        self.least().len() * WINDOWS.len() * steps
+    }
+
+    /// Searches: for each least count and each window the highest target that keeps to the goal, and of
+    /// those the cheapest calm one. A higher target never costs more.
+    pub fn run(
+        &self,
+        done: &Arc<AtomicU64>,
+        tried: &Arc<AtomicU64>,
+    ) -> std::io::Result<SearchResult> {
+        let mut jobs = Vec::new();
+        for min in self.least() {
+            for window in WINDOWS {
+                jobs.push((min, window));
+            }
+        }
+        let next = AtomicU64::new(0);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let found = std::thread::scope(|scope| {
+            let work = || -> std::io::Result<Vec<(Policy, Measures)>> {
+                let mut found = Vec::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    let Some((min, window)) = jobs.get(index) else {
+                        return Ok(found);
+                    };
+                    found.extend(self.highest(*min, *window, done, tried)?);
+                }
+            };
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let mut all = Vec::new();
+            for thread in threads {
+                let of_it = thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                all.extend(of_it);
+            }
+            std::io::Result::Ok(all)
+        })?;
+        let best = found
+            .into_iter()
+            .min_by(|(one, a), (other, b)| preference(a, b).then(one.min.cmp(&other.min)));
+        Ok(SearchResult {
+            best,
+            tried: tried.load(Ordering::Relaxed) as usize,
+        })
+    }
+
+    fn highest(
+        &self,
+        min: u32,
+        window: u64,
+        done: &Arc<AtomicU64>,
+        tried: &Arc<AtomicU64>,
+    ) -> std::io::Result<Option<(Policy, Measures)>> {
+        let attempt = |index: usize| -> std::io::Result<(Policy, Measures)> {
+            let mut trial = self.like.clone();
+            trial.policy = self.policy(SHARES[index], min, window);
+            trial.replicas = trial.replicas.max(min);
+            let measures = trial.play(done)?.measures;
+            tried.fetch_add(1, Ordering::Relaxed);
+            Ok((trial.policy, measures))
+        };
+        let first = attempt(0)?;
+        if !self.goal.is_kept(&first.1) {
+            return Ok(None);
+        }
+        if !self.has_targets() {
+            return Ok(Some(first));
+        }
+        let mut best = first;
+        let (mut good, mut bad) = (0, SHARES.len());
+        while bad - good > 1 {
+            let middle = usize::midpoint(good, bad);
+            let one = attempt(middle)?;
+            if self.goal.is_kept(&one.1) {
+                good = middle;
+                best = one;
+            } else {
+                bad = middle;
+            }
+        }
+        Ok(Some(best))
+    }
+
+    /// The policy with another target for each metric of load, another window and another least count.
+    fn policy(&self, share: f64, min: u32, window: u64) -> Policy {
+        let mut policy = self.like.policy.clone();
+        let profile = &self.like.profile;
+        policy.min = min;
+        policy.behavior.scale_down.stabilization_window = Span::seconds(window);
+        let nice = |value: f64| {
+            // Two digits are enough for somebody who reads it.
+            let scale = 10f64.powf(value.abs().max(1e-9).log10().floor() - 1.0);
+            (value / scale).round() * scale
+        };
+        for metric in &mut policy.metrics {
+            match metric {
+                Metric::Cpu(aim) => {
+                    let percent = |share: f64| crate::units::Percent::new((share * 100.0).round());
+                    match aim {
+                        Aim::Target(target) => *target = percent(share).unwrap_or(*target),
+                        Aim::Thresholds { above, below, .. } => {
+                            let apart = below.get() / above.get().max(1.0);
+                            *above = percent(share).unwrap_or(*above);
+                            *below = percent(share * apart).unwrap_or(*below);
+                        }
+                    }
+                }
+                Metric::Requests(traffic) => traffic.target = nice(share * profile.capacity()),
+                Metric::InFlight(traffic) => {
+                    traffic.target = nice(share * f64::from(profile.concurrency));
+                }
+                Metric::Memory(_) | Metric::Latency(_) | Metric::Errors(_) | Metric::Custom(_) => {}
+            }
+        }
+        policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restless_policy_comes_last_however_cheap_it_is() {
+        let measures = |replica_hours, flaps| Measures {
+            hours: 24.0,
+            replica_hours,
+            flaps,
+            scale_events: 2 * flaps,
+            ..Measures::default()
+        };
+        let (cheap, calm, calmer) = (measures(50.0, 51), measures(60.0, 6), measures(60.0, 2));
+        let mut all = [&cheap, &calm, &calmer];
+        all.sort_by(|a, b| preference(a, b));
+        assert_eq!(all, [&calmer, &calm, &cheap]);
+        // A short trial has one for free.
+        let short = Measures {
+            hours: 0.5,
+            ..measures(1.0, 1)
+        };
+        assert!(!short.is_restless());
+    }
+}
