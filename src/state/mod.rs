@@ -107,6 +107,7 @@ struct StoredState {
 
 /// The same as it is read: what one service left does not depend on what another one did.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "the saved state of a project")]
 struct LoadedState {
     #[serde(default)]
     version: u32,
@@ -480,7 +481,7 @@ mod tests {
             (b"\xff\xfe", "expected value at line 1 column 1"),
             (
                 b"7",
-                "invalid type: integer `7`, expected struct Found at line 1 column 1",
+                "invalid type: integer `7`, expected the saved state of a project at line 1 column 1",
             ),
         ] {
             let (said, services, files) = loaded(text, true);
