@@ -249,16 +249,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "compose/ports_networks_volumes.rs",
     "compose/service.rs",
     "compose/variable_usage.rs",
-    "decide/history.rs",
-    "decide/input.rs",
-    "decide/limits.rs",
-    "decide/memory_priority.rs",
-    "decide/message.rs",
-    "decide/proposal.rs",
-    "decide/reason.rs",
-    "decide/recommend.rs",
-    "decide/samples.rs",
-    "decide/service_level.rs",
     "export/autoscale/custom.rs",
     "export/autoscale/keda.rs",
     "export/autoscale/request_metrics.rs",
@@ -308,7 +298,7 @@ const KNOWN_LONG: &[&str] = &[
 ];
 
 /// Files whose tests are still too long for them.
-const KNOWN_LONG_TESTS: &[&str] = &["decide/service_level.rs", "files/mod.rs"];
+const KNOWN_LONG_TESTS: &[&str] = &[];
 
 struct Source {
     /// Path below `src`, like `engine/docker/mod.rs`.

@@ -8,8 +8,8 @@ use crate::{
 
 use super::{
     decide,
+    figures::Figure,
     input::Input,
-    message::Figure,
     proposal::{MetricUnit, Proposal},
 };
 

@@ -241,6 +241,15 @@ pub enum Rate {
     },
 }
 
+impl Rate {
+    /// The span in which changes are counted.
+    pub fn per(&self) -> Span {
+        match self {
+            Self::Percent { per, .. } | Self::Replicas { per, .. } => *per,
+        }
+    }
+}
+
 /// Which policy counts when there are several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
