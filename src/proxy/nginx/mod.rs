@@ -16,6 +16,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{sync::Mutex, time::sleep};
 
+mod access;
 mod change_set;
 mod command;
 mod config_dump;
@@ -27,10 +28,11 @@ mod loaded_config;
 mod upstream_dir;
 mod workers;
 
+pub use access::{NginxAccess, NginxAnswer};
 pub use control::{CommandOutput, Control, ControlError, Fleet, NginxProcess, Only};
 pub use host::HostNginx;
 
-use super::{Features, Proxy, ProxyError, PublishResult, Upstream, read_back};
+use super::{DrainToken, Features, Proxy, ProxyError, PublishResult, Upstream, read_back};
 use change_set::ChangeSet;
 use diagnostics::{first_error, last_line};
 use instances::{Instance, Instances, bounded};
@@ -124,12 +126,18 @@ pub struct NginxProxy<F> {
     shelf: Arc<std::sync::Mutex<Shelf>>,
     /// As the last publish left the directory.
     left: std::sync::Mutex<DirectoryStamp>,
+    /// Why the nginx that runs does not write the log, as of the last publish that succeeded.
+    log_refused: std::sync::Mutex<Option<String>>,
 }
 
 impl<F: Fleet> Proxy for NginxProxy<F> {
     async fn publish(&self, upstreams: &[Upstream]) -> Result<PublishResult, ProxyError> {
         let mut memory = self.memory.lock().await;
         let result = self.bring_in_step(&mut memory, upstreams).await;
+        if result.is_ok() {
+            let refused = self.log_refused.lock();
+            *refused.unwrap_or_else(PoisonError::into_inner) = memory.log_refused.clone();
+        }
         let stamp = self.stamp();
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
         result
@@ -144,8 +152,9 @@ impl<F: Fleet> Proxy for NginxProxy<F> {
     async fn drained(&self, published: &PublishResult) -> Result<(), ProxyError> {
         let (mut pause, longest) = DRAIN_LOOK;
         let mut failures = 0;
-        while !published.old_workers.is_empty() {
-            match self.left_of(&published.old_workers).await {
+        let DrainToken(old_workers) = &published.draining;
+        while !old_workers.is_empty() {
+            match self.left_of(old_workers).await {
                 Ok(0) => break,
                 Ok(_) => failures = 0,
                 Err(error) => {
@@ -170,37 +179,28 @@ impl<F: Fleet> Proxy for NginxProxy<F> {
             .is_ok_and(|there| !there.unfinished && read_back::asks_for(&there.ours, upstreams))
     }
 
-    async fn configurations(&self) -> Vec<(String, String)> {
-        let all = self.fleet.all().unwrap_or_default();
-        let asked = join_all(all.iter().map(|control| dump(&**control))).await;
-        let names = all.iter().map(|control| control.name());
-        names
-            .zip(asked)
-            .filter_map(|(name, dump)| Some((name, dump.ok()?)))
-            .collect()
-    }
-
-    async fn reopen_logs(&self) -> Result<(), ProxyError> {
-        let all = self.fleet.all().unwrap_or_default();
-        let argv = ["nginx", "-s", "reopen"].map(str::to_owned);
-        let asked = join_all(all.iter().map(|control| bounded(control.run(&argv)))).await;
-        for answer in asked {
-            match answer {
-                Ok(output) if output.code != 0 => {
-                    return Err(ProxyError::Unreachable {
-                        why: format!("`{}` failed: {}", argv.join(" "), first_error(&output)),
-                    });
-                }
-                Ok(_) | Err(ControlError::NotRunning) => {}
-                Err(error) => return Err(unreachable(&error)),
-            }
-        }
-        Ok(())
-    }
-
     fn disturbed(&self) -> bool {
         let left = *self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.is_some() && left != self.stamp()
+    }
+
+    fn nginx(&self) -> Option<&dyn NginxAccess> {
+        Some(self)
+    }
+}
+
+impl<F: Fleet> NginxAccess for NginxProxy<F> {
+    fn configurations(&self) -> NginxAnswer<'_, Vec<(String, String)>> {
+        Box::pin(self.dumps())
+    }
+
+    fn reopen_logs(&self) -> NginxAnswer<'_, Result<(), ProxyError>> {
+        Box::pin(self.reopen())
+    }
+
+    fn log_refused(&self) -> Option<String> {
+        let refused = self.log_refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -218,12 +218,41 @@ impl<F: Fleet> NginxProxy<F> {
             memory: Mutex::default(),
             shelf: Arc::new(std::sync::Mutex::new(shelf)),
             left: std::sync::Mutex::default(),
+            log_refused: std::sync::Mutex::default(),
         }
     }
 
     /// Which they are and how they are reached.
     pub fn fleet(&self) -> &F {
         &self.fleet
+    }
+
+    async fn dumps(&self) -> Vec<(String, String)> {
+        let all = self.fleet.all().unwrap_or_default();
+        let asked = join_all(all.iter().map(|control| dump(&**control))).await;
+        let names = all.iter().map(|control| control.name());
+        names
+            .zip(asked)
+            .filter_map(|(name, dump)| Some((name, dump.ok()?)))
+            .collect()
+    }
+
+    async fn reopen(&self) -> Result<(), ProxyError> {
+        let all = self.fleet.all().unwrap_or_default();
+        let argv = ["nginx", "-s", "reopen"].map(str::to_owned);
+        let asked = join_all(all.iter().map(|control| bounded(control.run(&argv)))).await;
+        for answer in asked {
+            match answer {
+                Ok(output) if output.code != 0 => {
+                    return Err(ProxyError::Unreachable {
+                        why: format!("`{}` failed: {}", argv.join(" "), first_error(&output)),
+                    });
+                }
+                Ok(_) | Err(ControlError::NotRunning) => {}
+                Err(error) => return Err(unreachable(&error)),
+            }
+        }
+        Ok(())
     }
 
     /// What all that run now can do.
@@ -345,10 +374,9 @@ impl<F: Fleet> NginxProxy<F> {
         let changed = draft.changed_from(&there.ours);
         Ok(PublishResult {
             refused: draft.refusals(&changed)?,
-            log_refused: memory.log_refused.clone(),
             changed,
             reloaded,
-            old_workers: old_workers.into_iter().collect(),
+            draining: DrainToken(old_workers.into_iter().collect()),
         })
     }
 
