@@ -14,10 +14,10 @@ use std::{
 };
 
 mod directory;
+mod refusal;
 
-pub use directory::{
-    Directory, FileRefusal, OpenMode, append_content, read_content, read_content_text,
-};
+pub use directory::{Directory, OpenMode, append_content, read_content, read_content_text};
+pub use refusal::FileRefusal;
 
 /// What everybody may read and only the owner write: nginx's workers run as another user.
 pub const PUBLIC: u32 = 0o644;
