@@ -32,14 +32,10 @@ pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
     metrics
         .map(|metric| {
             let judged = with_the_reason(input, one(input, metric, current));
-            match metric {
-                Metric::Cpu(_) => unless_throttled(input, judged, current),
-                Metric::Memory(_)
-                | Metric::Requests(_)
-                | Metric::InFlight(_)
-                | Metric::Latency(_)
-                | Metric::Errors(_) => judged,
-                Metric::Custom(custom) => or_fallback(input, custom, judged, current),
+            match metric.custom() {
+                Some(custom) => or_fallback(input, custom, judged, current),
+                None if metric.is_cpu() => unless_throttled(input, judged, current),
+                None => judged,
             }
         })
         .collect()

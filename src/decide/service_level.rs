@@ -232,15 +232,10 @@ impl ServiceLevelInput<'_> {
         self.with_what_it_was_judged_by(trial, proposal.judged(desired, verdict))
     }
 
-    /// Where there is no metric of the load beside it. Memory, or a queue, says nothing of requests.
+    /// Where there is no metric of the load beside it.
     fn is_alone(&self) -> bool {
         let mut metrics = self.input.policy.metrics.iter();
-        !metrics.any(|metric| {
-            matches!(
-                metric,
-                Metric::Cpu(_) | Metric::Requests(_) | Metric::InFlight(_)
-            )
-        })
+        !metrics.any(Metric::is_of_load)
     }
 
     fn with_what_it_was_judged_by(

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{CustomMetric, ErrorTarget, LatencyTarget, TrafficTarget, exact};
+use super::{CustomMetric, CustomTarget, ErrorTarget, LatencyTarget, TrafficTarget, exact};
 use crate::units::{Percent, Span};
 
 /// One source of load and what is wanted of it.
@@ -26,8 +26,8 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// The name it has in decisions, logs and recordings.
-    pub fn name(&self) -> &str {
+    /// Its key in `x-autoscale.metrics`.
+    pub fn key(&self) -> &'static str {
         match self {
             Self::Cpu(_) => "cpu",
             Self::Memory(_) => "memory",
@@ -35,8 +35,49 @@ impl Metric {
             Self::InFlight(_) => "in_flight",
             Self::Latency(_) => "latency",
             Self::Errors(_) => "errors",
-            Self::Custom(custom) => &custom.name,
+            Self::Custom(_) => "custom",
         }
+    }
+
+    /// The name it has in decisions, logs and recordings.
+    pub fn name(&self) -> &str {
+        match self.custom() {
+            Some(custom) => &custom.name,
+            None => self.key(),
+        }
+    }
+
+    /// What its values are values of.
+    pub fn scope(&self) -> MetricScope {
+        match self {
+            Self::Cpu(_) | Self::Memory(_) => MetricScope::Counters,
+            Self::Requests(_) | Self::InFlight(_) | Self::Latency(_) | Self::Errors(_) => {
+                MetricScope::Service
+            }
+            Self::Custom(custom) => match custom.target {
+                CustomTarget::PerReplica(_) => MetricScope::Replica,
+                CustomTarget::Average(_) | CustomTarget::Service(_) => MetricScope::Service,
+            },
+        }
+    }
+
+    /// It, if it is a number from outside.
+    pub fn custom(&self) -> Option<&CustomMetric> {
+        let Self::Custom(custom) = self else {
+            return None;
+        };
+        Some(custom)
+    }
+
+    /// Whether it is the replicas' CPU.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu(_))
+    }
+
+    /// Whether it tells how much of the requests' load there is. Memory, or a queue, says nothing of
+    /// requests.
+    pub fn is_of_load(&self) -> bool {
+        matches!(self, Self::Cpu(_) | Self::Requests(_) | Self::InFlight(_))
     }
 
     /// Over how long it is read from nginx's log; `None` for one that comes from elsewhere.
@@ -57,8 +98,19 @@ impl Metric {
 
     /// Whether more replicas are of no use for it where all cores are busy.
     pub fn needs_cores(&self) -> bool {
-        matches!(self, Self::Cpu(_)) || self.is_of_service_quality()
+        self.is_cpu() || self.is_of_service_quality()
     }
+}
+
+/// What values of a metric are values of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricScope {
+    /// Each replica, from the counters that the Engine keeps.
+    Counters,
+    /// The service as a whole.
+    Service,
+    /// Each replica, from a source of its own.
+    Replica,
 }
 
 /// What is wanted of a share: a target to hold, or two thresholds to act on.

@@ -20,7 +20,7 @@ pub use custom::{
     CommandSource, CustomMetric, CustomSource, CustomTarget, Fallback, HttpSource,
     PrometheusSource, ValueSelector,
 };
-pub use metric::{Aim, Metric};
+pub use metric::{Aim, Metric, MetricScope};
 pub use notify::Notify;
 pub use schedule::{CountBounds, Cron, Schedule, Zone};
 pub use traffic::{ErrorTarget, LatencyTarget, Logs, Percentile, TrafficTarget};
