@@ -249,27 +249,12 @@ const KNOWN_CIRCLES: &[&str] = &[
     "compose/ports_networks_volumes.rs",
     "compose/service.rs",
     "compose/variable_usage.rs",
-    "decide/history.rs",
-    "decide/input.rs",
-    "decide/limits.rs",
-    "decide/memory_priority.rs",
-    "decide/message.rs",
-    "decide/proposal.rs",
-    "decide/reason.rs",
-    "decide/recommend.rs",
-    "decide/samples.rs",
-    "decide/service_level.rs",
     "export/autoscale/custom.rs",
     "export/autoscale/keda.rs",
     "export/autoscale/request_metrics.rs",
     "export/autoscale/triggers.rs",
     "init/generate.rs",
     "init/nginx_config.rs",
-    "reconcile/event.rs",
-    "reconcile/outlier.rs",
-    "reconcile/pause.rs",
-    "reconcile/scaling_event.rs",
-    "reconcile/status.rs",
     "screen/details.rs",
     "screen/draw.rs",
     "screen/overview.rs",
@@ -295,14 +280,6 @@ const KNOWN_LONG: &[&str] = &[
     "compose/container_spec/mod.rs",
     "compose/schema/spec.rs",
     "compose/service.rs",
-    "engine/docker/mod.rs",
-    "files/directory.rs",
-    "metrics/mod.rs",
-    "policy/mod.rs",
-    "project/mod.rs",
-    "proxy/nginx/mod.rs",
-    "reconcile/mod.rs",
-    "reconcile/scaling_event.rs",
     "sim/experiment.rs",
     "sim/fake_engine_server.rs",
     "sim/scenario.rs",
@@ -315,7 +292,7 @@ const KNOWN_LONG: &[&str] = &[
 ];
 
 /// Files whose tests are still too long for them.
-const KNOWN_LONG_TESTS: &[&str] = &["decide/service_level.rs", "files/mod.rs"];
+const KNOWN_LONG_TESTS: &[&str] = &[];
 
 struct Source {
     /// Path below `src`, like `engine/docker/mod.rs`.

@@ -8,7 +8,7 @@ use super::{
     tree::{KeyPath, Map, Node, NodeValue, SourceLocation},
 };
 use crate::policy::{
-    CustomMetric, CustomSource, Metric, Policy, Settings,
+    CustomSource, Metric, Policy, Settings,
     validate::{self, Problem, SERVICE_KEYS},
 };
 
@@ -87,11 +87,7 @@ fn nowhere(policy: &Policy, services: Option<&Map>) -> Vec<Problem> {
         .iter()
         .enumerate()
         .filter_map(|(at, metric)| {
-            let Metric::Custom(CustomMetric {
-                source: Some(CustomSource::Command(command)),
-                ..
-            }) = metric
-            else {
+            let Some(CustomSource::Command(command)) = &metric.custom()?.source else {
                 return None;
             };
             Some((at, command.service.as_ref()?))

@@ -2,14 +2,14 @@
 //! itself about inputs that differ in one point. So it holds for every rule there is.
 
 use crate::{
-    policy::{CustomTarget, Metric, Rate},
+    policy::{Metric, MetricScope, Rate},
     units::{Short, Timestamp},
 };
 
 use super::{
     decide,
+    figures::Figure,
     input::Input,
-    message::Figure,
     proposal::{MetricUnit, Proposal},
 };
 
@@ -229,11 +229,7 @@ fn edge(near: f64, far: f64, is_so: impl Fn(f64) -> bool) -> (f64, f64) {
 }
 
 fn is_of_service(metric: &Metric) -> bool {
-    match metric {
-        Metric::Custom(custom) => !matches!(custom.target, CustomTarget::PerReplica(_)),
-        Metric::Requests(_) | Metric::InFlight(_) | Metric::Latency(_) | Metric::Errors(_) => true,
-        Metric::Cpu(_) | Metric::Memory(_) => false,
-    }
+    metric.scope() == MetricScope::Service
 }
 
 /// The same with another load: every replica that has a sample has this one.
@@ -259,6 +255,7 @@ mod tests {
             Pause,
             tests::fixture::{custom, web},
         },
+        policy::CustomTarget,
         units::Span,
     };
 

@@ -5,11 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    policy::{Behavior, Rules},
+    policy::{Behavior, Rate, Rules},
     units::{SignedDuration, Timestamp},
 };
-
-use super::limits;
 
 /// What was recommended and what was done, newest last.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -157,7 +155,7 @@ impl History {
         kept.retain(&mut needed);
         kept.reverse();
         self.recommendations = kept;
-        let longest = |rules: &Rules| rules.policies.iter().map(limits::per).max();
+        let longest = |rules: &Rules| rules.policies.iter().map(Rate::per).max();
         let period = longest(up).max(longest(down)).unwrap_or_default().0;
         self.scale_events
             .retain(|one| one.at <= now && now.since(one.at) < period);

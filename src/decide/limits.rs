@@ -6,13 +6,11 @@
 
 use std::time::Duration;
 
-use crate::{
-    policy::{CountBounds, Rate, Rules, Select},
-    units::Span,
-};
+use crate::policy::{CountBounds, Rate, Rules, Select};
 
 use super::{
     input::{HostCapacity, Input},
+    ratio::Direction,
     reason::Limit,
 };
 
@@ -119,19 +117,6 @@ pub(super) fn host_ceiling(host: &HostCapacity, current: u32) -> u32 {
     })
 }
 
-/// The span in which a rate policy counts changes.
-pub(super) fn per(rate: &Rate) -> Span {
-    match rate {
-        Rate::Percent { per, .. } | Rate::Replicas { per, .. } => *per,
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Up,
-    Down,
-}
-
 /// How far the rate policies of one direction let the count go; `None` without a limit. May lie on
 /// the wrong side of `current` when more was done already than is allowed now.
 fn reachable(rules: &Rules, way: Direction, input: &Input, current: u32) -> Option<u32> {
@@ -139,7 +124,7 @@ fn reachable(rules: &Rules, way: Direction, input: &Input, current: u32) -> Opti
         return Some(current);
     }
     let each = rules.policies.iter().map(|rate| {
-        let changed = changed_within(input, per(rate).0);
+        let changed = changed_within(input, rate.per().0);
         let base = i64::from(current) - changed;
         allowed(rate, way, base)
     });
@@ -185,7 +170,7 @@ mod tests {
     use crate::{
         decide::history::History,
         policy::Policy,
-        units::{Bytes, Timestamp},
+        units::{Bytes, Span, Timestamp},
     };
 
     fn replicas(replicas: u32, per: u64) -> Rate {

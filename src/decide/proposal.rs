@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{samples::Samples, service_level::ServiceLevel};
+use super::history::ScaleUpTrial;
 
 /// What one metric asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -144,6 +144,29 @@ pub(super) struct Judged {
     pub(super) quality: Option<ServiceLevel>,
 }
 
+/// What a metric of how well requests are served was judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ServiceLevel {
+    pub(super) verdict: ProposalVerdict,
+    pub(super) value: f64,
+    pub(super) unit: MetricUnit,
+    pub(super) busy: ReplicaLoad,
+    /// As it is now.
+    pub(super) trial: Option<ScaleUpTrial>,
+}
+
+/// How much the replicas have to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct ReplicaLoad {
+    /// Requests per second, of the service.
+    pub(super) requests: f64,
+    /// Requests under way in each, on average.
+    pub(super) in_flight: Option<f64>,
+    /// Their CPU.
+    pub(super) cpu: Option<f64>,
+    pub(super) throttled: bool,
+}
+
 impl Proposal {
     pub(super) fn new(metric: &str, unit: MetricUnit, target: Option<f64>) -> Self {
         Self {
@@ -167,8 +190,8 @@ impl Proposal {
         self
     }
 
-    pub(super) fn without(mut self, samples: Samples) -> Self {
-        self.left_out = samples.left_out;
+    pub(super) fn without(mut self, left_out: Vec<LeftOut>) -> Self {
+        self.left_out = left_out;
         self
     }
 

@@ -10,7 +10,8 @@ use crate::policy::{Aim, CustomMetric, CustomTarget, Metric, Tolerance};
 use super::{
     input::{Input, ObservedState},
     proposal::{Judged, MetricUnit, Proposal, ProposalVerdict},
-    samples::{self, Readiness, Samples, plausible},
+    ratio::{Direction, replicas_for, within},
+    samples::{self, Readiness, SHORT_OF_CPU, Samples, service_value},
     service_level,
 };
 
@@ -31,22 +32,14 @@ pub(super) fn judge(input: &Input, current: u32) -> Vec<Judged> {
     metrics
         .map(|metric| {
             let judged = with_the_reason(input, one(input, metric, current));
-            match metric {
-                Metric::Cpu(_) => unless_throttled(input, judged, current),
-                Metric::Memory(_)
-                | Metric::Requests(_)
-                | Metric::InFlight(_)
-                | Metric::Latency(_)
-                | Metric::Errors(_) => judged,
-                Metric::Custom(custom) => or_fallback(input, custom, judged, current),
+            match metric.custom() {
+                Some(custom) => or_fallback(input, custom, judged, current),
+                None if metric.is_cpu() => unless_throttled(input, judged, current),
+                None => judged,
             }
         })
         .collect()
 }
-
-/// Replicas whose quota runs out for this share of the time are not too many, whatever their mean
-/// says: they are busy in bursts.
-pub(super) const SHORT_OF_CPU: f64 = 25.0;
 
 fn unless_throttled(input: &Input, mut judged: Judged, current: u32) -> Judged {
     let fewer = judged
@@ -219,48 +212,59 @@ impl Ratio {
     fn judge(&self, name: &str, unit: MetricUnit, samples: Samples, current: u32) -> Judged {
         let proposal = Proposal::new(name, unit, Some(self.target));
         let Some(mean) = samples.mean() else {
-            return proposal.without(samples).unavailable();
+            return proposal.without(samples.left_out).unavailable();
         };
         let (desired, verdict) = self.desired(&samples, mean / self.target, current);
         proposal
             .valued(mean)
-            .without(samples)
+            .without(samples.left_out)
             .judged(desired, verdict)
     }
 
+    /// The count for the mean over those that have a sample, unless those left out could make it another
+    /// one. In quotes: `calcPlainMetricReplicas` of the HPA.
     fn desired(&self, samples: &Samples, ratio: f64, current: u32) -> (u32, ProposalVerdict) {
         if within(self.tolerance, ratio) {
             return (current, ProposalVerdict::Tolerance);
         }
-        // Those left out count against the move: as idle on the way up, and on the way down as
-        // busy, unless they are known to be of no use yet.
-        let (filled, set) = if ratio > 1.0 {
-            (0.0, samples.used + samples.missing + samples.set_aside)
+        let direction = if ratio > 1.0 {
+            Direction::Up
         } else {
-            let full = self.full * f64::from(samples.missing);
-            (full, samples.used + samples.missing)
+            Direction::Down
         };
-        let wanted = (samples.sum + filled) / self.target;
-        let ratio_then = wanted / f64::from(set);
-        let flipped = (ratio < 1.0) != (ratio_then < 1.0);
-        let desired = replicas_for(wanted);
-        let backwards = if ratio > 1.0 {
-            desired < current
-        } else {
-            desired > current
+        let (assumed, assumed_load) = match direction {
+            // "on a scale-up, treat missing pods as using 0% of the resource request", and the same of
+            // unready pods.
+            Direction::Up => (samples.missing + samples.set_aside, 0.0),
+            // "on a scale-down, treat missing pods as using 100% (all) of the resource request".
+            // Unready pods are not counted.
+            Direction::Down => (samples.missing, self.full * f64::from(samples.missing)),
         };
-        let left_out = set > samples.used;
-        if left_out && (flipped || backwards || within(self.tolerance, ratio_then)) {
+        let uncertain = assumed > 0;
+        // "re-run the usage calculation with our new numbers".
+        let replicas = samples.used + assumed;
+        let load = (samples.sum + assumed_load) / self.target;
+        let new_ratio = load / f64::from(replicas);
+        let desired = replicas_for(load);
+        let flipped = (ratio < 1.0) != (new_ratio < 1.0);
+        let backwards = match direction {
+            Direction::Up => desired < current,
+            Direction::Down => desired > current,
+        };
+        // "return the current replicas if the change would be too small, or if the new usage ratio would
+        // cause a change in scale direction".
+        if uncertain && (flipped || backwards || within(self.tolerance, new_ratio)) {
             return (current, ProposalVerdict::LeftOut);
         }
+        // "return the current replicas if the change of metrics length would cause a change in scale
+        // direction": of 5 replicas 2 were looked at, both at 90% of 60%, and 3 would do for those two.
         if backwards {
-            // 2 of 5 replicas were looked at, both at 90% of 60%: 3 would do for those two.
             return (current, ProposalVerdict::Load);
         }
         // 2 replicas, one at 60% of a 100% target, the other unseen: 1 would do for two like the
         // one, but (60 + 100) / 100 makes 2.
-        let all_alike = replicas_for(ratio * f64::from(set));
-        if left_out && desired == current && all_alike != current {
+        let all_alike = replicas_for(ratio * f64::from(replicas));
+        if uncertain && desired == current && all_alike != current {
             return (current, ProposalVerdict::LeftOut);
         }
         (desired, ProposalVerdict::Load)
@@ -280,12 +284,12 @@ impl Thresholds {
         proposal.above = Some(self.above);
         proposal.below = Some(self.below);
         let Some(mean) = samples.mean() else {
-            return proposal.without(samples).unavailable();
+            return proposal.without(samples.left_out).unavailable();
         };
         let (desired, verdict) = self.desired(&samples, mean, current);
         proposal
             .valued(mean)
-            .without(samples)
+            .without(samples.left_out)
             .judged(desired, verdict)
     }
 
@@ -307,25 +311,4 @@ impl Thresholds {
         }
         (current, ProposalVerdict::LeftOut)
     }
-}
-
-pub(super) fn service_value(input: &Input, name: &str) -> Option<f64> {
-    input.service_metrics.get(name).copied().and_then(plausible)
-}
-
-/// What binary fractions may add to a number that is whole on paper: 0.07 × 100 is
-/// 7.000000000000001, and that is 7 replicas, not 8.
-const NOISE: f64 = 1e-9;
-
-/// Whether a ratio is so close to 1 that nothing is done. The bounds belong to it: 66% of a 60%
-/// target is 1.1, within a tolerance of 0.1.
-pub(super) fn within(tolerance: Tolerance, ratio: f64) -> bool {
-    ratio >= 1.0 - tolerance.down - NOISE && ratio <= 1.0 + tolerance.up + NOISE
-}
-
-pub(super) fn replicas_for(load: f64) -> u32 {
-    if load.is_infinite() {
-        return u32::MAX;
-    }
-    (load - NOISE * load.max(1.0)).ceil() as u32
 }

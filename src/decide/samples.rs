@@ -105,6 +105,10 @@ pub(super) fn out_of_memory(input: &Input) -> Option<&Observed> {
         .find(|replica| replica.out_of_memory.is_some_and(recent))
 }
 
+/// Replicas whose quota runs out for this share of the time are not too many, whatever their mean
+/// says: they are busy in bursts.
+pub(super) const SHORT_OF_CPU: f64 = 25.0;
+
 /// The mean share of time in which the CPU quota of the replicas ran out, in percent.
 pub(super) fn throttled(input: &Input) -> Option<f64> {
     let shares: Vec<f64> = input
@@ -117,4 +121,9 @@ pub(super) fn throttled(input: &Input) -> Option<f64> {
 /// No load is negative, infinite or no number at all.
 pub(super) fn plausible(value: f64) -> Option<f64> {
     (value.is_finite() && value >= 0.0).then_some(value)
+}
+
+/// The service's value of a metric.
+pub(super) fn service_value(input: &Input, name: &str) -> Option<f64> {
+    input.service_metrics.get(name).copied().and_then(plausible)
 }

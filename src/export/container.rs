@@ -180,7 +180,7 @@ fn resources(subject: &ServiceSubject<'_>, told: &mut Remarks) -> Option<Resourc
     let size = |limits: Limits| limits.memory.map(|bytes| bytes.0 as f64);
     if let Some(policy) = subject.policy {
         request.clone_from(&limit);
-        let by_cpu = policy.metrics.iter().any(|m| matches!(m, Metric::Cpu(_)));
+        let by_cpu = policy.metrics.iter().any(Metric::is_cpu);
         if limits.cpus.is_none() && by_cpu {
             request.insert("cpu".to_owned(), Quantity("1".to_owned()));
             told.chosen(

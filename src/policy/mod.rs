@@ -1,22 +1,26 @@
 //! How a service wants to be scaled. A [`Policy`] that exists is valid: [`validate`] is the only way
 //! in from what a user wrote.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf};
 
 use serde::{Serialize, Serializer};
 
 use crate::units::{Bytes, Percent, Span};
 
+mod behavior;
 mod custom;
+mod metric;
 pub mod notify;
 mod schedule;
 mod traffic;
 pub mod validate;
 
+pub use behavior::{Behavior, Burst, Rate, Rules, Select};
 pub use custom::{
     CommandSource, CustomMetric, CustomSource, CustomTarget, Fallback, HttpSource,
     PrometheusSource, ValueSelector,
 };
+pub use metric::{Aim, Metric, MetricScope};
 pub use notify::Notify;
 pub use schedule::{CountBounds, Cron, Schedule, Zone};
 pub use traffic::{ErrorTarget, LatencyTarget, Logs, Percentile, TrafficTarget};
@@ -86,81 +90,6 @@ fn is_none(span: &Span) -> bool {
     span.0.is_zero()
 }
 
-/// One source of load and what is wanted of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of the replica's CPU limit, or of one core when it has none.
-    Cpu(Aim),
-    /// Working set over the memory limit.
-    Memory(Aim),
-    /// Requests per second, from nginx.
-    Requests(TrafficTarget),
-    /// Requests under way at once, from nginx.
-    InFlight(TrafficTarget),
-    /// How long requests take, from nginx.
-    Latency(LatencyTarget),
-    /// The share of requests that fail, from nginx.
-    Errors(ErrorTarget),
-    /// A number from outside.
-    Custom(CustomMetric),
-}
-
-impl Metric {
-    /// The name it has in decisions, logs and recordings.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Cpu(_) => "cpu",
-            Self::Memory(_) => "memory",
-            Self::Requests(_) => "requests",
-            Self::InFlight(_) => "in_flight",
-            Self::Latency(_) => "latency",
-            Self::Errors(_) => "errors",
-            Self::Custom(custom) => &custom.name,
-        }
-    }
-
-    /// Over how long it is read from nginx's log; `None` for one that comes from elsewhere.
-    pub fn traffic_window(&self) -> Option<Span> {
-        match self {
-            Self::Requests(traffic) | Self::InFlight(traffic) => Some(traffic.window),
-            Self::Latency(latency) => Some(latency.window),
-            Self::Errors(errors) => Some(errors.window),
-            Self::Cpu(_) | Self::Memory(_) | Self::Custom(_) => None,
-        }
-    }
-
-    /// Whether it says how well requests are served, not how much load there is: it need not follow the
-    /// number of replicas.
-    pub fn is_of_service_quality(&self) -> bool {
-        matches!(self, Self::Latency(_) | Self::Errors(_))
-    }
-
-    /// Whether more replicas are of no use for it where all cores are busy.
-    pub fn needs_cores(&self) -> bool {
-        matches!(self, Self::Cpu(_)) || self.is_of_service_quality()
-    }
-}
-
-/// What is wanted of a share: a target to hold, or two thresholds to act on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Aim {
-    /// Keep the mean at this share.
-    Target(#[serde(serialize_with = "exact")] Percent),
-    /// Add `step` replicas above, remove `step` below.
-    Thresholds {
-        /// Act when the mean is greater.
-        #[serde(serialize_with = "exact")]
-        above: Percent,
-        /// Act when the mean is smaller.
-        #[serde(serialize_with = "exact")]
-        below: Percent,
-        /// Replicas added or removed at a time.
-        step: u32,
-    },
-}
-
 /// Writes all digits of a percentage: messages round it, but a policy that is written down must be
 /// the same when it is read again.
 #[expect(
@@ -178,79 +107,6 @@ pub struct Tolerance {
     pub up: f64,
     /// When load is below target.
     pub down: f64,
-}
-
-/// Stabilization and rate rules of both directions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Behavior {
-    /// Rules for adding replicas.
-    pub scale_up: Rules,
-    /// Rules for removing replicas.
-    pub scale_down: Rules,
-}
-
-/// The rules of one direction.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rules {
-    /// Up: the lowest recommendation in this window counts. Down: the highest.
-    pub stabilization_window: Span,
-    /// How much may change in a while; empty means as much as wanted.
-    pub policies: Vec<Rate>,
-    /// Which of several policies counts.
-    pub select: Select,
-    /// Up only: what counts as a burst, which neither the window nor the policies slow down.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub burst: Option<Burst>,
-}
-
-/// A sudden load, as Knative's autoscaler sees it in its panic mode.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Burst {
-    /// Over this long the load is averaged; the burst is over after ten times that without another.
-    pub window: Span,
-    /// It is one when the load asks for this share of the replicas there are, starting ones included.
-    #[serde(serialize_with = "exact")]
-    pub threshold: Percent,
-}
-
-impl Burst {
-    /// How long it lasts after the load was last as high: Knative's panic window is by default a
-    /// tenth of its stable window.
-    pub fn lasts(&self) -> Duration {
-        self.window.0.saturating_mul(10)
-    }
-}
-
-/// How much may change within a span of time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Rate {
-    /// A share of the count at the start of the span.
-    Percent {
-        /// 100 doubles the count on the way up, and allows zero on the way down.
-        percent: f64,
-        /// The span.
-        per: Span,
-    },
-    /// A number of replicas.
-    Replicas {
-        /// How many.
-        replicas: u32,
-        /// The span.
-        per: Span,
-    },
-}
-
-/// Which policy counts when there are several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Select {
-    /// The one that allows the larger change.
-    Max,
-    /// The one that allows the smaller change.
-    Min,
-    /// No change in this direction at all.
-    Disabled,
 }
 
 /// What makes a replica ready.
@@ -472,37 +328,6 @@ impl Default for Policy {
                 timeout: Span::seconds(30),
             },
             balance: Balance::LeastConn,
-        }
-    }
-}
-
-impl Default for Behavior {
-    /// Those of the `HorizontalPodAutoscaler`: up by the larger of 100% and 4 replicas in 15 s at
-    /// once, down to whatever was the highest recommendation of the last five minutes.
-    fn default() -> Self {
-        let per = Span::seconds(15);
-        Self {
-            scale_up: Rules {
-                stabilization_window: Span::seconds(0),
-                policies: vec![
-                    Rate::Percent {
-                        percent: 100.0,
-                        per,
-                    },
-                    Rate::Replicas { replicas: 4, per },
-                ],
-                select: Select::Max,
-                burst: None,
-            },
-            scale_down: Rules {
-                stabilization_window: Span::seconds(300),
-                policies: vec![Rate::Percent {
-                    percent: 100.0,
-                    per,
-                }],
-                select: Select::Max,
-                burst: None,
-            },
         }
     }
 }

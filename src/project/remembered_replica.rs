@@ -34,7 +34,7 @@ pub struct Template {
 impl Template {
     /// The name of a replica with another number; `None` where it does not follow compose's pattern.
     pub fn sibling_name(&self, number: u32) -> Option<String> {
-        super::sibling_name(&self.service, &self.name, self.number, number)
+        super::replica::sibling_name(&self.service, &self.name, self.number, number)
     }
 }
 

@@ -16,6 +16,7 @@ pub use version::{Features, NginxVersion};
 use std::{future::Future, net::SocketAddr, path::PathBuf};
 
 use crate::policy::Balance;
+use nginx::NginxAccess;
 
 /// The servers that one service's requests go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,21 +79,14 @@ pub trait Proxy: Send + Sync + 'static {
         false
     }
 
-    /// What each one that runs is configured with, by its name, for
-    /// [`Configuration::parse`](inspect::Configuration::parse). One that cannot be asked, or does not
-    /// accept what it has, is left out.
-    fn configurations(&self) -> impl Future<Output = Vec<(String, String)>> + Send {
-        std::future::ready(Vec::new())
-    }
-
-    /// Makes it open its logs again: they were moved aside, or deleted.
-    fn reopen_logs(&self) -> impl Future<Output = Result<(), ProxyError>> + Send {
-        std::future::ready(Ok(()))
-    }
-
     /// Whether somebody has been at the files since the last publish, so that another one is due.
     fn disturbed(&self) -> bool {
         false
+    }
+
+    /// Its other side, where it is nginx.
+    fn nginx(&self) -> Option<&dyn NginxAccess> {
+        None
     }
 }
 
@@ -103,13 +97,21 @@ pub struct PublishResult {
     pub changed: Vec<String>,
     /// Whether the proxy was told to reload.
     pub reloaded: bool,
-    /// Worker processes of the time before, which may still have requests in flight; also those of
-    /// an earlier publish.
-    pub old_workers: Vec<u32>,
+    /// What may still have requests in flight from before; also that of an earlier publish.
+    pub draining: DrainToken,
     /// The services whose new servers are not in effect.
     pub refused: Vec<PublishRefusal>,
-    /// Why the proxy does not write the log that load is read from.
-    pub log_refused: Option<String>,
+}
+
+/// What a proxy needs to find the requests of the time before. Only the proxy that gave it reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DrainToken(Vec<u32>);
+
+impl DrainToken {
+    /// How many processes may still have some.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl PublishResult {

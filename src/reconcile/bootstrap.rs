@@ -15,11 +15,31 @@ use crate::{
 /// when it is removed was removed by somebody who saw it.
 const IN_ONE_GO: Duration = Duration::from_secs(5);
 
+/// The making of a first replica.
+#[derive(Debug, Default)]
+pub(super) struct Bootstrap {
+    /// It is being made since then.
+    since: Option<Timestamp>,
+    /// Whether one may be made: nobody has stopped the service, or somebody wants it.
+    pub(super) wanted: bool,
+}
+
+impl Bootstrap {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Nothing is known any more.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl ServiceMachine {
     /// Says that somebody is about to ask for a count, so that a service without a container is not
     /// taken for one that was taken down, and the count that was held before is not gone back to.
     pub fn expect_a_count(&mut self) {
-        self.may_found = true;
+        self.bootstrap.wanted = true;
         self.hold = None;
     }
 
@@ -35,35 +55,35 @@ impl ServiceMachine {
     }
 
     pub(super) fn found(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.founding.is_some() {
+        if self.bootstrap.is_under_way() {
             return;
         }
-        self.founding = Some(now);
+        self.bootstrap.since = Some(now);
         out.push(self.note(EventKind::Founding, now));
         out.push(Effect::Found {
             number: self.taken.last().map_or(1, |highest| highest + 1),
         });
     }
 
-    pub(super) fn founded(
+    pub(super) fn on_founded(
         &mut self,
         result: Result<BootstrappedReplica, BootstrapError>,
         now: Timestamp,
         out: &mut Vec<Effect>,
     ) {
-        let Some(since) = self.founding.take() else {
+        let Some(since) = self.bootstrap.since.take() else {
             return;
         };
         match result {
             Ok(founded) => {
-                self.may_found = false;
+                self.bootstrap.wanted = false;
                 let replica = founded.replica.name.clone();
                 let how = founded.how;
                 out.push(self.note(EventKind::Founded { replica, how }, now));
                 self.arrived(*founded.replica, since, now, out);
             }
             Err(BootstrapError::NoWay(why)) => {
-                self.may_found = false;
+                self.bootstrap.wanted = false;
                 let (service, up) = (&self.setup.service, &self.setup.up);
                 let why = format!(
                     "{service} has no container and cannot get one here: {why}; run `{up}`"
@@ -92,17 +112,22 @@ impl ServiceMachine {
                 Phase::Draining { .. } | Phase::Leaving { .. } => false,
             });
         let known = self.members.contains_key(id);
-        self.removed_elsewhere |= known;
+        if known {
+            self.compose_work.has_removed();
+        }
         self.forget(id, now);
         if known && self.members.is_empty() {
-            self.may_found = lost;
+            self.bootstrap.wanted = lost;
         }
     }
 
     /// Somebody asked the engine to stop a replica. Told late, it explains why the last one went.
     pub(super) fn stopped_by_somebody(&mut self, id: &ContainerId) {
-        if self.members.is_empty() && !self.members.contains_key(id) && self.founding.is_none() {
-            self.may_found = false;
+        if self.members.is_empty()
+            && !self.members.contains_key(id)
+            && !self.bootstrap.is_under_way()
+        {
+            self.bootstrap.wanted = false;
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Getting from what is there to what is wanted.
 
-use std::collections::BTreeMap;
-
 use super::{
-    EXPLAINED, Effect, EventKind, Initiator, Pending, RESTART_GRACE, ServiceMachine, SyncState,
-    managed_replica::Phase,
+    EXPLAINED, Effect, EventKind, Pending, RESTART_GRACE, ServiceMachine, SyncState,
+    managed_replica::{ManagedReplica, Phase},
 };
 use crate::{
     plan::{self, Step},
@@ -13,15 +11,11 @@ use crate::{
 };
 
 impl ServiceMachine {
-    pub(super) fn busy(&self, now: Timestamp) -> bool {
-        self.busy_until.is_some_and(|until| until > now)
-    }
-
     pub(super) fn converge(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.mood != SyncState::Acting || self.busy(now) {
+        if self.sync != SyncState::Acting || self.compose_work.is_going_on(now) {
             return;
         }
-        self.busy_since = None;
+        self.compose_work.is_quiet();
         if self.waits_for_a_recreate(now, out) {
             return;
         }
@@ -29,7 +23,7 @@ impl ServiceMachine {
             self.notice_idle(now, out);
             return;
         }
-        if self.busy_until.take().is_some() {
+        if self.compose_work.has_ended() {
             self.after_compose(now, out);
         }
         if self.notice_idle(now, out) {
@@ -45,56 +39,16 @@ impl ServiceMachine {
         } else if live > desired && self.pending.is_empty() && !barred {
             self.shrink(desired, now, out);
         } else {
-            self.removed_elsewhere = false;
+            self.compose_work.forget_removals();
         }
         self.start_what_was_only_made(now, out);
-    }
-
-    /// compose was at work and is done: more replicas than wanted are its wish, fewer are the
-    /// file's count, which `up -d` resets to.
-    pub(super) fn after_compose(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        self.expire_hold(now);
-        let live = self.live();
-        if let Some(desired) = self.desired.filter(|desired| live > *desired)
-            && self.hold.is_none()
-        {
-            out.push(self.note(
-                EventKind::Scale {
-                    from: desired,
-                    to: live,
-                    reason: "compose".into(),
-                    message: "as compose left it".into(),
-                    metrics: BTreeMap::new(),
-                    by: Initiator::Compose,
-                    input: None,
-                },
-                now,
-            ));
-            self.desired = Some(live);
-        }
-    }
-
-    /// Somebody else has removed replicas that are wanted, as compose does to get to the file's count.
-    fn notice_cut_back(&mut self, desired: u32) {
-        // Stopped ones may be started again; those that are missing here are gone.
-        let left = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        let removed = std::mem::take(&mut self.removed_elsewhere);
-        if removed && (1..desired).contains(&left) && self.pending.is_empty() {
-            self.cut_back = Some((left, desired));
-        }
-    }
-
-    /// Whether somebody else has just removed replicas that were wanted: how many are left, and how
-    /// many there should be.
-    pub fn cut_back(&mut self) -> Option<(u32, u32)> {
-        self.cut_back.take()
     }
 
     /// Nothing runs and nothing crashed: somebody stopped the service, and starting it is theirs.
     pub(super) fn notice_idle(&mut self, now: Timestamp, out: &mut Vec<Effect>) -> bool {
         let alive = !self.pending.is_empty()
-            || self.founding.is_some()
-            || (self.may_found && self.members.is_empty())
+            || self.bootstrap.is_under_way()
+            || (self.bootstrap.wanted && self.members.is_empty())
             || self.members.values().any(|m| match m.phase {
                 Phase::Idle { on_purpose, .. } => {
                     !on_purpose || m.replica.state == ContainerState::Restarting
@@ -127,7 +81,7 @@ impl ServiceMachine {
     }
 
     pub(super) fn grow(&mut self, desired: u32, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.refused.is_some() || self.retry_at.is_some_and(|at| at > now) {
+        if self.refused.is_some() || self.backoff.is_waiting(now) {
             return;
         }
         if desired > 1 {
@@ -142,7 +96,7 @@ impl ServiceMachine {
             Err(plan::PlanError::NothingToClone { .. }) if !self.members.is_empty() => {
                 return; // It is being removed; what is to be done is clear when it is gone.
             }
-            Err(plan::PlanError::NothingToClone { .. }) if self.may_found => {
+            Err(plan::PlanError::NothingToClone { .. }) if self.bootstrap.wanted => {
                 self.found(now, out);
                 return;
             }
@@ -230,7 +184,7 @@ impl ServiceMachine {
 
     /// A container that was made and never started is what an interrupted scale-up leaves behind.
     pub(super) fn start_what_was_only_made(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.retry_at.is_some_and(|at| at > now) {
+        if self.backoff.is_waiting(now) {
             return;
         }
         let made: Vec<_> = self
@@ -311,6 +265,28 @@ impl ServiceMachine {
                 },
                 now,
             ));
+        }
+    }
+
+    pub(super) fn notice_arrival(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        let Some(moving) = self.moving else {
+            return;
+        };
+        let quiet = self.pending.is_empty()
+            && (!self.setup.routed || self.routing.is_in_step())
+            && !self.members.values().any(ManagedReplica::is_on_its_way_out);
+        if quiet && self.serving() == moving.to && self.live() == moving.to {
+            self.moving = None;
+            if moving.from != moving.to {
+                out.push(self.note(
+                    EventKind::Scaled {
+                        from: moving.from,
+                        to: moving.to,
+                        seconds: now.since(moving.since).as_secs_f64(),
+                    },
+                    now,
+                ));
+            }
         }
     }
 }

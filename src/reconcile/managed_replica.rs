@@ -91,11 +91,16 @@ impl ManagedReplica {
     /// Somebody else has stopped it before it was ready, which says nothing of its app. Returns its name.
     pub(crate) fn stopped_while_it_came_up(&mut self, now: Timestamp) -> String {
         self.fresh = None;
+        self.crashed(now);
+        self.replica.name.clone()
+    }
+
+    /// Its process does not run, and nobody is known to have wanted that.
+    pub(crate) fn crashed(&mut self, now: Timestamp) {
         self.phase = Phase::Idle {
             since: now,
             on_purpose: false,
         };
-        self.replica.name.clone()
     }
 
     /// Whether it is one of the replicas that the service has.

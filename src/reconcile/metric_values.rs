@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{EventKind, event::Values};
 use crate::{
     decide::Unread,
-    policy::{CustomTarget, Metric, Policy},
+    policy::{MetricScope, Policy},
     project::{ContainerId, Replica},
 };
 
@@ -37,16 +37,12 @@ impl CustomMetricValues {
         let mut news = Vec::new();
         let mut before = std::mem::take(&mut self.unread);
         for metric in &policy.metrics {
-            let of_each = match metric {
-                Metric::Custom(custom) => matches!(custom.target, CustomTarget::PerReplica(_)),
-                Metric::Requests(_)
-                | Metric::InFlight(_)
-                | Metric::Latency(_)
-                | Metric::Errors(_) => false,
-                Metric::Cpu(_) | Metric::Memory(_) => continue,
-            };
+            let scope = metric.scope();
+            if scope == MetricScope::Counters {
+                continue;
+            }
             let metric = metric.name();
-            let read = if of_each {
+            let read = if scope == MetricScope::Replica {
                 let values = self.last.replicas.get(metric);
                 of_replicas(values.into_iter().flatten(), &name_of)
             } else {
@@ -137,7 +133,10 @@ fn of_replicas<'a, 'v>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::replica;
+    use crate::{
+        plan::tests::replica,
+        policy::{CustomTarget, Metric},
+    };
 
     fn policy(target: CustomTarget) -> Policy {
         let custom = crate::policy::CustomMetric {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    ADOPTION, EXPLAINED, Effect, EventKind, ReadinessCheck, ServiceMachine, SyncState,
+    EXPLAINED, Effect, EventKind, ReadinessCheck, ServiceMachine, SyncState,
     managed_replica::{ManagedReplica, Phase},
 };
 use crate::{
@@ -12,11 +12,13 @@ use crate::{
     units::Timestamp,
 };
 
+/// How long the replicas found at the start may take to answer before the rest is published.
+const ADOPTION: Duration = Duration::from_secs(3);
 /// A look that is answered later than this is not waited for by anybody.
 const LATE: Duration = Duration::from_secs(300);
 
 impl ServiceMachine {
-    pub(super) fn seen(
+    pub(super) fn on_seen(
         &mut self,
         replicas: Vec<Replica>,
         needed: BTreeSet<ContainerId>,
@@ -37,18 +39,18 @@ impl ServiceMachine {
             self.gone(&id, now);
         }
         for replica in replicas {
-            self.observed(replica, taken, now, out);
+            self.on_observed(replica, taken, now, out);
         }
-        if self.mood == SyncState::Blind {
+        if self.sync == SyncState::Blind {
             let until = now + ADOPTION;
-            self.mood = SyncState::Adopting { until };
+            self.sync = SyncState::Adopting { until };
             out.push(Effect::WakeAt(until));
             out.extend(self.paused.and_then(|p| p.until).map(Effect::WakeAt));
             self.leaving.clear();
         }
     }
 
-    pub(super) fn observed(
+    pub(super) fn on_observed(
         &mut self,
         replica: Replica,
         taken: Timestamp,
@@ -66,7 +68,7 @@ impl ServiceMachine {
         if self.gone.get(&id).is_some_and(|since| taken <= *since) {
             return;
         }
-        if self.founding.is_some() && !self.members.contains_key(&id) {
+        if self.bootstrap.is_under_way() && !self.members.contains_key(&id) {
             return; // So will `Founded`.
         }
         let Some(member) = self.members.get_mut(&id) else {
@@ -134,12 +136,7 @@ impl ServiceMachine {
             }
             // Its end is told by its event, or by the look that it fails.
             (Phase::Probing { .. }, ContainerState::Exited) if member.fresh.is_some() => {}
-            (Phase::Probing { .. }, _) => {
-                member.phase = Phase::Idle {
-                    since: now,
-                    on_purpose: false,
-                };
-            }
+            (Phase::Probing { .. }, _) => member.crashed(now),
         }
     }
 
@@ -156,47 +153,6 @@ impl ServiceMachine {
         self.gone.insert(id.clone(), now);
         self.windows.remove(id);
         self.leaving.remove(id);
-    }
-
-    pub(super) fn ended(&mut self, id: &ContainerId, state: ContainerState, now: Timestamp) {
-        if let Some(member) = self.members.get_mut(id) {
-            member.replica.state = state;
-            member.replica.pid = 0;
-            member.taken = now;
-        }
-        self.windows.remove(id);
-    }
-
-    /// Takes a serving replica out because it cannot serve.
-    pub(super) fn lose(
-        &mut self,
-        id: &ContainerId,
-        why: &str,
-        now: Timestamp,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        if member.is_on_its_way_out() {
-            return;
-        }
-        let served = member.serves();
-        let runs = member.replica.state == ContainerState::Running;
-        member.phase = Phase::Idle {
-            since: now,
-            on_purpose: true,
-        };
-        let what = EventKind::Lost {
-            replica: member.replica.name.clone(),
-            why: why.to_owned(),
-        };
-        if served {
-            out.push(self.note(what, now));
-        }
-        if runs {
-            self.probe(id, now, out);
-        }
     }
 
     pub(super) fn probe(&mut self, id: &ContainerId, now: Timestamp, out: &mut Vec<Effect>) {
@@ -233,7 +189,7 @@ impl ServiceMachine {
         });
     }
 
-    pub(super) fn ready(
+    pub(super) fn on_ready(
         &mut self,
         id: &ContainerId,
         started: Option<Timestamp>,
@@ -259,7 +215,7 @@ impl ServiceMachine {
         }
     }
 
-    pub(super) fn made(
+    pub(super) fn on_made(
         &mut self,
         number: u32,
         result: Result<Box<Replica>, String>,
@@ -274,6 +230,37 @@ impl ServiceMachine {
             Err(why) => {
                 self.attempt_failed(pending.name, why, Vec::new(), now, out);
             }
+        }
+    }
+
+    pub(super) fn on_name_taken(&mut self, number: u32, now: Timestamp, out: &mut Vec<Effect>) {
+        self.pending.remove(&number);
+        self.taken.insert(number);
+        self.wait_until_quiet(now, out);
+    }
+
+    pub(super) fn on_not_yet(&mut self, id: &ContainerId, why: &str) {
+        if let Some(member) = self.members.get_mut(id)
+            && let Phase::Probing { looked, .. } = &mut member.phase
+        {
+            *looked = true;
+            self.unready = Some(format!("{}: {why}", member.replica.name));
+        }
+    }
+
+    pub(super) fn on_gate_failed(
+        &mut self,
+        id: &ContainerId,
+        why: String,
+        log: Vec<String>,
+        now: Timestamp,
+        out: &mut Vec<Effect>,
+    ) {
+        let awaited = |m: &ManagedReplica| {
+            matches!(m.phase, Phase::Probing { .. }) || m.fresh.is_some() && !m.is_on_its_way_out()
+        };
+        if self.members.get(id).is_some_and(awaited) {
+            self.failed(id, why, log, now, out);
         }
     }
 
@@ -325,10 +312,7 @@ impl ServiceMachine {
             };
         } else {
             member.fresh = None;
-            member.phase = Phase::Idle {
-                since: now,
-                on_purpose: false,
-            };
+            member.crashed(now);
             if runs {
                 self.probe(id, now, out);
             }
@@ -338,7 +322,7 @@ impl ServiceMachine {
 
     /// Ends the adoption of what was found once each replica was looked at, or when time is up.
     pub(super) fn adopt(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let SyncState::Adopting { until } = self.mood else {
+        let SyncState::Adopting { until } = self.sync else {
             return;
         };
         let all_looked_at = self.members.values().all(|m| match m.phase {
@@ -348,7 +332,7 @@ impl ServiceMachine {
         if !all_looked_at && now < until {
             return;
         }
-        self.mood = SyncState::Acting;
+        self.sync = SyncState::Acting;
         let live = self.live();
         // After an outage of the engine the count of before still stands, where something runs.
         self.desired = Some(match self.desired {
@@ -361,7 +345,7 @@ impl ServiceMachine {
         // A tool that has just started knows of no load before: the count that is there counts as
         // recommended, so that the first look cannot take everything away.
         if live > 0 {
-            self.history.seed(now, live);
+            self.decisions.history.seed(now, live);
         }
         out.push(Effect::WakeAt(now));
     }

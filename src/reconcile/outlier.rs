@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::status::ReplicaView;
+use super::ReplicaView;
 use crate::units::Short;
 
 /// With fewer requests per second a replica's numbers are chance.

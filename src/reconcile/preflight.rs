@@ -1,37 +1,57 @@
 //! Whether nginx can send requests to a new replica, and what is done where it cannot: nothing is made,
 //! and everything that is there goes on.
 
-use super::{Effect, EventKind, LOOK, RoutingPreflight, ServiceMachine};
+use std::time::Duration;
+
+use super::{Effect, EventKind, ServiceMachine};
 use crate::units::Timestamp;
 
-impl ServiceMachine {
-    /// Says that nginx is about to be looked at: no replica is made before that.
-    pub fn expect_a_look(&mut self) {
-        self.way = RoutingPreflight::Unknown { until: None };
-        self.check_setup();
-    }
+/// How long a look at nginx is waited for before a replica is made.
+const LOOK: Duration = Duration::from_secs(5);
 
-    /// What nginx can never send to needs no look.
-    pub(super) fn check_setup(&mut self) {
-        if self.setup.unroutable.is_some() {
-            self.way_found(None, None);
+/// What is known of nginx before a replica is made.
+#[derive(Debug)]
+pub(super) struct NginxPreflight {
+    pub(super) result: RoutingPreflight,
+    /// The nginx that was last seen to read its upstream.
+    pub(super) reader: Option<String>,
+}
+
+/// Whether nginx can send requests to what is made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum RoutingPreflight {
+    /// Nothing speaks against it.
+    Open,
+    /// It is being looked at, which is waited for until then.
+    Unknown { until: Option<Timestamp> },
+    /// It cannot.
+    Barred {
+        why: String,
+        /// Whether that has been said.
+        told: bool,
+    },
+}
+
+impl NginxPreflight {
+    /// After a run that saw this nginx read its upstream.
+    pub(super) fn after(reader: Option<String>) -> Self {
+        Self {
+            result: RoutingPreflight::Open,
+            reader,
         }
     }
 
-    /// The nginx that was last seen to read its upstream, in this run or an earlier one.
-    pub fn reader(&self) -> Option<&str> {
-        self.reader.as_deref()
+    /// What keeps nginx from sending requests to a new replica.
+    pub(super) fn barred_by(&self) -> Option<&str> {
+        match &self.result {
+            RoutingPreflight::Barred { why, .. } => Some(why),
+            RoutingPreflight::Open | RoutingPreflight::Unknown { .. } => None,
+        }
     }
 
-    /// It does not read it any more. Returns whether it was thought to.
-    pub fn forget_reader(&mut self) -> bool {
-        self.reader.take().is_some()
-    }
-
-    pub(super) fn way_found(&mut self, barred: Option<String>, nginx: Option<String>) {
-        let barred = self.setup.unroutable.clone().or(barred);
+    fn found(&mut self, barred: Option<String>, nginx: Option<String>) {
         self.reader = nginx.filter(|_| barred.is_none());
-        self.way = match (barred, &self.way) {
+        self.result = match (barred, &self.result) {
             (None, _) => RoutingPreflight::Open,
             // It is looked at again and again, and said once.
             (Some(why), RoutingPreflight::Barred { why: before, told }) if why == *before => {
@@ -39,6 +59,51 @@ impl ServiceMachine {
             }
             (Some(why), _) => RoutingPreflight::Barred { why, told: false },
         };
+    }
+
+    /// Whether this is what bars the way, and has been said.
+    pub(super) fn is_told(&mut self, what: &str) -> bool {
+        match &mut self.result {
+            RoutingPreflight::Barred { why, told } if why == what => std::mem::replace(told, true),
+            _ => false,
+        }
+    }
+
+    /// Somebody asks anew, and hears it again.
+    pub(super) fn tell_again(&mut self) {
+        if let RoutingPreflight::Barred { told, .. } = &mut self.result {
+            *told = false;
+        }
+    }
+}
+
+impl ServiceMachine {
+    /// Says that nginx is about to be looked at: no replica is made before that.
+    pub fn expect_a_look(&mut self) {
+        self.preflight.result = RoutingPreflight::Unknown { until: None };
+        self.check_setup();
+    }
+
+    /// What nginx can never send to needs no look.
+    pub(super) fn check_setup(&mut self) {
+        if self.setup.unroutable.is_some() {
+            self.on_way(None, None);
+        }
+    }
+
+    /// The nginx that was last seen to read its upstream, in this run or an earlier one.
+    pub fn reader(&self) -> Option<&str> {
+        self.preflight.reader.as_deref()
+    }
+
+    /// It does not read it any more. Returns whether it was thought to.
+    pub fn forget_reader(&mut self) -> bool {
+        self.preflight.reader.take().is_some()
+    }
+
+    pub(super) fn on_way(&mut self, barred: Option<String>, nginx: Option<String>) {
+        let barred = self.setup.unroutable.clone().or(barred);
+        self.preflight.found(barred, nginx);
     }
 
     /// Whether a service without an upstream may not be scaled at all, because nginx sends requests to it
@@ -49,14 +114,16 @@ impl ServiceMachine {
 
     /// Whether nginx is being looked at before a service without an upstream may be scaled.
     pub(super) fn awaits_a_look(&self) -> bool {
-        !self.setup.routed && !self.passive && matches!(self.way, RoutingPreflight::Unknown { .. })
+        !self.setup.routed
+            && !self.passive
+            && matches!(self.preflight.result, RoutingPreflight::Unknown { .. })
     }
 
     /// Whether no replica may be made now. That it cannot be had is said once, and to whoever asks.
     pub(super) fn is_barred(&mut self, now: Timestamp, out: &mut Vec<Effect>) -> bool {
         self.check_setup();
         let live = self.live();
-        match &mut self.way {
+        match &mut self.preflight.result {
             RoutingPreflight::Open => false,
             RoutingPreflight::Unknown { until } => {
                 let until = *until.get_or_insert(now + LOOK);
@@ -64,7 +131,7 @@ impl ServiceMachine {
                     out.push(Effect::WakeAt(until));
                     return true;
                 }
-                self.way = RoutingPreflight::Open;
+                self.preflight.result = RoutingPreflight::Open;
                 false
             }
             RoutingPreflight::Barred { told: true, .. } => true,
@@ -77,21 +144,6 @@ impl ServiceMachine {
                 self.moving = None;
                 true
             }
-        }
-    }
-
-    /// Whether this is what bars the way, and has been said.
-    pub(super) fn is_told(&mut self, what: &str) -> bool {
-        match &mut self.way {
-            RoutingPreflight::Barred { why, told } if why == what => std::mem::replace(told, true),
-            _ => false,
-        }
-    }
-
-    /// Somebody asks anew, and hears it again.
-    pub(super) fn tell_again(&mut self) {
-        if let RoutingPreflight::Barred { told, .. } = &mut self.way {
-            *told = false;
         }
     }
 }

@@ -1,18 +1,20 @@
-//! Who gets traffic, and when one who no longer does may be stopped.
+//! Which replicas get traffic.
+
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Effect, EventKind, LONGEST_ROUTE_RETRY, RETRY, RouteServer, ServiceMachine, SyncState,
-    managed_replica::{ManagedReplica, Phase},
+    Effect, EventKind, RETRY, RouteServer, ServiceMachine, SyncState, managed_replica::Phase,
+    slow_start::SlowStart,
 };
 use crate::{
     policy::Balance,
     project::{ContainerId, ContainerState, Health},
-    units::Timestamp,
+    units::{SignedDuration, Timestamp},
 };
 
-/// The weights of a new server, one after the other, each for the same part of `slow_start`; then it is
-/// the full one. Measured beside two others of full weight: 1 gets 4.5% of the requests, 5 gets 19%.
-const RAMP: [u8; 3] = [1, 4, 7];
+/// Until an nginx that has just stopped is asked again.
+const SOON: Duration = Duration::from_secs(1);
+const LONGEST_ROUTE_RETRY: Duration = Duration::from_secs(15);
 
 /// Whether a server is there, with whatever weight.
 fn is_among(one: &RouteServer, servers: &[RouteServer]) -> bool {
@@ -25,9 +27,122 @@ fn is_among(one: &RouteServer, servers: &[RouteServer]) -> bool {
     })
 }
 
+/// Requests to nginx for this service, and what it has confirmed.
+#[derive(Debug)]
+pub(super) struct Routing {
+    /// The number of the last request.
+    pub(super) seq: u64,
+    /// The last request that nginx has confirmed.
+    confirmed: u64,
+    /// No request of a client is left from before this one.
+    drained: u64,
+    /// The servers that were asked for last.
+    servers: Option<Vec<RouteServer>>,
+    /// Those that nginx was last seen to send traffic to.
+    listed: BTreeSet<ContainerId>,
+    slow_start: SlowStart,
+    /// Whether the last request differs from the one before in nothing but weights.
+    only_weights: bool,
+    retry_at: Option<Timestamp>,
+    failures: u32,
+    error: Option<String>,
+    nothing_serves: bool,
+    /// nginx serves something, as far as is known, that no look has confirmed yet: servers from before
+    /// this run, or those that were right before the port changed.
+    inherited: bool,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            seq: 0,
+            confirmed: 0,
+            drained: 0,
+            servers: None,
+            listed: BTreeSet::new(),
+            slow_start: SlowStart::default(),
+            only_weights: false,
+            retry_at: None,
+            failures: 0,
+            error: None,
+            nothing_serves: false,
+            inherited: true,
+        }
+    }
+}
+
+impl Routing {
+    pub(super) fn use_slow_start(&mut self) {
+        self.slow_start.enabled = true;
+    }
+
+    /// Whether anything was asked for.
+    pub(super) fn has_begun(&self) -> bool {
+        self.servers.is_some()
+    }
+
+    /// Whether nginx has confirmed the last request.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed == self.seq
+    }
+
+    /// Whether another attempt is to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    pub(super) fn is_in_step(&self) -> bool {
+        self.is_confirmed() && !self.is_waiting()
+    }
+
+    /// Whether no request of a client is left from before this one to nginx.
+    pub(super) fn is_drained(&self, seq: u64) -> bool {
+        seq <= self.drained
+    }
+
+    /// Whether nginx was last seen to send traffic to it.
+    pub(super) fn lists(&self, id: &ContainerId) -> bool {
+        self.listed.contains(id)
+    }
+
+    /// Why the last request failed.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Whether nginx still serves what no look has confirmed.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// Leaves nginx as it is until a replica has passed its gate.
+    pub(super) fn keep_until_one_is_ready(&mut self) {
+        self.inherited = true;
+    }
+
+    /// Makes the next request even when its servers are the same.
+    pub(super) fn ask_again(&mut self) {
+        self.servers = None;
+    }
+
+    pub(super) fn shift(&mut self, set_by: SignedDuration, now: Timestamp) {
+        self.retry_at = self.retry_at.map(|_| now);
+        self.slow_start.shift(set_by);
+    }
+
+    fn retry_after(&mut self, wait: Duration, now: Timestamp) -> Effect {
+        Effect::WakeAt(*self.retry_at.insert(now + wait))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let servers = self.servers.iter().flatten();
+        servers.map(|server| server.name.clone()).collect()
+    }
+}
+
 impl ServiceMachine {
     pub(super) fn reroute(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.mood != SyncState::Acting || self.passive {
+        if self.sync != SyncState::Acting || self.passive {
             return;
         }
         if !self.setup.routed {
@@ -48,74 +163,51 @@ impl ServiceMachine {
             })
             .collect();
         servers.sort_by(|a, b| (a.number, &a.name).cmp(&(b.number, &b.name)));
-        if self.holdover && servers.is_empty() && self.may_still_serve() {
-            self.assign_route(self.seq);
+        if self.routing.inherited && servers.is_empty() && self.may_still_serve() {
+            self.assign_route(self.routing.seq);
             return;
         }
-        self.holdover = false;
-        self.ramp(&mut servers, now, out);
-        let again = self.reroute_at.is_some_and(|at| at <= now);
-        if self.wanted.as_ref() != Some(&servers) || again {
-            self.reroute_at = None;
-            self.seq += 1;
+        self.routing.inherited = false;
+        let over = self.setup.policy.slow_start.0;
+        let before = self.routing.servers.as_deref();
+        self.routing
+            .slow_start
+            .weigh(&mut servers, before, over, now, out);
+        let again = self.routing.retry_at.is_some_and(|at| at <= now);
+        if self.routing.servers.as_ref() != Some(&servers) || again {
+            self.routing.retry_at = None;
+            self.routing.seq += 1;
             // An addition waits for others only where there are others on their way.
             let urgent = again
                 || !self.more_to_come()
                 || self
-                    .wanted
+                    .routing
+                    .servers
                     .as_ref()
                     .is_none_or(|before| before.iter().any(|one| !is_among(one, &servers)));
             // A service that is about to get its first replica has lost none.
-            let begins = self.members.is_empty() && self.wanted.is_none();
-            if servers.is_empty() && !self.nothing_serves && self.standstill.is_none() && !begins {
+            let begins = self.members.is_empty() && self.routing.servers.is_none();
+            if servers.is_empty()
+                && !self.routing.nothing_serves
+                && self.standstill.is_none()
+                && !begins
+            {
                 out.push(self.note(EventKind::NothingServes, now));
             }
-            self.nothing_serves = servers.is_empty();
-            self.only_weights = !again
-                && self.wanted.as_ref().is_some_and(|before| {
+            self.routing.nothing_serves = servers.is_empty();
+            self.routing.only_weights = !again
+                && self.routing.servers.as_ref().is_some_and(|before| {
                     before.len() == servers.len()
                         && before.iter().all(|one| is_among(one, &servers))
                 });
-            self.wanted = Some(servers.clone());
+            self.routing.servers = Some(servers.clone());
             out.push(Effect::Route {
-                seq: self.seq,
+                seq: self.routing.seq,
                 servers,
                 urgent,
             });
         }
-        self.assign_route(self.seq);
-    }
-
-    /// Gives new servers a part of their weight at first: nginx's own `slow_start` is for those who buy
-    /// it. Where all are new none is.
-    fn ramp(&mut self, servers: &mut [RouteServer], now: Timestamp, out: &mut Vec<Effect>) {
-        let over = self.setup.policy.slow_start.0;
-        if over.is_zero() || !self.ramping {
-            self.ramps.clear();
-            return;
-        }
-        let there = |id: &ContainerId, all: &[RouteServer]| all.iter().any(|one| one.id == *id);
-        self.ramps
-            .retain(|id, since| now < *since + over && there(id, servers));
-        if let Some(before) = self.wanted.as_ref().filter(|before| !before.is_empty()) {
-            let new = servers.iter().filter(|one| !there(&one.id, before));
-            let new = new.map(|one| (one.id.clone(), now));
-            self.ramps.extend(new.collect::<Vec<_>>());
-        }
-        if servers.iter().all(|one| self.ramps.contains_key(&one.id)) {
-            self.ramps.clear();
-        }
-        for server in servers {
-            let Some(since) = self.ramps.get(&server.id) else {
-                continue;
-            };
-            let gone = now.since(*since);
-            let steps = RAMP.len() as u32;
-            let step = (0..steps).rev().find(|step| gone >= over * *step / steps);
-            let step = step.unwrap_or_default();
-            server.weight = RAMP[step as usize];
-            out.push(Effect::WakeAt(*since + over * (step + 1) / steps));
-        }
+        self.assign_route(self.routing.seq);
     }
 
     /// Whether replicas are being made, started or looked at for the first time.
@@ -144,7 +236,7 @@ impl ServiceMachine {
         }
     }
 
-    pub(super) fn route_answered(
+    pub(super) fn on_routed(
         &mut self,
         seq: u64,
         result: Result<(), String>,
@@ -153,168 +245,62 @@ impl ServiceMachine {
     ) {
         match result {
             Ok(()) => {
-                self.routed = self.routed.max(seq);
-                self.route_failures = 0;
-                self.route_error = None;
-                self.taken_out(seq, now, out);
-                if seq == self.seq {
-                    self.listed = self.wanted.iter().flatten().map(|s| s.id.clone()).collect();
-                    let servers = self
-                        .wanted
+                self.routing.confirmed = self.routing.confirmed.max(seq);
+                self.routing.failures = 0;
+                self.routing.error = None;
+                self.begin_drains(seq, now, out);
+                if seq == self.routing.seq {
+                    self.routing.listed = self
+                        .routing
+                        .servers
                         .iter()
                         .flatten()
-                        .map(|server| server.name.clone())
+                        .map(|s| s.id.clone())
                         .collect();
-                    if !self.only_weights {
-                        out.push(self.note(EventKind::Routed { servers }, now));
+                    if !self.routing.only_weights {
+                        out.push(self.note(
+                            EventKind::Routed {
+                                servers: self.routing.names(),
+                            },
+                            now,
+                        ));
                     }
                 }
             }
             Err(why) => {
                 // Said once; tried again and again.
-                if self.route_error.as_ref() != Some(&why) {
-                    if !self.is_told(&why) {
+                if self.routing.error.as_ref() != Some(&why) {
+                    if !self.preflight.is_told(&why) {
                         out.push(self.note(EventKind::RouteFailed { why: why.clone() }, now));
                     }
-                    self.route_error = Some(why);
+                    self.routing.error = Some(why);
                 }
-                let wait = (RETRY * 2u32.saturating_pow(self.route_failures.min(4)))
+                let wait = (RETRY * 2u32.saturating_pow(self.routing.failures.min(4)))
                     .min(LONGEST_ROUTE_RETRY);
-                self.route_failures += 1;
-                self.reroute_at = Some(now + wait);
-                out.push(Effect::WakeAt(now + wait));
+                self.routing.failures += 1;
+                out.push(self.routing.retry_after(wait, now));
             }
         }
     }
 
-    /// Begins the drain of those that nginx sends nothing more to.
-    pub(super) fn taken_out(&mut self, seq: u64, now: Timestamp, out: &mut Vec<Effect>) {
-        let timeout = self.setup.policy.drain.timeout.0;
-        for member in self.members.values_mut() {
-            if let Phase::Draining {
-                seq: Some(taken_out),
-                out: since @ None,
-                ..
-            } = &mut member.phase
-                && *taken_out <= seq
-            {
-                *since = Some(now);
-                out.push(Effect::WakeAt(now + timeout));
-            }
-        }
+    pub(super) fn on_parting(&mut self) {
+        self.routing.slow_start.end();
     }
 
-    /// Stops what is drained, or has been draining for too long.
-    pub(super) fn retire(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.passive {
-            return;
-        }
-        let timeout = self.setup.policy.drain.timeout.0;
-        let mut notes = Vec::new();
-        for member in self.members.values_mut() {
-            match &member.phase {
-                Phase::Draining {
-                    since,
-                    seq: Some(seq),
-                    out: taken_out,
-                    ..
-                } => {
-                    let cut = taken_out.is_some_and(|at| now >= at + timeout);
-                    let dead =
-                        member.replica.state != ContainerState::Running && taken_out.is_some();
-                    if *seq > self.drained && !cut && !dead {
-                        continue;
-                    }
-                    if cut && *seq > self.drained {
-                        notes.push(EventKind::DrainTimedOut {
-                            replica: member.replica.name.clone(),
-                            seconds: timeout.as_secs_f64(),
-                        });
-                    }
-                    member.phase = Phase::Leaving {
-                        since: *since,
-                        retry: None,
-                    };
-                }
-                Phase::Leaving {
-                    since,
-                    retry: Some(at),
-                } if *at <= now => {
-                    member.phase = Phase::Leaving {
-                        since: *since,
-                        retry: None,
-                    };
-                }
-                _ => continue,
-            }
-            out.push(Effect::Retire {
-                replica: Box::new(member.replica.clone()),
-            });
-        }
-        for what in notes {
-            out.push(self.note(what, now));
-        }
+    pub(super) fn on_route_later(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
+        out.push(self.routing.retry_after(SOON, now));
     }
 
-    pub(super) fn retired(
-        &mut self,
-        id: &ContainerId,
-        result: Result<(), String>,
-        now: Timestamp,
-        out: &mut Vec<Effect>,
-    ) {
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        let Phase::Leaving { since, retry } = &mut member.phase else {
-            return;
-        };
-        let name = member.replica.name.clone();
-        match result {
-            Ok(()) => {
-                let seconds = now.since(*since).as_secs_f64();
-                self.forget(id, now);
-                out.push(self.note(
-                    EventKind::Removed {
-                        replica: name,
-                        seconds,
-                    },
-                    now,
-                ));
-            }
-            Err(why) => {
-                *retry = Some(now + RETRY);
-                out.push(Effect::WakeAt(now + RETRY));
-                out.push(self.note(
-                    EventKind::StepFailed {
-                        step: format!("removing {name}"),
-                        why,
-                    },
-                    now,
-                ));
-            }
-        }
+    pub(super) fn on_taken_out(&mut self, seq: u64, now: Timestamp, out: &mut Vec<Effect>) {
+        self.begin_drains(seq, now, out);
+        let Routing {
+            servers, listed, ..
+        } = &mut self.routing;
+        let wanted: BTreeSet<_> = servers.iter().flatten().map(|s| &s.id).collect();
+        listed.retain(|id| wanted.contains(id));
     }
 
-    pub(super) fn notice_arrival(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        let Some(moving) = self.moving else {
-            return;
-        };
-        let quiet = self.pending.is_empty()
-            && (!self.setup.routed || (self.routed == self.seq && self.reroute_at.is_none()))
-            && !self.members.values().any(ManagedReplica::is_on_its_way_out);
-        if quiet && self.serving() == moving.to && self.live() == moving.to {
-            self.moving = None;
-            if moving.from != moving.to {
-                out.push(self.note(
-                    EventKind::Scaled {
-                        from: moving.from,
-                        to: moving.to,
-                        seconds: now.since(moving.since).as_secs_f64(),
-                    },
-                    now,
-                ));
-            }
-        }
+    pub(super) fn on_drained(&mut self, seq: u64) {
+        self.routing.drained = self.routing.drained.max(seq);
     }
 }

@@ -15,11 +15,14 @@ impl ServiceMachine {
         out: &mut Vec<Effect>,
     ) {
         // A run that has just begun has no two readings to compare, and says nothing of it.
-        if self.decisions == 1 && decision.reason == Reason::MetricsUnavailable {
+        if self.decisions.count == 1 && decision.reason == Reason::MetricsUnavailable {
             return;
         }
         let reason = decision.reason;
-        let before = self.said.replace(LastSkipReason { reason, now: true });
+        let before = self
+            .decisions
+            .skip_reason
+            .replace(LastSkipReason { reason, now: true });
         let before = before.filter(|said| said.reason == reason);
         if before.is_some_and(|said| said.now) {
             return;

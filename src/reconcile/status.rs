@@ -8,11 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drift, Hold, Paused, Peak, ServiceMachine, managed_replica::Phase, outlier::outliers};
+use super::{Drift, Hold, Paused, Peak, ReplicaView, ServiceMachine, outlier::outliers};
 use crate::{
     decide::{Decision, History, MetricUnit, Unread},
     policy::CountBounds,
-    project::{ContainerId, ContainerState, Health},
+    project::{ContainerId, ContainerState},
     units::{Span, Timestamp},
     usage::CounterReading,
 };
@@ -90,47 +90,6 @@ pub struct DecisionView {
     pub message: String,
 }
 
-/// A replica as it is right now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ReplicaView {
-    /// Its name.
-    pub name: String,
-    /// Its container.
-    pub id: ContainerId,
-    /// Its number.
-    pub number: u32,
-    /// What the Engine says.
-    pub state: ContainerState,
-    /// What its healthcheck says.
-    pub health: Health,
-    /// What this tool makes of it: serving, starting, draining, stopping, down.
-    pub phase: String,
-    /// Whether nginx sends traffic to it.
-    pub in_nginx: bool,
-    /// Time since its start.
-    pub age: Option<Span>,
-    /// Its first address.
-    pub address: Option<String>,
-    /// Percent of its CPU limit, or of one core.
-    pub cpu: Option<f64>,
-    /// Percent of its memory limit.
-    pub memory: Option<f64>,
-    /// Requests per second, from nginx.
-    #[serde(default)]
-    pub requests: Option<f64>,
-    /// Requests under way at once, from nginx.
-    #[serde(default)]
-    pub in_flight: Option<f64>,
-    /// The time within which 95% of its requests were answered, in milliseconds.
-    #[serde(default)]
-    pub p95: Option<f64>,
-    /// Percent of its requests that failed.
-    #[serde(default)]
-    pub errors: Option<f64>,
-    /// Its image.
-    pub image: String,
-}
-
 /// What outlives a run. Losing it loses history, never replicas.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -175,7 +134,7 @@ impl PersistedState {
 impl ServiceMachine {
     /// What it shows.
     pub fn view(&self, now: Timestamp) -> ServiceView {
-        let in_nginx = |id: &ContainerId| self.setup.routed && self.listed.contains(id);
+        let in_nginx = |id: &ContainerId| self.setup.routed && self.routing.lists(id);
         let mut replicas: Vec<_> = self
             .members
             .values()
@@ -220,6 +179,7 @@ impl ServiceMachine {
             hold: self.hold,
             paused: self.paused(now),
             metrics: self
+                .decisions
                 .last
                 .iter()
                 .flat_map(|(_, decision)| &decision.proposals)
@@ -231,13 +191,17 @@ impl ServiceMachine {
                     percentile: proposal.percentile.clone(),
                 })
                 .collect(),
-            decision: self.last.as_ref().map(|(at, decision)| DecisionView {
-                at: *at,
-                from: decision.current,
-                to: decision.desired,
-                reason: decision.reason.label().to_owned(),
-                message: decision.message.clone(),
-            }),
+            decision: self
+                .decisions
+                .last
+                .as_ref()
+                .map(|(at, decision)| DecisionView {
+                    at: *at,
+                    from: decision.current,
+                    to: decision.desired,
+                    reason: decision.reason.label().to_owned(),
+                    message: decision.message.clone(),
+                }),
             standstill: self.idle_reason().map(ToOwned::to_owned),
             outliers: outliers(&replicas),
             drift: None,
@@ -248,10 +212,10 @@ impl ServiceMachine {
     /// What it remembers.
     pub fn memory(&self) -> PersistedState {
         PersistedState {
-            history: self.history.clone(),
+            history: self.decisions.history.clone(),
             hold: self.hold,
             paused: self.paused,
-            last: self.last.clone(),
+            last: self.decisions.last.clone(),
             readings: self
                 .windows
                 .iter()
@@ -260,13 +224,13 @@ impl ServiceMachine {
             draining: self
                 .members
                 .values()
-                .filter(|m| matches!(m.phase, Phase::Draining { .. } | Phase::Leaving { .. }))
+                .filter(|m| m.is_on_its_way_out())
                 .map(|m| m.replica.id.clone())
                 .collect(),
-            peak: self.peak.clone(),
-            ooms: self.ooms.clone(),
+            peak: self.memory_demand.peak.clone(),
+            ooms: self.memory_demand.ooms.clone(),
             unread: self.custom.unread().clone(),
-            reader: self.reader.clone(),
+            reader: self.preflight.reader.clone(),
         }
     }
 }

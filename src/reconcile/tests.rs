@@ -121,7 +121,7 @@ impl MachineBench {
     }
 
     fn routed(&mut self) -> Vec<Effect> {
-        let seq = self.machine.seq;
+        let seq = self.machine.routing.seq;
         self.hear(Event::Routed {
             seq,
             result: Ok(()),
@@ -129,7 +129,7 @@ impl MachineBench {
     }
 
     fn drained(&mut self) -> Vec<Effect> {
-        let seq = self.machine.seq;
+        let seq = self.machine.routing.seq;
         self.hear(Event::Drained { seq })
     }
 
@@ -366,7 +366,7 @@ fn a_new_replica_gets_its_share_of_the_requests_in_steps_beside_those_that_are_t
 fn a_replica_that_nginx_still_lists_is_never_stopped() {
     let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
-    let seq = bench.machine.seq;
+    let seq = bench.machine.routing.seq;
     let effects = bench.hear(Event::Routed {
         seq,
         result: Err("nginx refuses its configuration".into()),
@@ -382,7 +382,7 @@ fn a_replica_that_nginx_still_lists_is_never_stopped() {
 fn a_replica_that_was_taken_out_is_stopped_although_nginx_refused_the_rest_of_the_change() {
     let mut bench = MachineBench::serving(&[1, 2]);
     bench.scale(1);
-    let seq = bench.machine.seq;
+    let seq = bench.machine.routing.seq;
     bench.hear(Event::TakenOut { seq });
     let effects = bench.hear(Event::Routed {
         seq,
@@ -569,7 +569,7 @@ fn what_nginx_has_is_what_it_confirmed() {
     bench.scale(2);
     bench.made(2);
     bench.ready(2);
-    let seq = bench.machine.seq;
+    let seq = bench.machine.routing.seq;
     bench.hear(Event::Routed {
         seq,
         result: Err("nginx refuses its configuration".into()),
@@ -811,12 +811,15 @@ fn a_replica_that_somebody_else_ends_while_it_comes_up_is_no_failure() {
             !text.contains("Failed") && !text.contains("LastWords"),
             "{text}"
         );
-        assert_eq!(bench.machine.retry_at, None, "{text}");
+        assert_eq!(bench.machine.backoff.retry_at, None, "{text}");
     }
     let mut bench = begun();
     assert_eq!(asked(&bench.hear(died(false))), ["last words of 2"]);
     bench.hear(late());
-    assert!(bench.machine.retry_at.is_some(), "of itself it is one");
+    assert!(
+        bench.machine.backoff.retry_at.is_some(),
+        "of itself it is one"
+    );
 }
 
 #[test]
@@ -1061,7 +1064,7 @@ mod never {
             let mut bench = MachineBench::blind(setup(), None);
             let mut listed: BTreeSet<ContainerId> = BTreeSet::new();
             for happening in happenings {
-                let seq = bench.machine.seq;
+                let seq = bench.machine.routing.seq;
                 let effects = match happening {
                     TestEvent::See(numbers) => bench.see(&numbers),
                     TestEvent::Ready(n) => bench.ready(n),
@@ -1269,7 +1272,7 @@ fn values_of_sources_reach_the_decision_and_without_one_nothing_is_removed() {
         };
         let readings = BTreeMap::new();
         bench.hear(Event::Sampled { readings, values });
-        let (_, decision) = bench.machine.last.clone().unwrap();
+        let (_, decision) = bench.machine.decisions.last.clone().unwrap();
         (decision.message, bench.machine.input(bench.now))
     };
     let (message, input) = sample(Err("no data".into()));

@@ -8,7 +8,10 @@ use std::{
 use tokio::time::sleep;
 
 use super::engine::SimulatedHost;
-use crate::proxy::{Proxy, ProxyError, PublishResult, Upstream};
+use crate::proxy::{
+    Proxy, ProxyError, PublishResult, Upstream,
+    nginx::{NginxAccess, NginxAnswer},
+};
 
 /// How long a test of the configuration and a reload take.
 const TEST: Duration = Duration::from_millis(60);
@@ -99,10 +102,26 @@ impl Proxy for SimProxy {
         *lock(&self.written) == upstreams
     }
 
-    async fn configurations(&self) -> Vec<(String, String)> {
-        let world = self.host.world();
-        let nginx = world.containers.values();
-        let nginx = nginx.filter(|one| one.service() == "nginx" && one.runs());
-        nginx.map(|one| (one.name.clone(), String::new())).collect()
+    fn nginx(&self) -> Option<&dyn NginxAccess> {
+        Some(self)
+    }
+}
+
+impl NginxAccess for SimProxy {
+    fn configurations(&self) -> NginxAnswer<'_, Vec<(String, String)>> {
+        Box::pin(async {
+            let world = self.host.world();
+            let nginx = world.containers.values();
+            let nginx = nginx.filter(|one| one.service() == "nginx" && one.runs());
+            nginx.map(|one| (one.name.clone(), String::new())).collect()
+        })
+    }
+
+    fn reopen_logs(&self) -> NginxAnswer<'_, Result<(), ProxyError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn log_refused(&self) -> Option<String> {
+        None
     }
 }

@@ -288,8 +288,9 @@ impl LoadQuery {
         if let Some(why) = &answer.grows {
             warn!("{why}");
         }
-        if let Some(proxy) = proxy.filter(|_| answer.reopen) {
-            let told = timeout(OPENED, proxy.reopen_logs()).await;
+        let nginx = proxy.as_ref().and_then(|proxy| proxy.nginx());
+        if let Some(nginx) = nginx.filter(|_| answer.reopen) {
+            let told = timeout(OPENED, nginx.reopen_logs()).await;
             if !matches!(told, Ok(Ok(()))) {
                 debug!(?told, "nginx was not told to open its logs again");
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,7 +19,9 @@ use super::{
 use crate::{
     engine::{Engine, NewReplica},
     project::{ContainerId, LifecycleHook, Replica},
-    proxy::{Proxy, ProxyError, PublishResult, Upstream, UpstreamServer, render},
+    proxy::{
+        Proxy, ProxyError, PublishResult, Upstream, UpstreamServer, nginx::NginxAccess, render,
+    },
     reconcile::{Effect, Event, ReadinessCheck, RouteServer, ServiceMachine},
 };
 
@@ -407,7 +409,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         self.trouble = None;
         self.check_http_level(&published);
         if let Some(monitor) = &mut self.monitor {
-            monitor.refused.clone_from(&published.log_refused);
+            monitor.refused = proxy.nginx().and_then(NginxAccess::log_refused);
         }
         let longest = self
             .machines

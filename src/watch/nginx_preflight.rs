@@ -332,7 +332,13 @@ impl PreflightCheck {
         let mut barred = BTreeMap::new();
         let mut unlogged = UnloggedByService::new();
         let mut looked_at = 0;
-        let asked = timeout(LOOK, proxy.configurations()).await;
+        let asked = async {
+            match proxy.nginx() {
+                Some(nginx) => nginx.configurations().await,
+                None => Vec::new(),
+            }
+        };
+        let asked = timeout(LOOK, asked).await;
         for (name, dump) in asked.unwrap_or_default() {
             answered = true;
             let Some((directory, wrong)) = self.place_in(&name) else {

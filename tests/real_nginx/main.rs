@@ -50,7 +50,7 @@ async fn requests_go_to_what_was_published_and_nowhere_else() {
             let published = rig.publish(&backends).await.unwrap();
             times.push(begun.elapsed());
             assert!(published.reloaded);
-            assert_eq!(published.old_workers.len(), 2, "{published:?}");
+            assert_eq!(published.draining.count(), 2, "{published:?}");
             assert_eq!(who_answers(rig.port, 20).await, names, "{kind:?}");
         }
         eprintln!("{kind:?}: publish to confirmed in {times:?}");

@@ -6,7 +6,7 @@ use super::{CheckCode, CheckReport};
 use crate::{
     compose::Loaded,
     engine::docker::Docker,
-    policy::{CustomMetric, CustomSource, CustomTarget, Metric, ValueSelector},
+    policy::{CustomMetric, CustomSource, CustomTarget, ValueSelector},
     project::{ContainerState, Replica},
     sources::SourceError,
     telemetry::plain,
@@ -31,7 +31,7 @@ pub(super) async fn check_values(
     let mut readings = Vec::new();
     for (service, policy) in &loaded.policies {
         for metric in &policy.metrics {
-            let Metric::Custom(custom) = metric else {
+            let Some(custom) = metric.custom() else {
                 continue;
             };
             let Some(source) = &custom.source else {

@@ -126,10 +126,7 @@ fn unless(is_checked: Option<bool>) -> &'static str {
 
 fn check_limits(service: &Service, policy: &Policy, report: &mut CheckReport) {
     let name = &service.name;
-    let uses_cpu = policy
-        .metrics
-        .iter()
-        .any(|metric| matches!(metric, Metric::Cpu(_)));
+    let uses_cpu = policy.metrics.iter().any(Metric::is_cpu);
     if service.limits.cpus.is_none() {
         if uses_cpu {
             report.warn(

@@ -321,7 +321,7 @@ fn policies(
 
 /// A policy without what a simulation has no value for.
 fn simulated(name: &str, mut policy: Policy) -> Result<Policy, Failure> {
-    let custom = |metric: &Metric| matches!(metric, Metric::Custom(_));
+    let custom = |metric: &Metric| metric.custom().is_some();
     let left_out: Vec<_> = policy.metrics.iter().filter(|one| custom(one)).collect();
     if left_out.len() == policy.metrics.len() && !left_out.is_empty() {
         return Err(Failure::Config(format!(

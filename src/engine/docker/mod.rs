@@ -6,37 +6,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bollard::{
     API_DEFAULT_VERSION,
     errors::Error,
-    models::ContainerInspectResponse,
-    query_parameters::{
-        InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-        StartContainerOptions, StopContainerOptions,
-    },
+    query_parameters::{KillContainerOptionsBuilder, StartContainerOptions, StopContainerOptions},
 };
-use futures_util::{Stream, StreamExt, TryStreamExt, future, stream};
-use tokio::time::{Instant, sleep};
+use futures_util::{Stream, StreamExt, future, stream};
 
 use crate::{
     engine::{
         ContainerProcess, Engine, EngineError, EngineEvent, EngineInfo, Exec, ExecOutput,
         NewReplica,
     },
-    project::{
-        ContainerId, Replica, container_spec::ContainerSpec, labels, remembered_replica::Template,
-    },
-    units::Timestamp,
+    project::{ContainerId, Replica, container_spec::ContainerSpec, remembered_replica::Template},
     usage::CounterReading,
 };
 
+use clock::{EngineClock, wall_clock};
 use engine_info::{InfoResponse, VersionResponse};
 use host::EngineAddress;
 
+mod clock;
 mod clone;
 mod counters;
 mod create_from_compose;
@@ -46,6 +40,7 @@ mod error;
 mod events;
 mod exec;
 mod host;
+mod inspect;
 mod observe;
 mod remove;
 mod template;
@@ -62,13 +57,6 @@ const REMOVE: Duration = Duration::from_secs(60);
 /// bollard's own timeout in seconds: out of the way of every deadline above and of any `stop`.
 const NEVER: u64 = 7 * 24 * 60 * 60;
 const ABOUT_ITSELF: &str = "asking the Docker Engine about itself";
-/// Between an answer that a container is gone and the next look.
-const AGAIN: Duration = Duration::from_millis(50);
-/// Names of containers that are remembered at most.
-const NAMES: usize = 4096;
-/// Containers inspected at the same time.
-const INSPECTIONS: usize = 16;
-
 /// What was asked once; whoever wants it meanwhile waits for the same answer.
 type SharedAnswer<T> = tokio::sync::Mutex<Option<Arc<T>>>;
 
@@ -181,94 +169,6 @@ impl Docker {
         let machine = self.ask_for_machine().await?;
         *known = Some(Arc::clone(&machine));
         Ok(machine)
-    }
-
-    /// The project's containers, each with a look at it, in no order.
-    async fn look_at_all(&self, project: &str) -> Result<Vec<Replica>, EngineError> {
-        let filter = format!("{}={project}", labels::PROJECT);
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&[("label".to_owned(), vec![filter])].into())
-            .build();
-        let found = self
-            .within(
-                READ,
-                "listing the project's containers",
-                error::ENGINE,
-                self.client.list_containers(Some(options)),
-            )
-            .await?;
-        stream::iter(found.into_iter().filter_map(|c| c.id))
-            .map(|id| async move {
-                let inspect = self.look_again(&id).await;
-                // Without it none makes sense, which is no container's fault.
-                let api = self.facts().await?.api;
-                match inspect.and_then(|inspect| observe::replica(inspect, api)) {
-                    // It went away since the list was made.
-                    Err(EngineError::NotFound { .. }) => Ok(None),
-                    // One that makes no sense to us must not hide all others.
-                    Err(error @ EngineError::UnexpectedResponse { .. }) => {
-                        self.say_once(&id, &error);
-                        Ok(None)
-                    }
-                    other => other.map(Some),
-                }
-            })
-            .buffer_unordered(INSPECTIONS)
-            .try_filter_map(future::ok)
-            .try_collect()
-            .await
-    }
-
-    fn say_once(&self, id: &str, error: &EngineError) {
-        let mut strange = self.strange.lock().unwrap_or_else(PoisonError::into_inner);
-        if strange.insert(id.to_owned()) {
-            tracing::warn!(container = short(id), %error, "left out: the Engine describes it in words that this program does not know");
-        }
-    }
-
-    async fn inspect_raw(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let name = self.name_of(id);
-        let inspect = self
-            .within(
-                READ,
-                &format!("inspecting {name}"),
-                &format!("container {name}"),
-                self.client
-                    .inspect_container(id, None::<InspectContainerOptions>),
-            )
-            .await?;
-        if let (Some(id), Some(name)) = (&inspect.id, &inspect.name) {
-            self.name(id, name.trim_start_matches('/'));
-        }
-        Ok(inspect)
-    }
-
-    /// The same, but one answer that it is gone is not believed: what is gone by mistake would be made anew,
-    /// or never be removed.
-    async fn look_again(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
-        match self.inspect_raw(id).await {
-            Err(EngineError::NotFound { .. }) => {
-                sleep(AGAIN).await;
-                self.inspect_raw(id).await
-            }
-            other => other,
-        }
-    }
-
-    /// Remembers what a container is called.
-    fn name(&self, id: &str, name: &str) {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= NAMES {
-            names.clear();
-        }
-        names.insert(id.to_owned(), name.to_owned());
-    }
-
-    /// What people call a container: its name where that is known.
-    fn name_of(&self, id: &str) -> String {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(id).map_or(short(id), String::as_str).to_owned()
     }
 }
 
@@ -463,50 +363,6 @@ fn or_gone(result: Result<(), EngineError>) -> Result<(), EngineError> {
         Err(EngineError::NotFound { .. }) => Ok(()),
         other => other,
     }
-}
-
-/// Ids are shown as docker shows them; names are left whole.
-fn short(id: &str) -> &str {
-    if create_request::is_anonymous(id) {
-        &id[..12]
-    } else {
-        id
-    }
-}
-
-/// Moments that do not go backwards: one reading of the wall clock, then a monotonic one, until the two
-/// come apart because the wall clock was set or the machine slept.
-struct EngineClock(Mutex<(Timestamp, Instant)>);
-
-/// As far as this they may come apart.
-const TOLERATED: Duration = Duration::from_secs(3);
-
-impl EngineClock {
-    fn start() -> Self {
-        Self(Mutex::new((Timestamp(wall_clock()), Instant::now())))
-    }
-
-    fn now(&self) -> Timestamp {
-        self.at(Timestamp(wall_clock()))
-    }
-
-    fn at(&self, wall: Timestamp) -> Timestamp {
-        let mut began = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = began.0 + began.1.elapsed();
-        if now.since(wall).max(wall.since(now)) < TOLERATED {
-            return now;
-        }
-        *began = (wall, Instant::now());
-        wall
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "counters need the time at which they were read, and an event stream the time at which it was asked for"
-)]
-fn wall_clock() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }
 
 #[cfg(test)]

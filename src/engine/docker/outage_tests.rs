@@ -6,10 +6,11 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
+    time::{Instant, sleep},
 };
 
 use super::*;
-use crate::engine::ContainerAction;
+use crate::{engine::ContainerAction, project::labels};
 
 fn at(socket: &Path) -> Result<Docker, EngineError> {
     Docker::connect(Some(&format!("unix://{}", socket.display())))

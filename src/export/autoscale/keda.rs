@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{CustomMetric, Metric, Policy},
+    policy::{CustomMetric, Policy},
     units::Span,
 };
 
@@ -215,10 +215,7 @@ fn fallback(policy: &Policy, triggers: &[Trigger], notes: &mut Notes) -> Option<
             .metrics
             .iter()
             .enumerate()
-            .filter_map(|(index, metric)| match metric {
-                Metric::Custom(custom) => Some((index, custom)),
-                _ => None,
-            })
+            .filter_map(|(index, metric)| Some((index, metric.custom()?)))
     };
     let with: Vec<(usize, &CustomMetric, u32)> = customs()
         .filter_map(|(index, custom)| Some((index, custom, custom.fallback?.replicas)))

@@ -129,10 +129,7 @@ fn unsaid(policy: &Policy, notes: &mut Notes) {
             "make a PriorityClass and name it as priorityClassName in the Deployment's pods",
         );
     }
-    let by_cpu = policy
-        .metrics
-        .iter()
-        .any(|one| matches!(one, Metric::Cpu(_)));
+    let by_cpu = policy.metrics.iter().any(Metric::is_cpu);
     if by_cpu && policy.initialization_period != CPU_INITIALIZATION {
         let written = policy.initialization_period;
         let what = format!(

@@ -33,11 +33,7 @@ pub(super) fn load(
     metric: &Metric,
     notes: &mut Notes,
 ) -> Option<ScalingTrigger> {
-    let key = match metric {
-        Metric::Custom(_) => "custom",
-        other => other.name(),
-    };
-    let place = format!("metrics.{index}.{key}");
+    let place = format!("metrics.{index}.{}", metric.key());
     match metric {
         Metric::Cpu(aim) => Some(share("cpu", *aim, &place, notes)),
         Metric::Memory(aim) => {

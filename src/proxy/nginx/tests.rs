@@ -108,11 +108,11 @@ async fn the_first_publish_writes_tests_reloads_and_names_the_old_workers() {
         PublishResult {
             changed: FILES.map(str::to_owned).to_vec(),
             reloaded: true,
-            old_workers: vec![101, 102],
+            draining: DrainToken(vec![101, 102]),
             refused: Vec::new(),
-            log_refused: None,
         }
     );
+    assert_eq!(nginx.log_refused(), None);
     assert!(read(&dir, "web.conf").contains("server 10.0.0.1:80 "));
     assert!(read(&dir, "00-compose-scale.conf").contains("\nkeepalive_min_timeout 1s;"));
     assert_eq!(everything(&dir).len(), 3);
@@ -167,7 +167,7 @@ async fn workers_of_an_earlier_publish_that_still_have_requests_are_named() {
     nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     let again = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
     assert!(!again.reloaded);
-    assert_eq!(again.old_workers, [101, 102]);
+    assert_eq!(again.draining.0, [101, 102]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -510,8 +510,8 @@ const LOG: &str = "/var/log/compose-scale/shop.log";
 async fn the_log_is_asked_for_at_http_level() {
     let dir = tempfile::tempdir().unwrap();
     let nginx = nginx_with_a_log(&dir);
-    let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(published.log_refused, None);
+    nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
+    assert_eq!(nginx.log_refused(), None);
     let text = read(&dir, render::HTTP);
     let line = render::log_line("shop", LOG).unwrap();
     assert!(text.contains(&line), "{text}");
@@ -545,14 +545,14 @@ async fn a_log_that_nginx_cannot_write_is_left_out_and_traffic_goes_on() {
     let said = "open() \"/var/log/compose-scale/shop.log\" failed (2: No such file or directory)";
     nginx.fleet().with(|s| s.rejects = vec![(LOG, said)]);
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert!(published.log_refused.unwrap().contains(said));
+    assert!(nginx.log_refused().unwrap().contains(said));
     assert_eq!(published.refused, []);
     assert!(read(&dir, "web.conf").contains("10.0.0.1:80"));
     assert!(!read(&dir, render::HTTP).contains(LOG));
     // It is not tried again and again.
     let tests = nginx.fleet().with(|s| s.tests);
-    let published = nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
-    assert!(published.log_refused.is_some());
+    nginx.publish(&[web(&["10.0.0.2:80"])]).await.unwrap();
+    assert!(nginx.log_refused().is_some());
     assert_eq!(nginx.fleet().with(|s| s.tests), tests + 1);
 }
 

@@ -132,7 +132,7 @@ fn what_the_machine_cannot_hold_is_not_made() {
         ..HostCapacity::default()
     }));
     assert_eq!(asked(&sampled(&mut bench, &[100, 100])), [""; 0]);
-    let (_, decision) = bench.machine.last.clone().unwrap();
+    let (_, decision) = bench.machine.decisions.last.clone().unwrap();
     assert_eq!(decision.reason, Reason::HostFull);
     bench.machine.has_room(None);
     assert_eq!(asked(&sampled(&mut bench, &[100, 100])).len(), 2);
@@ -155,7 +155,7 @@ fn a_kill_for_lack_of_memory_keeps_the_others_for_the_window() {
     bench.machine.desired = Some(2);
     bench.after(35);
     bench.load(1);
-    let reason = |bench: &MachineBench| bench.machine.last.clone().unwrap().1.reason;
+    let reason = |bench: &MachineBench| bench.machine.decisions.last.clone().unwrap().1.reason;
     assert_eq!(reason(&bench), Reason::OutOfMemory);
     bench.after(60);
     bench.load(1);

@@ -33,7 +33,7 @@ fn load_makes_no_replica_of_it_and_that_is_said_once_until_the_file_is_right() {
     bench.machine.expect_a_look();
     bench.see(&[1]);
     bench.ready(1);
-    let seq = bench.machine.seq;
+    let seq = bench.machine.routing.seq;
     let result = Err(unroutable().unroutable.unwrap());
     let refused = told(&bench.hear(Event::Routed { seq, result }));
     assert_eq!(refused, [unroutable().unroutable.unwrap()]);

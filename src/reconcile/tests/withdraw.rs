@@ -94,7 +94,7 @@ fn ready_replicas_that_nginx_does_not_have_are_told_with_its_reason() {
         bench.machine.shortfall(2),
         "all 2 replicas are ready; nginx has not confirmed their addresses yet"
     );
-    let seq = bench.machine.seq;
+    let seq = bench.machine.routing.seq;
     let result = Err("nginx refuses its configuration: no".to_owned());
     bench.hear(Event::Routed { seq, result });
     assert_eq!(

@@ -47,7 +47,7 @@ async fn each_is_tested_reloaded_and_drained() {
     let (_dir, nginx, one, two) = two();
     two.with(|s| s.busy = 40);
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(published.old_workers, [101, 102, 201, 202]);
+    assert_eq!(published.draining.0, [101, 102, 201, 202]);
     assert_eq!((counts(&one), counts(&two)), ((1, 1), (1, 1)));
     let waiting = timeout(Duration::from_secs(3), nginx.drained(&published)).await;
     assert!(waiting.is_err(), "the second still has requests");
@@ -63,7 +63,7 @@ async fn one_that_is_down_holds_up_nobody_and_is_reloaded_when_it_is_back() {
     let (_dir, nginx, one, two) = two();
     two.with(|s| s.running = false);
     let published = nginx.publish(&[web(&["10.0.0.1:80"])]).await.unwrap();
-    assert_eq!(published.old_workers, [101, 102]);
+    assert_eq!(published.draining.0, [101, 102]);
     two.with(|s| {
         s.running = true;
         s.identity = "two again".into();
