@@ -15,7 +15,7 @@ use super::{
     container_spec::read,
     extra_validation::is_external,
     merge::{into_entries, into_hosts},
-    service::ServiceReader,
+    reader::ServiceReader,
     text_parsers,
     tree::Node,
 };

@@ -20,7 +20,7 @@ use indexmap::IndexMap;
 use self::{
     discover::Discovery,
     files::Files,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Map, Node, SourceLocation},
 };
 use crate::{
@@ -49,6 +49,7 @@ mod policies;
 mod ports;
 mod ports_networks_volumes;
 mod project_name;
+mod reader;
 pub mod render;
 mod schema;
 mod service;

@@ -13,7 +13,7 @@ use super::{
     extra_validation::is_external,
     long_forms::{self, ValueKind},
     merge, ports,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Node, NodeValue, SourceLocation},
 };
 use crate::project::{Port, Service, ServiceNetwork, Volume};

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     Results, Tried,
-    report::{grouped, millis, share, verdict},
+    format::{escaped, grouped, hours, millis, share},
+    report::{snippet, verdict},
     sizing_report,
 };
 use crate::{
@@ -123,7 +124,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
             "<tr><td><span class=\"key f{}\"></span>{}<td>{}<td>{}–{}<td>{:.0}%<td>{}<td>{}<td>{}<td>{}<td{bad}>{}<td>{}<td>{}<td>{}",
             index % COLOURS,
             escaped(&tried.name),
-            super::report::hours(measures.replica_hours),
+            hours(measures.replica_hours),
             measures.fewest,
             measures.most,
             measures.utilisation,
@@ -160,7 +161,7 @@ fn head(page: &mut String, results: &Results, all: &[&Tried]) {
                     page,
                     "<p>The cheapest of {} policies that meets the goal:</p><pre>{}</pre>",
                     found.tried,
-                    escaped(&super::report::snippet(&best.trial.policy))
+                    escaped(&snippet(&best.trial.policy))
                 );
             }
             None => {
@@ -627,30 +628,9 @@ fn decisions(page: &mut String, index: usize, tried: &Tried) {
     page.push_str("</table></div></details>");
 }
 
-/// Nothing in a text is markup.
-pub(super) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-    }
-    safe
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_in_a_text_is_markup() {
-        assert_eq!(escaped("<b>&\"'"), "&lt;b&gt;&amp;&quot;&#39;");
-    }
 
     #[test]
     fn axes_end_at_round_numbers() {

@@ -33,6 +33,7 @@ use crate::{
     watch::STARTS_AT_ONCE,
 };
 
+mod format;
 mod html;
 mod report;
 mod sizing;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     extra_validation::is_external,
     merge::into_entries,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Node},
 };
 use crate::project::{
