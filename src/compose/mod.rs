@@ -29,6 +29,7 @@ use crate::{
     units::shell_word,
 };
 
+mod config_secrets;
 mod consistency;
 mod container_options;
 mod container_spec;

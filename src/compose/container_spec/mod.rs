@@ -21,6 +21,7 @@ use crate::project::{
     Service,
     container_spec::{ContainerSpec, Endpoint, EngineRequirement, NO_HASH, Resource},
     labels,
+    workload::FileKind,
 };
 
 mod devices;
@@ -206,8 +207,8 @@ impl SpecBuilder<'_, '_> {
             "gpus" => self.gpus(node),
             "volumes" => self.volumes(node),
             "volumes_from" => self.volumes_from(node),
-            "configs" => self.mounted_files(key, "", node),
-            "secrets" => self.mounted_files(key, "/run/secrets", node),
+            "configs" => self.mounted_files(FileKind::Config, node),
+            "secrets" => self.mounted_files(FileKind::Secret, node),
             "ipc" => self.shared_mode(key, "IpcMode", node),
             "pid" => self.shared_mode(key, "PidMode", node),
             "network_mode" => self.shared_mode(key, "NetworkMode", node),
