@@ -18,6 +18,7 @@ use crate::{
 
 pub mod container_spec;
 pub mod labels;
+pub mod nginx;
 pub mod remembered_replica;
 pub mod stateful;
 pub mod workload;
