@@ -5,9 +5,6 @@ mod invariants;
 mod load_playback;
 mod nginx;
 
-pub use invariants::Violation;
-pub(in crate::sim) use invariants::{InvariantChecker, ServiceBounds};
-
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::Ipv4Addr,
@@ -35,16 +32,19 @@ use crate::{
     units::{Bytes, Timestamp},
 };
 
+pub use invariants::Violation;
+pub(super) use invariants::{InvariantChecker, ServiceBounds};
+
 /// Load is played through in steps of at most so long.
 const GRAIN: Duration = Duration::from_secs(1);
 /// What the system itself needs of the host's memory.
-pub(in crate::sim) const SYSTEM: Bytes = Bytes(256 << 20);
+pub(super) const SYSTEM: Bytes = Bytes(256 << 20);
 /// What an idle replica uses of a core.
 const IDLE: f64 = 0.002;
 /// How long before the simulation's beginning the first replicas were started.
 const BEFORE: Duration = Duration::from_secs(3600);
 /// The network that everything is on.
-pub(in crate::sim) const NETWORK: &str = "default";
+pub(super) const NETWORK: &str = "default";
 
 /// A machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,13 +98,13 @@ pub struct RecordedReadings {
 impl RecordedReadings {
     /// The same of so many times the load.
     #[must_use]
-    pub(in crate::sim) fn times(self, times: f64) -> Self {
+    pub(super) fn times(self, times: f64) -> Self {
         self.each(|shape| shape.times(times))
     }
 
     /// What is left of it after so long.
     #[must_use]
-    pub(in crate::sim) fn after(self, gone: Duration) -> Self {
+    pub(super) fn after(self, gone: Duration) -> Self {
         self.each(|shape| shape.after(gone))
     }
 
@@ -134,57 +134,57 @@ pub enum ReplicaFault {
 
 /// A container.
 #[derive(Debug, Clone)]
-pub(in crate::sim) struct Container {
-    pub(in crate::sim) id: ContainerId,
-    pub(in crate::sim) name: String,
-    pub(in crate::sim) labels: BTreeMap<String, String>,
-    pub(in crate::sim) image: String,
-    pub(in crate::sim) networks: BTreeSet<String>,
-    pub(in crate::sim) address: u32,
-    pub(in crate::sim) state: ContainerState,
-    pub(in crate::sim) health: Health,
-    pub(in crate::sim) created: Timestamp,
-    pub(in crate::sim) started: Option<Timestamp>,
+pub(super) struct Container {
+    pub(super) id: ContainerId,
+    pub(super) name: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) image: String,
+    pub(super) networks: BTreeSet<String>,
+    pub(super) address: u32,
+    pub(super) state: ContainerState,
+    pub(super) health: Health,
+    pub(super) created: Timestamp,
+    pub(super) started: Option<Timestamp>,
     /// When it was started last, by the clock that is never set.
-    pub(in crate::sim) since: Duration,
-    pub(in crate::sim) exit_code: Option<i64>,
-    pub(in crate::sim) oom_killed: bool,
+    pub(super) since: Duration,
+    pub(super) exit_code: Option<i64>,
+    pub(super) oom_killed: bool,
     /// How often it was started.
-    pub(in crate::sim) lives: u32,
-    pub(in crate::sim) limits: Limits,
+    pub(super) lives: u32,
+    pub(super) limits: Limits,
     /// Whether the tool has made it and it was not ready yet.
     making: bool,
 }
 
 impl Container {
-    pub(in crate::sim) fn service(&self) -> &str {
+    pub(super) fn service(&self) -> &str {
         self.labels.get(labels::SERVICE).map_or("", String::as_str)
     }
 
-    pub(in crate::sim) fn number(&self) -> u32 {
+    pub(super) fn number(&self) -> u32 {
         let number = self.labels.get(labels::NUMBER);
         number.and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 
-    pub(in crate::sim) fn ip(&self) -> Ipv4Addr {
+    pub(super) fn ip(&self) -> Ipv4Addr {
         let [_, b, c, d] = self.address.to_be_bytes();
         Ipv4Addr::new(10, b, c, d)
     }
 
-    pub(in crate::sim) fn runs(&self) -> bool {
+    pub(super) fn runs(&self) -> bool {
         self.state == ContainerState::Running
     }
 }
 
 /// The load of one service, while it is played.
 #[derive(Debug)]
-pub(in crate::sim) struct ServiceLoad {
-    pub(in crate::sim) profile: Profile,
-    pub(in crate::sim) load: LoadShape,
-    pub(in crate::sim) fate: ReplicaFault,
+pub(super) struct ServiceLoad {
+    pub(super) profile: Profile,
+    pub(super) load: LoadShape,
+    pub(super) fate: ReplicaFault,
     queue: RequestQueue,
     /// What nginx sends to, with weights.
-    pub(in crate::sim) routed: BTreeMap<String, u32>,
+    pub(super) routed: BTreeMap<String, u32>,
     /// What is written in its files.
     written: BTreeMap<String, u32>,
     /// Whether nginx runs.
@@ -195,9 +195,9 @@ pub(in crate::sim) struct ServiceLoad {
     /// What each replica used by what was read, in core-seconds.
     heard_cpu: BTreeMap<String, f64>,
     /// All that has happened.
-    pub(in crate::sim) totals: Totals,
+    pub(super) totals: Totals,
     /// Each step, where that is wanted.
-    pub(in crate::sim) records: Vec<StepRecord>,
+    pub(super) records: Vec<StepRecord>,
 }
 
 /// Something that will happen by itself.
@@ -212,16 +212,16 @@ enum ScheduledEvent {
 /// The host.
 #[derive(Debug)]
 pub struct World {
-    pub(in crate::sim) project: String,
-    pub(in crate::sim) machine: MachineSpec,
+    pub(super) project: String,
+    pub(super) machine: MachineSpec,
     networks: BTreeSet<String>,
     begun: Instant,
     /// Up to here everything has been played.
     at: Duration,
     grain: Duration,
     rng: Pcg64,
-    pub(in crate::sim) containers: BTreeMap<ContainerId, Container>,
-    pub(in crate::sim) services: BTreeMap<String, ServiceLoad>,
+    pub(super) containers: BTreeMap<ContainerId, Container>,
+    pub(super) services: BTreeMap<String, ServiceLoad>,
     agenda: BTreeMap<(Duration, u64), (ContainerId, u32, ScheduledEvent)>,
     noted: u64,
     made: u32,
@@ -229,18 +229,18 @@ pub struct World {
     /// How many times as long everything takes, because the cores are not enough.
     slower: f64,
     /// Cores in use.
-    pub(in crate::sim) used: f64,
+    pub(super) used: f64,
     /// Why the Engine does not answer.
-    pub(in crate::sim) engine_down: Option<String>,
+    pub(super) engine_down: Option<String>,
     /// What `nginx -t` says of the user's own files.
-    pub(in crate::sim) nginx_refuses: Option<String>,
+    pub(super) nginx_refuses: Option<String>,
     nginx_ran: bool,
     /// Who keeps an eye on what the tool does.
-    pub(in crate::sim) judge: InvariantChecker,
+    pub(super) judge: InvariantChecker,
     /// Told when there is something new on the agenda.
-    pub(in crate::sim) news: Arc<Notify>,
+    pub(super) news: Arc<Notify>,
     /// Whether each step is kept.
-    pub(in crate::sim) keeps: bool,
+    pub(super) keeps: bool,
 }
 
 impl World {
@@ -334,7 +334,7 @@ impl World {
     }
 
     /// Keeps an eye on what is done to these services.
-    pub(in crate::sim) fn judge_by(&mut self, bounds: BTreeMap<String, ServiceBounds>) {
+    pub(super) fn judge_by(&mut self, bounds: BTreeMap<String, ServiceBounds>) {
         self.judge = InvariantChecker::new(bounds);
     }
 
@@ -348,26 +348,26 @@ impl World {
         self.begun.elapsed()
     }
 
-    pub(in crate::sim) fn name_of(&self, service: &str, number: u32) -> String {
+    pub(super) fn name_of(&self, service: &str, number: u32) -> String {
         format!("{}-{service}-{number}", self.project)
     }
 
     /// Changes what an app or its load is like.
-    pub(in crate::sim) fn change(&mut self, service: &str, change: impl FnOnce(&mut ServiceLoad)) {
+    pub(super) fn change(&mut self, service: &str, change: impl FnOnce(&mut ServiceLoad)) {
         self.catch_up();
         if let Some(service) = self.services.get_mut(service) {
             change(service);
         }
     }
 
-    pub(in crate::sim) fn listen(&mut self) -> mpsc::UnboundedReceiver<EngineEvent> {
+    pub(super) fn listen(&mut self) -> mpsc::UnboundedReceiver<EngineEvent> {
         let (sender, events) = mpsc::unbounded_channel();
         self.listeners.push(sender);
         events
     }
 
     /// Ends the streams of events.
-    pub(in crate::sim) fn hang_up(&mut self) {
+    pub(super) fn hang_up(&mut self) {
         self.listeners.clear();
     }
 
