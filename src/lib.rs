@@ -109,7 +109,7 @@
 //! | How is a custom metric read? | [`sources`]; when, and for how long a value lasts: `watch::custom_metrics` |
 //! | What follows from an event? | [`reconcile`]; its messages: [`reconcile::scaling_event`] |
 //! | How is load read from nginx's log? | [`traffic`]; the file: [`proxy::log_tail`]; when: `watch::access_log_metrics` |
-//! | What would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::invariants` |
+//! | What would a policy have done? | [`sim`]; its load: `sim::queue`; its rules: `sim::simulated_host::invariants` |
 //! | Who is notified, and how are failures retried? | [`notify`] |
 //! | What does `init` write, and for which services? | [`init`]: pure; `cli::init` writes it |
 //! | What does a policy become on Kubernetes? | [`export::autoscale`] |

@@ -4,25 +4,20 @@
 //! Shapes have been checked before. What cannot be understood all the same is left out here and still
 //! named in [`Workload::keys`], so that it is never lost in silence.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
-
-use indexmap::IndexMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     container_spec::read,
     extra_validation::is_external,
     merge::{into_entries, into_hosts},
-    service::ServiceReader,
+    reader::ServiceReader,
     text_parsers,
     tree::Node,
 };
 use crate::{
     project::{
         Limits,
-        workload::{Content, FileKind, MountedFile, NamedNetwork, NamedVolume, Workload},
+        workload::{NamedNetwork, NamedVolume, Workload},
     },
     units::Bytes,
 };
@@ -77,59 +72,6 @@ impl ServiceReader<'_> {
             pull_policy: text("pull_policy"),
             platform: text("platform"),
         }
-    }
-
-    /// Configs and secrets; of two for one path the later counts.
-    fn files(&self, node: &Node) -> Vec<MountedFile> {
-        let mut all = IndexMap::new();
-        for (kind, directory) in [(FileKind::Config, ""), (FileKind::Secret, "/run/secrets")] {
-            let section = kind.section();
-            for item in node
-                .get(section)
-                .and_then(Node::as_list)
-                .into_iter()
-                .flatten()
-            {
-                let source = item.as_text().or_else(|| item.get("source")?.as_text());
-                let name = source.unwrap_or_default().to_owned();
-                let target = item.get("target").and_then(Node::as_text);
-                let path = match target {
-                    Some(path) if path.starts_with('/') => path.to_owned(),
-                    Some(below) => format!("{directory}/{below}"),
-                    None => format!("{directory}/{name}"),
-                };
-                let Some(content) = self.content(kind, &name) else {
-                    continue;
-                };
-                let file = MountedFile {
-                    kind,
-                    path: path.clone(),
-                    mode: item.get("mode").and_then(read::mode),
-                    owned: item.get("uid").is_some() || item.get("gid").is_some(),
-                    content,
-                    name,
-                };
-                all.insert(path, file);
-            }
-        }
-        all.into_values().collect()
-    }
-
-    fn content(&self, kind: FileKind, name: &str) -> Option<Content> {
-        let entry = self.root.get(kind.section())?.get(name)?;
-        if is_external(entry.get("external")) || entry.get("driver").is_some() {
-            return Some(Content::External(self.real_name(kind.section(), name)));
-        }
-        if let Some(file) = entry.get("file").and_then(Node::as_text) {
-            let path = self.resolve(file, entry.spot_of(&["file"]));
-            return Some(Content::File(PathBuf::from(path)));
-        }
-        if let Some(written) = entry.get("content").and_then(Node::scalar) {
-            return Some(Content::Text(written));
-        }
-        let variable = entry.get("environment").and_then(Node::as_text)?;
-        let value = self.variables.get(variable).cloned();
-        Some(value.map_or_else(|| Content::Unset(variable.to_owned()), Content::Text))
     }
 }
 

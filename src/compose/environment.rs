@@ -10,12 +10,16 @@ use std::{
 
 use super::{
     dotenv,
-    interpolate::VariableMap,
+    interpolate::{VariableMap, named},
     long_forms::word_for_flag,
     merge,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{Node, NodeValue},
 };
+use crate::project::NamedVariables;
+
+/// Keys of a service that its containers do not depend on.
+const LEFT_OUT: [&str; 5] = ["build", "pull_policy", "scale", "depends_on", "profiles"];
 
 /// Variables by name; `None` is one that is named and set nowhere.
 pub(super) type Environment = BTreeMap<String, Option<String>>;
@@ -59,7 +63,49 @@ impl ServiceReader<'_> {
         Some((all, from_files))
     }
 
-    pub(super) fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
+    /// The variables that the configuration hash of a service depends on.
+    pub(super) fn made_of(&self, node: &Node) -> NamedVariables {
+        let mut all = NamedVariables::default();
+        for (key, value) in node.as_map().into_iter().flatten() {
+            let is_count = |inner: &str| key == "deploy" && inner == "replicas";
+            if LEFT_OUT.contains(&key.as_str()) || key.starts_with("x-") {
+                continue;
+            }
+            match value.as_map() {
+                Some(map) => map
+                    .iter()
+                    .filter(|(inner, _)| !is_count(inner))
+                    .for_each(|(_, value)| self.uses.add(key, value, &mut all)),
+                None => self.uses.add(key, value, &mut all),
+            }
+        }
+        // A name without a value is handed on from the environment, where it has one.
+        let environment = node.get("environment").cloned();
+        for entry in environment.map(merge::into_entries).unwrap_or_default() {
+            let name = entry.as_text().filter(|text| !text.contains('='));
+            if let Some(name) = name {
+                all.used.insert(name.to_owned());
+                if !self.variables.contains_key(name) {
+                    all.unset.insert(name.to_owned());
+                }
+            }
+        }
+        for file in self.env_files_of(node).unwrap_or_default() {
+            if file.raw {
+                continue;
+            }
+            let text = crate::files::read_content_text(&file.path).unwrap_or_default();
+            let _ = dotenv::parse_for_service(&text, self.variables, &mut all.unset);
+            all.used.extend(named(&text));
+        }
+        if !all.used.is_empty() {
+            all.unset.extend(self.uses.behind.iter().cloned());
+        }
+        all.used.extend(all.unset.iter().cloned());
+        all
+    }
+
+    fn env_files_of(&self, node: &Node) -> Option<Vec<EnvFile>> {
         let Some(written) = node.get("env_file").filter(|written| !written.is_null()) else {
             return Some(Vec::new());
         };
@@ -97,11 +143,11 @@ impl ServiceReader<'_> {
 }
 
 /// A file of a service's environment.
-pub(super) struct EnvFile {
-    pub(super) path: PathBuf,
+struct EnvFile {
+    path: PathBuf,
     required: bool,
     /// Nothing in it is replaced.
-    pub(super) raw: bool,
+    raw: bool,
 }
 
 /// Everything behind the first `=` is the value.

@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use super::{
     discover, dotenv,
     interpolate::VariableMap,
-    service::ServiceReader,
+    reader::ServiceReader,
     text_parsers,
     tree::{KeyPath, Node, NodeValue},
 };

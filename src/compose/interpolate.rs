@@ -8,6 +8,9 @@ use super::{
     variable_usage::Uses,
 };
 
+/// Set by whoever reads the files, to the name of the project.
+const OWN: &str = "COMPOSE_PROJECT_NAME";
+
 /// The longest value in bytes that variables can make. The kernel takes none over 128 KiB into a
 /// process; thirty variables that each name the one before twice would be gigabytes.
 const LONGEST: usize = 1 << 20;
@@ -124,12 +127,23 @@ fn value_of(name: &str, variables: &VariableMap, unset: &mut BTreeSet<String>) -
     })
 }
 
-pub(super) fn name_length(text: &str) -> usize {
+fn name_length(text: &str) -> usize {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return 0;
     }
     text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .unwrap_or(text.len())
+}
+
+/// The names behind each `$` of a text, those in defaults too.
+pub(super) fn named(text: &str) -> impl Iterator<Item = String> {
+    let literal = text.replace("$$", "");
+    let after: Vec<String> = literal.split('$').skip(1).map(ToOwned::to_owned).collect();
+    after.into_iter().filter_map(|after| {
+        let after = after.strip_prefix('{').unwrap_or(&after);
+        let name = &after[..name_length(after)];
+        (!name.is_empty() && name != OWN).then(|| name.to_owned())
+    })
 }
 
 /// The brace that closes an opened `${`. Only `${` opens another one: in `${A:-{x}}` the first
@@ -220,7 +234,7 @@ pub(crate) fn tree(
                 NameScope::Ours
             };
             let result = nested(text, (variables, names), &mut unset, DEEPEST);
-            uses.note(at, path, text, unset);
+            uses.note(at, path, named(text), unset);
             match result {
                 // Below `x-autoscale` a number may come from a variable too: `max: ${MAX:-8}`.
                 Ok(new) if path.0.iter().any(|key| key == "x-autoscale") => {

@@ -20,7 +20,7 @@ use indexmap::IndexMap;
 use self::{
     discover::Discovery,
     files::Files,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Map, Node, SourceLocation},
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     units::shell_word,
 };
 
+mod config_secrets;
 mod consistency;
 mod container_options;
 mod container_spec;
@@ -49,6 +50,7 @@ mod policies;
 mod ports;
 mod ports_networks_volumes;
 mod project_name;
+mod reader;
 pub mod render;
 mod schema;
 mod service;

@@ -13,7 +13,7 @@ use super::{
     extra_validation::is_external,
     long_forms::{self, ValueKind},
     merge, ports,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Node, NodeValue, SourceLocation},
 };
 use crate::project::{Port, Service, ServiceNetwork, Volume};
@@ -277,45 +277,6 @@ impl ServiceReader<'_> {
                     format!("{}_{key}", self.project)
                 }
             })
-    }
-
-    /// Configs and secrets whose content compose copies into the container. Of two entries for one
-    /// path the later counts, whether it is copied or mounted.
-    pub(super) fn uploads(&mut self, service: &mut Service, node: &Node, path: &KeyPath) {
-        for (section, directory) in [("configs", ""), ("secrets", "/run/secrets")] {
-            let items = self.items(node, path, section);
-            let mut copied = IndexMap::new();
-            for (at, item) in items.iter().enumerate() {
-                let source = item.as_text().or_else(|| item.get("source")?.as_text());
-                let Some(source) = source else {
-                    self.wrong(
-                        item,
-                        &path.key(section).item(at),
-                        "a name, or a map with a source",
-                    );
-                    continue;
-                };
-                let Some(entry) = self.root.get(section).and_then(|all| all.get(source)) else {
-                    continue;
-                };
-                let copy = entry.get("content").is_some() || entry.get("environment").is_some();
-                let target = item.get("target").and_then(Node::as_text);
-                let target =
-                    target.map_or_else(|| format!("{directory}/{source}"), ToOwned::to_owned);
-                // Compose compares the targets as they are written.
-                copied.insert(target, copy);
-            }
-            for (target, copy) in copied {
-                let target = if target.starts_with('/') {
-                    target
-                } else {
-                    format!("{directory}/{target}")
-                };
-                if copy && !service.uploads.contains(&target) {
-                    service.uploads.push(target);
-                }
-            }
-        }
     }
 }
 

@@ -295,7 +295,7 @@ pub(super) fn service_keys() -> impl Iterator<Item = &'static str> {
 /// The keys of `deploy`.
 #[cfg(test)]
 pub(super) fn deploy_keys() -> impl Iterator<Item = &'static str> {
-    spec::DEPLOY.keys.iter().map(|(key, _)| *key)
+    spec::build_deploy::DEPLOY.keys.iter().map(|(key, _)| *key)
 }
 
 #[cfg(test)]

@@ -1,48 +1,22 @@
 //! From the merged tree of a service to the model: the fields with a value of their own.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use docker_compose_types as spec;
 use indexmap::IndexMap;
 
 use super::{
     edit_count, environment,
-    error::Mistakes,
-    interpolate::VariableMap,
     long_forms::{self, ValueKind},
-    merge, ports_networks_volumes, text_parsers,
-    tree::{KeyPath, Node, NodeValue, SourceLocation, Sources},
-    variable_usage::Uses,
+    merge, ports_networks_volumes,
+    reader::ServiceReader,
+    text_parsers,
+    tree::{KeyPath, Node, NodeValue},
 };
 use crate::{
     project::{Dependency, Healthcheck, LifecycleHook, Limits, Service},
     units::{Bytes, Span},
 };
-
-/// What reading a service needs to know of the project, and where it notes what it finds.
-#[derive(Debug)]
-pub(crate) struct ServiceReader<'a> {
-    /// The whole merged tree.
-    pub(crate) root: &'a Node,
-    /// The project's name.
-    pub(crate) project: &'a str,
-    /// For paths relative to the file they are written in.
-    pub(crate) sources: &'a Sources,
-    /// What `~` stands for.
-    pub(crate) home: Option<&'a str>,
-    /// For env files.
-    pub(crate) variables: &'a VariableMap,
-    /// Which of them the files name.
-    pub(crate) uses: &'a Uses,
-    /// Env files and label files that were looked at.
-    pub(crate) read: Vec<PathBuf>,
-    /// What is wrong.
-    pub(crate) mistakes: &'a mut Mistakes,
-    /// What should be told.
-    pub(crate) warnings: &'a mut Vec<String>,
-    /// What is said twice and differently: wrong only in a service that is enabled.
-    pub(crate) conflicts: Vec<(SourceLocation, KeyPath, String)>,
-}
 
 impl ServiceReader<'_> {
     /// Reads one service.
@@ -90,43 +64,12 @@ impl ServiceReader<'_> {
         service
     }
 
-    /// Notes a value that is not what it should be.
-    pub(crate) fn wrong(&mut self, node: &Node, path: &KeyPath, expected: &str) {
-        let message = format!("found {node}, expected {expected}");
-        self.mistakes.add(node.at, path, message);
-    }
-
     fn text(&mut self, node: &Node, path: &KeyPath, key: &str) -> Option<String> {
         let node = node.get(key)?;
         if node.as_text().is_none() {
             self.wrong(node, &path.key(key), "a text (put it in quotes)");
         }
         node.as_text().map(ToOwned::to_owned)
-    }
-
-    /// The items of a list, or nothing when the key is missing; notes what is no list.
-    pub(crate) fn items<'n>(&mut self, node: &'n Node, path: &KeyPath, key: &str) -> &'n [Node] {
-        let Some(node) = node.get(key) else {
-            return &[];
-        };
-        if node.as_list().is_none() {
-            self.wrong(node, &path.key(key), "a list");
-        }
-        node.as_list().unwrap_or(&[])
-    }
-
-    /// A list of texts.
-    pub(crate) fn texts(&mut self, node: &Node, path: &KeyPath, key: &str) -> Vec<String> {
-        let items = self.items(node, path, key);
-        let mut texts = Vec::new();
-        for (at, item) in items.iter().enumerate() {
-            match item.as_text() {
-                Some(text) if texts.iter().any(|known| known == text) => {}
-                Some(text) => texts.push(text.to_owned()),
-                None => self.wrong(item, &path.key(key).item(at), "a text"),
-            }
-        }
-        texts
     }
 
     /// `KEY=value` pairs, from a list or a map; the last of a name counts. `KEY` alone has no value.

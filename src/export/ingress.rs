@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::{
 use super::{Controller, ExportRequest, Object, Remarks, ServiceSubject, workload};
 use crate::{
     policy::{Balance, NginxPlacement, Policy, Settings},
-    project::{Project, Service, image_word},
+    project::{Project, Service, image_word, nginx::nginx_candidates},
     proxy::inspect::{LocationMatch, Route},
 };
 
@@ -35,7 +35,8 @@ pub fn front(
         None => {}
     }
     // A guess wants a sign: somebody reaches it from outside, and nobody scales it.
-    let mut all = project.services.values().filter(|service| {
+    // OpenResty and its like may have an app in them.
+    let mut all = nginx_candidates(project).filter(|service| {
         let image = service.image.as_deref();
         image.is_some_and(|image| image_word(image) == "nginx")
             && !service.ports.is_empty()

@@ -3,21 +3,11 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
 use super::{
-    BareProject, HostPort, INSIDE, InitDraft, NewFile, OVERRIDE, SITE, ScalingCandidate, UPSTREAMS,
+    BareProject, INSIDE, InitDraft, NewFile, OVERRIDE, SITE, ScalingCandidate, UPSTREAMS,
+    chosen::Chosen,
     manifest::{Choice, IngressMode},
     nginx_config::{by_hand, first_upstreams, site},
 };
-use crate::project::Service;
-
-/// A service that is to be scaled.
-pub(super) struct Chosen<'a> {
-    pub(super) choice: &'a Choice,
-    offer: &'a ScalingCandidate,
-    pub(super) service: &'a Service,
-    pub(super) port: Option<u16>,
-    /// What is published, and the port inside of nginx that it leads to.
-    pub(super) listens: Vec<(&'a HostPort, u16)>,
-}
 
 pub(super) fn draft(
     known: &BareProject<'_>,

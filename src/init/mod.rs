@@ -14,6 +14,7 @@ use crate::{
 };
 
 mod candidates;
+mod chosen;
 pub mod diff;
 pub mod dotenv;
 mod generate;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{BareProject, INSIDE, NewFile, UPSTREAMS, generate::Chosen, manifest::IngressMode};
+use super::{BareProject, INSIDE, NewFile, UPSTREAMS, chosen::Chosen, manifest::IngressMode};
 use crate::{project::Service, proxy::render};
 
 pub(super) fn site(nginx: &str, routed: &[&Chosen<'_>]) -> String {

@@ -4,13 +4,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Response, Uri,
     body::{Body, Bytes, Incoming},
-    client::conn::http1,
     header::{
         CONNECTION, CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION,
         RETRY_AFTER, USER_AGENT,
     },
 };
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::{
@@ -21,7 +19,7 @@ use super::{
 };
 use crate::{
     policy::notify::{Webhook, hidden},
-    sources::excerpt,
+    sources::{excerpt, exchange},
 };
 
 /// What is read of an answer at most; only its first line is ever shown.
@@ -30,7 +28,7 @@ const BODY: usize = 16 * 1024;
 /// Posts a document, once.
 pub(super) async fn post(webhook: &Webhook, document: &Payload) -> AttemptOutcome {
     let body = payload::for_host(document, webhook.url.host());
-    let answer = timeout(webhook.timeout.0, exchange(webhook, body)).await;
+    let answer = timeout(webhook.timeout.0, send(webhook, body)).await;
     match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(why)) => AttemptOutcome::later(why),
@@ -39,7 +37,7 @@ pub(super) async fn post(webhook: &Webhook, document: &Payload) -> AttemptOutcom
 }
 
 /// Sends it and judges the answer; `Err` is why there is none.
-async fn exchange(webhook: &Webhook, body: String) -> Result<AttemptOutcome, String> {
+async fn send(webhook: &Webhook, body: String) -> Result<AttemptOutcome, String> {
     let uri: Uri = webhook
         .url
         .secret()
@@ -75,23 +73,8 @@ async fn exchange(webhook: &Webhook, body: String) -> Result<AttemptOutcome, Str
     let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| "its URL is none".to_owned())?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(line.stream))
-        .await
-        .map_err(|error| broken(&error))?;
-    let exchange = async {
-        let response = sender.send_request(request).await;
-        let response = response.map_err(|error| broken(&error))?;
-        Ok(judge(response, &Redactor::of(webhook)).await)
-    };
-    // How the connection ends is told through the exchange.
-    let driven = async {
-        let _ = connection.await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        () = driven => unreachable!("it never ends"),
-    }
+    let read = async |response| judge(response, &Redactor::of(webhook)).await;
+    exchange(line.stream, request, read).await
 }
 
 async fn judge(response: Response<Incoming>, veil: &Redactor) -> AttemptOutcome {
@@ -138,16 +121,4 @@ async fn beginning(mut body: impl Body<Data = Bytes> + Unpin) -> Vec<u8> {
 
 fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
-}
-
-fn broken(error: &hyper::Error) -> String {
-    if error.is_parse() {
-        return "the answer is no HTTP".into();
-    }
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return "the connection was closed before the answer was complete".into();
-    }
-    let cause = std::error::Error::source(&error).map(ToString::to_string);
-    let why = cause.unwrap_or_else(|| error.to_string());
-    format!("the connection broke: {why}")
 }

@@ -13,6 +13,7 @@ use crate::{files::clean, units::Span};
 
 pub mod container_spec;
 pub mod labels;
+pub mod nginx;
 pub mod remembered_replica;
 mod replica;
 pub mod stateful;

@@ -11,9 +11,9 @@ use ratatui::{
 };
 
 use super::{
-    draw::{Paint, event_lines, figure, titled, wrapped},
     model::Model,
     overview::held,
+    style::{Paint, event_lines, figure, titled, wrapped},
 };
 use crate::{
     project::Health,

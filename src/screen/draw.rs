@@ -1,25 +1,26 @@
 //! The frame: what is above and below, and which view is between.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
-    style::{Color, Modifier, Style},
+    style::{Color, Modifier},
     text::{Line, Span},
-    widgets::{Block, Borders, Paragraph, Wrap},
+    widgets::{Paragraph, Wrap},
 };
 
 use super::{
     details,
-    model::{EventLine, Model, ScreenView},
-    overview::{self, cut, fitting},
+    model::{Model, ScreenView},
+    overview,
+    style::{Paint, cut, event_lines, titled, wrapped},
 };
 use crate::{
     control::HostView,
     reconcile::EventLevel,
     telemetry::plain,
-    units::{self, Short, Size, Timestamp},
+    units::{self, Size, Timestamp},
 };
 
 /// Less than this shows nothing of use.
@@ -43,35 +44,6 @@ const KEYS: &[(&str, &str)] = &[
         "stop at once; twice: without finishing steps in progress",
     ),
 ];
-
-/// Styles, or none where there is no colour.
-pub(super) struct Paint(pub(super) bool);
-
-impl Paint {
-    pub(super) fn of(&self, colour: Color) -> Style {
-        if self.0 {
-            Style::new().fg(colour)
-        } else {
-            Style::new()
-        }
-    }
-
-    pub(super) fn level(&self, level: EventLevel) -> Style {
-        match level {
-            EventLevel::Error => self.of(Color::Red).add_modifier(Modifier::BOLD),
-            EventLevel::Warn => self.of(Color::Yellow),
-            EventLevel::Info | EventLevel::Debug => Style::new(),
-        }
-    }
-
-    pub(super) fn dim() -> Style {
-        Style::new().add_modifier(Modifier::DIM)
-    }
-
-    pub(super) fn bold() -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-}
 
 /// Draws all of it.
 pub fn draw(model: &Model, now: Timestamp, frame: &mut Frame<'_>) {
@@ -289,14 +261,6 @@ fn help(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines).block(titled("help")), area);
 }
 
-/// A block with a title and a line above.
-pub(super) fn titled(title: &str) -> Block<'static> {
-    Block::new()
-        .borders(Borders::TOP)
-        .border_style(Paint::dim())
-        .title(Span::styled(format!(" {title} "), Paint::bold()))
-}
-
 fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let block = titled("events");
     let inner = block.inner(area);
@@ -340,70 +304,4 @@ fn events_pane(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         .collect();
     shown.reverse();
     frame.render_widget(Paragraph::new(shown).block(block), area);
-}
-
-/// An event: its first line has the time, long ones go on below.
-pub(super) fn event_lines(
-    event: &EventLine,
-    model: &Model,
-    several: bool,
-    width: u16,
-) -> Vec<Line<'static>> {
-    let paint = Paint(model.colour);
-    let mut begin = format!("{}  ", event.at.clock_in(&model.zone));
-    if several && let Some(service) = &event.service {
-        let _ = write!(begin, "{}: ", plain(service));
-    }
-    let indent = 10;
-    let style = if event.is_told {
-        paint.of(Color::Cyan).add_modifier(Modifier::BOLD)
-    } else {
-        paint.level(event.level)
-    };
-    let mut lines = Vec::new();
-    for (index, line) in event.text.lines().enumerate() {
-        let text = if index == 0 {
-            format!("{begin}{line}")
-        } else {
-            format!("{}{line}", " ".repeat(indent))
-        };
-        lines.extend(wrapped(&text, width, style));
-    }
-    lines
-}
-
-/// A text in lines that fit, those after the first set in.
-pub(super) fn wrapped(text: &str, width: u16, style: Style) -> Vec<Line<'static>> {
-    let width = usize::from(width).max(20);
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    let long = |line: &str| Span::raw(line).width();
-    for word in text.split_inclusive(' ') {
-        if !line.trim().is_empty() && long(&line) + long(word.trim_end()) > width {
-            lines.push(Line::styled(std::mem::take(&mut line), style));
-            line.push_str(&" ".repeat(10));
-        }
-        let mut word = word;
-        // A word that is longer than a line is cut.
-        while long(&line) + long(word.trim_end()) > width {
-            let room = width.saturating_sub(long(&line));
-            let one = word.chars().next().map_or(1, char::len_utf8);
-            let end = fitting(word, room).max(one);
-            line.push_str(&word[..end]);
-            word = &word[end..];
-            lines.push(Line::styled(std::mem::take(&mut line), style));
-        }
-        line.push_str(word);
-    }
-    lines.push(Line::styled(line, style));
-    lines
-}
-
-/// A number with its unit.
-pub(super) fn figure(value: f64, unit: crate::decide::MetricUnit) -> String {
-    match unit {
-        crate::decide::MetricUnit::Millis => format!("{value:.0}ms"),
-        crate::decide::MetricUnit::Percent => format!("{}%", Short(value)),
-        _ => Short(value).to_string(),
-    }
 }

@@ -9,6 +9,7 @@ mod keys;
 mod model;
 mod overview;
 mod sparkline;
+mod style;
 mod terminal;
 
 pub use draw::draw;

@@ -11,9 +11,9 @@ use ratatui::{
 };
 
 use super::{
-    draw::{Paint, figure, titled},
     model::Model,
     sparkline::spark,
+    style::{Paint, cut, figure, titled},
 };
 use crate::{
     reconcile::{EventKind, MetricView, ServiceView},
@@ -205,27 +205,4 @@ fn load(
         Span::styled(figures, paint.of(colour)),
         Span::styled(line, paint.of(Color::Cyan)),
     ])
-}
-
-/// A text of at most so many cells.
-pub(super) fn cut(text: &str, room: usize) -> String {
-    let text = text.replace('\n', " ");
-    if Span::raw(&text).width() <= room {
-        return text;
-    }
-    let end = fitting(&text, room.saturating_sub(1));
-    format!("{}…", &text[..end])
-}
-
-/// How many bytes of a text fit into so many cells.
-pub(super) fn fitting(text: &str, room: usize) -> usize {
-    let mut cells = 0;
-    for (at, char) in text.char_indices() {
-        let mut one = [0; 4];
-        cells += Span::raw(&*char.encode_utf8(&mut one)).width();
-        if cells > room {
-            return at;
-        }
-    }
-    text.len()
 }

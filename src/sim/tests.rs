@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{task::JoinSet, time::sleep};
 
-use super::{invariants::ServiceBounds, *};
+use super::{
+    simulated_host::{InvariantChecker, ServiceBounds},
+    *,
+};
 use crate::{
     engine::{Engine, EngineError, NewReplica},
     policy::Balance,
@@ -179,7 +182,7 @@ fn who_forgets_a_replica_or_touches_a_stranger_is_seen() {
 
 #[test]
 fn a_count_that_goes_back_soon_is_a_flap() {
-    let mut judge = invariants::InvariantChecker::default();
+    let mut judge = InvariantChecker::default();
     for (at, up) in [(0, true), (60, true), (120, false), (400, true)] {
         judge.scales("web", up, Duration::from_secs(at));
     }

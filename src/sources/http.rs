@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 
-use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
-    Request, StatusCode, Uri,
-    body::Bytes,
+    Request, Response, StatusCode, Uri,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+};
 
 use super::{SourceError, excerpt, in_words};
 
@@ -97,14 +100,9 @@ pub(super) async fn get(
             "application/json, text/plain;version=0.0.4, */*;q=0.5",
         )
         .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .map_err(|error| no_url(error.to_string()))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(&error))?;
-    let exchange = async {
-        let response = sender.send_request(request).await;
-        let response = response.map_err(|error| broken(&error))?;
+    let answer = exchange(stream, request, async |response: Response<Incoming>| {
         let (head, body) = response.into_parts();
         let body = Limited::new(body, BODY).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
@@ -113,12 +111,11 @@ pub(super) async fn get(
                     most: "1 MiB",
                 };
             }
-            match error.downcast::<hyper::Error>() {
+            let why = match error.downcast::<hyper::Error>() {
                 Ok(error) => broken(&error),
-                Err(error) => SourceError::Broken {
-                    why: error.to_string(),
-                },
-            }
+                Err(error) => error.to_string(),
+            };
+            SourceError::Broken { why }
         })?;
         let location = head.headers.get(LOCATION);
         Ok(HttpResponse {
@@ -127,6 +124,22 @@ pub(super) async fn get(
             body: String::from_utf8(body.to_bytes().into())
                 .map_err(|_| SourceError::NoText { what: "the answer" })?,
         })
+    });
+    answer.await.map_err(|why| SourceError::Broken { why })?
+}
+
+/// Sends a request over a stream and reads the answer. `Err` is why there is none, as a part of a sentence.
+pub(crate) async fn exchange<T>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> T,
+) -> Result<T, String> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
+    let exchange = async {
+        let response = sender.send_request(request).await;
+        Ok(read(response.map_err(|error| broken(&error))?).await)
     };
     // How the connection ends is told through the exchange.
     let driven = async {
@@ -151,17 +164,14 @@ async fn connect(addresses: &[SocketAddr], shown: &str) -> Result<TcpStream, Sou
     })
 }
 
-fn broken(error: &hyper::Error) -> SourceError {
-    let why = if error.is_parse() {
-        "the answer is no HTTP".into()
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        "the connection was closed before the answer was complete".into()
-    } else {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        format!(
-            "the connection broke: {}",
-            cause.unwrap_or_else(|| error.to_string())
-        )
-    };
-    SourceError::Broken { why }
+fn broken(error: &hyper::Error) -> String {
+    if error.is_parse() {
+        return "the answer is no HTTP".into();
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return "the connection was closed before the answer was complete".into();
+    }
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    let why = cause.unwrap_or_else(|| error.to_string());
+    format!("the connection broke: {why}")
 }

@@ -26,6 +26,7 @@ mod prometheus;
 mod tests;
 
 pub use http::endpoint;
+pub(crate) use http::exchange;
 
 /// What the system says of a failure, without its number.
 pub fn in_words(error: &std::io::Error) -> String {

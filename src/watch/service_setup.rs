@@ -6,7 +6,7 @@ use crate::{
     compose::Loaded,
     plan::{self, Blocker},
     policy::{Metric, NginxPlacement, Policy},
-    project::{PortProblem, Service, image_word},
+    project::{PortProblem, Service, nginx::nginx_candidates},
     proxy::render,
     reconcile::ServiceSetup,
 };
@@ -90,17 +90,9 @@ pub fn up(loaded: &Loaded, service: &str) -> String {
 
 /// The services whose image is nginx, when the settings do not say which one.
 pub fn candidates(loaded: &Loaded) -> Vec<&str> {
-    let services = loaded.project.services.values();
-    services
-        .filter(|service| service.image.as_deref().is_some_and(is_nginx) && may_be_a_door(service))
+    nginx_candidates(&loaded.project)
         .map(|service| service.name.as_str())
         .collect()
-}
-
-/// Whether requests may come in there: not without a network, and not where it stands before the Engine.
-fn may_be_a_door(service: &Service) -> bool {
-    let of_the_engine = |volume: &crate::project::Volume| volume.target.ends_with("/docker.sock");
-    service.network_mode.as_deref() != Some("none") && !service.volumes.iter().any(of_the_engine)
 }
 
 /// Where nginx runs: as the settings say, else the one service whose image is nginx.
@@ -114,14 +106,6 @@ pub fn nginx_place(loaded: &Loaded) -> Option<ManagedNginx> {
             _ => None,
         },
     }
-}
-
-/// Whether an image's name says that it is nginx.
-pub fn is_nginx(image: &str) -> bool {
-    matches!(
-        image_word(image),
-        "nginx" | "nginx-unprivileged" | "test-nginx" | "openresty"
-    )
 }
 
 /// What is wrong where several services of the project run nginx and none is named, and what to write;

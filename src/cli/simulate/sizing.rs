@@ -11,7 +11,7 @@ use std::{
 use serde::Serialize;
 use tracing::warn;
 
-use super::{PlayProgress, SimulateArgs, SimulatedLoad, Tried, report::grouped};
+use super::{SimulateArgs, Tried, format::grouped, load::SimulatedLoad, progress::PlayProgress};
 use crate::{
     cli::Failure,
     policy::HostReserve,

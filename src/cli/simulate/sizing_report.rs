@@ -6,8 +6,7 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{
-    html::escaped,
-    report::grouped,
+    format::{escaped, grouped},
     sizing::{SHORT, Sized, Sizing, times, two_digits},
 };
 use crate::{sim::Grown, units::Short};

@@ -5,7 +5,7 @@
 //! that nothing else can make needs it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -14,22 +14,23 @@ use serde_json::{Map, Value as Json, json};
 use super::{
     extra_validation::is_external,
     merge::into_entries,
-    service::ServiceReader,
+    reader::ServiceReader,
     tree::{KeyPath, Node},
 };
 use crate::project::{
     Service,
-    container_spec::{
-        ContainerSpec, Endpoint, EngineRequirement, NO_HASH, Resource, SharedNamespace,
-    },
+    container_spec::{ContainerSpec, Endpoint, EngineRequirement, NO_HASH, Resource},
     labels,
+    workload::FileKind,
 };
 
 mod devices;
 mod files;
 mod mounts;
 mod networks;
+mod process;
 pub(super) mod read;
+mod security;
 mod table;
 
 /// What of the project goes into the labels of its containers.
@@ -206,8 +207,8 @@ impl SpecBuilder<'_, '_> {
             "gpus" => self.gpus(node),
             "volumes" => self.volumes(node),
             "volumes_from" => self.volumes_from(node),
-            "configs" => self.mounted_files(key, "", node),
-            "secrets" => self.mounted_files(key, "/run/secrets", node),
+            "configs" => self.mounted_files(FileKind::Config, node),
+            "secrets" => self.mounted_files(FileKind::Secret, node),
             "ipc" => self.shared_mode(key, "IpcMode", node),
             "pid" => self.shared_mode(key, "PidMode", node),
             "network_mode" => self.shared_mode(key, "NetworkMode", node),
@@ -289,127 +290,6 @@ impl SpecBuilder<'_, '_> {
         }
     }
 
-    /// In the Engine's spelling and in order.
-    fn capabilities(&mut self) {
-        let sets = ["cap_add", "cap_drop"].map(|key| {
-            let texts = self.node.get(key).and_then(read::texts);
-            let all = texts.unwrap_or_default().into_iter().map(|text| {
-                let name = text.trim().to_ascii_uppercase();
-                if name == "ALL" || name == "RESET" || name.starts_with("CAP_") {
-                    name
-                } else {
-                    format!("CAP_{name}")
-                }
-            });
-            all.collect::<BTreeSet<String>>()
-        });
-        let [added, dropped] = sets;
-        for (key, field, names) in [
-            ("cap_add", "CapAdd", added),
-            ("cap_drop", "CapDrop", dropped),
-        ] {
-            if names.contains("RESET") {
-                self.refuse(key, "RESET is a word of the command line");
-            }
-            if !names.is_empty() {
-                self.set_host(field, json!(names));
-            }
-        }
-    }
-
-    fn command(&mut self, key: &str, field: &str, node: &Node) {
-        if node.is_null() {
-            return;
-        }
-        match read::command(node) {
-            Some(words) => self.set_config(field, json!(words)),
-            None => self.unread(key),
-        }
-    }
-
-    fn healthcheck(&mut self, node: &Node) {
-        let Some(check) = &self.service.healthcheck else {
-            return self.set_config("Healthcheck", json!({"Test": ["NONE"]}));
-        };
-        let nanos = |span: Option<crate::units::Span>| {
-            span.map_or(0, |s| i64::try_from(s.0.as_nanos()).unwrap_or(i64::MAX))
-        };
-        let mut all = Map::new();
-        if node.get("test").is_some() {
-            all.insert("Test".into(), json!(check.test));
-        }
-        for (field, span) in [
-            ("Interval", check.interval),
-            ("Timeout", check.timeout),
-            ("StartPeriod", check.start_period),
-            ("StartInterval", check.start_interval),
-        ] {
-            if span.is_some() {
-                all.insert(field.into(), json!(nanos(span)));
-            }
-        }
-        if let Some(retries) = check.retries {
-            all.insert("Retries".into(), json!(retries));
-        }
-        if check.start_interval.is_some() {
-            self.need("healthcheck.start_interval", (1, 44));
-        }
-        self.set_config("Healthcheck", Json::Object(all));
-    }
-
-    fn stop_timeout(&mut self) {
-        if let Some(span) = self.service.stop_grace_period {
-            self.set_config("StopTimeout", json!(span.0.as_secs()));
-        }
-    }
-
-    fn restart(&mut self, node: &Node) {
-        let text = node.scalar().unwrap_or_default();
-        let (name, attempts) = text.split_once(':').unwrap_or((&text, "0"));
-        let attempts: i64 = attempts.parse().unwrap_or(0);
-        self.restart_policy(name, attempts);
-    }
-
-    fn restart_policy(&mut self, name: &str, attempts: i64) {
-        let name = match name {
-            "none" | "no" | "false" => "no",
-            "any" | "always" => "always",
-            "on-failure" | "unless-stopped" => name,
-            _ => "",
-        };
-        let policy = json!({"Name": name, "MaximumRetryCount": attempts});
-        self.set_host("RestartPolicy", policy);
-    }
-
-    fn logging(&mut self, node: &Node) {
-        let options = node.get("options").map(read::pairs).unwrap_or_default();
-        let driver = node.get("driver").and_then(Node::as_text);
-        let driver = driver.unwrap_or_default();
-        self.set_host("LogConfig", json!({"Type": driver, "Config": options}));
-    }
-
-    fn security(&mut self, node: &Node) {
-        let mut options = Vec::new();
-        for option in read::texts(node).unwrap_or_default() {
-            if option == "systempaths=unconfined" {
-                self.set_host("MaskedPaths", json!([]));
-                self.set_host("ReadonlyPaths", json!([]));
-                continue;
-            }
-            let file = option
-                .strip_prefix("seccomp=")
-                .or_else(|| option.strip_prefix("seccomp:"));
-            if file.is_some_and(|file| !matches!(file, "unconfined" | "builtin")) {
-                self.refuse(
-                    "security_opt",
-                    "a seccomp profile is a file that compose rewrites",
-                );
-            }
-            options.push(option);
-        }
-        self.set_host("SecurityOpt", json!(options));
-    }
-
     /// `host=address` becomes `host:address`.
     fn extra_hosts(&mut self, node: &Node) {
         let mut hosts = Vec::new();
@@ -436,51 +316,6 @@ impl SpecBuilder<'_, '_> {
             all.insert(path.to_owned(), json!(options));
         }
         self.set_host("Tmpfs", Json::Object(all));
-    }
-
-    fn ulimits(&mut self, node: &Node) {
-        for (name, limit) in node.as_map().into_iter().flatten() {
-            let number = |node: Option<&Node>| node.and_then(read::whole);
-            let both = number(Some(limit));
-            let soft = both.or_else(|| number(limit.get("soft")));
-            let hard = both.or_else(|| number(limit.get("hard")));
-            let (Some(soft), Some(hard)) = (soft, hard) else {
-                return self.unread("ulimits");
-            };
-            let limit = json!({"Name": name, "Soft": soft, "Hard": hard});
-            self.push_host("Ulimits", limit);
-        }
-    }
-
-    /// A mode that may be that of another service's container.
-    fn shared_mode(&mut self, key: &str, field: &'static str, node: &Node) {
-        let Some(mode) = node.as_text() else {
-            return self.unread(key);
-        };
-        match mode.strip_prefix("service:") {
-            Some(service) => self.recipe.shared.push(SharedNamespace {
-                field,
-                service: service.to_owned(),
-            }),
-            None if mode.is_empty() => {}
-            None => self.set_host(field, json!(mode)),
-        }
-    }
-
-    fn volumes_from(&mut self, node: &Node) {
-        // Compose passes over what follows the name, `:ro` too.
-        for text in read::texts(node).unwrap_or_default() {
-            let mut parts = text.split(':').map(ToOwned::to_owned);
-            match (parts.next().unwrap_or_default(), parts.next()) {
-                (kind, Some(container)) if kind == "container" => {
-                    self.push_host("VolumesFrom", json!(container));
-                }
-                (service, _) => self.recipe.shared.push(SharedNamespace {
-                    field: "VolumesFrom",
-                    service,
-                }),
-            }
-        }
     }
 
     fn deploy(&mut self, deploy: &Node) {

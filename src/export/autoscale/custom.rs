@@ -13,9 +13,9 @@ use crate::{
 
 use super::{
     AutoscaleSubject, address, gjson_path,
-    keda::{MetricType, Trigger, is_thousandths},
     notes::Notes,
     replicas,
+    trigger::{MetricType, Trigger, is_thousandths},
 };
 
 /// KEDA waits so long for an answer, as long as nobody says otherwise.

@@ -32,6 +32,7 @@ mod replicas;
 mod request_metrics;
 mod schedule;
 mod thresholds;
+mod trigger;
 mod triggers;
 
 #[cfg(test)]

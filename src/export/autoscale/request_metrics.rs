@@ -9,9 +9,9 @@ use crate::{
 
 use super::{
     AutoscaleSubject, Controller,
-    keda::{MetricType, Trigger},
     notes::Notes,
     promql::SeriesSelector,
+    trigger::{MetricType, Trigger},
 };
 
 /// A rate needs two samples; with four scrapes in its window a lost one does no harm. Prometheus is usually told

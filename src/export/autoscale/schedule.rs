@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::policy::{Policy, Schedule, Select, Zone};
 
-use super::{keda::Trigger, notes::Notes};
+use super::{notes::Notes, trigger::Trigger};
 
 const DAY: u64 = 24 * 60;
 

@@ -2,7 +2,7 @@
 
 use crate::policy::{Aim, Metric, Policy};
 
-use super::{AutoscaleSubject, custom, keda::Trigger, notes::Notes, request_metrics};
+use super::{AutoscaleSubject, custom, notes::Notes, request_metrics, trigger::Trigger};
 
 /// What is scaled by.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::simulated_host::World;
+use super::{ReplicaFault, World};
 use crate::{
     project::{ContainerId, ContainerState, Health, labels},
     units::Span,
@@ -22,9 +22,9 @@ const FLAP: Duration = Duration::from_secs(180);
 
 /// What a rule needs to know of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ServiceBounds {
-    pub(super) min: u32,
-    pub(super) drain: Duration,
+pub(in crate::sim) struct ServiceBounds {
+    pub(in crate::sim) min: u32,
+    pub(in crate::sim) drain: Duration,
 }
 
 /// A rule that was broken.
@@ -51,9 +51,9 @@ struct LoadChange {
 
 /// Keeps the books.
 #[derive(Debug, Default)]
-pub(super) struct InvariantChecker {
+pub(in crate::sim) struct InvariantChecker {
     bounds: BTreeMap<String, ServiceBounds>,
-    pub(super) broken: Vec<Violation>,
+    pub(in crate::sim) broken: Vec<Violation>,
     /// When the world did something to a service that the tool could not help.
     forced: BTreeMap<String, Duration>,
     /// When nginx stopped sending to a replica.
@@ -64,11 +64,11 @@ pub(super) struct InvariantChecker {
     changed: Duration,
     last: BTreeMap<String, LoadChange>,
     /// How often a count went back within a short time.
-    pub(super) flaps: u32,
+    pub(in crate::sim) flaps: u32,
 }
 
 impl InvariantChecker {
-    pub(super) fn new(bounds: BTreeMap<String, ServiceBounds>) -> Self {
+    pub(in crate::sim) fn new(bounds: BTreeMap<String, ServiceBounds>) -> Self {
         Self {
             bounds,
             ..Self::default()
@@ -80,7 +80,7 @@ impl InvariantChecker {
     }
 
     /// The world did something to a service, or to all of them.
-    pub(super) fn forces(&mut self, service: Option<&str>, at: Duration) {
+    pub(in crate::sim) fn forces(&mut self, service: Option<&str>, at: Duration) {
         self.changed = at;
         let all: Vec<_> = self.bounds.keys().cloned().collect();
         for name in all
@@ -92,25 +92,25 @@ impl InvariantChecker {
     }
 
     /// The tool begins to make a replica.
-    pub(super) fn makes(&mut self, service: &str, at: Duration) {
+    pub(in crate::sim) fn makes(&mut self, service: &str, at: Duration) {
         self.changed = at;
         *self.making.entry(service.to_owned()).or_default() += 1;
     }
 
     /// A replica that it made is ready, or given up.
-    pub(super) fn made(&mut self, service: &str, at: Duration) {
+    pub(in crate::sim) fn made(&mut self, service: &str, at: Duration) {
         self.changed = at;
         let making = self.making.entry(service.to_owned()).or_default();
         *making = making.saturating_sub(1);
     }
 
     /// Something changed.
-    pub(super) fn changes(&mut self, at: Duration) {
+    pub(in crate::sim) fn changes(&mut self, at: Duration) {
         self.changed = at;
     }
 
     /// Load has changed a count.
-    pub(super) fn scales(&mut self, service: &str, up: bool, at: Duration) {
+    pub(in crate::sim) fn scales(&mut self, service: &str, up: bool, at: Duration) {
         let last = self.last.insert(service.to_owned(), LoadChange { at, up });
         if last.is_some_and(|last| last.up != up && at.saturating_sub(last.at) < FLAP) {
             self.flaps += 1;
@@ -138,7 +138,7 @@ impl World {
     }
 
     /// The tool stops a container, or removes a running one.
-    pub(super) fn judge_stop(&mut self, id: &ContainerId) {
+    pub(in crate::sim) fn judge_stop(&mut self, id: &ContainerId) {
         self.judge_whose(id);
         let at = self.elapsed();
         self.judge.changed = at;
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// nginx is told to send to these.
-    pub(super) fn judge_route(&mut self, service: &str, servers: &BTreeMap<String, u32>) {
+    pub(in crate::sim) fn judge_route(&mut self, service: &str, servers: &BTreeMap<String, u32>) {
         let at = self.elapsed();
         self.judge.changed = at;
         let before = self.services.get(service).map(|one| one.routed.clone());
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// Whether everything is in step, once it had the time to be.
-    pub(super) fn judge_quiet(&mut self) {
+    pub(in crate::sim) fn judge_quiet(&mut self) {
         let at = self.elapsed();
         let away = self.engine_down.is_some() || self.nginx_refuses.is_some();
         if away || !self.nginx_runs() {
@@ -243,7 +243,7 @@ impl World {
                 self.judge.changed = at;
             }
             let least = self.judge.bounds[&service].min as usize;
-            let fine = self.services[&service].fate == super::simulated_host::ReplicaFault::Fine;
+            let fine = self.services[&service].fate == ReplicaFault::Fine;
             if ready.len() < least && fine && !self.judge_is_held(&service) {
                 let what = format!(
                     "{service} has {} replicas, and {least} is the least",
@@ -262,7 +262,7 @@ impl World {
     }
 
     /// The replicas of a service that can serve.
-    pub(super) fn ready_replicas(&self, service: &str) -> BTreeSet<String> {
+    pub(in crate::sim) fn ready_replicas(&self, service: &str) -> BTreeSet<String> {
         let all = self.containers.values();
         all.filter(|one| {
             self.is_replica(one, service)
