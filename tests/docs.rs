@@ -514,6 +514,21 @@ fn links_of(page: &Path, text: &str) {
 }
 
 #[test]
+fn every_place_in_the_code_that_newcomers_are_sent_to_exists() {
+    let rows = table("docs/where-is.md", &["Where is …", "file", "look for"]);
+    assert_eq!(rows.len(), 10);
+    let text = page("docs/where-is.md");
+    for row in text.lines().filter(|line| line.starts_with("| …")) {
+        let cells: Vec<_> = row.split('|').collect();
+        let (files, names) = (code_in(cells[2]), code_in(cells[3]));
+        assert_eq!(files.len(), names.len(), "{row}");
+        for (file, name) in files.iter().zip(names) {
+            assert!(page(file).contains(name), "{file} has no {name}");
+        }
+    }
+}
+
+#[test]
 fn the_index_has_every_page() {
     let index = page("docs/README.md");
     for path in pages().into_keys() {

@@ -114,7 +114,7 @@ networks:
     let network = format!("{}_small", stack.project.name);
 
     // Eight addresses: the network's own, the bridge's, the broadcast, five for containers.
-    let ran = stack.run(&["scale", "web=6", "--hold", "1s"]);
+    let ran = stack.run(&["scale", "web=6", "--hold", "5m"]);
     assert_eq!(ran.code(), 1, "{ran:?}");
     let said = format!("network {network} has no free address; give it a larger subnet");
     assert!(ran.stderr.contains(&said), "{}", ran.stderr);

@@ -10,6 +10,7 @@ lib=$(dirname "${BASH_SOURCE[0]}")
 . "$lib/images.sh"
 . "$lib/tests.sh"
 . "$lib/matrix.sh"
+. "$lib/lanes.sh"
 . "$lib/delivery.sh"
 . "$lib/monitoring.sh"
 . "$lib/kubernetes.sh"

@@ -88,7 +88,7 @@ programs_ready() {
     local target
     target=$(rustc -vV | sed -n 's/^host: //p')
     # `--target` keeps the flags from build scripts.
-    RUSTFLAGS='-C target-feature=+crt-static' CARGO_TARGET_DIR=$CACHE/web run_logged "$CACHE/web.log" \
+    RUSTFLAGS=$STATIC CARGO_TARGET_DIR=$CACHE/web run_logged "$CACHE/web.log" \
         cargo build --locked --release --target "$target" --manifest-path "$ROOT/compose/demo/web/Cargo.toml" || return 1
     WEB_PROGRAM=$(demo_programs)/web
     LOAD_PROGRAM=$(load_program)

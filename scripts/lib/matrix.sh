@@ -44,6 +44,17 @@ matrix_cell() {
     return $status
 }
 
+# /sys shows the network interfaces of the machine until it is mounted anew; what is mounted in it stays.
+# sys_of_the_cell FOLDER: a place for it meanwhile.
+sys_of_the_cell() {
+    local part
+    mkdir -p "$1/sys" && mount --rbind /sys "$1/sys" && mount -t sysfs sysfs /sys || return 1
+    for part in fs/cgroup kernel/security; do
+        ! mountpoint -q "$1/sys/$part" || mount --rbind "$1/sys/$part" "/sys/$part" || return 1
+    done
+    umount -l "$1/sys" && rmdir "$1/sys"
+}
+
 matrix_end() {
     local i container groups=()
     end_process "$1"

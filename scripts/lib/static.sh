@@ -2,14 +2,25 @@
 # The static binary of the tool itself. Needs common.sh, and
 # images.sh for the image.
 
+STATIC='-C target-feature=+crt-static'
+
+# build_static: from here on cargo builds programs as they are released: static. The tests then need
+# one build for themselves and for the image of the tool.
+build_static() {
+    CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
+    export CARGO_BUILD_TARGET RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }$STATIC"
+    export RUSTDOCFLAGS="${RUSTDOCFLAGS:+$RUSTDOCFLAGS }$STATIC"
+}
+
 # static_ready PROFILE: builds it for $TARGET (this machine's, if not set).
 # STATIC_PROGRAM is its path.
 # shellcheck disable=SC2153 # ROOT is set by common.sh.
 static_ready() {
-    local target=${TARGET:-} folder=${CARGO_TARGET_DIR:-$ROOT/target}
+    local flags target=${TARGET:-} folder=${CARGO_TARGET_DIR:-$ROOT/target}
     [ -n "$target" ] || target=$(rustc -vV | sed -n 's/^host: //p')
     # `--target` keeps the flag from build scripts and macros, which cannot be static.
-    RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static" cargo build --locked --profile "$1" \
+    case ${RUSTFLAGS:-} in *"$STATIC"*) flags=$RUSTFLAGS ;; *) flags="${RUSTFLAGS:+$RUSTFLAGS }$STATIC" ;; esac
+    RUSTFLAGS=$flags cargo build --locked --profile "$1" \
         --target "$target" --target-dir "$folder" --manifest-path "$ROOT/Cargo.toml" || return 1
     case $1 in dev) folder=$folder/$target/debug ;; *) folder=$folder/$target/$1 ;; esac
     export STATIC_PROGRAM=$folder/compose-scale
