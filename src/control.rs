@@ -15,10 +15,11 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::mpsc,
     task::JoinSet,
     time::{interval, sleep, timeout},
@@ -37,7 +38,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 const CLIENTS: usize = 64;
 /// A client that has not asked by then, or does not take its answer, is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look whether the socket is still there for clients to find.
+/// How often to look whether the socket is still there for clients to find, and whether a client that waits
+/// is still there.
 const LOOK: Duration = Duration::from_secs(1);
 /// A longer path does not fit into the address of a socket.
 const LONGEST_PATH: usize = 107;
@@ -310,10 +312,27 @@ async fn answer(stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()>
             return timeout(PATIENCE, write.write_all(&to_line(&refusal))).await?;
         }
     }
-    while let Some(reply) = answers.recv().await {
-        timeout(PATIENCE, write.write_all(&to_line(&reply))).await??;
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            reply = answers.recv() => match reply {
+                Some(reply) => timeout(PATIENCE, write.write_all(&to_line(&reply))).await??,
+                None => return Ok(()),
+            },
+            // Others wait for its place.
+            _ = look.tick() => if has_hung_up(&write) {
+                return Ok(());
+            },
+        }
     }
-    Ok(())
+}
+
+/// Whether the client has closed its end. One that only sends no more still reads.
+fn has_hung_up(stream: &OwnedWriteHalf) -> bool {
+    let stream: &UnixStream = stream.as_ref();
+    let mut looked_at = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec::default();
+    poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
 fn to_line<T: Serialize>(value: &T) -> Vec<u8> {
@@ -451,6 +470,38 @@ mod tests {
         }
         let _client = client(&path).await;
         assert!(asked.recv().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_are_gone_keep_no_place_and_those_that_only_send_no_more_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let (_server, mut asked) = served(&path);
+        // Their answers take long.
+        let mut calls = Vec::new();
+        let mut gone = Vec::new();
+        for _ in 1..CLIENTS {
+            gone.push(client(&path).await);
+            calls.push(asked.recv().await.unwrap());
+        }
+        let mut quiet = UnixStream::connect(&path).await.unwrap();
+        quiet
+            .write_all(&to_line(&ControlRequest::Status))
+            .await
+            .unwrap();
+        quiet.shutdown().await.unwrap();
+        let call = asked.recv().await.unwrap();
+        drop(gone);
+        let _client = client(&path).await;
+        assert!(asked.recv().await.is_some());
+        let done = Reply::Done {
+            ok: true,
+            message: "done".into(),
+        };
+        call.replies.send(done).await.unwrap();
+        drop(call);
+        let mut lines = BufReader::new(quiet).lines();
+        assert!(lines.next_line().await.unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]

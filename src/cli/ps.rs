@@ -137,7 +137,7 @@ async fn snapshot(project: &ProjectArgs) -> Result<Snapshot, Failure> {
 }
 
 /// What the running `watch` says; `None` when there is none.
-async fn ask(state: &StateDir) -> Result<Option<Snapshot>, Failure> {
+pub(super) async fn ask(state: &StateDir) -> Result<Option<Snapshot>, Failure> {
     let Some(mut client) = Client::ask(&state.socket(), &ControlRequest::Status)
         .await
         .map_err(|error| failure::unheard(&error))?

@@ -18,7 +18,10 @@ const ABANDONED: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct ComposeWork {
     busy_until: Option<Timestamp>,
+    /// Since when it is waited for.
     since: Option<Timestamp>,
+    /// The first and the last event of work that was never quiet in between.
+    spell: Option<(Timestamp, Timestamp)>,
     /// Containers in the middle of a recreate.
     recreating: BTreeMap<ContainerId, Recreating>,
     /// Somebody else has removed a replica since it was quiet last.
@@ -42,8 +45,16 @@ impl ComposeWork {
         for recreating in self.recreating.values_mut() {
             recreating.since = now;
         }
-        let since = *self.since.get_or_insert(now);
-        (now.since(since) < LONGEST_BUSY).then(|| self.hold_still(now))
+        let begun = match self.spell {
+            Some((begun, last)) if now.since(last) < QUIET => begun,
+            _ => now,
+        };
+        self.spell = Some((begun, now));
+        if now.since(begun) >= LONGEST_BUSY {
+            return None;
+        }
+        self.since.get_or_insert(now);
+        Some(self.hold_still(now))
     }
 
     fn hold_still(&mut self, now: Timestamp) -> Timestamp {
@@ -54,6 +65,7 @@ impl ComposeWork {
     pub(super) fn reset(&mut self) {
         self.busy_until = None;
         self.since = None;
+        self.spell = None;
     }
 
     pub(super) fn is_going_on(&self, now: Timestamp) -> bool {

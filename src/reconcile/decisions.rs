@@ -110,6 +110,7 @@ impl ServiceMachine {
             return None;
         }
         self.expire_hold(now);
+        self.forget_old_ooms(now);
         self.decisions.count += 1;
         let input = self.input(now);
         let decision = decide::decide(&input);

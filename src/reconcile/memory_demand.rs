@@ -142,10 +142,16 @@ impl ServiceMachine {
                 .ooms
                 .insert(member.replica.name.clone(), now);
         }
+    }
+
+    /// Drops kills for lack of memory that no decision needs any more: later than the stabilization
+    /// window of scale-downs they explain nothing.
+    pub(super) fn forget_old_ooms(&mut self, now: Timestamp) {
         let window = self.setup.policy.behavior.scale_down.stabilization_window.0;
+        let kept = window.max(OUT_OF_MEMORY);
         self.memory_demand
             .ooms
-            .retain(|_, at| now.since(*at) <= window.max(OUT_OF_MEMORY));
+            .retain(|_, at| now.since(*at) <= kept);
     }
 
     /// Those that ran out of memory and are gone.

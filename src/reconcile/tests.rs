@@ -532,6 +532,43 @@ fn while_compose_is_at_work_nothing_is_made_and_afterwards_the_count_is_restored
 }
 
 #[test]
+fn work_of_others_that_never_ends_holds_repair_up_for_two_minutes_only() {
+    let mut bench = MachineBench::serving(&[1, 2]);
+    bench.hear(Event::Busy);
+    bench.hear(Event::Gone { id: id(2) });
+    let mut waited = 0;
+    // A job comes and goes every two seconds, for ten minutes.
+    for second in 1..600 {
+        let mut effects = bench.after(1);
+        if second % 2 == 0 {
+            effects.extend(bench.hear(Event::Busy));
+        }
+        if asked(&effects).iter().any(|effect| effect == "create 2") {
+            waited = second;
+            break;
+        }
+    }
+    assert!((120..=124).contains(&waited), "{waited}");
+    bench.made(2);
+    bench.ready(2);
+    bench.routed();
+    // Lost again in the same unquiet: nothing is waited for.
+    bench.hear(Event::Busy);
+    let mut effects = bench.hear(Event::Gone { id: id(2) });
+    effects.extend(bench.after(1));
+    assert!(
+        asked(&effects).iter().any(|effect| effect.starts_with("create")),
+        "{:?}",
+        asked(&effects)
+    );
+    // After a quiet moment the work of others is waited for as ever.
+    bench.after(4);
+    bench.hear(Event::Busy);
+    bench.hear(Event::Gone { id: id(1) });
+    assert_eq!(asked(&bench.after(2)), NOTHING);
+}
+
+#[test]
 fn a_count_that_is_raised_is_not_taken_for_one_that_was_cut_back() {
     let mut bench = MachineBench::serving(&[1]);
     bench.scale(3);
