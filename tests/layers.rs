@@ -275,16 +275,6 @@ const KNOWN_CIRCLES: &[&str] = &[
     "screen/overview.rs",
     "sim/invariants.rs",
     "sim/simulated_host.rs",
-    "watch/access_log_metrics.rs",
-    "watch/bootstrap.rs",
-    "watch/config_reload.rs",
-    "watch/dispatch.rs",
-    "watch/drift.rs",
-    "watch/driver.rs",
-    "watch/host_capacity.rs",
-    "watch/nginx_preflight.rs",
-    "watch/pending_requests.rs",
-    "watch/scale_file.rs",
 ];
 
 /// Files that are still too long. Cut them; add none.
@@ -307,11 +297,6 @@ const KNOWN_LONG: &[&str] = &[
     "sim/fake_engine_server.rs",
     "sim/scenario.rs",
     "sim/simulated_host.rs",
-    "watch/access_log_metrics.rs",
-    "watch/dispatch.rs",
-    "watch/driver.rs",
-    "watch/effects.rs",
-    "watch/nginx_preflight.rs",
 ];
 
 /// Files whose tests are still too long for them.
