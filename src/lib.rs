@@ -99,8 +99,8 @@
 //! | Why can a service have only one replica? | [`plan::blockers`] |
 //! | What makes nginx unable to send requests to a service? | [`watch::nginx_preflight`] |
 //! | When is a replica ready? | `watch::probe`; what follows: `reconcile::managed_replica` |
-//! | How does a `die` event become a change of nginx? | `watch::dispatch` hears it, [`reconcile`] decides, `watch::publish_scheduler` and [`proxy::nginx`] carry it out |
-//! | How does a manual `scale` reach the loop? | `cli::scale`, [`control`], `watch::dispatch`, `watch::pending_requests` |
+//! | How does a `die` event become a change of nginx? | `watch::driver::engine_events` hears it, [`reconcile`] decides, `watch::publish_scheduler` and [`proxy::nginx`] carry it out |
+//! | How does a manual `scale` reach the loop? | `cli::scale`, [`control`], `watch::driver::requests`, `watch::pending_requests` |
 //! | How is a clone made that compose takes for its own? | [`engine::docker`]: `clone` and `create_request` |
 //! | How is a replica made when none is left to copy? | `watch::bootstrap`, [`project::remembered_replica`], [`compose_cli`] |
 //! | What is written for nginx, and why each line? | [`proxy::render`] |

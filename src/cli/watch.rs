@@ -1,7 +1,7 @@
 //! `compose-scale watch`
 
 use std::{
-    io::IsTerminal,
+    io::{self, IsTerminal},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -16,12 +16,13 @@ use super::{
     failure, progress, state_dir,
 };
 use crate::{
-    control,
+    compose::Loaded,
+    control::{self, Call, Snapshot},
     metrics::{self, Meters},
     notify::{self, Notifier},
-    reconcile::EventKind,
+    reconcile::{EventKind, ScalingEvent},
     screen::{self, Screen, ScreenMessage},
-    state::Recording,
+    state::{Recording, StateDir},
     telemetry::AsyncStderr,
     watch::{RunGoal, RunOutcome, service_setup},
 };
@@ -53,29 +54,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     if loaded.policies.is_empty() {
         return Err(Failure::Config(no_policy(&loaded)));
     }
-    if service_setup::nginx_place(&loaded).is_none() {
-        warn!(
-            "nginx was not found: replicas are added and removed, but no upstream is written; name it with x-autoscale.nginx (service, container or host)"
-        );
-    }
-    for (name, policy) in &loaded.policies {
-        let refusals = loaded
-            .project
-            .services
-            .get(name)
-            .map(|s| service_setup::refusals(&loaded, s));
-        for refusal in refusals
-            .unwrap_or_default()
-            .iter()
-            .filter(|_| policy.max > 1)
-        {
-            warn!("{refusal}; until then it is not scaled");
-        }
-        let service = loaded.project.services.get(name);
-        if let Some(refusal) = service.and_then(|s| service_setup::unmeasured(s, policy)) {
-            error!("{refusal}; until then its memory metric is ignored");
-        }
-    }
+    warn_of_problems(&loaded);
     let mut signals = Signals::listen()?;
     let state = state_dir(&loaded);
     // A dry run touches nothing, so it may run beside a real one.
@@ -94,14 +73,8 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     let recording = args.record.as_deref().map(recording).transpose()?;
     let mut tasks = JoinSet::new();
     let (asks, calls) = mpsc::channel(16);
-    match socket {
-        Some(Ok(socket)) => {
-            tasks.spawn(control::serve(socket, asks.clone()));
-        }
-        Some(Err(error)) => {
-            warn!(%error, "no control socket at {}: `scale` cannot reach this watch", state.socket().display());
-        }
-        None => {}
+    if let Some(socket) = socket {
+        serve_commands(socket, &state, &asks, &mut tasks);
     }
     info!(
         project = loaded.project.name,
@@ -118,7 +91,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         loaded.project.name.clone(),
         loaded.project.working_dir.clone(),
     );
-    let (mut driver, mut notes) = driver_setup::driver(DriverOptions {
+    let (mut driver, notes) = driver_setup::driver(DriverOptions {
         loaded,
         source: (!args.once).then_some(request),
         extra: Vec::new(),
@@ -138,22 +111,12 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
     .await?;
     // From here on nobody waits for whoever reads the log.
     let _beside = AsyncStderr::begin()?;
-    let screen = if args.plain || args.once || args.dry_run || !screen::is_possible() {
-        None
-    } else {
-        let (stop, abort) = (signals.stop.clone(), signals.abort.clone());
-        let begun = Screen::begin(asks.clone(), stop, abort);
-        begun
-            .inspect_err(|error| {
-                warn!("cannot draw on this terminal ({error}): printing log lines");
-            })
-            .ok()
-    };
+    let screen = begin_screen(&args, &asks, &signals);
     // Whoever keeps the log in a file gets it beside the screen.
-    let logged = screen.is_none() || !std::io::stderr().is_terminal();
+    let logged = screen.is_none() || !io::stderr().is_terminal();
     let _divert = screen.as_ref().filter(|_| !logged).map(Screen::divert);
     let news = screen.as_ref().map(Screen::news);
-    let mut notifier = (!args.dry_run).then(|| Notifier::new(&name, directory, driver.notify()));
+    let notifier = (!args.dry_run).then(|| Notifier::new(&name, directory, driver.notify()));
     if let Some(listener) = listener {
         let latest = metrics::Latest::new(asks);
         let tally = notifier.as_ref().map(Notifier::tally);
@@ -161,25 +124,15 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         tasks.spawn(metrics::serve(listener, driver.meters(), latest, bring_in));
     }
     let mut telling = JoinSet::new();
-    telling.spawn(async move {
-        while let Some(note) = notes.recv().await {
-            // Of a single evaluation the decisions are said at its end.
-            let shown = news
-                .as_ref()
-                .is_some_and(|news| news(ScreenMessage::Note(Box::new(note.clone()))));
-            let wanted = !args.once || !matches!(note.what, EventKind::NotScaling { .. });
-            if wanted && (logged || !shown) {
-                progress::log(&note);
-            }
-            if let Some(notifier) = &mut notifier {
-                notifier.send(&note);
-            }
-        }
-        if let Some(notifier) = notifier {
-            let once = args.once.then(|| notifier.longest());
-            notifier.close(once.unwrap_or(notify::PARTING)).await;
-        }
-    });
+    telling.spawn(tell(
+        notes,
+        news,
+        notifier,
+        Told {
+            once: args.once,
+            logged,
+        },
+    ));
     let outcome = driver
         .run(signals.stop.clone(), signals.abort.clone())
         .await;
@@ -188,16 +141,7 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         info!("ended; replicas keep running");
     }
     if args.once {
-        for service in driver.snapshot().services {
-            if let Some(decision) = service.decision {
-                info!(
-                    service = service.service,
-                    reason = decision.reason,
-                    "{}",
-                    decision.message
-                );
-            }
-        }
+        log_decisions(driver.snapshot());
     }
     // While the lock is held: afterwards the socket may be somebody else's.
     if listens && !matches!(outcome, RunOutcome::Ousted(_)) {
@@ -209,6 +153,112 @@ pub(super) async fn run(project: &ProjectArgs, args: WatchArgs) -> Result<(), Fa
         () = signals.abort.cancelled() => {}
     }
     failure::outcome(outcome)
+}
+
+/// Warns of problems in the compose file that keep services from being scaled as they should.
+fn warn_of_problems(loaded: &Loaded) {
+    if service_setup::nginx_place(loaded).is_none() {
+        warn!(
+            "nginx was not found: replicas are added and removed, but no upstream is written; name it with x-autoscale.nginx (service, container or host)"
+        );
+    }
+    for (name, policy) in &loaded.policies {
+        let refusals = loaded
+            .project
+            .services
+            .get(name)
+            .map(|s| service_setup::refusals(loaded, s));
+        for refusal in refusals
+            .unwrap_or_default()
+            .iter()
+            .filter(|_| policy.max > 1)
+        {
+            warn!("{refusal}; until then it is not scaled");
+        }
+        let service = loaded.project.services.get(name);
+        if let Some(refusal) = service.and_then(|s| service_setup::unmeasured(s, policy)) {
+            error!("{refusal}; until then its memory metric is ignored");
+        }
+    }
+}
+
+/// Serves the control socket, where it could be opened.
+fn serve_commands(
+    socket: io::Result<control::Socket>,
+    state: &StateDir,
+    asks: &mpsc::Sender<Call>,
+    tasks: &mut JoinSet<()>,
+) {
+    match socket {
+        Ok(socket) => {
+            tasks.spawn(control::serve(socket, asks.clone()));
+        }
+        Err(error) => {
+            warn!(%error, "no control socket at {}: `scale` cannot reach this watch", state.socket().display());
+        }
+    }
+}
+
+/// The screen, where it is wanted and possible.
+fn begin_screen(args: &WatchArgs, asks: &mpsc::Sender<Call>, signals: &Signals) -> Option<Screen> {
+    if args.plain || args.once || args.dry_run || !screen::is_possible() {
+        return None;
+    }
+    let (stop, abort) = (signals.stop.clone(), signals.abort.clone());
+    let begun = Screen::begin(asks.clone(), stop, abort);
+    begun
+        .inspect_err(|error| {
+            warn!("cannot draw on this terminal ({error}): printing log lines");
+        })
+        .ok()
+}
+
+/// How events are shown.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// Of a single evaluation, whose decisions are said at its end.
+    once: bool,
+    /// In the log in any case.
+    logged: bool,
+}
+
+/// Shows events on the screen or in the log, and notifies, until there are no more.
+async fn tell(
+    mut notes: mpsc::UnboundedReceiver<ScalingEvent>,
+    news: Option<impl Fn(ScreenMessage) -> bool>,
+    mut notifier: Option<Notifier>,
+    Told { once, logged }: Told,
+) {
+    while let Some(note) = notes.recv().await {
+        let shown = news
+            .as_ref()
+            .is_some_and(|news| news(ScreenMessage::Note(Box::new(note.clone()))));
+        let wanted = !once || !matches!(note.what, EventKind::NotScaling { .. });
+        if wanted && (logged || !shown) {
+            progress::log(&note);
+        }
+        if let Some(notifier) = &mut notifier {
+            notifier.send(&note);
+        }
+    }
+    if let Some(notifier) = notifier {
+        let longest = once.then(|| notifier.longest());
+        notifier.close(longest.unwrap_or(notify::PARTING)).await;
+    }
+}
+
+/// Logs the last decision on each service.
+fn log_decisions(snapshot: Snapshot) {
+    for service in snapshot.services {
+        if let Some(decision) = service.decision {
+            info!(
+                service = service.service,
+                reason = decision.reason,
+                "{}",
+                decision.message
+            );
+        }
+    }
 }
 
 /// An address and its port. `localhost` is the one that everything on this machine tries.
@@ -224,7 +274,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 async fn listen(address: SocketAddr, public: bool) -> Result<TcpListener, Failure> {
     let bound = metrics::bind(address, public).await;
     bound.map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied if !public => {
+        io::ErrorKind::PermissionDenied if !public => {
             Failure::Usage(format!("--metrics {address}: {error}"))
         }
         _ => Failure::Work(vec![format!(
@@ -256,7 +306,7 @@ fn recording(path: &Path) -> Result<Recording, Failure> {
 }
 
 /// What a newcomer needs to hear.
-pub(super) fn no_policy(loaded: &crate::compose::Loaded) -> String {
+pub(super) fn no_policy(loaded: &Loaded) -> String {
     let example = loaded
         .project
         .services

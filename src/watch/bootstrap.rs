@@ -1,12 +1,12 @@
 //! The first replica of a service that has none: of what is remembered of its replicas, else by
 //! compose itself, else of what the compose file says.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{
-    Driver, Message, RunClock,
+    RunClock, container_refs,
     replica_ops::{self, Starts},
     service_setup,
 };
@@ -19,7 +19,6 @@ use crate::{
         ContainerId, LifecycleHook, Replica, Service, container_spec::ContainerSpec, labels,
         remembered_replica::Template,
     },
-    proxy::Proxy,
     reconcile::{BootstrapError, BootstrappedReplica, Event, ServiceMachine},
     state::StateDir,
 };
@@ -32,7 +31,7 @@ const AGAIN: &str = "created from the compose file, without the configuration ha
 
 /// What making a first replica takes.
 #[derive(Debug)]
-struct BootstrapContext {
+pub(super) struct BootstrapContext {
     project: String,
     service: String,
     number: u32,
@@ -49,6 +48,40 @@ struct BootstrapContext {
     place: Option<ProjectLocation>,
 }
 
+impl BootstrapContext {
+    /// Of a service of the project, with what is remembered of its replicas.
+    pub(super) fn new(
+        loaded: &compose::Loaded,
+        source: Option<&compose::LoadRequest>,
+        service: &str,
+        number: u32,
+        template: Option<Template>,
+    ) -> Self {
+        let model = loaded.project.services.get(service);
+        Self {
+            project: loaded.project.name.clone(),
+            service: service.to_owned(),
+            number,
+            environment: model.and_then(|s| s.environment.clone()),
+            uploads: model.map(|s| s.uploads.clone()).unwrap_or_default(),
+            post_start: model.map(|s| s.post_start.clone()).unwrap_or_default(),
+            recipe: model.and_then(|s| s.recipe.clone()),
+            hashable: model.is_some_and(|s| s.hashable),
+            place: source.map(|source| place(source, loaded, template.as_ref())),
+            template,
+        }
+    }
+
+    /// How the new replica may be called.
+    pub(super) fn names(&self) -> Vec<String> {
+        // Either way of naming is compose's own.
+        let by_compose = ['-', '_'].map(|by| format!("{}{by}{}{by}1", self.project, self.service));
+        let named = self.template.as_ref();
+        let as_remembered = named.and_then(|template| template.sibling_name(self.number));
+        by_compose.into_iter().chain(as_remembered).collect()
+    }
+}
+
 /// What was found out on the way to a first replica.
 enum BootstrapFinding {
     /// It leads nowhere; the next one may.
@@ -57,108 +90,14 @@ enum BootstrapFinding {
     Failed(String),
 }
 
-impl<E: Engine, P: Proxy> Driver<E, P> {
-    /// Makes the first replica of a service that has none.
-    pub(super) fn found(&mut self, service: &str, number: u32) {
-        let founding = self.founding(service, number);
-        // Either way of naming is compose's own.
-        for separator in ['-', '_'] {
-            let name = format!("{}{separator}{service}{separator}1", founding.project);
-            self.own_operations.insert(name, None);
-        }
-        let named = founding.template.as_ref();
-        if let Some(name) = named.and_then(|template| template.sibling_name(number)) {
-            self.own_operations.insert(name, None);
-        }
-        let ours: Vec<_> = self
-            .own_operations
-            .iter()
-            .filter(|(_, until)| until.is_none())
-            .map(|(name, _)| name.clone())
-            .filter(|name| name.contains(service))
-            .collect();
-        self.steps += 1;
-        let engine = Arc::clone(&self.engine);
-        let starts = Arc::clone(&self.starts);
-        let report = self.report.clone();
-        let service = service.to_owned();
-        self.tasks.spawn(async move {
-            let result = first(&*engine, &starts, &founding).await;
-            for name in ours {
-                let _ = report.send(Message::OursDone(name)).await;
-            }
-            let event = Event::Founded { result };
-            let _ = report.send(Message::To(service, Box::new(event))).await;
-        });
-    }
-
-    fn founding(&self, service: &str, number: u32) -> BootstrapContext {
-        let template = self.state.as_ref().and_then(|state| {
-            state.template(service).unwrap_or_else(|error| {
-                warn!(service, %error, "cannot read the remembered configuration");
-                None
-            })
-        });
-        let model = self.loaded.project.services.get(service);
-        BootstrapContext {
-            project: self.loaded.project.name.clone(),
-            service: service.to_owned(),
-            number,
-            environment: model.and_then(|s| s.environment.clone()),
-            uploads: model.map(|s| s.uploads.clone()).unwrap_or_default(),
-            post_start: model.map(|s| s.post_start.clone()).unwrap_or_default(),
-            recipe: model.and_then(|s| s.recipe.clone()),
-            hashable: model.is_some_and(|s| s.hashable),
-            place: self
-                .source
-                .as_ref()
-                .map(|source| place(source, &self.loaded, template.as_ref())),
-            template,
-        }
-    }
-
-    /// Remembers a replica of each service, when another one stands for it than before.
-    pub(super) fn remember_replicas(&mut self) {
-        let Some(state) = self.state.clone().filter(|_| !self.passive()) else {
-            return;
-        };
-        let mut new = Vec::new();
-        for (service, machine) in &self.machines {
-            let Some(replica) = machine.exemplar() else {
-                continue;
-            };
-            let key = format!(
-                "{} {:?} {:?}",
-                replica.id.0,
-                replica.limits,
-                replica.addresses.keys()
-            );
-            let other = self.remembered.get(service) != Some(&key);
-            if other && !self.remembering.contains(service) {
-                new.push((service.clone(), replica.id.clone(), key));
-            }
-        }
-        for (service, id, key) in new {
-            self.remembered.insert(service.clone(), key);
-            self.remembering.insert(service.clone());
-            self.steps += 1;
-            let engine = Arc::clone(&self.engine);
-            let report = self.report.clone();
-            let state = state.clone();
-            self.tasks.spawn(async move {
-                let result = remember(&*engine, &state, &service, &id).await;
-                let _ = report.send(Message::Remembered { service, result }).await;
-            });
-        }
-    }
-}
-
-async fn remember<E: Engine>(
+/// Remembers a replica.
+pub(super) async fn remember<E: Engine>(
     engine: &E,
     state: &StateDir,
     service: &str,
     id: &ContainerId,
 ) -> Result<(), String> {
+    // One that cannot be read is made anew.
     let before = state.template(service).unwrap_or_default();
     match engine.remember(id, before.as_ref()).await {
         Ok(template) => state
@@ -200,7 +139,8 @@ pub fn is_of_v1(template: Option<&Template>) -> bool {
         .is_some_and(|version| version.starts_with("1."))
 }
 
-async fn first<E: Engine>(
+/// Makes the first replica.
+pub(super) async fn first<E: Engine>(
     engine: &E,
     starts: &Starts,
     founding: &BootstrapContext,
@@ -426,7 +366,7 @@ pub fn plan(
         .filter(|c| c.is_replica() && c.service == service.name);
     let seen = Event::Seen {
         replicas: replicas.cloned().collect(),
-        needed: super::dispatch::needed(containers),
+        needed: container_refs::needed(containers),
         taken: now,
     };
     machine.handle(seen, now);

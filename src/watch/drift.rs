@@ -2,20 +2,17 @@
 //! the file has changed and when replicas of another kind have come, beside the loop and never on a
 //! tick, because compose takes a moment to answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::IndexMap;
 use tracing::{debug, info, warn};
 
-use super::{Driver, Message, RunGoal, bootstrap};
+use super::bootstrap;
 use crate::{
     compose::{self, Loaded},
     compose_cli::ComposeCli,
     engine::Engine,
     plan,
-    proxy::Proxy,
     reconcile::{Current, Drift, ServiceMachine},
 };
 
@@ -26,6 +23,8 @@ pub type Currents = BTreeMap<String, Current>;
 #[derive(Debug, Default)]
 pub(super) struct DriftRecord {
     current: Currents,
+    /// Whether compose's own program is asked; it knows nothing of a simulation.
+    asks: bool,
     /// It is to be asked (again).
     due: bool,
     asking: bool,
@@ -38,6 +37,19 @@ pub(super) struct DriftRecord {
 }
 
 impl DriftRecord {
+    /// Compose is asked, or is not.
+    pub(super) fn new(asks: bool) -> Self {
+        Self {
+            asks,
+            ..Self::default()
+        }
+    }
+
+    /// Whether compose's own program is asked.
+    pub(super) fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// The compose file may say something else now.
     pub(super) fn file_changed(&mut self) {
         self.due = true;
@@ -48,6 +60,58 @@ impl DriftRecord {
         self.asking = false;
         self.news = true;
         self.current = current;
+    }
+
+    /// Looks at the replicas that there are now. Says whether compose is to be asked (again).
+    pub(super) fn see(&mut self, machines: &IndexMap<String, ServiceMachine>) -> bool {
+        for (name, machine) in machines {
+            let kinds = machine.kinds();
+            let before = self.kinds.get(name);
+            if before != Some(&kinds) {
+                self.due |= before.is_none_or(|before| !kinds.is_subset(before));
+                self.news = true;
+                self.kinds.insert(name.clone(), kinds);
+            }
+        }
+        let seen = machines.values().any(|m| m.desired().is_some());
+        let asks = seen && self.due && !self.asking;
+        if asks {
+            self.due = false;
+            self.asking = true;
+        }
+        asks
+    }
+
+    /// Says once who is behind and once that it is over, where that may have changed.
+    pub(super) fn tell(&mut self, loaded: &Loaded, machines: &IndexMap<String, ServiceMachine>) {
+        if !std::mem::take(&mut self.news) {
+            return;
+        }
+        let mut said = std::mem::take(&mut self.said);
+        for (name, machine) in machines {
+            if let Some(drift) = self.drift(loaded, machine) {
+                let what = (drift.configuration, drift.image);
+                if said.insert(name.clone(), what) == Some(what) {
+                    // Said before.
+                } else if !drift.is_known() {
+                    info!(service = %name, "{drift}");
+                } else {
+                    warn!(
+                        service = %name,
+                        "{drift}; until then new replicas are clones of the running ones"
+                    );
+                }
+            } else if let Some((configuration, image)) = said.remove(name) {
+                // Not where it only cannot be told any more.
+                let current = self.current.get(name).cloned().unwrap_or_default();
+                let told = (!configuration || current.hash.is_some())
+                    && (!image || current.image.is_some());
+                if told {
+                    info!(service = %name, "its replicas match the compose file");
+                }
+            }
+        }
+        self.said = said;
     }
 
     /// What there is to say of a service, with the project as it was loaded.
@@ -108,75 +172,4 @@ pub async fn currents<E: Engine>(
         currents.insert(service.name.clone(), current);
     }
     currents
-}
-
-impl<E: Engine, P: Proxy> Driver<E, P> {
-    /// What compose would make now, for a run that only looks.
-    pub fn compare_with(&mut self, current: Currents) {
-        self.drift.answered(current);
-    }
-
-    /// Asks again where that is due, and says once who is behind and once that it is over.
-    pub(super) fn update_drift(&mut self) {
-        let watches = self.goal == RunGoal::Watch && self.asks_compose;
-        if !watches || self.engine_away.is_some() || self.stopping {
-            return;
-        }
-        let Some(source) = &self.source else {
-            return;
-        };
-        let known = &mut self.drift;
-        for (name, machine) in &self.machines {
-            let kinds = machine.kinds();
-            let before = known.kinds.get(name);
-            if before != Some(&kinds) {
-                known.due |= before.is_none_or(|before| !kinds.is_subset(before));
-                known.news = true;
-                known.kinds.insert(name.clone(), kinds);
-            }
-        }
-        let seen = self.machines.values().any(|m| m.desired().is_some());
-        if seen && known.due && !known.asking {
-            known.due = false;
-            known.asking = true;
-            let engine = Arc::clone(&self.engine);
-            let (source, loaded) = (source.clone(), self.loaded.clone());
-            let report = self.report.clone();
-            self.tasks.spawn(async move {
-                let current = currents(&*engine, &source, &loaded, "watch").await;
-                let _ = report.send(Message::Current(current)).await;
-            });
-        }
-        if std::mem::take(&mut self.drift.news) {
-            self.tell_drift();
-        }
-    }
-
-    fn tell_drift(&mut self) {
-        let mut said = std::mem::take(&mut self.drift.said);
-        for (name, machine) in &self.machines {
-            if let Some(drift) = self.drift.drift(&self.loaded, machine) {
-                let what = (drift.configuration, drift.image);
-                if said.insert(name.clone(), what) == Some(what) {
-                    // Said before.
-                } else if !drift.is_known() {
-                    info!(service = %name, "{drift}");
-                } else {
-                    warn!(
-                        service = %name,
-                        "{drift}; until then new replicas are clones of the running ones"
-                    );
-                }
-            } else if let Some((configuration, image)) = said.remove(name) {
-                // Not where it only cannot be told any more.
-                let current = self.drift.current.get(name).cloned().unwrap_or_default();
-                let told = (!configuration || current.hash.is_some())
-                    && (!image || current.image.is_some());
-                if told {
-                    info!(service = %name, "its replicas match the compose file");
-                }
-            }
-        }
-        self.drift.said = said;
-    }
 }

@@ -1,33 +1,25 @@
-//! What the machine has left for each service, looked at when the services decide.
+//! The machine: whether it is the Engine's, and what it has left for replicas.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Driver, Message, RunGoal};
+use super::{Message, engine_link::EngineLink, tasks::Tasks};
 use crate::{
     control::HostView,
-    decide::{self, HostCapacity, HostCpu},
+    decide::HostCpu,
     engine::{Engine, EngineInfo},
-    host::HostSample,
+    host::{self, HostSample},
     policy,
-    project::ContainerId,
-    proxy::Proxy,
-    reconcile::{Event, ServiceMachine, Values},
     units::{Bytes, Percent, Timestamp},
-    usage::CounterReading,
 };
 
-/// Services whose counters come within so long of each other decide together: only then it is seen
-/// that two want the same memory.
-const TOGETHER: Duration = Duration::from_millis(50);
 /// The first decisions wait so long for the Engine to say which machine it is on.
 const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A run that decides once waits so long for a second look at the cores.
 const CORES: Duration = Duration::from_secs(1);
 
 /// Whether the machine of the Engine is this one, whose figures can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Locality {
+enum Locality {
     /// It was not asked.
     Unknown,
     /// It was asked then.
@@ -36,21 +28,11 @@ pub(super) enum Locality {
     Memory(u64),
 }
 
-/// What was read of one service.
-type ServiceSample = (BTreeMap<ContainerId, CounterReading>, Values);
-
-/// What was read of some services and waits for the others.
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
-    samples: BTreeMap<String, ServiceSample>,
-    pub(super) due: Option<Timestamp>,
-}
-
-/// What of a look at the machine is left for replicas.
+/// The share of the machine that is left for replicas.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Left {
-    memory: Option<Bytes>,
-    cpu: Option<HostCpu>,
+pub(super) struct Left {
+    pub(super) memory: Option<Bytes>,
+    pub(super) cpu: Option<HostCpu>,
 }
 
 impl Left {
@@ -72,82 +54,71 @@ impl Left {
     }
 }
 
-impl<E: Engine, P: Proxy> Driver<E, P> {
-    /// Takes the readings of one service; it decides when those that were asked at the same time are
-    /// there too, or have been waited for.
-    pub(super) fn gather(
+/// The machine and what was seen of it.
+#[derive(Debug)]
+pub(super) struct HostState {
+    watcher: host::Watcher,
+    /// The last look at the machine.
+    looked: Option<HostSample>,
+    locality: Locality,
+    /// This machine's memory when it was last held against the Engine's.
+    compared: Option<Bytes>,
+    /// Since when a second look at the cores is waited for.
+    cores_since: Option<Timestamp>,
+}
+
+impl HostState {
+    pub(super) fn new(watcher: host::Watcher) -> Self {
+        Self {
+            watcher,
+            looked: None,
+            locality: Locality::Unknown,
+            compared: None,
+            cores_since: None,
+        }
+    }
+
+    /// Whether the Engine has said which machine it is on, or has been asked in vain. Asks it.
+    pub(super) fn is_known<E: Engine>(
         &mut self,
-        service: String,
-        readings: BTreeMap<ContainerId, CounterReading>,
-        values: Values,
-    ) {
-        let due = self.clock.now() + TOGETHER;
-        self.gathered.samples.insert(service, (readings, values));
-        self.gathered.due.get_or_insert(due);
+        now: Timestamp,
+        engine: &EngineLink<E>,
+        tasks: &mut Tasks,
+    ) -> bool {
+        match self.locality {
+            Locality::Memory(_) => true,
+            Locality::Asked(at) => now.since(at) >= PATIENCE,
+            Locality::Unknown => {
+                self.locality = Locality::Asked(now);
+                let engine = engine.engine();
+                tasks.report(async move { Message::Machine(engine.info().await.ok()) });
+                false
+            }
+        }
     }
 
-    /// Lets the services decide whose readings are there, once it is time.
-    pub(super) fn decide_together(&mut self) {
-        let now = self.clock.now();
-        let Some(due) = self.gathered.due else {
-            return;
-        };
-        if !self.sampling.is_empty() && now < due {
-            return;
-        }
-        if !self.knows_the_machine(now) {
-            self.gathered.due = Some(now + TOGETHER);
-            return;
-        }
-        // A run that decides once has no look of before to hold the cores against.
-        if self.goal == RunGoal::Once
-            && self.loaded.settings.host.reserve_cpu.is_some()
-            && self.host.look(now).is_some_and(|look| look.busy.is_none())
+    /// The Engine has said which machine it is on; should it not have, it is asked again.
+    pub(super) fn answered(&mut self, info: Option<&EngineInfo>) {
+        self.locality = info.map_or(Locality::Unknown, |info| Locality::Memory(info.memory));
+    }
+
+    /// Whether a second look at the cores is to be waited for, to hold against the first.
+    pub(super) fn lacks_cores(&mut self, now: Timestamp) -> bool {
+        self.watcher
+            .look(now)
+            .is_some_and(|look| look.busy.is_none())
             && now.since(*self.cores_since.get_or_insert(now)) < CORES
-        {
-            self.gathered.due = Some(now + TOGETHER);
-            return;
-        }
-        let gathered = std::mem::take(&mut self.gathered).samples;
-        let left = self.left(now);
-        let wishes: Vec<_> = match left {
-            Some(Left {
-                memory: Some(_), ..
-            }) => self
-                .machines
-                .values()
-                .filter_map(|machine| {
-                    let sample = gathered.get(machine.service());
-                    let cpu = left.and_then(|left| left.cpu);
-                    machine.wish(sample.map(|(readings, _)| readings), cpu, now)
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        for (service, (readings, values)) in gathered {
-            let Some(machine) = self.machines.get_mut(&service) else {
-                continue;
-            };
-            let free = left.and_then(|left| left.memory).unwrap_or(Bytes(0));
-            let kept = decide::kept_from(&service, &wishes, free);
-            machine.has_room(left.map(|left| {
-                HostCapacity {
-                    free_memory: left
-                        .memory
-                        .map(|free| Bytes(free.0.saturating_sub(decide::kept_sum(&kept).0))),
-                    replica_memory: machine.replica_memory(),
-                    kept,
-                    cpu: left.cpu,
-                }
-            }));
-            self.hand_over(service, Event::Sampled { readings, values });
-        }
     }
 
-    /// What the machine has left; `None` where its figures are not to be had, or not wanted.
-    fn left(&mut self, now: Timestamp) -> Option<Left> {
-        let reserve = self.loaded.settings.host;
-        let look = self.host.look(now);
+    /// What the machine has left beyond what is promised; `None` where its figures are not to be had, or
+    /// not wanted.
+    pub(super) fn left(
+        &mut self,
+        reserve: policy::HostReserve,
+        promised: u64,
+        now: Timestamp,
+    ) -> Option<Left> {
+        let look = self.watcher.look(now);
         self.looked = look;
         if reserve.reserve_memory.is_none() && reserve.reserve_cpu.is_none() {
             return None;
@@ -163,18 +134,15 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             return None;
         }
         self.compared = Some(look.memory);
-        let promised = self.machines.values().map(ServiceMachine::promised);
-        let promised = promised.map(|bytes| bytes.0).sum();
         Some(Left::of(&look, reserve, promised))
     }
 
     /// The machine as people see it, where it is the Engine's.
-    pub(super) fn host_view(&self) -> Option<HostView> {
+    pub(super) fn view(&self, reserve: policy::HostReserve) -> Option<HostView> {
         let look = self.looked?;
         if self.locality != Locality::Memory(look.memory.0) {
             return None;
         }
-        let reserve = self.loaded.settings.host;
         Some(HostView {
             memory: look.memory,
             available: look.available,
@@ -182,29 +150,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             busy: look.busy,
             reserve_cpu: reserve.reserve_cpu.map(Percent::get),
         })
-    }
-
-    /// Whether the Engine has said which machine it is on, or has been asked in vain. Asks it.
-    fn knows_the_machine(&mut self, now: Timestamp) -> bool {
-        match self.locality {
-            Locality::Memory(_) => true,
-            Locality::Asked(at) => now.since(at) >= PATIENCE,
-            Locality::Unknown => {
-                self.locality = Locality::Asked(now);
-                let engine = Arc::clone(&self.engine);
-                let report = self.report.clone();
-                self.tasks.spawn(async move {
-                    let info = engine.info().await;
-                    let _ = report.send(Message::Machine(info.ok())).await;
-                });
-                false
-            }
-        }
-    }
-
-    /// The Engine has said which machine it is on; should it not have, it is asked again.
-    pub(super) fn on_machine(&mut self, info: Option<&EngineInfo>) {
-        self.locality = info.map_or(Locality::Unknown, |info| Locality::Memory(info.memory));
     }
 }
 

@@ -24,28 +24,37 @@ pub mod access_log_metrics;
 pub mod address;
 pub mod bootstrap;
 mod clock;
-mod config_reload;
+mod compose_files;
+mod container_refs;
 pub mod custom_metrics;
-mod dispatch;
 pub mod drift;
 mod driver;
-mod effects;
+mod engine_link;
+mod file_stamps;
+mod goal;
 mod host_capacity;
 pub mod nginx_preflight;
+mod nginx_state;
 pub mod nginx_target;
+mod operations;
 pub mod pause;
 mod pending_requests;
+mod persistence;
+mod preflight;
 mod probe;
 mod publish_scheduler;
-mod record;
 mod replica_ops;
+mod sampling;
 pub mod scale_file;
 pub mod service_setup;
 mod systemd;
+mod tasks;
 mod warn_once;
 
 pub use clock::RunClock;
-pub use driver::{Claim, Driver, DriverDeps, RunGoal, RunOutcome};
+pub use driver::{Driver, DriverDeps};
+pub use goal::{RunGoal, RunOutcome};
+pub use persistence::Claim;
 pub use replica_ops::STARTS_AT_ONCE;
 
 /// Which project of which Engine, for the lock that every run finds.
@@ -92,7 +101,7 @@ enum Message {
     /// The proxy's old workers are gone.
     Drained { seqs: BTreeMap<String, u64> },
     /// What keeps nginx from ever reading our files, by service.
-    Way(nginx_preflight::PreflightResult),
+    Way(preflight::PreflightResult),
     /// Hooks that failed while a replica was stopped.
     Troubles {
         service: String,
@@ -110,7 +119,7 @@ enum Message {
     /// The compose file was read again.
     Reloaded {
         /// The files as they were read.
-        stamps: config_reload::FileStamps,
+        stamps: file_stamps::FileStamps,
         result: Box<Result<Loaded, LoadError>>,
     },
 }

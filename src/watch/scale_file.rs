@@ -7,15 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use super::{Driver, RunGoal, config_reload, warn_once::Topic};
+use super::file_stamps::stamp;
 use crate::{
     compose::{Loaded, edit_count},
-    engine::Engine,
     files,
     project::CountKeys,
-    proxy::Proxy,
 };
 
 /// How the file is called that is kept.
@@ -50,8 +48,8 @@ pub(super) fn differ_in_counts_only(one: &Loaded, other: &Loaded) -> bool {
     without(one) == without(other)
 }
 
-/// What became of a write.
-enum Written {
+/// How a write of the counts ended.
+pub(super) enum Written {
     /// The file has the counts.
     Kept,
     /// Somebody else has changed it while it was being written: it is read first.
@@ -63,72 +61,28 @@ impl ScaleFileState {
     pub(super) fn read_again(&mut self) {
         self.counts.clear();
     }
-}
 
-impl<E: Engine, P: Proxy> Driver<E, P> {
-    /// Writes the counts that are wanted now, where they are others than before.
-    pub(super) fn keep_counts(&mut self) {
-        let acts = matches!(
-            self.goal,
-            RunGoal::Watch | RunGoal::Once | RunGoal::Scale { .. }
-        );
-        if self.passive() || !acts || self.reading {
-            return;
-        }
-        let Some(path) = file(&self.loaded).map(Path::to_owned) else {
-            return;
-        };
-        let wanted: BTreeMap<String, u32> = self
-            .machines
-            .iter()
-            .filter(|(name, _)| self.loaded.policies.contains_key(*name))
-            .filter(|(_, machine)| machine.idle_reason().is_none())
-            .filter_map(|(name, machine)| Some((name, machine.desired()?)))
-            .filter(|(name, count)| *count > 0 && self.kept.counts.get(*name) != Some(count))
-            .map(|(name, count)| (name.clone(), count))
-            .collect();
-        if wanted.is_empty() {
-            return;
-        }
-        // Somebody else has changed it: it is read first, and then it is ours again.
-        let follows = self.source.is_some();
-        if follows && self.stamps.get(&path) != Some(&config_reload::stamp(&path)) {
-            return;
-        }
-        let result = self.write_counts(&path, &wanted);
-        if matches!(result, Ok(Written::Changed)) {
-            return;
-        }
-        if follows {
-            self.stamps
-                .insert(path.clone(), config_reload::stamp(&path));
-        }
-        // What failed is tried again at the next tick.
-        self.kept.counts.extend(wanted);
-        match result {
-            Ok(_) => {
-                if self.complaints.settle(Topic::Counts) {
-                    info!("{} is updated again", path.display());
-                }
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if self.complaints.raise(Topic::Counts, &why) {
-                    warn!(
-                        error = why,
-                        "cannot write the count to {}; scaling continues, but `docker compose up -d` would reset the count for a moment",
-                        path.display()
-                    );
-                }
-            }
-        }
+    /// Whether the file has another count of a service, as far as it is known.
+    pub(super) fn lacks(&self, service: &str, count: u32) -> bool {
+        self.counts.get(service) != Some(&count)
     }
 
-    fn write_counts(&mut self, path: &Path, wanted: &BTreeMap<String, u32>) -> io::Result<Written> {
-        let looked_at = config_reload::stamp(path);
+    /// The file has these counts, or cannot have them: what failed is tried again when it is read again.
+    pub(super) fn keep(&mut self, counts: BTreeMap<String, u32>) {
+        self.counts.extend(counts);
+    }
+
+    /// Writes the counts that are wanted into the file, and into the project as it is loaded.
+    pub(super) fn write(
+        &mut self,
+        loaded: &mut Loaded,
+        path: &Path,
+        wanted: &BTreeMap<String, u32>,
+    ) -> io::Result<Written> {
+        let looked_at = stamp(path);
         let mut text = files::read_content_text(path)?;
         for (service, count) in wanted {
-            let Some(model) = self.loaded.project.services.get_mut(service) else {
+            let Some(model) = loaded.project.services.get_mut(service) else {
                 continue;
             };
             match edit_count::with_count(&text, service, model.count_keys, *count) {
@@ -138,10 +92,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     if !model.count_keys.replicas {
                         model.count_keys.scale = true;
                     }
-                    self.kept.said.remove(service);
+                    self.said.remove(service);
                 }
                 Err(why) => {
-                    if self.kept.said.insert(service.clone()) {
+                    if self.said.insert(service.clone()) {
                         warn!(
                             service,
                             "its count cannot be written to {}: {why}; add there\n{}",
@@ -155,7 +109,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         // Whoever is writing there at this moment goes first.
         let mut is_ours = true;
         let changed = files::replace_content_if(path, text.as_bytes(), |path| {
-            is_ours = config_reload::stamp(path) == looked_at;
+            is_ours = stamp(path) == looked_at;
             is_ours
         })?;
         if changed {
@@ -166,23 +120,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         } else {
             Written::Changed
         })
-    }
-
-    /// What to do so that compose leaves the count alone, for whoever has just made it fewer.
-    pub(super) fn tell_how_to_keep_the_count(&mut self) {
-        for (service, machine) in &mut self.machines {
-            let Some((left, wanted)) = machine.cut_back() else {
-                continue;
-            };
-            let how = match file(&self.loaded) {
-                Some(path) => format!("give compose {} as well", path.display()),
-                None => "`compose-scale init` (or a compose.scale.yaml) avoids that".into(),
-            };
-            info!(
-                service = %service,
-                "{left} of {wanted} replicas are left, as a plain `docker compose up -d` does: restoring {wanted}; {how}"
-            );
-        }
     }
 }
 
