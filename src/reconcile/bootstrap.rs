@@ -113,7 +113,7 @@ impl ServiceMachine {
             });
         let known = self.members.contains_key(id);
         if known {
-            self.compose_work.has_removed();
+            self.compose_work.mark_removed();
         }
         self.forget(id, now);
         if known && self.members.is_empty() {

@@ -78,17 +78,17 @@ impl ComposeWork {
     }
 
     /// It is quiet.
-    pub(super) fn is_quiet(&mut self) {
+    pub(super) fn mark_quiet(&mut self) {
         self.since = None;
     }
 
     /// Whether work has ended since this was asked last.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(super) fn take_ended(&mut self) -> bool {
         self.busy_until.take().is_some()
     }
 
     /// Somebody else has removed a replica.
-    pub(super) fn has_removed(&mut self) {
+    pub(super) fn mark_removed(&mut self) {
         self.removed = true;
     }
 

@@ -15,7 +15,7 @@ impl ServiceMachine {
         if self.sync != SyncState::Acting || self.compose_work.is_going_on(now) {
             return;
         }
-        self.compose_work.is_quiet();
+        self.compose_work.mark_quiet();
         if self.waits_for_a_recreate(now, out) {
             return;
         }
@@ -23,7 +23,7 @@ impl ServiceMachine {
             self.notice_idle(now, out);
             return;
         }
-        if self.compose_work.has_ended() {
+        if self.compose_work.take_ended() {
             self.after_compose(now, out);
         }
         if self.notice_idle(now, out) {

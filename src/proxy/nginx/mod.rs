@@ -105,8 +105,11 @@ impl<F: Fleet> Proxy for NginxProxy<F> {
         let mut memory = self.memory.lock().await;
         let result = self.bring_in_step(&mut memory, upstreams).await;
         if result.is_ok() {
-            let refused = self.log_refused.lock();
-            *refused.unwrap_or_else(PoisonError::into_inner) = memory.log_refused.clone();
+            let mut refused = self
+                .log_refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            refused.clone_from(&memory.log_refused);
         }
         let stamp = self.stamp();
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
