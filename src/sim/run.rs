@@ -24,7 +24,7 @@ use crate::{
     policy::{Balance, NginxPlacement, Policy, Ready, Settings},
     project::{Project, Service, ServiceNetwork},
     reconcile::{PersistedState, ScalingEvent},
-    state::Recording,
+    state::{Recording, StateDir},
     traffic::TrafficLoad,
     watch::{
         Claim, Driver, DriverDeps, RunClock, RunGoal, RunOutcome, STARTS_AT_ONCE,
@@ -238,20 +238,28 @@ impl Simulation {
         self.tasks.spawn(work);
     }
 
-    /// Starts `watch`.
-    pub fn watch(&mut self) -> Watch {
+    /// The driver of `watch`, with the state directory that it has, if any; where to ask it, and what it
+    /// tells people.
+    pub(crate) fn driver(
+        &mut self,
+        state: Option<StateDir>,
+    ) -> (
+        Driver<SimEngine, SimProxy>,
+        mpsc::Sender<Call>,
+        mpsc::UnboundedReceiver<ScalingEvent>,
+    ) {
         let (calls, receiver) = mpsc::channel(16);
         let (notes, told) = mpsc::unbounded_channel();
         let (nginx, _) = tokio::sync::watch::channel(NginxLocation::Unknown);
         let host = self.host.clone();
-        let parts = DriverDeps {
+        let deps = DriverDeps {
             clock: RunClock::read_by(clock::read),
-            engine: Arc::new(SimEngine::new(self.host.clone(), self.pace)),
+            engine: Arc::new(self.engine()),
             proxy: Some(SimProxy::new(self.host.clone())),
             loaded: self.loaded.clone(),
             source: None,
             extra: Vec::new(),
-            state: None,
+            state,
             memory: std::mem::take(&mut self.memory),
             locks: Vec::new(),
             claim: Claim::NotNeeded,
@@ -267,9 +275,19 @@ impl Simulation {
             asks_compose: false,
             meters: Arc::new(Meters::new(&self.loaded.project.name)),
         };
+        (Driver::new(deps, RunGoal::Watch), calls, told)
+    }
+
+    /// The Engine of the host.
+    pub(crate) fn engine(&self) -> SimEngine {
+        SimEngine::new(self.host.clone(), self.pace)
+    }
+
+    /// Starts `watch`.
+    pub fn watch(&mut self) -> Watch {
+        let (mut driver, calls, told) = self.driver(None);
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let tokens = (stop.clone(), abort.clone());
-        let mut driver = Driver::new(parts, RunGoal::Watch);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let outcome = driver.run(tokens.0, tokens.1).await;

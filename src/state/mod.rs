@@ -256,16 +256,17 @@ impl StateDir {
             services,
         };
         let path = self.path.join(STATE);
-        let text = serde_json::to_vec(&stored).unwrap_or_default();
-        files::replace_private(&path, &text)
+        serde_json::to_vec(&stored)
+            .map_err(io::Error::from)
+            .and_then(|text| files::replace_private(&path, &text))
             .map(drop)
             .map_err(|source| io_error(&path, source))
     }
 
     /// Appends a line to `scaling.log`. [`StateError::Unrotated`] is a line that was appended.
     pub fn record(&self, note: &ScalingEvent) -> Result<(), StateError> {
-        let line = serde_json::to_vec(note).unwrap_or_default();
         let path = self.log_path();
+        let line = serde_json::to_vec(note).map_err(|error| io_error(&path, error.into()))?;
         ScalingLog::of(&self.path)
             .append(line)
             .map_err(|trouble| match trouble {

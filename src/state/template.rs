@@ -56,8 +56,9 @@ impl StateDir {
             version: VERSION,
             template: template.clone(),
         };
-        let text = serde_json::to_vec_pretty(&stored).unwrap_or_default();
-        let replaced = directory.replace(file_name(&template.service), &text, PRIVATE);
+        let replaced = serde_json::to_vec_pretty(&stored)
+            .map_err(io::Error::from)
+            .and_then(|text| directory.replace(file_name(&template.service), &text, PRIVATE));
         replaced.map_err(|source| io_error(&path, source))
     }
 

@@ -20,6 +20,9 @@ pub(super) struct PendingRequest {
     /// The longest wait, and when it ends.
     pub(super) allowed: Duration,
     pub(super) deadline: Timestamp,
+    /// Hears that the request is being served, and nothing else.
+    pub(super) acknowledge: Option<mpsc::Sender<Reply>>,
+    /// Hears of the progress, and how it ended.
     pub(super) replies: Option<mpsc::Sender<Reply>>,
     pub(super) failures: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{info, warn};
 
 use super::warn_once::{Topic, WarnOnce};
@@ -29,6 +30,9 @@ pub enum Claim {
     },
 }
 
+/// A change that must survive this run, counted from its start.
+pub(super) type Change = u64;
+
 /// The state directory and the locks of a run.
 #[derive(Debug)]
 pub(super) struct Persistence {
@@ -38,8 +42,14 @@ pub(super) struct Persistence {
     keeps: bool,
     /// By service, as far as it is known: of the last run, then of this one.
     memory: BTreeMap<String, PersistedState>,
-    /// Something happened that the next run must know.
-    dirty: bool,
+    /// Changes that must survive this run: the last one, that of the write under way, that on disk.
+    changed: Change,
+    writing: Change,
+    saved: Change,
+    /// The write under way.
+    writer: JoinSet<Result<(), String>>,
+    #[cfg(test)]
+    gate: std::sync::Arc<tokio::sync::Semaphore>,
     locks: Vec<Lock>,
     claim: Claim,
     /// Why this run is over: somebody else holds the project now.
@@ -64,7 +74,12 @@ impl Persistence {
             state,
             keeps,
             memory,
-            dirty: false,
+            changed: 0,
+            writing: 0,
+            saved: 0,
+            writer: JoinSet::new(),
+            #[cfg(test)]
+            gate: std::sync::Arc::new(tokio::sync::Semaphore::new(1)),
             locks,
             claim,
             ousted: None,
@@ -130,14 +145,26 @@ impl Persistence {
         }
     }
 
-    /// Something happened that the next run must know.
+    /// Something happened that must survive this run.
     pub(super) fn touch(&mut self) {
-        self.dirty = true;
+        if self.keeps && self.state.is_some() {
+            self.changed += 1;
+        }
     }
 
-    /// Whether that is not on disk yet.
-    pub(super) fn take_dirty(&mut self) -> bool {
-        std::mem::take(&mut self.dirty)
+    /// The last change, while it is not on disk: whatever rests on it waits until it is.
+    pub(super) fn unsaved(&self) -> Option<Change> {
+        (self.changed > self.saved).then_some(self.changed)
+    }
+
+    /// Whether a write has to begin for it.
+    pub(super) fn is_due(&self) -> bool {
+        self.writer.is_empty() && self.unsaved().is_some()
+    }
+
+    /// Whether a write is under way.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.writer.is_empty()
     }
 
     /// Takes from the machines what the next run should know.
@@ -162,27 +189,49 @@ impl Persistence {
         self.memory
     }
 
-    /// Saves what the next run should know.
-    pub(super) fn save(
-        &mut self,
-        machines: &IndexMap<String, ServiceMachine>,
-        complaints: &mut WarnOnce,
-    ) {
-        if !self.keeps || self.state.is_none() {
+    /// Begins to save what the next run should know, beside the loop. One write is under way at a time:
+    /// what changes meanwhile goes into the next one, which has the newest state of all.
+    pub(super) fn begin_to_save(&mut self, machines: &IndexMap<String, ServiceMachine>) {
+        if !self.keeps || self.state.is_none() || self.is_writing() {
             return;
         }
         self.recollect(machines);
-        let Some(state) = &self.state else {
+        let Some(state) = self.state.clone() else {
             return;
         };
-        match state.save(self.memory.clone()) {
+        let memory = self.memory.clone();
+        self.writing = self.changed;
+        #[cfg(test)]
+        let gate = std::sync::Arc::clone(&self.gate);
+        self.writer.spawn(async move {
+            #[cfg(test)]
+            let _permit = gate.acquire().await;
+            match spawn_blocking(move || state.save(memory)).await {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+    }
+
+    /// Waits for the end of the write that is under way; for ever where none is.
+    pub(super) async fn written(&mut self) -> Result<(), String> {
+        match self.writer.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(error.to_string()),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A write has ended. One that failed is tried again at the next tick, and nothing waits for that.
+    pub(super) fn end_to_save(&mut self, result: Result<(), String>, complaints: &mut WarnOnce) {
+        self.saved = self.writing;
+        match result {
             Ok(()) => {
                 if complaints.settle(Topic::Memory) {
                     info!("holds and history are saved again");
                 }
             }
-            Err(error) => {
-                let why = error.to_string();
+            Err(why) => {
                 if complaints.raise(Topic::Memory, &why) {
                     warn!(
                         error = why,
@@ -191,6 +240,17 @@ impl Persistence {
                 }
             }
         }
+    }
+
+    /// Whether everything up to this change is on disk, or cannot be.
+    pub(super) fn is_saved(&self, change: Change) -> bool {
+        change <= self.saved
+    }
+
+    /// Holds writes up while it has no permits.
+    #[cfg(test)]
+    pub(super) fn gate(&self) -> std::sync::Arc<tokio::sync::Semaphore> {
+        std::sync::Arc::clone(&self.gate)
     }
 
     /// Adds an event to `scaling.log`.

@@ -303,8 +303,13 @@ impl SharedLogReader {
             let told = timeout(OPENED, nginx.reopen_logs()).await;
             if !matches!(told, Ok(Ok(()))) {
                 debug!(?told, "nginx was not told to open its logs again");
-                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                reader.not_reopened(answer.rotated);
+                // Another reading may have it for long.
+                let rotated = answer.rotated;
+                let noted = spawn_blocking(move || {
+                    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                    reader.not_reopened(rotated);
+                });
+                let _ = timeout(READ, noted).await;
             }
         }
         answer.values

@@ -26,19 +26,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 self.tell(note);
             }
         }
-        // What was decided is on disk before its first step.
-        let acts = |effect: &Effect| {
-            !matches!(
-                effect,
-                Effect::Note(_) | Effect::WakeAt(_) | Effect::Decided { .. }
-            )
-        };
-        if effects.iter().any(acts) && self.persistence.take_dirty() {
-            self.remember();
-        }
         for effect in effects {
-            // Replicas with less than their share get all of it before the end.
-            let at_the_end = matches!(effect, Effect::Route { .. });
             match effect {
                 Effect::Note(_) => {}
                 Effect::Decided { input, decision } => {
@@ -77,25 +65,47 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     let task = self.tasks.spawn(run);
                     self.operations.probe(id, task);
                 }
-                _ if self.passive() || self.stopping && !at_the_end => {
-                    debug!(service, effect = effect.word(), "left undone");
-                }
-                Effect::Create {
-                    number,
-                    name,
-                    like,
-                    alone,
-                } => self.create(service, number, name, like, alone),
-                Effect::Found { number } => self.found(service, number),
-                Effect::Start { id } => self.start(service, id),
-                Effect::Retire { replica } => self.retire(service, *replica),
-                Effect::CollectLogs { id, why } => self.collect_logs(service, id, why),
                 Effect::Route {
                     seq,
                     servers,
                     urgent,
-                } => self.route(service, seq, &servers, urgent),
+                } => {
+                    // At the end too: replicas with less than their share get all of it. It waits for no
+                    // disk, because it may take a dead replica out of nginx.
+                    if self.passive() {
+                        debug!(service, effect = "route", "left undone");
+                    } else {
+                        self.route(service, seq, &servers, urgent);
+                    }
+                }
+                Effect::CollectLogs { .. } => self.act(service, effect),
+                step => self.take_step(service, step),
             }
+        }
+    }
+
+    /// Takes a step on the Engine.
+    pub(super) fn act(&mut self, service: &str, step: Effect) {
+        if self.passive() || self.stopping {
+            debug!(service, effect = step.word(), "left undone");
+            return;
+        }
+        match step {
+            Effect::Create {
+                number,
+                name,
+                like,
+                alone,
+            } => self.create(service, number, name, like, alone),
+            Effect::Found { number } => self.found(service, number),
+            Effect::Start { id } => self.start(service, id),
+            Effect::Retire { replica } => self.retire(service, *replica),
+            Effect::CollectLogs { id, why } => self.collect_logs(service, id, why),
+            Effect::Note(_)
+            | Effect::Decided { .. }
+            | Effect::WakeAt(_)
+            | Effect::Probe { .. }
+            | Effect::Route { .. } => {}
         }
     }
 

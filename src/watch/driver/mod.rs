@@ -64,7 +64,12 @@ mod pending;
 mod publishing;
 mod requests;
 mod sampling;
+mod saving;
+#[cfg(test)]
+mod tests;
 mod upkeep;
+
+use saving::Deferred;
 
 /// The longest that a client of `sync` waits.
 const SYNC: Duration = Duration::from_secs(60);
@@ -146,6 +151,8 @@ pub struct Driver<E, P> {
     custom: CustomMetrics,
     host: HostState,
     persistence: Persistence,
+    /// Steps and answers that wait for the disk.
+    deferred: Deferred,
     requests: PendingRequests,
     complaints: WarnOnce,
     meters: Arc<Meters>,
@@ -195,6 +202,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 (deps.locks, deps.claim),
                 deps.recording,
             ),
+            deferred: Deferred::default(),
             requests: PendingRequests::default(),
             complaints: WarnOnce::default(),
             meters: deps.meters,
@@ -226,8 +234,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             outcome = self.drive(&stop) => outcome,
             () = abort.cancelled() => RunOutcome::Interrupted,
         };
-        self.remember();
         self.tasks.abort_all();
+        self.save_at_the_end().await;
         outcome
     }
 
@@ -249,6 +257,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 hold,
                 allowed: timeout,
                 deadline: self.clock.now() + timeout,
+                acknowledge: None,
                 replies: None,
                 failures: Vec::new(),
             });
@@ -266,10 +275,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
             self.decide_together();
             self.settle_queue();
-            // What was promised or begun is on disk before nginx or anybody hears of it.
-            if self.persistence.take_dirty() {
-                self.remember();
-            }
+            self.save_changes();
             self.tell_proxy();
             if let Some(outcome) = self.arrived(parting) {
                 return outcome;
@@ -304,6 +310,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                         SystemdNotifier::ending();
                     }
                     parting = Some(Instant::now() + PARTING);
+                }
+                result = self.persistence.written(), if self.persistence.is_writing() => {
+                    self.saved(result);
                 }
                 event = self.engine.next_event(), if self.engine.is_connected() => {
                     match event {
@@ -410,7 +419,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             self.counts.read_again();
         }
         self.persistence.check_locks(&mut self.complaints);
-        self.remember();
+        // Readings may wait for the next interval.
+        self.persistence.begin_to_save(&self.machines);
     }
 
     /// What the next run should know of this one.
@@ -421,10 +431,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     /// Compares replicas with what compose would make now, for a run that only looks.
     pub fn compare_with(&mut self, current: Currents) {
         self.drift.answered(current);
-    }
-
-    fn remember(&mut self) {
-        self.persistence.save(&self.machines, &mut self.complaints);
     }
 
     /// What is counted of the run.

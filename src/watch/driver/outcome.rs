@@ -69,7 +69,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     .all(|m| !m.setup().autoscaled || m.idle_reason().is_some() || m.has_decided());
                 (seen
                     && decided
-                    && self.operations.is_idle()
+                    && self.is_idle()
                     && !self.router.is_busy()
                     && (self.dry_run
                         || self
@@ -96,7 +96,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         // What was begun in vain is taken away before the end.
         let tidy = !self.requests.has_failed()
             || !self.machines.values().any(ServiceMachine::is_tidying_up);
-        if self.requests.is_empty() && self.operations.is_idle() && tidy {
+        if self.requests.is_empty() && self.is_idle() && tidy {
             return Some(match self.requests.take_failed() {
                 None => RunOutcome::Done,
                 Some(why) => RunOutcome::Failed(why.lines().map(ToOwned::to_owned).collect()),
@@ -121,9 +121,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn is_up_to_date(&self) -> bool {
         let now = self.clock.now();
         self.goal == RunGoal::Watch
-            && self.operations.is_idle()
+            && self.is_idle()
             && self.in_step()
             && self.machines.values().all(ServiceMachine::is_settled)
             && self.engine.is_up_to_date(now)
+    }
+
+    /// Whether no step is in progress, or waits for the disk.
+    pub(super) fn is_idle(&self) -> bool {
+        self.operations.is_idle() && self.deferred.is_idle()
     }
 }

@@ -3,9 +3,9 @@
 use super::{
     super::{goal::RunGoal, pending_requests::PendingRequest},
     Driver,
+    saving::Answer,
 };
 use crate::{
-    control::Reply,
     engine::Engine,
     proxy::Proxy,
     reconcile::{Event, EventKind, Initiator, ScalingEvent, ServiceMachine},
@@ -17,7 +17,9 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn serve_waiters(&mut self) {
         let now = self.clock.now();
         let mut begun = Vec::new();
+        let mut served = Vec::new();
         for waiter in self.requests.iter_mut() {
+            served.extend(waiter.acknowledge.take());
             let known = waiter.targets.keys().all(|name| {
                 self.machines
                     .get(name)
@@ -40,6 +42,14 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 let effects = machine.handle(event, now);
                 self.carry_out(&name, effects);
             }
+        }
+        for replies in served {
+            self.answer_command(Answer {
+                replies,
+                ok: true,
+                message: "the running `watch` is on it".into(),
+                tells_loss: false,
+            });
         }
         let mut open = Vec::new();
         for mut waiter in self.requests.take() {
@@ -86,10 +96,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let late = now >= waiter.deadline;
             if reached {
                 self.answer(waiter, true);
-            } else if !waiter.failures.is_empty()
-                && self.operations.is_idle()
-                && !self.router.is_busy()
-            {
+            } else if !waiter.failures.is_empty() && self.is_idle() && !self.router.is_busy() {
                 self.answer(waiter, false);
             } else if late {
                 let after = Span(waiter.allowed);
@@ -150,9 +157,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
     pub(super) fn reply(&mut self, waiter: PendingRequest, ok: bool) {
         let message = waiter.failures.join("\n");
         match waiter.replies {
-            Some(replies) => {
-                let _ = replies.try_send(Reply::Done { ok, message });
-            }
+            Some(replies) => self.answer_command(Answer {
+                replies,
+                ok,
+                message,
+                tells_loss: false,
+            }),
             None => self.requests.end((!ok).then_some(message)),
         }
     }

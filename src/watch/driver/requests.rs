@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use tokio::sync::mpsc;
 
 use super::{
-    super::{pause, pending_requests::PendingRequest, warn_once::Topic},
+    super::{pause, pending_requests::PendingRequest},
     Driver, SYNC,
+    saving::Answer,
 };
 use crate::{
     control::{Call, ControlRequest, Reply},
     engine::Engine,
     plan::MOST,
     proxy::Proxy,
-    reconcile::{Event, Initiator, Pause, Paused},
-    units::Span,
+    reconcile::{Event, Initiator, Paused},
 };
 
 /// So long a count that nobody waits for is looked after.
@@ -39,6 +40,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     hold: Duration::ZERO,
                     allowed: SYNC,
                     deadline: now + SYNC,
+                    acknowledge: None,
                     replies: Some(replies),
                     failures: Vec::new(),
                 });
@@ -48,11 +50,22 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 directions,
                 span,
             } => {
-                let answer = self.pause(&services, directions, span);
-                let _ = replies.try_send(answer);
+                let event = Event::Suspend {
+                    directions,
+                    span: span.map(|span| span.0),
+                    by: Initiator::Hand,
+                };
+                self.pass_on(&services, &event, replies, |service, _, now| {
+                    now.map_or_else(String::new, |now| pause::paused(service, now))
+                });
             }
             ControlRequest::Resume { services } => {
-                let _ = replies.try_send(self.resume(&services));
+                let event = Event::Resume {
+                    by: Initiator::Hand,
+                };
+                self.pass_on(&services, &event, replies, |service, before, _| {
+                    pause::resumed(service, before)
+                });
             }
             ControlRequest::Scale {
                 services,
@@ -79,12 +92,6 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                 self.make_machines();
                 self.list();
                 let now = self.clock.now();
-                if wait.is_none() {
-                    let _ = replies.try_send(Reply::Done {
-                        ok: true,
-                        message: "the running `watch` is on it".into(),
-                    });
-                }
                 let allowed = wait.map_or(UNWATCHED, |wait| wait.0);
                 self.requests.push(PendingRequest {
                     targets: services,
@@ -92,7 +99,8 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     hold: hold.0,
                     allowed,
                     deadline: now + allowed,
-                    replies: wait.is_some().then(|| replies.clone()),
+                    acknowledge: wait.is_none().then(|| replies.clone()),
+                    replies: wait.is_some().then_some(replies),
                     failures: Vec::new(),
                 });
             }
@@ -107,35 +115,18 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
         }
     }
 
-    fn pause(&mut self, services: &[String], directions: Pause, span: Option<Span>) -> Reply {
-        let event = Event::Suspend {
-            directions,
-            span: span.map(|span| span.0),
-            by: Initiator::Hand,
-        };
-        self.pass_on(services, &event, |service, _, now| {
-            now.map_or_else(String::new, |now| pause::paused(service, now))
-        })
-    }
-
-    fn resume(&mut self, services: &[String]) -> Reply {
-        let event = Event::Resume {
-            by: Initiator::Hand,
-        };
-        self.pass_on(services, &event, |service, before, _| {
-            pause::resumed(service, before)
-        })
-    }
-
     /// Hands the event to each machine at once, before whatever else waits, and has it on disk before
     /// it is answered.
     fn pass_on(
         &mut self,
         services: &[String],
         event: &Event,
+        replies: mpsc::Sender<Reply>,
         say: impl Fn(&str, Option<Paused>, Option<Paused>) -> String,
-    ) -> Reply {
-        let refuse = |message| Reply::Done { ok: false, message };
+    ) {
+        let refuse = |message| {
+            let _ = replies.try_send(Reply::Done { ok: false, message });
+        };
         if self.dry_run {
             return refuse("the running `watch` is a dry run and changes nothing".into());
         }
@@ -153,16 +144,12 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             lines.push(say(service, before, machine.paused(now)));
             self.carry_out(service, effects);
         }
-        self.persistence.take_dirty();
-        self.remember();
-        if let Some(why) = self.complaints.about(Topic::Memory) {
-            lines.push(format!(
-                "a restart of the running `watch` would lose it: {why}"
-            ));
-        }
-        Reply::Done {
+        self.persistence.touch();
+        self.answer_command(Answer {
+            replies,
             ok: true,
             message: lines.join("\n"),
-        }
+            tells_loss: true,
+        });
     }
 }
