@@ -235,18 +235,6 @@ const OPENS_FILES: &[(&str, &str)] = &[
     ("cli/watch.rs", "the same"),
 ];
 
-/// Files that still import each other. Untie them; add none.
-const KNOWN_CIRCLES: &[&str] = &[
-];
-
-/// Files that are still too long. Cut them; add none.
-const KNOWN_LONG: &[&str] = &[
-    "cli/check/nginx.rs",
-];
-
-/// Files whose tests are still too long for them.
-const KNOWN_LONG_TESTS: &[&str] = &[];
-
 struct Source {
     /// Path below `src`, like `engine/docker/mod.rs`.
     path: String,
@@ -686,12 +674,7 @@ fn no_files_import_each_other() {
         }
         if let Some(way) = circle(&needed, &file) {
             told.extend(way.iter().cloned());
-            if way
-                .iter()
-                .any(|file| !KNOWN_CIRCLES.contains(&file.as_str()))
-            {
-                wrong.push(way.join(" -> "));
-            }
+            wrong.push(way.join(" -> "));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -705,7 +688,7 @@ fn no_source_file_is_too_long_to_read() {
     let mut wrong = Vec::new();
     for source in sources() {
         let lines = source.code.trim_end().lines().count();
-        if lines > LONGEST && !KNOWN_LONG.contains(&source.path.as_str()) {
+        if lines > LONGEST {
             wrong.push(format!("{} has {lines} lines", source.path));
         }
     }
@@ -724,7 +707,7 @@ fn long_tests_are_in_files_of_their_own() {
         let tests = text
             .split_once("#[cfg(test)]\nmod tests {")
             .map_or(0, |(_, tests)| tests.lines().count());
-        if tests > LONGEST_TESTS && !KNOWN_LONG_TESTS.contains(&source.path.as_str()) {
+        if tests > LONGEST_TESTS {
             wrong.push(format!("{} has {tests} lines of tests", source.path));
         }
     }

@@ -5,6 +5,7 @@
 
 use std::{env, fmt::Write as _, fs, path::Path, process::Command};
 
+use compose_scale::files;
 use serde_json::Value;
 
 /// Colours that can be read on white and on black paper; the page behind is ours.
@@ -38,7 +39,7 @@ fn is_current(name: &str, drawn: &str) {
         .join("docs/images")
         .join(name);
     if env::var_os("COMPOSE_SCALE_UPDATE_PICTURES").is_some() {
-        fs::write(&path, drawn).unwrap();
+        files::replace(&path, drawn.as_bytes()).unwrap();
         return;
     }
     let kept = fs::read_to_string(&path).unwrap_or_default();
@@ -189,9 +190,9 @@ fn picture_of_the_dashboard() {
 #[test]
 fn picture_of_a_simulation() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(
-        dir.path().join("compose.yaml"),
-        "name: shop\nservices:\n  web:\n    image: web\n    expose: [\"80\"]\n    deploy: {resources: {limits: {cpus: \"1\"}}}\n    \
+    files::replace(
+        &dir.path().join("compose.yaml"),
+        b"name: shop\nservices:\n  web:\n    image: web\n    expose: [\"80\"]\n    deploy: {resources: {limits: {cpus: \"1\"}}}\n    \
          x-autoscale: {min: 1, max: 8, metrics: [{cpu: 60%}]}\n",
     )
     .unwrap();

@@ -557,7 +557,9 @@ fn work_of_others_that_never_ends_holds_repair_up_for_two_minutes_only() {
     let mut effects = bench.hear(Event::Gone { id: id(2) });
     effects.extend(bench.after(1));
     assert!(
-        asked(&effects).iter().any(|effect| effect.starts_with("create")),
+        asked(&effects)
+            .iter()
+            .any(|effect| effect.starts_with("create")),
         "{:?}",
         asked(&effects)
     );

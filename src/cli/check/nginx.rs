@@ -11,8 +11,8 @@ use crate::{
     policy::Ready,
     project::{ContainerState, Replica},
     proxy::{
-        self, Features, Listed, ProxyError,
-        inspect::{Configuration, Findings},
+        self, Listed, ProxyError,
+        inspect::Configuration,
         listed,
         nginx::{self, Control},
         render,
@@ -26,9 +26,14 @@ use crate::{
 };
 
 mod bypass;
+mod include;
 mod log;
 #[cfg(test)]
 mod tests;
+mod version;
+
+use include::one_include;
+use version::check_version;
 
 pub(super) async fn check_nginx(
     loaded: &Loaded,
@@ -474,113 +479,5 @@ fn check_unrouted(
         let wrong = nginx_preflight::without_upstream(one, &pass);
         report.error(wrong.kind.into(), &one.service, wrong.what, wrong.fix);
         report.at(&pass.file, pass.line);
-    }
-}
-
-/// Returns whether it can be asked anything.
-async fn check_version<C: Control>(control: &C, report: &mut CheckReport) -> bool {
-    let features = match nginx::features(control).await {
-        Ok(features) => features,
-        Err(error) => {
-            unanswered(&error, &control.name(), report);
-            return false;
-        }
-    };
-    check_features(&features, &control.name(), report);
-    true
-}
-
-/// What it means that it cannot be asked for its version.
-fn unanswered(error: &ProxyError, name: &str, report: &mut CheckReport) {
-    let what = format!("{name}: {error}");
-    let log = format!("see why in its log: `docker logs --tail 20 {name}`");
-    match error {
-        ProxyError::NoProgram { .. } => {
-            let fix = "use an image whose `nginx` is on the PATH";
-            report.error(CheckCode::NginxVersion, "nginx", what, fix);
-        }
-        // It ran a moment ago.
-        ProxyError::NotRunning { .. } => {
-            let what =
-                format!("{name} ended while it was looked at, as one that crashes at its start");
-            report.error(CheckCode::NginxCrashing, "nginx", what, log);
-        }
-        _ => report.error(CheckCode::NginxUnanswered, "nginx", what, log),
-    }
-}
-
-/// What its version brings.
-fn check_features(features: &Features, name: &str, report: &mut CheckReport) {
-    match features {
-        Features {
-            version: Some(version),
-            keepalive_min_timeout: true,
-            ..
-        } => report.ok("nginx", format!("{version} in {name}")),
-        Features {
-            version: Some(version),
-            ..
-        } => report.warn(CheckCode::NginxOld,
-            "nginx",
-            format!(
-                "{version} closes idle keep-alive connections at a reload, and may lose a request that arrives on one"
-            ),
-            "use nginx 1.27.4 or newer, which has `keepalive_min_timeout`",
-        ),
-        Features { version: None, .. } => {
-            report.warn(
-                CheckCode::NginxVersion,
-                "nginx",
-                "its version is unknown, so newer directives are not used",
-                "use an image whose `nginx -v` prints a version, best 1.27.4 or newer",
-            );
-        }
-    }
-}
-
-fn one_include(service: &str, directory: &str, findings: &Findings, report: &mut CheckReport) {
-    for wrong in nginx_preflight::not_included(service, directory, findings) {
-        report.error(wrong.kind.into(), service, wrong.what, wrong.fix);
-        if let Some(place) = &wrong.place {
-            report.at(&place.file, place.line);
-        }
-    }
-    if let [place] = findings.included.as_slice() {
-        report.ok(service, format!("its upstream is included at {place}"));
-    }
-    if findings.passes.is_empty() {
-        let doubt = if findings.variable.is_empty() {
-            String::new()
-        } else {
-            " (a target with variables may)".to_owned()
-        };
-        report.warn(
-            CheckCode::NginxNoPass,
-            service,
-            format!("no proxy_pass sends requests to it{doubt}"),
-            format!("in its location: `proxy_pass http://{service};`"),
-        );
-    }
-    for pass in findings.passes.iter().filter(|pass| pass.takes_settings()) {
-        if !pass.settings {
-            report.warn(
-                CheckCode::NginxNoSettings,
-                service,
-                format!(
-                    "{}: this location lacks the settings for retries, timeouts and keep-alive",
-                    pass.place
-                ),
-                format!("add `include {directory}/{service}.location*;` to the location"),
-            );
-            report.at(&pass.place.file, pass.place.line);
-        }
-        if let Some(place) = &pass.hides_headers_of {
-            report.warn(CheckCode::NginxHeadersHidden,
-                service,
-                format!("{}: the headers set at {place} do not apply here, because this location sets its own", pass.place),
-                "repeat those proxy_set_header lines in the location",
-            );
-            report.at(&pass.place.file, pass.place.line);
-        }
     }
 }

@@ -163,7 +163,10 @@ fn a_kill_for_lack_of_memory_keeps_the_others_for_the_window() {
     // It is in no input and no saved state any more.
     let (input, _) = bench.machine.decide(bench.now).unwrap();
     assert!(
-        input.replicas.iter().all(|seen| seen.out_of_memory.is_none()),
+        input
+            .replicas
+            .iter()
+            .all(|seen| seen.out_of_memory.is_none()),
         "{:?}",
         input.replicas
     );

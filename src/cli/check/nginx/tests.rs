@@ -2,9 +2,14 @@
 
 use super::{
     super::service::fixture::{FINE, loaded},
+    version::{check_features, unanswered},
     *,
 };
-use crate::{plan::tests::replica, project::MountPoint, proxy::NginxVersion};
+use crate::{
+    plan::tests::replica,
+    project::MountPoint,
+    proxy::{Features, NginxVersion},
+};
 
 const DIRECTORY: &str = "/etc/nginx/upstreams";
 const UPSTREAM: &str = "upstream web { server 172.18.0.2:80; }";
