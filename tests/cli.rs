@@ -54,6 +54,33 @@ fn tool(directory: &TempDir) -> Command {
 }
 
 #[test]
+fn a_directory_that_was_entered_through_a_link_has_its_name_as_for_compose() {
+    let root = tempfile::tempdir().expect("a directory");
+    let release = root.path().join("20260101");
+    let link = root.path().join("current");
+    std::fs::create_dir(&release).expect("a directory");
+    std::os::unix::fs::symlink(&release, &link).expect("a link");
+    write(
+        &release.join("compose.yaml"),
+        "services: {web: {image: web}}\n",
+    );
+    let named = |pwd: &Path, name: &str| {
+        tool(&root)
+            .current_dir(&link)
+            .env("PWD", pwd)
+            .arg("config")
+            .assert()
+            .success()
+            .stdout(contains(format!("\nname: {name}\n")));
+    };
+    named(&link, "current");
+    // Where it is another directory's, or none, the directory itself counts.
+    for other in [root.path(), Path::new("."), Path::new("")] {
+        named(other, "'20260101'");
+    }
+}
+
+#[test]
 fn a_check_makes_the_state_directory_for_its_owner_alone_and_leaves_nothing_in_it() {
     let shop = directory(FILE);
     let state = shop.path().join("a/state");

@@ -73,19 +73,13 @@ fn picture_of_the_architecture() {
             );
         }
     };
-    boxed(
-        "box",
-        (20, 40),
-        (120, 60),
-        "visitors",
-        &["keep their connections"],
-    );
+    boxed("box", (20, 40), (120, 60), "visitors", &["notice nothing"]);
     boxed(
         "box",
         (220, 40),
-        (170, 60),
+        (200, 60),
         "nginx",
-        &["yours, in the project or on the host"],
+        &["in the project, or on the host"],
     );
     for (replica, y) in [(1, 20), (2, 62), (3, 104)] {
         boxed("box", (520, y), (150, 34), &format!("web-{replica}"), &[]);
@@ -97,7 +91,7 @@ fn picture_of_the_architecture() {
         "compose-scale watch",
         &[
             "measures each replica",
-            "decides how many there should be",
+            "decides how many are needed",
             "adds, drains, removes replicas",
         ],
     );
@@ -106,20 +100,20 @@ fn picture_of_the_architecture() {
         (20, 210),
         (140, 60),
         "compose.yaml",
-        &["x-autoscale: the policy"],
+        &["with x-autoscale"],
     );
     boxed(
         "box",
         (520, 210),
         (150, 60),
         "Docker Engine",
-        &["containers, events, counters"],
+        &["containers, counters"],
     );
     for (path, text, x, y) in [
         ("M140 70H214", "", 0, 0),
-        ("M390 60L514 37", "", 0, 0),
-        ("M390 70L514 79", "", 0, 0),
-        ("M390 80L514 121", "", 0, 0),
+        ("M420 60L514 37", "", 0, 0),
+        ("M420 70L514 79", "", 0, 0),
+        ("M420 80L514 121", "", 0, 0),
         ("M160 240H214", "", 0, 0),
         ("M270 210V106", "upstream file, reload", 142, 160),
         ("M350 106V204", "access log", 358, 160),
@@ -178,7 +172,9 @@ fn picture_of_the_dashboard() {
             y + 20.0,
             x + 10.0,
             y + 36.0,
-            kind.replace("timeseries", "time series").replace('-', " ")
+            kind.replace("timeseries", "time series")
+                .replace("bargauge", "bar gauge")
+                .replace('-', " ")
         );
     }
     let (width, height) = ((24.0 * COLUMN) as u32, bottom as u32);
@@ -186,7 +182,7 @@ fn picture_of_the_dashboard() {
     is_current("dashboard.svg", &svg(width, height, label, &content));
 }
 
-/// The first chart of the page that `simulate --html` writes.
+/// The chart of replicas on the page that `simulate --html` writes.
 #[test]
 fn picture_of_a_simulation() {
     let dir = tempfile::tempdir().unwrap();
@@ -202,7 +198,7 @@ fn picture_of_a_simulation() {
             "--load",
             "spikes:10..60",
             "--for",
-            "30m",
+            "1h",
             "--html",
             "report.html",
         ])
@@ -216,19 +212,16 @@ fn picture_of_a_simulation() {
         String::from_utf8_lossy(&ran.stderr)
     );
     let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
-    let chart = page.split("<svg viewBox=\"0 0 ").nth(1).unwrap();
+    let mut charts = page.split("<svg viewBox=\"0 0 ").skip(1);
+    let chart = charts
+        .find(|chart| chart.contains("aria-label=\"Replicas\""))
+        .unwrap();
     let (size, chart) = chart.split_once('"').unwrap();
     let (width, height) = size.split_once(' ').unwrap();
-    let content = chart
-        .split_once('>')
-        .unwrap()
-        .1
-        .split("</svg>")
-        .next()
-        .unwrap();
+    let (_, drawn) = chart.split_once('>').unwrap();
+    let (content, _) = drawn.split_once("</svg>").unwrap();
     let whole = |text: &str| text.parse::<f64>().unwrap() as u32;
-    let label =
-        "Replicas over half an hour of load with spikes, as compose-scale simulate draws them";
+    let label = "Replicas in an hour of load with spikes, as compose-scale simulate draws them";
     is_current(
         "simulate.svg",
         &svg(whole(width), whole(height), label, content),

@@ -116,14 +116,18 @@ fn arm(proxy: &EngineProxy, point: &Point, pid: u32) {
 
 fn takes_over(stack: &Stack, watch: &Watch, count: usize) {
     let what = format!("watch has taken over {count}");
-    let process = format!("{}\n", watch.pid());
     stack.until(&what, LONG, |s| {
-        // The lock names its holder: a socket may be left over from the one before.
-        std::fs::read_to_string(s.state().join("lock")).is_ok_and(|text| text == process) && {
+        begun(s, watch) && {
             let ps = s.ps();
             ps["watching"] == true && ps["services"][0]["serving"] == count
         }
     });
+}
+
+/// Whether it holds the project. The lock names its holder: a socket may be left over from the one before.
+fn begun(stack: &Stack, watch: &Watch) -> bool {
+    let process = format!("{}\n", watch.pid());
+    std::fs::read_to_string(stack.state().join("lock")).is_ok_and(|text| text == process)
 }
 
 /// Waits until the look at nginx that `watch` begins with is over: a request of that is none of the
@@ -152,7 +156,16 @@ fn through(stack: &Stack, proxy: &EngineProxy, from: usize, to: usize, point: &P
     takes_over(stack, &watch, from);
     quiet(stack, proxy);
     arm(proxy, point, watch.pid());
-    stack.must(&["scale", &format!("web={to}"), "--no-wait"]);
+    let target = format!("web={to}");
+    let command = ["scale", target.as_str(), "--no-wait"];
+    // It is answered once the count is on disk. A kill before that is told, and the command is to be
+    // given again.
+    let asked = stack.run(&command);
+    let accepted = asked.status.success();
+    assert!(
+        accepted || asked.stderr.contains("run the command again"),
+        "{asked:?}"
+    );
     let arrived = |s: &Stack| {
         let listed = s.listed();
         s.running().len() == to && listed.len() == to
@@ -174,6 +187,12 @@ fn through(stack: &Stack, proxy: &EngineProxy, from: usize, to: usize, point: &P
     proxy.pass();
 
     let watch = stack.watch(&[]);
+    if !accepted {
+        stack.until("watch has begun", LONG, |s| {
+            begun(s, &watch) && s.ps()["watching"] == true
+        });
+        stack.must(&command);
+    }
     takes_over(stack, &watch, to);
     stack.until(&format!("settled after {point:?}"), LONG, |s| {
         arrived(s) && s.project.inspect_all().len() == to + 1 && leftovers(&s.project).is_empty()

@@ -1,6 +1,12 @@
 //! The command line: one verb per file.
 
-use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
@@ -207,7 +213,7 @@ fn fail_in_json(text: &str, hint: Option<String>, code: u8) -> ExitCode {
     let mut further = vec![("exit_code", code.into())];
     further.extend(hint.map(|hint| ("hint", hint.into())));
     let line = log::json_line(tracing::Level::ERROR, text, further);
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(code)
 }
 
@@ -273,7 +279,7 @@ impl ProjectArgs {
             project_directory: self.project_directory.clone(),
             env_files: self.env_files.clone(),
             profiles: self.profiles.clone(),
-            cwd: std::env::current_dir()?,
+            cwd: working_directory()?,
             env: environment(),
             named_services: named.to_vec(),
             stdin: self.standard_input()?,
@@ -306,7 +312,7 @@ impl ProjectArgs {
     /// What is on standard input, where a file named `-` asks for it.
     fn standard_input(&self) -> Result<Option<String>, Failure> {
         if self.files.iter().any(|file| file.as_os_str() == "-") {
-            Ok(Some(std::io::read_to_string(std::io::stdin())?))
+            Ok(Some(io::read_to_string(io::stdin())?))
         } else {
             Ok(None)
         }
@@ -328,6 +334,19 @@ impl ProjectArgs {
         }
         Ok((request, loaded))
     }
+}
+
+/// The working directory by the name that the shell shows: a directory that was entered through a link has
+/// the link's name, and compose names the project after it.
+fn working_directory() -> io::Result<PathBuf> {
+    let real = std::env::current_dir()?;
+    let shown = std::env::var_os("PWD").map(PathBuf::from);
+    let is_same = |shown: &PathBuf| {
+        let identity =
+            |path: &Path| Some((path.metadata().ok()?.dev(), path.metadata().ok()?.ino()));
+        shown.is_absolute() && identity(shown).is_some_and(|one| identity(&real) == Some(one))
+    };
+    Ok(shown.filter(is_same).unwrap_or(real))
 }
 
 /// This process's environment, as far as it is text.

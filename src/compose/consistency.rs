@@ -118,11 +118,13 @@ pub(crate) fn check(root: &Node, services: &IndexMap<String, Service>, mistakes:
                         profile.unwrap_or("NAME")
                     )
                 }
+                None if other.is_empty() => "depends on a service without a name".into(),
                 None => format!("depends on undefined service {other}"),
             };
             let written = node.and_then(|node| wherefrom(node, other));
             match written {
                 Some(key) => say(&[key], message),
+                None if other.is_empty() => say(&["depends_on"], message),
                 None => say(&["depends_on", other], message),
             }
         }

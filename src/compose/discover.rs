@@ -58,7 +58,7 @@ pub(crate) fn discover(request: &LoadRequest) -> Result<Discovery, LoadError> {
             .map(|file| absolute(request, file))
             .collect(),
         directory: PathBuf::new(),
-        variables: request.env.clone(),
+        variables: with_working_directory(request),
         watched: Vec::new(),
         warnings: Vec::new(),
         unset: BTreeSet::new(),
@@ -80,6 +80,17 @@ pub(crate) fn discover(request: &LoadRequest) -> Result<Discovery, LoadError> {
         found.read_env_files(request)?;
     }
     Ok(found)
+}
+
+/// The environment. Where it has no `PWD`, as below systemd, compose sets it, whatever `.env` says.
+fn with_working_directory(request: &LoadRequest) -> VariableMap {
+    let mut variables = request.env.clone();
+    if let Some(cwd) = request.cwd.to_str() {
+        variables
+            .entry("PWD".to_owned())
+            .or_insert_with(|| cwd.to_owned());
+    }
+    variables
 }
 
 fn absolute(request: &LoadRequest, path: &Path) -> PathBuf {
@@ -256,13 +267,18 @@ impl Discovery {
             .split(separator)
             .map(|file| absolute(request, Path::new(file)))
             .collect();
-        for file in &files {
-            if file != Path::new("-") && !file.exists() {
-                return Err(LoadError::Unreadable {
-                    path: file.clone(),
-                    source: io::Error::from(io::ErrorKind::NotFound),
-                });
-            }
+        let is_missing = |file: &&PathBuf| *file != Path::new("-") && !file.exists();
+        if let Some(missing) = files.iter().find(is_missing) {
+            let message = format!("it names {}, which does not exist", missing.display());
+            return Err(match self.listing(request) {
+                Some((file, line)) => LoadError::Mistakes(vec![Mistake {
+                    file,
+                    line,
+                    path: "COMPOSE_FILE".into(),
+                    message,
+                }]),
+                None => LoadError::Setting(format!("COMPOSE_FILE in the environment: {message}")),
+            });
         }
         self.files = files;
         Ok(())
@@ -290,7 +306,7 @@ impl Discovery {
     }
 
     fn search(&mut self, request: &LoadRequest) -> Result<(), LoadError> {
-        let start = clean(&request.cwd);
+        let start = project_directory(request, &[]);
         for directory in start.ancestors() {
             let hits = existing(directory, &NAMES);
             let Some(file) = self.choose(hits, "compose files") else {

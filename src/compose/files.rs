@@ -115,7 +115,7 @@ impl<'r> Files<'r> {
         documents.retain(|document| {
             let map = document.as_map().is_some();
             if !map {
-                let hint = if document.is_null() {
+                let hint = if document.is_null() && text.contains("---") {
                     "; take the `---` before it away"
                 } else {
                     ""

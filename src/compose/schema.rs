@@ -200,7 +200,7 @@ impl SchemaCheck<'_> {
                 Some((_, shape)) => self.value(shape, node, &way),
                 None if fields.others == Others::Any => {}
                 None if fields.others == Others::Own && key.starts_with("x-") => {}
-                None => self.say(node, &way, unknown(key, fields)),
+                None => self.say(node, &way, unknown(key, node, fields)),
             }
         }
         for key in fields.required {
@@ -214,7 +214,12 @@ impl SchemaCheck<'_> {
     }
 }
 
-fn unknown(key: &str, fields: &KnownKeys) -> String {
+fn unknown(key: &str, node: &Node, fields: &KnownKeys) -> String {
+    // Files of compose's first version have their services at the top.
+    let is_service = ["image", "build"].iter().any(|key| node.get(key).is_some());
+    if is_service && fields.keys.iter().any(|(name, _)| *name == "services") {
+        return "unknown key; it looks like a service: put it below `services:`".into();
+    }
     let allowed: Vec<&str> = fields.keys.iter().map(|(name, _)| *name).collect();
     let meant = validate::nearest(key, &allowed)
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -318,6 +323,15 @@ mod tests {
         services.a.healthcheck.tset: unknown key; allowed are disable, interval, retries, start_interval, start_period, test, timeout
         services.b: found 1, expected a map
         services.c d: found another character than letters, digits, `.`, `_` and `-` in the name
+        ");
+    }
+
+    #[test]
+    fn a_service_at_the_top_is_told_where_it_belongs() {
+        insta::assert_snapshot!(mistakes("web:\n  image: x\nimage: {build: 1}\nservices:\n  a: {image: {image: x}}\n"), @"
+        web: unknown key; it looks like a service: put it below `services:`
+        image: unknown key; it looks like a service: put it below `services:`
+        services.a.image: found a map, expected a text
         ");
     }
 

@@ -303,6 +303,41 @@ fn a_directory_without_a_file_says_what_was_looked_for() {
 }
 
 #[test]
+fn the_file_is_looked_for_in_the_directory_that_the_command_names() {
+    let dir = Dir::with(&[
+        ("compose.yaml", "services: {other: {image: x}}"),
+        ("shop/compose.yaml", "services: {web: {image: x}}"),
+        ("empty/.env", ""),
+    ]);
+    for cwd in ["", "empty"] {
+        let mut request = dir.request();
+        request.cwd.push(cwd);
+        request.project_directory = Some(dir.0.path().join("shop"));
+        request.project_name = None;
+        let loaded = load(&request).unwrap();
+        assert_eq!(loaded.project.name, "shop");
+        assert!(loaded.project.services.contains_key("web"), "{cwd}");
+    }
+}
+
+#[test]
+fn the_working_directory_is_a_variable_whatever_the_environment_lacks() {
+    let dir = Dir::with(&[
+        ("compose.yaml", "services: {web: {image: \"${PWD}\"}}"),
+        (".env", "PWD=/elsewhere"),
+    ]);
+    let image = |request: &LoadRequest| {
+        let loaded = load(request).unwrap();
+        assert_eq!(loaded.warnings, [""; 0]);
+        loaded.project.services["web"].image.clone().unwrap()
+    };
+    let mut request = dir.request();
+    assert_eq!(dir.shown(&image(&request)), "/dir");
+    request.env.insert("PWD".into(), "/set".into());
+    assert_eq!(image(&request), "/set");
+}
+
+#[test]
 fn the_file_is_found_from_below_with_its_override() {
     let dir = Dir::with(&[
         ("docker-compose.yml", "services: {web: {image: x}}"),

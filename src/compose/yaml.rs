@@ -385,13 +385,17 @@ impl Walk {
             let Yaml::String(key) = key else {
                 let found = serde_yaml::to_string(&key).unwrap_or_default();
                 let found = found.trim();
+                let (shown, fix) = match &key {
+                    Yaml::Sequence(_) | Yaml::Mapping(_) => ("[…] or {…}", ""),
+                    _ => (found, " (put it in quotes)"),
+                };
                 return Err(YamlError {
                     line: known
                         .iter()
                         .find(|entry| entry.key == found)
                         .map_or(line, |entry| entry.line),
                     path: path.clone(),
-                    message: format!("found the key {found}, expected a text (put it in quotes)"),
+                    message: format!("found the key {shown}, expected a text{fix}"),
                 });
             };
             let entry = known.iter().find(|entry| entry.key == key);
@@ -608,6 +612,7 @@ mod tests {
         insta::assert_snapshot!(error("a: b: c\n"), @"1: : not valid YAML: mapping values are not allowed in this context");
         insta::assert_snapshot!(error("a: [1,\nb: 2\n"), @"3: : not valid YAML: did not find expected ',' or ']'");
         insta::assert_snapshot!(error("a:\n  1: b\n"), @"2: a: found the key 1, expected a text (put it in quotes)");
+        insta::assert_snapshot!(error("? [a, b]\n: c\n"), @"0: : found the key […] or {…}, expected a text");
         insta::assert_snapshot!(error("a: 1\n<<: 2\n"), @"2: <<: found 2, expected a map or a list of maps");
     }
 }

@@ -91,12 +91,12 @@ pub fn offers(known: &BareProject<'_>, door: &IngressMode) -> Vec<ScalingCandida
 }
 
 fn offer(known: &BareProject<'_>, door: &IngressMode, service: &Service) -> ScalingCandidate {
-    let port = service.only_port().ok();
     let fixed: Vec<&Port> = service
         .ports
         .iter()
         .filter(|port| port.is_fixed())
         .collect();
+    let port = published_target(&fixed).or_else(|| service.only_port().ok());
     let published = fixed
         .iter()
         .filter_map(|port| {
@@ -123,6 +123,13 @@ fn offer(known: &BareProject<'_>, door: &IngressMode, service: &Service) -> Scal
         verdict,
         behind_nginx,
     }
+}
+
+/// The port that a service is reached by where it publishes one, whatever else it exposes.
+fn published_target(fixed: &[&Port]) -> Option<u16> {
+    let first = fixed.first()?;
+    let is_same = |port: &&Port| (port.target, port.protocol.as_str()) == (first.target, "tcp");
+    fixed.iter().all(is_same).then_some(first.target)
 }
 
 fn verdict(

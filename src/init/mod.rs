@@ -151,6 +151,19 @@ pub fn draft(
                 offer.service
             ));
         }
+        // Each host port that somebody serves now is served afterwards.
+        if !offer.published.is_empty() && choice.port.or(offer.port).is_none() {
+            let ports: Vec<_> = offer
+                .published
+                .iter()
+                .map(|one| one.port.to_string())
+                .collect();
+            refused.push(format!(
+                "{service}: it publishes {}, and it is not known which port of it nginx should send those requests to; name it: --port {service}=PORT",
+                ports.join(", "),
+                service = offer.service
+            ));
+        }
         chosen.push((choice, offer));
     }
     if !refused.is_empty() {

@@ -106,6 +106,58 @@ fn where_requests_come_in_is_seen_and_can_be_said() {
     assert!(matches!(found(&[], Some("wbe")), Err(InitError::Usage(_))));
 }
 
+/// The host ports that a project's services publish after `init`.
+fn host_ports(services: &[Service], draft: &InitDraft) -> Vec<String> {
+    let overlay = text(draft, OVERRIDE);
+    let kept = services.iter().filter(|one| {
+        let section = overlay.split(&format!("\n  {}:\n", one.name)).nth(1);
+        !section.is_some_and(|section| {
+            section
+                .split("\n\n")
+                .next()
+                .unwrap()
+                .contains("ports: !reset")
+        })
+    });
+    let kept = kept.flat_map(|one| &one.ports);
+    let kept = kept.filter_map(|port| port.published.clone());
+    let nginx = overlay.lines().filter_map(|line| {
+        let (host, _) = line.trim().strip_prefix("- \"")?.rsplit_once(':')?;
+        Some(host.rsplit(':').next()?.to_owned())
+    });
+    let mut all: Vec<_> = kept.chain(nginx).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_host_port_that_was_served_is_served_afterwards() {
+    let published = service("web", &[("", "8080", 80)]);
+    let exposing = Service {
+        expose: vec!["9000".into()],
+        ..published.clone()
+    };
+    let twice = service("web", &[("127.0.0.1", "8080", 80), ("", "8081", 80)]);
+    for web in [published, exposing, twice] {
+        let services = vec![web, service("api", &[("", "9090", 3000)])];
+        let mut before: Vec<_> = services
+            .iter()
+            .flat_map(|one| &one.ports)
+            .filter_map(|port| port.published.clone())
+            .collect();
+        before.sort();
+        let draft = drafted(services.clone(), &IngressMode::New, &["web"]).unwrap();
+        assert_eq!(
+            host_ports(&services, &draft),
+            before,
+            "{}",
+            text(&draft, OVERRIDE)
+        );
+        assert!(text(&draft, OVERRIDE).contains("port: 80\n"));
+        assert!(text(&draft, SITE).contains("proxy_pass http://web"));
+    }
+}
+
 #[test]
 fn one_port_of_two_addresses_has_two_ports_inside() {
     let services = vec![

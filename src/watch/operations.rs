@@ -85,13 +85,6 @@ impl Operations {
         self.own.insert(container, Some(now + LATE));
     }
 
-    /// The containers of a service that are being made, as far as their names show it.
-    pub(super) fn in_progress(&self, service: &str) -> Vec<String> {
-        let open = self.own.iter().filter(|(_, until)| until.is_none());
-        let names = open.map(|(name, _)| name.clone());
-        names.filter(|name| name.contains(service)).collect()
-    }
-
     /// Forgets those of which no event comes any more.
     pub(super) fn forget_finished(&mut self, now: Timestamp) {
         self.own

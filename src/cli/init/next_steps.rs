@@ -2,6 +2,7 @@
 
 use super::{InitSite, say};
 use crate::{
+    cli::working_directory,
     compose,
     init::{InitDraft, manifest::IngressMode},
     policy::NginxPlacement,
@@ -20,7 +21,7 @@ pub(super) fn tell(site: &InitSite, door: &IngressMode, draft: &InitDraft) {
         say("\nnext:");
     }
     let directory = &site.places.directory;
-    if !std::env::current_dir().is_ok_and(|cwd| cwd == *directory) {
+    if !working_directory().is_ok_and(|cwd| cwd == *directory) {
         say(&format!(
             "  cd {}    # COMPOSE_FILE in .env applies only there",
             directory.display()

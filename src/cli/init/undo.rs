@@ -10,7 +10,7 @@ use super::{
     say,
 };
 use crate::{
-    cli::{Failure, ProjectArgs, driver_setup, output},
+    cli::{Failure, ProjectArgs, driver_setup, output, working_directory},
     compose,
     files::{self, Directory, clean},
     init::{
@@ -99,7 +99,7 @@ pub(super) async fn run(project: &ProjectArgs, args: &InitArgs) -> Result<(), Fa
 
 /// The directory of the project: where the record is, at most as far up as compose would look for it.
 fn root(project: &ProjectArgs) -> Result<PathBuf, Failure> {
-    let cwd = std::env::current_dir()?;
+    let cwd = working_directory()?;
     let named = project.project_directory.clone();
     let beside = project
         .files

@@ -125,6 +125,8 @@ fn what_is_no_text_file_is_named() {
 #[test]
 fn odd_texts_say_what_is_wrong_with_them() {
     insta::assert_snapshot!(said_of("services:\n\tweb: {image: x}\n"), @"compose.yaml:2: not valid YAML: found character that cannot start any token");
+    insta::assert_snapshot!(said_of("null\n"), @"compose.yaml:1: found nothing, expected a map at the top");
+    insta::assert_snapshot!(said_of("services: {web: {image: x, depends_on: ['']}}\n"), @"compose.yaml:1: services.web.depends_on: depends on a service without a name");
     insta::assert_snapshot!(said_of("services: {web: {image: x}}\n---\n"), @"compose.yaml:3: found nothing, expected a map at the top; take the `---` before it away");
     insta::assert_snapshot!(said_of("\u{0}"), @"compose.yaml:1: not valid YAML: control characters are not allowed");
     insta::assert_snapshot!(said_of("services: {web: {image: 2001-01-01}}\n"), @"compose.yaml:1: services.web.image: found the date 2001-01-01, expected a text (put it in quotes)");

@@ -188,10 +188,10 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             number,
             self.persistence.template(service),
         );
-        for name in context.names() {
-            self.operations.begin(name);
+        let own = context.names();
+        for name in &own {
+            self.operations.begin(name.clone());
         }
-        let own = self.operations.in_progress(service);
         self.operations.begin_step();
         let engine = self.engine.engine();
         let starts = self.operations.starts();
