@@ -4,20 +4,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use compose_scale::traffic::{Server, Traffic};
+use compose_scale::traffic::{RoutedReplica, ServiceTraffic};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: u64 = 1_767_268_800_000;
 
 fuzz_target!(|data: &[u8]| {
     let servers: Vec<_> = (1..=3)
-        .map(|number: u8| Server {
+        .map(|number: u8| RoutedReplica {
             address: SocketAddr::from(([172, 18, 0, number], 80)),
             service: "web".into(),
             replica: format!("shop-web-{number}"),
         })
         .collect();
-    let mut traffic = Traffic::new(Duration::from_secs(30));
+    let mut traffic = ServiceTraffic::new(Duration::from_secs(30));
     traffic.route(["web", "api"].into_iter(), &servers, NOW + 5000);
     for line in data.split(|byte| *byte == b'\n') {
         traffic.hear(line);
