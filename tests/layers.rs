@@ -290,37 +290,12 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
 
 /// The top-level modules that a text names as `crate::module` or in `use crate::{module…}`.
 fn used(code: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        if let Some(list) = rest.strip_prefix('{') {
-            let mut depth = 0;
-            let mut word = String::new();
-            let mut fresh = true;
-            for c in list.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => fresh = true,
-                    c if depth == 0 && fresh && (c.is_alphanumeric() || c == '_') => word.push(c),
-                    _ if word.is_empty() => {}
-                    _ => fresh = false,
-                }
-                if (!fresh || depth > 0 || c == ',') && !word.is_empty() {
-                    found.insert(std::mem::take(&mut word));
-                }
-            }
-            found.extend((!word.is_empty()).then_some(word));
-        } else {
-            let word: String = rest
-                .chars()
-                .take_while(|c| c.is_alphanumeric() || *c == '_')
-                .collect();
-            found.insert(word);
-        }
-    }
-    found
+    uses(code)
+        .into_iter()
+        .chain(inline_paths(code))
+        .filter(|path| path[0] == "crate")
+        .filter_map(|path| path.into_iter().nth(1))
+        .collect()
 }
 
 #[test]

@@ -84,6 +84,9 @@ need_rust() {
     fi
 }
 
+# Prints the kind of machine that rustc builds for.
+rust_host() { rustc -vV | sed -n 's/^host: //p'; }
+
 # free_port PREFERRED: that one, or the next one that nothing listens on.
 free_port() {
     local port=$1

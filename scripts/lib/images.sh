@@ -78,7 +78,7 @@ image_ready() {
 }
 
 # Where programs_ready puts our web app and load generator.
-demo_programs() { printf '%s/web/%s/release\n' "$CACHE" "$(rustc -vV | sed -n 's/^host: //p')"; }
+demo_programs() { printf '%s/web/%s/release\n' "$CACHE" "$(rust_host)"; }
 load_program() { printf '%s/load\n' "$(demo_programs)"; }
 
 # programs_ready: builds our web app and load generator as static programs.
@@ -86,7 +86,7 @@ load_program() { printf '%s/load\n' "$(demo_programs)"; }
 # shellcheck disable=SC2153 # ROOT is set by common.sh.
 programs_ready() {
     local target
-    target=$(rustc -vV | sed -n 's/^host: //p')
+    target=$(rust_host)
     # `--target` keeps the flags from build scripts.
     RUSTFLAGS=$STATIC CARGO_TARGET_DIR=$CACHE/web run_logged "$CACHE/web.log" \
         cargo build --locked --release --target "$target" --manifest-path "$ROOT/compose/demo/web/Cargo.toml" || return 1

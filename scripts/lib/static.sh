@@ -7,7 +7,7 @@ STATIC='-C target-feature=+crt-static'
 # build_static: from here on cargo builds programs as they are released: static. The tests then need
 # one build for themselves and for the image of the tool.
 build_static() {
-    CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
+    CARGO_BUILD_TARGET=$(rust_host)
     export CARGO_BUILD_TARGET RUSTFLAGS="${RUSTFLAGS:+$RUSTFLAGS }$STATIC"
     export RUSTDOCFLAGS="${RUSTDOCFLAGS:+$RUSTDOCFLAGS }$STATIC"
 }
@@ -17,7 +17,7 @@ build_static() {
 # shellcheck disable=SC2153 # ROOT is set by common.sh.
 static_ready() {
     local flags target=${TARGET:-} folder=${CARGO_TARGET_DIR:-$ROOT/target}
-    [ -n "$target" ] || target=$(rustc -vV | sed -n 's/^host: //p')
+    [ -n "$target" ] || target=$(rust_host)
     # `--target` keeps the flag from build scripts and macros, which cannot be static.
     case ${RUSTFLAGS:-} in *"$STATIC"*) flags=$RUSTFLAGS ;; *) flags="${RUSTFLAGS:+$RUSTFLAGS }$STATIC" ;; esac
     RUSTFLAGS=$flags cargo build --locked --profile "$1" \

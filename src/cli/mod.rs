@@ -341,9 +341,8 @@ impl ProjectArgs {
 fn working_directory() -> io::Result<PathBuf> {
     let real = std::env::current_dir()?;
     let shown = std::env::var_os("PWD").map(PathBuf::from);
+    let identity = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
     let is_same = |shown: &PathBuf| {
-        let identity =
-            |path: &Path| Some((path.metadata().ok()?.dev(), path.metadata().ok()?.ino()));
         shown.is_absolute() && identity(shown).is_some_and(|one| identity(&real) == Some(one))
     };
     Ok(shown.filter(is_same).unwrap_or(real))
