@@ -7,10 +7,12 @@ mod support;
 
 use support::{
     real,
-    stack::{Stack, died, kill_container, new_nginx, now},
+    stack::{Stack, kill_container, new_nginx, now},
 };
 
 const LONG: Duration = Duration::from_secs(30);
+/// So seldom that nothing is seen by chance.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// Nothing is decided by load.
 const BY_HAND: &str = "    stop_grace_period: 2s
@@ -23,6 +25,7 @@ fn a_replica_that_is_killed_is_out_of_nginx_at_once_and_comes_back() {
     }
     let stack = Stack::up(new_nginx().as_str(), BY_HAND);
     stack.must(&["scale", "web=3", "--hold", "1s"]);
+    stack.every(ROUND);
     let watch = stack.watch(&[]);
     stack.until("watch has taken over", LONG, |s| {
         s.ps()["services"][0]["serving"] == 3
@@ -40,17 +43,11 @@ fn a_replica_that_is_killed_is_out_of_nginx_at_once_and_comes_back() {
 
     let killed = now();
     kill_container(&id);
-    stack.until("nginx no longer lists it", LONG, |s| {
+    // Long before the next round: the event itself is acted on. `scripts/bench events` measures it.
+    stack.until("nginx no longer lists it", ROUND / 6, |s| {
         !s.listed().contains(&name)
     });
     println!("out of nginx's file {:?} after the kill", killed.elapsed());
-    // Both clocks are this machine's: the Engine's event and the file's change. Where the Engine tells of
-    // the signal first, the file may be the earlier one.
-    let died = died(&id);
-    let written = stack.listed_since();
-    let took = written.saturating_sub(died);
-    println!("written {took:?} after the Engine's event");
-    assert!(took < Duration::from_millis(150), "{took:?}");
 
     stack.until("it serves again", LONG, |s| {
         s.listed().len() == 3 && s.ps()["services"][0]["serving"] == 3

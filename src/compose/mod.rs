@@ -368,7 +368,8 @@ fn is_enabled(service: &Service, active: &[String], named: &[String]) -> bool {
 }
 
 /// What `fuzz/` reaches besides [`load`].
-#[cfg(fuzzing)]
+/// What is fuzzed of this module beside [`load`].
+#[doc(hidden)]
 pub mod fuzzing {
     use super::{dotenv, interpolate};
 

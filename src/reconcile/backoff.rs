@@ -25,6 +25,8 @@ pub(super) struct FailureBackoff {
 struct FailureSeries {
     /// Why the last one did, without its name.
     why: String,
+    /// When it did.
+    at: Timestamp,
     /// Attempts that have failed.
     attempts: u32,
     /// It died after it was ready: being ready proves nothing then.
@@ -52,13 +54,21 @@ impl FailureBackoff {
     }
 
     /// Whether it failed as the one before.
-    fn note_failure(&mut self, replica: &str, why: &str, after_ready: bool, first: bool) -> bool {
+    fn note_failure(
+        &mut self,
+        replica: &str,
+        why: &str,
+        after_ready: bool,
+        first: bool,
+        at: Timestamp,
+    ) -> bool {
         let why = why.replace(replica, "it");
         let before = self.series.take();
         let again = before.as_ref().is_some_and(|before| before.why == why);
         let attempts = before.map_or(0, |before| before.attempts) + u32::from(first);
         self.series = Some(FailureSeries {
             why,
+            at,
             attempts: attempts.max(1),
             after_ready,
         });
@@ -99,7 +109,7 @@ impl ServiceMachine {
     ) {
         let first = !self.backoff.is_waiting(now);
         let retry_in = self.backoff.back_off(now, out);
-        let again = self.backoff.note_failure(&replica, &why, false, first);
+        let again = self.backoff.note_failure(&replica, &why, false, first, now);
         if again {
             log.clear();
         }
@@ -120,8 +130,13 @@ impl ServiceMachine {
     pub(super) fn died_young(&mut self, replica: &str, now: Timestamp, out: &mut Vec<Effect>) {
         let first = !self.backoff.is_waiting(now);
         self.backoff.back_off(now, out);
-        self.backoff
-            .note_failure(replica, "it died right after it was ready", true, first);
+        self.backoff.note_failure(
+            replica,
+            "it died right after it was ready",
+            true,
+            first,
+            now,
+        );
         self.notice_series(first, now, out);
     }
 
@@ -150,9 +165,11 @@ impl ServiceMachine {
         1usize.saturating_sub(under_way)
     }
 
-    /// A replica is ready. One that nobody knows to die afterwards ends the series.
-    pub(super) fn came_up(&mut self, now: Timestamp, out: &mut Vec<Effect>) {
-        if self.backoff.series.as_ref().is_some_and(|f| !f.after_ready) {
+    /// A replica that was begun at `begun` is ready. One that nobody knows to die afterwards ends the series;
+    /// not one of the attempt that failed, where the others had what this one lacked.
+    pub(super) fn came_up(&mut self, begun: Timestamp, now: Timestamp, out: &mut Vec<Effect>) {
+        let ends = |series: &FailureSeries| !series.after_ready && begun > series.at;
+        if self.backoff.series.as_ref().is_some_and(ends) {
             self.recovered(now, out);
         }
     }

@@ -211,7 +211,7 @@ impl ServiceMachine {
                 seconds: now.since(asked).as_secs_f64(),
             };
             out.push(self.note(what, now));
-            self.came_up(now, out);
+            self.came_up(asked, now, out);
         }
     }
 

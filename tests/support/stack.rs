@@ -87,6 +87,15 @@ impl Stack {
         self.project.write("compose.yaml", &yaml(nginx, web));
     }
 
+    /// How often `watch` looks, from its next start.
+    pub(crate) fn every(&self, interval: Duration) {
+        let path = self.project.directory().join("compose.yaml");
+        let yaml = fs::read_to_string(path).expect("the file");
+        let seconds = interval.as_secs();
+        let yaml = yaml.replace("interval: 1s", &format!("interval: {seconds}s"));
+        self.project.write("compose.yaml", &yaml);
+    }
+
     fn published(&self) -> u16 {
         let nginx = self.project.inspect("nginx", 1);
         text(&nginx["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"])
@@ -212,16 +221,6 @@ impl Stack {
             .filter_map(|line| line.split_once("; # "))
             .map(|(_, name)| name.to_owned())
             .collect()
-    }
-
-    /// When the upstream file was written last, since the epoch.
-    pub(crate) fn listed_since(&self) -> Duration {
-        let path = self.project.directory().join("upstreams/web.conf");
-        let written = fs::metadata(path).and_then(|meta| meta.modified());
-        written
-            .expect("an upstream file")
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("a time after 1970")
     }
 
     /// The lines of `scaling.log`.
@@ -405,19 +404,6 @@ impl Report {
     pub(crate) fn classes(&self) -> impl Iterator<Item = &Value> {
         self.0["classes"].as_array().into_iter().flatten()
     }
-}
-
-/// When the Engine told that a container had died, since the epoch.
-pub(crate) fn died(id: &str) -> Duration {
-    let filters = format!(r#"{{"container":["{id}"],"event":["die"]}}"#);
-    let now = std::time::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
-    let event = api::get(&format!(
-        "/events?since={}&until={}&filters={}",
-        now - 60,
-        now + 1,
-        super::percent_encoded(&filters)
-    ));
-    Duration::from_nanos(event["timeNano"].as_u64().expect("a time"))
 }
 
 /// Takes a container away by force.

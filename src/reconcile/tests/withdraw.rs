@@ -102,3 +102,29 @@ fn ready_replicas_that_nginx_does_not_have_are_told_with_its_reason() {
         "all 2 replicas are ready; nginx refuses its configuration: no"
     );
 }
+
+#[test]
+fn what_is_about_to_serve_is_awaited_and_its_success_begins_no_second_attempt() {
+    let mut bench = MachineBench::serving(&[1]);
+    bench.scale(4);
+    bench.hear(Event::Made {
+        number: 4,
+        result: Err("no free address".into()),
+    });
+    assert!(bench.machine.is_growing());
+    bench.made(2);
+    bench.made(3);
+    assert!(bench.machine.is_growing());
+    for number in [2, 3] {
+        let effects = bench.ready(number);
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Create { .. })));
+        assert!(!told(&effects).iter().any(|one| one.contains("start again")));
+    }
+    assert!(!bench.machine.is_growing());
+    bench.routed();
+    let effects = bench.hear(Event::Withdraw { count: 4 });
+    assert_eq!(
+        told(&effects),
+        ["scaling 4 → 3, because the count that was asked for was not reached"]
+    );
+}

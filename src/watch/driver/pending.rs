@@ -96,7 +96,7 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             let late = now >= waiter.deadline;
             if reached {
                 self.answer(waiter, true);
-            } else if !waiter.failures.is_empty() && self.is_idle() && !self.router.is_busy() {
+            } else if !waiter.failures.is_empty() && self.has_settled(&waiter) {
                 self.answer(waiter, false);
             } else if late {
                 let after = Span(waiter.allowed);
@@ -123,6 +123,16 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
             }
         }
         self.requests.put_back(open);
+    }
+
+    /// Whether all that is under way for it has ended, well or not: one replica that cannot be made is no
+    /// reason to remove others that are about to serve.
+    fn has_settled(&self, waiter: &PendingRequest) -> bool {
+        let mut machines = waiter
+            .targets
+            .keys()
+            .filter_map(|name| self.machines.get(name));
+        self.is_idle() && !self.router.is_busy() && !machines.any(ServiceMachine::is_growing)
     }
 
     /// A count that somebody waits for and is told to have failed is not reached later all the same.
