@@ -10,7 +10,7 @@ use support::{
     stack::{Report, Stack, kill_container, new_nginx, now, old_nginx},
 };
 
-const ENOUGH: u64 = 50_000;
+const ENOUGH: u64 = 20_000;
 
 fn up_and_down_three_times(nginx: &str, mode: &str) -> Report {
     let stack = Stack::up(

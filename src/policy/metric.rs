@@ -69,6 +69,37 @@ impl Metric {
         Some(custom)
     }
 
+    /// The value above which it asks for more replicas, in its own unit: percent, requests per second or at once,
+    /// milliseconds.
+    pub fn ceiling(&self) -> Option<f64> {
+        match self {
+            Self::Cpu(aim) | Self::Memory(aim) => Some(aim.ceiling().get()),
+            Self::Requests(traffic) | Self::InFlight(traffic) => Some(traffic.target),
+            Self::Latency(latency) => Some(latency.target.0.as_secs_f64() * 1000.0),
+            Self::Errors(errors) => Some(errors.above.get()),
+            Self::Custom(_) => None,
+        }
+    }
+
+    /// Whether a value above its ceiling is tolerated up to a share of it; thresholds are acted on at once.
+    pub fn is_tolerant(&self) -> bool {
+        !matches!(
+            self,
+            Self::Cpu(Aim::Thresholds { .. })
+                | Self::Memory(Aim::Thresholds { .. })
+                | Self::Errors(_)
+        )
+    }
+
+    /// The same metric with another ceiling, for one that follows the load; the others stay as they are.
+    pub fn set_ceiling(&mut self, ceiling: f64) {
+        match self {
+            Self::Cpu(aim) => aim.set_ceiling(ceiling),
+            Self::Requests(traffic) | Self::InFlight(traffic) => traffic.target = ceiling,
+            _ => {}
+        }
+    }
+
     /// Whether it is the replicas' CPU.
     pub fn is_cpu(&self) -> bool {
         matches!(self, Self::Cpu(_))
@@ -130,4 +161,26 @@ pub enum Aim {
         /// Replicas added or removed at a time.
         step: u32,
     },
+}
+
+impl Aim {
+    fn ceiling(&self) -> Percent {
+        match self {
+            Self::Target(target) => *target,
+            Self::Thresholds { above, .. } => *above,
+        }
+    }
+
+    /// Two thresholds keep their proportion.
+    fn set_ceiling(&mut self, ceiling: f64) {
+        let percent = |value: f64, now: Percent| Percent::new(value.round()).unwrap_or(now);
+        match self {
+            Self::Target(target) => *target = percent(ceiling, *target),
+            Self::Thresholds { above, below, .. } => {
+                let apart = below.get() / above.get().max(1.0);
+                *above = percent(ceiling, *above);
+                *below = percent(ceiling * apart, *below);
+            }
+        }
+    }
 }

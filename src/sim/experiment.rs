@@ -21,7 +21,7 @@ use super::{
     stats::StepRecord,
 };
 use crate::{
-    policy::{Aim, Metric, Policy, Settings},
+    policy::{Metric, Policy, Settings},
     reconcile::{EventKind, Initiator, ScalingEvent},
 };
 
@@ -341,22 +341,24 @@ impl Experiment {
 
     /// Whether a metric was above what the policy leaves alone.
     fn is_over(&self, metric: &Metric, record: &StepRecord) -> bool {
-        let above = |value: f64, target: f64| value > target * (1.0 + self.policy.tolerance.up);
         let each = |all: f64| all / f64::from(record.serving.max(1));
-        match metric {
-            Metric::Cpu(Aim::Target(target)) => above(self.busy(record), target.get()),
-            Metric::Cpu(Aim::Thresholds { above, .. }) => self.busy(record) > above.get(),
-            Metric::Requests(traffic) => above(each(record.rate), traffic.target),
-            Metric::InFlight(traffic) => above(each(record.in_flight), traffic.target),
-            Metric::Latency(latency) => {
-                let target = latency.target.0.as_secs_f64() * 1000.0;
-                record.p95.is_some_and(|p95| above(p95, target))
-            }
-            Metric::Errors(errors) => {
-                let share = record.failed / (record.rate * record.seconds).max(1.0);
-                share * 100.0 > errors.above.get()
-            }
-            Metric::Memory(_) | Metric::Custom(_) => false,
-        }
+        let value = match metric.key() {
+            "cpu" => Some(self.busy(record)),
+            "requests" => Some(each(record.rate)),
+            "in_flight" => Some(each(record.in_flight)),
+            "latency" => record.p95,
+            "errors" => Some(record.failed / (record.rate * record.seconds).max(1.0) * 100.0),
+            // It is not simulated.
+            _ => None,
+        };
+        let leeway = if metric.is_tolerant() {
+            self.policy.tolerance.up
+        } else {
+            0.0
+        };
+        let ceiling = metric.ceiling().map(|ceiling| ceiling * (1.0 + leeway));
+        value
+            .zip(ceiling)
+            .is_some_and(|(value, ceiling)| value > ceiling)
     }
 }

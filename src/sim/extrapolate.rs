@@ -20,7 +20,7 @@ use super::{
     stats::StepRecord,
 };
 use crate::{
-    policy::{Aim, Metric, Policy, Rate},
+    policy::{Metric, Policy, Rate},
     units::Bytes,
 };
 
@@ -91,7 +91,7 @@ impl Growth {
     /// Without its maximum, and on a machine that has room for everything. `None` where its count does not follow the
     /// load here, or there is none.
     pub fn of(trial: &Experiment) -> Option<Self> {
-        let follows = |metric: &Metric| !matches!(metric, Metric::Memory(_) | Metric::Custom(_));
+        let follows = |metric: &Metric| metric.is_of_load() || metric.is_of_service_quality();
         let (peak_at, peak) = trial.load.peak(trial.span);
         if peak <= 0.0 || !trial.policy.metrics.iter().any(follows) {
             return None;
@@ -197,14 +197,9 @@ impl Growth {
 
     /// How busy replicas are by this policy, as a share of what they can do.
     fn busy(&self) -> f64 {
-        let capacity = self.trial.profile.capacity();
-        let concurrency = f64::from(self.trial.profile.concurrency);
-        let of_metric = |metric: &Metric| match metric {
-            Metric::Cpu(Aim::Target(target)) => Some(target.ratio()),
-            Metric::Cpu(Aim::Thresholds { above, .. }) => Some(above.ratio()),
-            Metric::Requests(traffic) => Some(traffic.target / capacity),
-            Metric::InFlight(traffic) => Some(traffic.target / concurrency),
-            _ => None,
+        let of_metric = |metric: &Metric| {
+            let full = self.trial.profile.full(metric.key())?;
+            Some(metric.ceiling()? / full)
         };
         let all = self.trial.policy.metrics.iter().filter_map(of_metric);
         all.reduce(f64::min).unwrap_or(USUAL).clamp(0.01, 1.0)
@@ -319,12 +314,8 @@ pub fn counts_in_replicas(policy: &Policy) -> bool {
         let by_count = |rate: &Rate| matches!(rate, Rate::Replicas { .. });
         !rates.is_empty() && rates.iter().all(by_count)
     };
-    let steps = |metric: &Metric| {
-        matches!(
-            metric,
-            Metric::Cpu(Aim::Thresholds { .. }) | Metric::Errors(_)
-        )
-    };
+    // Thresholds add and remove a number of replicas.
+    let steps = |metric: &Metric| !metric.is_tolerant();
     rates(&policy.behavior.scale_up.policies) || policy.metrics.iter().any(steps)
 }
 

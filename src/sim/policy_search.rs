@@ -6,10 +6,7 @@ use std::sync::{
 };
 
 use super::experiment::{Experiment, Measures};
-use crate::{
-    policy::{Aim, Metric, Policy},
-    units::Span,
-};
+use crate::{policy::Policy, units::Span};
 
 /// What a policy has to keep to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -230,23 +227,8 @@ impl Search {
             (value / scale).round() * scale
         };
         for metric in &mut policy.metrics {
-            match metric {
-                Metric::Cpu(aim) => {
-                    let percent = |share: f64| crate::units::Percent::new((share * 100.0).round());
-                    match aim {
-                        Aim::Target(target) => *target = percent(share).unwrap_or(*target),
-                        Aim::Thresholds { above, below, .. } => {
-                            let apart = below.get() / above.get().max(1.0);
-                            *above = percent(share).unwrap_or(*above);
-                            *below = percent(share * apart).unwrap_or(*below);
-                        }
-                    }
-                }
-                Metric::Requests(traffic) => traffic.target = nice(share * profile.capacity()),
-                Metric::InFlight(traffic) => {
-                    traffic.target = nice(share * f64::from(profile.concurrency));
-                }
-                Metric::Memory(_) | Metric::Latency(_) | Metric::Errors(_) | Metric::Custom(_) => {}
+            if let Some(full) = profile.full(metric.key()) {
+                metric.set_ceiling(nice(share * full));
             }
         }
         policy

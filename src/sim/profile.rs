@@ -65,6 +65,16 @@ impl Default for Profile {
 }
 
 impl Profile {
+    /// The value of a metric of load, by its key, where a replica is busy all the time.
+    pub fn full(&self, metric: &str) -> Option<f64> {
+        match metric {
+            "cpu" => Some(100.0),
+            "requests" => Some(self.capacity()),
+            "in_flight" => Some(f64::from(self.concurrency)),
+            _ => None,
+        }
+    }
+
     /// Requests per second that one replica can do.
     pub fn capacity(&self) -> f64 {
         f64::from(self.concurrency) / self.service_time.as_secs_f64()

@@ -12,7 +12,7 @@ use super::{
     COLOURS, LISTED, clock,
 };
 use crate::{
-    policy::{Aim, Metric},
+    policy::Metric,
     sim::{PolicyGoal, StepRecord},
     units::Short,
 };
@@ -155,11 +155,8 @@ pub(super) fn charts(page: &mut String, results: &Results, all: &[&Tried], first
             .policy
             .metrics
             .iter()
-            .find_map(|metric| match metric {
-                Metric::Cpu(Aim::Target(target)) => Some(target.get()),
-                Metric::Cpu(Aim::Thresholds { above, .. }) => Some(above.get()),
-                _ => None,
-            })
+            .find(|metric| metric.is_cpu())
+            .and_then(Metric::ceiling)
     };
     let targets = all.iter().enumerate();
     draw(
