@@ -14,7 +14,7 @@ use super::{
     tree::{KeyPath, Node, NodeValue},
 };
 use crate::{
-    project::{Dependency, Healthcheck, LifecycleHook, Limits, Service},
+    project::{BuildSource, Dependency, Healthcheck, LifecycleHook, Limits, Service},
     units::{Bytes, Span},
 };
 
@@ -31,6 +31,7 @@ impl ServiceReader<'_> {
             name: name.to_owned(),
             image: image.or_else(|| build.then(|| format!("{}-{name}", self.project))),
             build,
+            build_source: node.get("build").map(build_source),
             container_name: self.text(node, &path, "container_name"),
             scale: self.scale(node, &path),
             count_keys: edit_count::keys(node),
@@ -441,4 +442,19 @@ fn quota(node: &Node) -> Option<f64> {
     let period = number("cpu_period").filter(|period| *period > 0.0);
     let cpus = number("cpu_quota")? / period.unwrap_or(100_000.0);
     (cpus > 0.0).then_some(cpus)
+}
+
+/// What `build` names: a folder alone, or each part by its key.
+fn build_source(build: &Node) -> BuildSource {
+    let part = |key: &str| Some(build.get(key)?.as_text()?.to_owned());
+    BuildSource {
+        context: build
+            .as_text()
+            .map(ToOwned::to_owned)
+            .or_else(|| part("context"))
+            .unwrap_or_else(|| ".".to_owned()),
+        dockerfile: part("dockerfile"),
+        inline: part("dockerfile_inline"),
+        target: part("target"),
+    }
 }

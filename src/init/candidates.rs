@@ -6,7 +6,8 @@ use super::{BareProject, manifest::IngressMode};
 use crate::{
     plan::blockers,
     project::{
-        Port, PortProblem, Service, Volume, image_word,
+        Port, PortProblem, Service, Volume,
+        images::ImageKind,
         stateful::{self, Data},
     },
 };
@@ -54,32 +55,35 @@ pub enum Eligibility {
 }
 
 /// Ports of what is no HTTP.
-const OTHER_PROTOCOLS: [(u16, &str); 15] = [
+const OTHER_PROTOCOLS: [(u16, &str); 28] = [
+    (21, "FTP"),
     (22, "SSH"),
     (25, "mail"),
     (53, "DNS"),
+    (389, "LDAP"),
     (465, "mail"),
     (587, "mail"),
+    (636, "LDAP"),
     (1433, "SQL Server"),
+    (1521, "Oracle"),
     (1883, "MQTT"),
+    (2181, "ZooKeeper"),
+    (2379, "etcd"),
     (3306, "MySQL"),
+    (4222, "NATS"),
     (5432, "PostgreSQL"),
+    (5433, "PostgreSQL"),
     (5672, "AMQP"),
     (6379, "Redis"),
+    (6650, "Pulsar"),
+    (7687, "Neo4j"),
     (8883, "MQTT"),
+    (9042, "Cassandra"),
     (9092, "Kafka"),
     (11211, "memcached"),
+    (19530, "Milvus"),
     (27017, "MongoDB"),
-];
-
-/// Images that stand in front of others.
-const PROXIES: [&str; 6] = [
-    "traefik",
-    "caddy",
-    "haproxy",
-    "envoy",
-    "httpd",
-    "nginx-proxy",
+    (61616, "ActiveMQ"),
 ];
 
 /// Every service of the project.
@@ -156,13 +160,33 @@ fn verdict(
             "scale one of those instead",
         );
     }
-    let image = service.image.as_deref().map(image_word).unwrap_or_default();
-    if PROXIES.contains(&image) {
-        let what = format!("its image is {image}, a proxy for other services");
-        return unfit(what, "scale one of those instead");
+    if let Some(image) = service.known_image() {
+        let passes_on = match image.kind {
+            ImageKind::Proxy => true,
+            ImageKind::Server | ImageKind::Nginx => known.fronts.contains(name),
+            ImageKind::Data => false,
+        };
+        if passes_on {
+            let what = format!("its image is {}, a proxy for other services", image.word);
+            return if image.is_certain || image.kind != ImageKind::Proxy {
+                unfit(what, "scale one of those instead")
+            } else {
+                Eligibility::Doubtful(format!(
+                    "{what} by its name; if it is your app, add --service {name}"
+                ))
+            };
+        }
     }
     let data = stateful::of(service);
-    if let Some(Data::Database { why, .. }) = data.first() {
+    if let Some(Data::Database {
+        why, is_certain, ..
+    }) = data.first()
+    {
+        if !is_certain {
+            return Eligibility::Doubtful(format!(
+                "{why}, by its name a database or a queue; if it is your app, add --service {name}"
+            ));
+        }
         let what = format!("{why}, and two replicas would not share their data");
         return unfit(what, "scale the services that use it");
     }

@@ -16,6 +16,7 @@ use crate::{
 mod candidates;
 mod chosen;
 pub mod diff;
+pub mod dockerfile;
 pub mod dotenv;
 mod generate;
 pub mod manifest;
@@ -51,8 +52,10 @@ pub struct BareProject<'a> {
     pub nginx: &'a NginxPolicy,
     /// Services that have a policy already.
     pub policies: &'a [String],
-    /// Services whose image is nginx.
+    /// Services that are nginx and pass requests on to others.
     pub candidates: &'a [String],
+    /// Services that pass requests on to others, by what their configuration and the project say.
+    pub fronts: &'a [String],
     /// Services with a count in an override that is taken over: they keep a place there.
     pub counts: &'a BTreeMap<String, u32>,
 }

@@ -54,6 +54,7 @@ fn known<'a>(
         nginx,
         policies: &[],
         candidates,
+        fronts: candidates,
         counts: const { &BTreeMap::new() },
     }
 }

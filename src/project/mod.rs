@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{files::clean, units::Span};
 
 pub mod container_spec;
+pub mod images;
 pub mod labels;
 pub mod nginx;
 pub mod remembered_replica;
@@ -54,6 +55,12 @@ pub struct Service {
     pub image: Option<String>,
     /// Whether there is a `build` section.
     pub build: bool,
+    /// What it is built from, where that is a folder or text of this machine.
+    #[serde(skip)]
+    pub build_source: Option<BuildSource>,
+    /// The image that its Dockerfile ends on, where somebody has looked.
+    #[serde(skip)]
+    pub base_image: Option<String>,
     /// A fixed name forbids a second replica.
     pub container_name: Option<String>,
     /// `scale` or `deploy.replicas`; `None` when neither is written (compose then makes one).
@@ -118,6 +125,31 @@ pub struct Service {
     pub mac_address: bool,
     /// `x-*` keys and the like are not here; the raw labels are.
     pub labels: BTreeMap<String, String>,
+}
+
+/// What an image is built from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildSource {
+    /// The folder, as written.
+    pub context: String,
+    /// The Dockerfile, as written: below the folder, or absolute.
+    pub dockerfile: Option<String>,
+    /// The text of the Dockerfile, where it is in the compose file.
+    pub inline: Option<String>,
+    /// The stage that is built; the last one without it.
+    pub target: Option<String>,
+}
+
+impl Service {
+    /// What is known of its image, by name; of one that is built, by what it is built on.
+    pub fn known_image(&self) -> Option<images::KnownImage<'_>> {
+        let image = if self.build {
+            self.base_image.as_deref()
+        } else {
+            self.image.as_deref()
+        };
+        images::known(image?)
+    }
 }
 
 /// Variables that the values of a service name.

@@ -1,13 +1,13 @@
 //! Which services are nginx, by what the compose file says of them.
 
-use super::{Project, Service, image_word};
+use super::{
+    Project, Service,
+    images::{self, ImageKind},
+};
 
 /// Whether an image's name says that it is nginx.
 pub fn is_nginx(image: &str) -> bool {
-    matches!(
-        image_word(image),
-        "nginx" | "nginx-unprivileged" | "test-nginx" | "openresty"
-    )
+    images::known(image).is_some_and(|image| image.kind == ImageKind::Nginx)
 }
 
 /// The services whose image is nginx and that requests may come in by.
@@ -18,7 +18,7 @@ pub fn nginx_candidates(project: &Project) -> impl Iterator<Item = &Service> {
 }
 
 /// Whether requests may come in there: not without a network, and not where it stands before the Engine.
-fn may_be_a_door(service: &Service) -> bool {
+pub fn may_be_a_door(service: &Service) -> bool {
     let mut volumes = service.volumes.iter();
     let is_before_the_engine = volumes.any(|volume| volume.target.ends_with("/docker.sock"));
     service.network_mode.as_deref() != Some("none") && !is_before_the_engine

@@ -3,56 +3,11 @@
 
 use std::path::Path;
 
-use super::{Service, Volume, image_word};
+use super::{
+    Service, Volume,
+    images::{ImageKind, KnownImage},
+};
 
-/// Images whose data has one owner, and two of which would not share it.
-const DATABASES: &[&str] = &[
-    "arangodb",
-    "cassandra",
-    "clickhouse",
-    "clickhouse-server",
-    "cockroach",
-    "consul",
-    "couchdb",
-    "dragonfly",
-    "eclipse-mosquitto",
-    "elasticsearch",
-    "etcd",
-    "influxdb",
-    "kafka",
-    "keydb",
-    "mariadb",
-    "meilisearch",
-    "memcached",
-    "minio",
-    "mongo",
-    "mongodb",
-    "mssql-server",
-    "mysql",
-    "mysql-server",
-    "nats",
-    "neo4j",
-    "opensearch",
-    "percona",
-    "percona-server",
-    "pgvector",
-    "postgis",
-    "postgres",
-    "postgresql",
-    "qdrant",
-    "questdb",
-    "rabbitmq",
-    "redis",
-    "redis-stack-server",
-    "rethinkdb",
-    "scylla",
-    "solr",
-    "surrealdb",
-    "timescaledb",
-    "typesense",
-    "valkey",
-    "zookeeper",
-];
 /// Where databases keep their data, whatever the image is called.
 const HOMES: &[(&str, &str)] = &[
     ("/bitnami/mariadb", "MariaDB"),
@@ -87,6 +42,8 @@ pub enum Data<'a> {
     Database {
         /// What tells so.
         why: String,
+        /// Whether it is one, and not only called like one.
+        is_certain: bool,
         /// What all replicas would write to; `None` where each would have data of its own.
         shared: Option<&'a Volume>,
     },
@@ -99,19 +56,26 @@ pub enum Data<'a> {
 /// Everything of that kind; a database is that alone.
 pub fn of(service: &Service) -> Vec<Data<'_>> {
     let written: Vec<_> = service.volumes.iter().filter(|one| is_data(one)).collect();
-    let named = service.image.as_deref().and_then(database);
+    let named = service
+        .known_image()
+        .filter(|image| image.kind == ImageKind::Data);
     let lives = written
         .iter()
         .find_map(|volume| Some((*volume, home(volume)?)));
-    if let Some(name) = named {
+    if let Some(KnownImage {
+        word, is_certain, ..
+    }) = named
+    {
         return vec![Data::Database {
-            why: format!("its image is {name}"),
+            why: format!("its image is {word}"),
+            is_certain: is_certain || lives.is_some(),
             shared: lives.map_or_else(|| written.first().copied(), |(volume, _)| Some(volume)),
         }];
     }
     if let Some((volume, name)) = lives {
         return vec![Data::Database {
             why: format!("{} is where {name} keeps its data", volume.target),
+            is_certain: true,
             shared: Some(volume),
         }];
     }
@@ -129,15 +93,6 @@ pub fn of(service: &Service) -> Vec<Data<'_>> {
             }
         })
         .collect()
-}
-
-/// The name of a database, where an image's name says that it is one.
-fn database(image: &str) -> Option<&str> {
-    if image.split('@').next()?.contains("/mssql/") {
-        return Some("mssql");
-    }
-    let last = image_word(image);
-    DATABASES.contains(&last).then_some(last)
 }
 
 /// The database that keeps its data where a volume is mounted.
@@ -201,7 +156,7 @@ mod tests {
             ..Service::default()
         };
         let told = |data: Data<'_>| match data {
-            Data::Database { why, shared } => {
+            Data::Database { why, shared, .. } => {
                 format!("{why}, shared: {:?}", shared.map(|one| &one.target))
             }
             Data::OneProgram(volume) => format!("one program: {}", volume.target),

@@ -10,6 +10,7 @@ use predicates::{prelude::PredicateBooleanExt as _, str::contains};
 
 mod again;
 mod broken_off;
+mod fronts;
 mod questions;
 mod shop;
 #[path = "../support/terminal.rs"]

@@ -14,6 +14,7 @@ pub(super) fn check_data(service: &Service, report: &mut CheckReport) {
         match found {
             Data::Database {
                 why,
+                is_certain: true,
                 shared: Some(volume),
             } => report.error(
                 CheckCode::SingleWriter,
@@ -24,7 +25,22 @@ pub(super) fn check_data(service: &Service, report: &mut CheckReport) {
                 ),
                 leave(),
             ),
-            Data::Database { why, shared: None } => report.warn(
+            Data::Database {
+                why,
+                is_certain: false,
+                shared: Some(volume),
+            } => report.warn(
+                CheckCode::SingleWriter,
+                name,
+                format!(
+                    "{why}, by its name a database, and all replicas would write to {}",
+                    shown(volume)
+                ),
+                leave(),
+            ),
+            Data::Database {
+                why, shared: None, ..
+            } => report.warn(
                 CheckCode::Database,
                 name,
                 format!(

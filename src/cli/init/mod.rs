@@ -15,15 +15,16 @@ use crate::{
     compose_cli::{ComposeCli, ComposeVersion},
     files,
     init::{
-        self, BareProject, DIRECTORY, IMAGE, InitError, OVERRIDE, RECORD, RESET_SINCE,
+        self, BareProject, DIRECTORY, IMAGE, InitDraft, InitError, OVERRIDE, RECORD, RESET_SINCE,
         manifest::{IngressMode, Manifest},
     },
+    project::{Project, Service, images::ImageKind},
     telemetry::plain,
-    watch::service_setup,
 };
 
 mod apply;
 mod file_changes;
+mod fronts;
 mod next_steps;
 mod prompt;
 mod select;
@@ -112,6 +113,7 @@ struct InitSite {
     places: Places,
     record: Option<Manifest>,
     candidates: Vec<String>,
+    fronts: Vec<String>,
     policies: Vec<String>,
     /// The text of an override of somebody else's that has nothing but counts, by its name.
     taken_over: BTreeMap<String, String>,
@@ -126,6 +128,7 @@ impl InitSite {
             nginx: &self.base.settings.nginx,
             policies: &self.policies,
             candidates: &self.candidates,
+            fronts: &self.fronts,
             counts: &self.counts,
         }
     }
@@ -148,6 +151,10 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     let kept = site.record.as_ref().map(|record| record.image.as_str());
     let image = args.nginx_image.as_deref().or(kept).unwrap_or(IMAGE);
     let draft = init::draft(&known, &door, image, &choices)?;
+    // The owner of the nginx on this machine is told which port it has to listen on.
+    if door != IngressMode::Host {
+        keeps_host_ports(project, &site, &draft)?;
+    }
     let work = Work::of(project, &site, &draft, args.force)?;
 
     output::write(work.shown().as_bytes())?;
@@ -212,6 +219,48 @@ pub(super) async fn run(project: &ProjectArgs, args: InitArgs) -> Result<(), Fai
     Ok(())
 }
 
+/// Loads the result as compose will, and checks that each host port that somebody serves now is served
+/// afterwards too.
+fn keeps_host_ports(
+    project: &ProjectArgs,
+    site: &InitSite,
+    draft: &InitDraft,
+) -> Result<(), Failure> {
+    let mut request = project.request(&[])?;
+    request.files.clone_from(&site.places.files);
+    request.files.retain(|file| *file != site.path(OVERRIDE));
+    request.files.push("-".into());
+    request.stdin = draft.files.first().map(|file| file.text.clone());
+    request.project_directory = Some(site.places.directory.clone());
+    let result = compose::load(&request)?;
+    let after = host_ports(&result.project);
+    let mut lost = host_ports(&site.base.project);
+    lost.retain(|port, _| !after.contains_key(port));
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let lost = lost.iter();
+    let lost = lost.map(|(port, service)| {
+        format!("nothing was written: {service} publishes host port {port} now, and afterwards nobody would; add it to the `ports` of your nginx first, or use --nginx new")
+    });
+    Err(Failure::Work(lost.collect()))
+}
+
+/// The fixed ports of the host, with the service that publishes each.
+fn host_ports(project: &Project) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for service in project.services.values() {
+        for port in service.ports.iter().filter(|port| port.is_fixed()) {
+            let ip = port.host_ip.as_deref().filter(|ip| !ip.is_empty());
+            let ip = ip.map_or_else(String::new, |ip| format!("{ip}:"));
+            let published = port.published.as_deref().unwrap_or_default();
+            let key = format!("{ip}{published}/{}", port.protocol);
+            all.insert(key, service.name.clone());
+        }
+    }
+    all
+}
+
 /// Where requests come in: as it is said, as it was, or as the project shows; asked where that is several.
 fn door(site: &InitSite, args: &InitArgs, asks: bool) -> Result<IngressMode, Failure> {
     let known = site.known();
@@ -270,15 +319,23 @@ fn look(project: &ProjectArgs) -> Result<InitSite, Failure> {
     request.files.clone_from(&places.files);
     request.files.retain(|file| *file != ours);
     request.project_directory = Some(places.directory.clone());
-    let base = compose::load(&request)?;
+    let mut base = compose::load(&request)?;
     for warning in &base.warnings {
         tracing::warn!("{}", plain(warning));
     }
-    let candidates = service_setup::candidates(&base)
-        .into_iter()
-        .map(str::to_owned);
+    fronts::read_base_images(&mut base.project);
+    let fronts = fronts::of(&base.project);
+    let is_nginx = |name: &&String| {
+        let image = base
+            .project
+            .services
+            .get(*name)
+            .and_then(Service::known_image);
+        image.is_some_and(|image| image.kind == ImageKind::Nginx)
+    };
     Ok(InitSite {
-        candidates: candidates.collect(),
+        candidates: fronts.iter().filter(is_nginx).cloned().collect(),
+        fronts,
         policies: base.policies.keys().cloned().collect(),
         base,
         places,
