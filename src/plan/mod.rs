@@ -96,8 +96,16 @@ pub struct Candidate<'a> {
     pub ready: bool,
     /// Whether something lives inside of it, so that it must stay.
     pub needed: bool,
+    /// Whether somebody has stopped it or cut it off: it does not count, and nothing is done with it.
+    pub left_alone: bool,
     /// Requests under way in it, where that is known.
     pub in_flight: Option<f64>,
+}
+
+impl Candidate<'_> {
+    fn counts(&self) -> bool {
+        self.replica.state.counts() && !self.left_alone
+    }
 }
 
 /// Why a plan could not be made.
@@ -142,7 +150,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let counting = standings
         .iter()
-        .filter(|s| !s.draining && s.replica.state.counts())
+        .filter(|s| !s.draining && s.counts())
         .filter(|s| !s.replica.is_being_recreated())
         .count() as u32;
     let from = counting + pending.len() as u32;
@@ -264,6 +272,7 @@ pub(crate) mod tests {
             replica,
             draining: false,
             ready: true,
+            left_alone: false,
             needed: false,
             in_flight: None,
         }

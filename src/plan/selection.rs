@@ -15,6 +15,8 @@ pub enum RemovalReason {
     Obsolete,
     /// It cannot serve.
     Unhealthy,
+    /// It has not become ready yet.
+    NotReady,
     /// It has the fewest requests in flight.
     Idlest,
     /// It came last.
@@ -26,6 +28,7 @@ impl fmt::Display for RemovalReason {
         f.write_str(match self {
             Self::Obsolete => "obsolete",
             Self::Unhealthy => "unhealthy",
+            Self::NotReady => "not ready",
             Self::Idlest => "with the fewest requests in flight",
             Self::Newest => "the newest",
         })
@@ -79,11 +82,13 @@ pub fn keep<'a>(standings: &[Candidate<'a>]) -> Vec<&'a Replica> {
 }
 
 /// Stopped replicas of the current configuration, lowest number first: compose too starts those
-/// before it makes new ones.
+/// before it makes new ones. One that somebody has stopped is started only with all the others.
 pub fn startable<'a>(standings: &[Candidate<'a>]) -> Vec<&'a Replica> {
     let current = current_config(standings);
+    let stands_still = !standings.iter().any(Candidate::counts);
     let mut stopped: Vec<_> = standings
         .iter()
+        .filter(|s| !s.left_alone || stands_still)
         .map(|s| s.replica)
         .filter(|r| r.state == ContainerState::Exited && !r.is_being_recreated())
         .filter(|r| !is_obsolete(r, current))
@@ -99,13 +104,15 @@ pub fn victims<'a>(standings: &[Candidate<'a>]) -> Vec<(&'a Replica, RemovalReas
     let current = current_config(standings);
     let mut leaving: Vec<_> = standings
         .iter()
-        .filter(|s| !s.draining && !s.needed && s.replica.state.counts())
+        .filter(|s| !s.draining && !s.needed && s.counts())
         .filter(|s| !s.replica.is_being_recreated())
         .map(|s| {
             let because = if is_obsolete(s.replica, current) {
                 RemovalReason::Obsolete
-            } else if !s.ready || s.replica.health == Health::Unhealthy {
+            } else if s.replica.health == Health::Unhealthy {
                 RemovalReason::Unhealthy
+            } else if !s.ready {
+                RemovalReason::NotReady
             } else {
                 RemovalReason::Newest
             };

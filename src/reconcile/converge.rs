@@ -16,6 +16,7 @@ impl ServiceMachine {
             return;
         }
         self.compose_work.mark_quiet();
+        self.leave_alone_what_was_stopped(now);
         if self.waits_for_a_recreate(now, out) {
             return;
         }

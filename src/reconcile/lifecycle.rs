@@ -101,6 +101,10 @@ impl ServiceMachine {
             member.unexplained = None;
             // Where the death is told after this, it is no failure to come up either.
             member.fresh = None;
+            if !member.is_on_its_way_out() {
+                member.stopped = Some(now);
+                out.push(Effect::WakeAt(now + RESTART_GRACE));
+            }
         }
         self.lose(id, "was stopped by someone else", now, out);
     }
@@ -177,6 +181,7 @@ impl ServiceMachine {
             return;
         }
         let served = member.serves();
+        let is_left_alone = member.left_alone;
         let runs = member.replica.state == ContainerState::Running;
         member.phase = Phase::Idle {
             since: now,
@@ -189,7 +194,7 @@ impl ServiceMachine {
         if served {
             out.push(self.note(what, now));
         }
-        if runs {
+        if runs && !is_left_alone {
             self.probe(id, now, out);
         }
     }

@@ -66,6 +66,10 @@ pub(crate) struct ManagedReplica {
     pub(crate) served: Option<Timestamp>,
     /// Asked for by this tool at this moment, and never ready since.
     pub(crate) fresh: Option<Timestamp>,
+    /// When somebody stopped it: it may be a restart.
+    pub(crate) stopped: Option<Timestamp>,
+    /// Somebody has stopped it, or has taken its network away: it is theirs until they undo that.
+    pub(crate) left_alone: bool,
     /// A look has found that it ended, then, and no event has told how.
     pub(crate) unexplained: Option<Timestamp>,
 }
@@ -106,6 +110,7 @@ impl ManagedReplica {
     /// Whether it is one of the replicas that the service has.
     pub(crate) fn counts(&self) -> bool {
         match self.phase {
+            _ if self.left_alone => false,
             // Of two containers that are one replica one counts.
             _ if self.replica.is_being_recreated() => false,
             Phase::Draining { .. } | Phase::Leaving { .. } => false,

@@ -128,6 +128,10 @@ pub struct ServiceMachine {
     /// Removed members, and since when: an older listing would bring them back.
     gone: BTreeMap<ContainerId, Timestamp>,
     needed: BTreeSet<ContainerId>,
+    /// Whether a replica was seen that requests can get to.
+    has_network: bool,
+    /// Containers that somebody had stopped under a former run.
+    stopped: BTreeSet<ContainerId>,
     /// Containers that a former run was draining.
     leaving: BTreeSet<ContainerId>,
     pending: BTreeMap<u32, Pending>,
@@ -171,6 +175,8 @@ impl ServiceMachine {
             gone: BTreeMap::new(),
             needed: BTreeSet::new(),
             leaving: memory.draining,
+            has_network: false,
+            stopped: memory.stopped,
             pending: BTreeMap::new(),
             taken: BTreeSet::new(),
             unready: None,
@@ -277,6 +283,7 @@ impl ServiceMachine {
             draining: member.is_on_its_way_out(),
             ready: member.serves(),
             needed: self.needed.contains(&member.replica.id),
+            left_alone: member.left_alone,
             in_flight: self.custom.one_of("in_flight", &member.replica.id),
         }
     }

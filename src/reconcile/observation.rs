@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    EXPLAINED, Effect, EventKind, ReadinessCheck, ServiceMachine, SyncState,
+    EXPLAINED, Effect, EventKind, RESTART_GRACE, ReadinessCheck, ServiceMachine, SyncState,
     managed_replica::{ManagedReplica, Phase},
 };
 use crate::{
@@ -27,6 +27,7 @@ impl ServiceMachine {
         out: &mut Vec<Effect>,
     ) {
         self.needed = needed;
+        self.has_network |= replicas.iter().any(is_reached);
         let ids: BTreeSet<_> = replicas.iter().map(|r| r.id.clone()).collect();
         let vanished: Vec<_> = self
             .members
@@ -47,6 +48,7 @@ impl ServiceMachine {
             out.push(Effect::WakeAt(until));
             out.extend(self.paused.and_then(|p| p.until).map(Effect::WakeAt));
             self.leaving.clear();
+            self.stopped.clear();
         }
     }
 
@@ -71,6 +73,8 @@ impl ServiceMachine {
         if self.bootstrap.is_under_way() && !self.members.contains_key(&id) {
             return; // So will `Founded`.
         }
+        let cut_off = self.is_cut_off(&replica);
+        let stopped = replica.state == ContainerState::Exited && self.stopped.contains(&id);
         let Some(member) = self.members.get_mut(&id) else {
             let phase = if self.leaving.contains(&id) {
                 Phase::Draining {
@@ -85,7 +89,7 @@ impl ServiceMachine {
                     on_purpose: true,
                 }
             };
-            let running = replica.state == ContainerState::Running;
+            let running = replica.state == ContainerState::Running && !cut_off;
             let is_out = matches!(phase, Phase::Draining { .. });
             self.members.insert(
                 id.clone(),
@@ -95,6 +99,8 @@ impl ServiceMachine {
                     phase,
                     served: None,
                     fresh: None,
+                    stopped: None,
+                    left_alone: cut_off || stopped,
                     unexplained: None,
                 },
             );
@@ -111,6 +117,17 @@ impl ServiceMachine {
         let state = replica.state;
         member.replica = replica;
         member.taken = taken;
+        if state == ContainerState::Running {
+            member.stopped = None;
+            let is_new = cut_off && !member.left_alone;
+            member.left_alone = cut_off;
+            if cut_off {
+                if is_new {
+                    self.lose(&id, "was disconnected from its network", now, out);
+                }
+                return;
+            }
+        }
         match (&member.phase, state) {
             (Phase::Idle { .. }, ContainerState::Running) => self.probe(&id, now, out),
             (Phase::Serving | Phase::Probing { .. }, ContainerState::Running) if restarted => {
@@ -137,6 +154,22 @@ impl ServiceMachine {
             // Its end is told by its event, or by the look that it fails.
             (Phase::Probing { .. }, ContainerState::Exited) if member.fresh.is_some() => {}
             (Phase::Probing { .. }, _) => member.crashed(now),
+        }
+    }
+
+    /// Whether it runs on no network, though replicas of the service have one.
+    fn is_cut_off(&self, replica: &Replica) -> bool {
+        let runs = replica.state == ContainerState::Running;
+        self.setup.routed && self.has_network && runs && !is_reached(replica)
+    }
+
+    /// Takes note of those that somebody stopped and has not started again.
+    pub(super) fn leave_alone_what_was_stopped(&mut self, now: Timestamp) {
+        for member in self.members.values_mut() {
+            let is_over = |since: Timestamp| now.since(since) >= RESTART_GRACE;
+            if member.stopped.is_some_and(is_over) {
+                member.left_alone = true;
+            }
         }
     }
 
@@ -281,6 +314,8 @@ impl ServiceMachine {
                 phase: Phase::Starting,
                 served: None,
                 fresh: Some(asked),
+                stopped: None,
+                left_alone: false,
                 unexplained: None,
             },
         );
@@ -349,4 +384,9 @@ impl ServiceMachine {
         }
         out.push(Effect::WakeAt(now));
     }
+}
+
+/// Whether requests can get to it in any way.
+fn is_reached(replica: &Replica) -> bool {
+    !replica.addresses.is_empty() || !replica.published.is_empty()
 }

@@ -106,6 +106,9 @@ pub struct PersistedState {
     pub readings: BTreeMap<ContainerId, CounterReading>,
     /// Replicas on their way out.
     pub draining: BTreeSet<ContainerId>,
+    /// Replicas that somebody has stopped.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub stopped: BTreeSet<ContainerId>,
     /// The most memory that a replica was seen to use.
     pub peak: Option<Peak>,
     /// When replicas ran out of memory, by name.
@@ -225,6 +228,12 @@ impl ServiceMachine {
                 .members
                 .values()
                 .filter(|m| m.is_on_its_way_out())
+                .map(|m| m.replica.id.clone())
+                .collect(),
+            stopped: self
+                .members
+                .values()
+                .filter(|m| m.left_alone && m.replica.state == ContainerState::Exited)
                 .map(|m| m.replica.id.clone())
                 .collect(),
             peak: self.memory_demand.peak.clone(),

@@ -1039,6 +1039,7 @@ fn a_published_port_range_is_filled_one_at_a_time() {
 }
 
 mod bootstrap;
+mod left_alone;
 mod memory_demand;
 mod pause;
 mod recreate;

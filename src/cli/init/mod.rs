@@ -241,7 +241,7 @@ fn keeps_host_ports(
     }
     let lost = lost.iter();
     let lost = lost.map(|(port, service)| {
-        format!("nothing was written: {service} publishes host port {port} now, and afterwards nobody would; add it to the `ports` of your nginx first, or use --nginx new")
+        format!("nothing was written: {service} publishes host port {port} now, and no service would afterwards; add it to the `ports` of your nginx first, or use --nginx new")
     });
     Err(Failure::Work(lost.collect()))
 }
