@@ -10,7 +10,7 @@ use std::{
 use super::{
     ConfigLocation, Configuration, PASSES,
     configuration::{DirectiveBlock, Statement},
-    host_of, is_inside, time,
+    host_of, is_inside, time, with_host,
 };
 
 /// A name or an address that leads to a replica without our upstream.
@@ -29,9 +29,12 @@ pub struct Bypass {
 impl Bypass {
     /// The directive as it leads to the upstream of a service.
     pub fn to_upstream(&self, service: &str) -> String {
-        let scheme = self.target.split_once("://");
-        let scheme = scheme.map_or_else(String::new, |(scheme, _)| format!("{scheme}://"));
-        format!("{} {scheme}{service};", self.directive)
+        format!("{} {};", self.directive, self.target_of(service))
+    }
+
+    /// What it names, with the upstream of a service in the place of the host and its port.
+    pub fn target_of(&self, service: &str) -> String {
+        with_host(&self.target, service)
     }
 }
 
@@ -44,6 +47,8 @@ pub enum NameResolution {
     Server,
     /// By a variable: with every request, through the `resolver`.
     Variable,
+    /// The same, because a variable follows a name with a port.
+    Request,
 }
 
 /// The resolver that counts where a variable names a host.
@@ -95,8 +100,12 @@ impl Configuration {
             };
             let block = self.block(statement);
             if PASSES.contains(&statement.name.as_str()) && self.is_within(statement, "http") {
+                let (host, port) = host_of(target);
+                let looked_up = port.is_some() && target.contains('$') && !host.contains('$');
                 if is_other(target) {
                     add(statement, target, NameResolution::Pass);
+                } else if looked_up && is_it(target) {
+                    add(statement, target, NameResolution::Request);
                 }
                 for value in self.targets(target) {
                     // A name without a port finds the upstream.
@@ -309,6 +318,45 @@ http {{ include /etc/nginx/upstreams/*.conf;
         assert_eq!(past("server { location / { proxy_pass http://web; } }"), []);
         let by_variable = "server { set $to web; location / { proxy_pass http://$to; } }";
         assert_eq!(past(by_variable), []);
+    }
+
+    #[test]
+    fn a_name_with_a_port_and_a_variable_is_looked_up() {
+        let http = "server { location / { proxy_pass http://web:80$request_uri; } }";
+        let target = "http://web:80$request_uri".to_owned();
+        assert_eq!(past(http), [(target, NameResolution::Request)]);
+        assert_eq!(
+            with(http).look_for("web", "/etc/nginx/upstreams").passes,
+            []
+        );
+    }
+
+    #[test]
+    fn the_way_to_the_upstream_keeps_scheme_uri_and_variables() {
+        for (target, to) in [
+            ("http://shop-web-1:80/", "proxy_pass http://web/;"),
+            (
+                "https://10.0.0.2/api/?a=b",
+                "proxy_pass https://web/api/?a=b;",
+            ),
+            (
+                "http://web:80$request_uri",
+                "proxy_pass http://web$request_uri;",
+            ),
+            ("http://site", "proxy_pass http://web;"),
+            ("site:9000", "proxy_pass web;"),
+        ] {
+            let bypass = Bypass {
+                place: ConfigLocation {
+                    file: String::new(),
+                    line: 1,
+                },
+                directive: "proxy_pass".into(),
+                target: target.into(),
+                by: NameResolution::Pass,
+            };
+            assert_eq!(bypass.to_upstream("web"), to);
+        }
     }
 
     #[test]

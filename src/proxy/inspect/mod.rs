@@ -123,9 +123,8 @@ pub struct Pass {
 impl Pass {
     /// The directive without the port.
     pub fn without_port(&self) -> String {
-        let port = self.port.as_deref().unwrap_or_default();
-        let target = self.target.replacen(&format!(":{port}"), "", 1);
-        format!("{} {target};", self.by)
+        let host = host_of(&self.target).0;
+        format!("{} {};", self.by, with_host(&self.target, host))
     }
 
     /// Whether `SERVICE.location` is about it: its directives are those of `proxy_pass`.
@@ -163,6 +162,10 @@ impl Configuration {
                     findings.variable.push(statement.place.clone());
                 }
                 let (host, port) = host_of(target);
+                // With a variable in it the name is looked up, and one with a port is no upstream's.
+                if port.is_some() && target.contains('$') && !host.contains('$') {
+                    continue;
+                }
                 if host.eq_ignore_ascii_case(service) || self.finds_by_variable(target, service) {
                     let pass = self.pass(statement, target, port, &location);
                     findings.passes.push(pass);
@@ -308,9 +311,22 @@ fn host_of(target: &str) -> (&str, Option<&str>) {
     let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     match authority.split_once(':') {
+        // A variable may follow: `web:80$request_uri`.
+        Some((host, port)) if !port.starts_with('$') => {
+            (host, Some(port.split('$').next().unwrap_or(port)))
+        }
         Some((host, port)) => (host, Some(port)),
         None => (authority, None),
     }
+}
+
+/// A target with another host and without the port; its scheme, URI and variables stay.
+fn with_host(target: &str, host: &str) -> String {
+    let scheme_end = target.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = target.split_at(scheme_end);
+    let (old, port) = host_of(target);
+    let length = old.len() + port.map_or(0, |port| port.len() + 1);
+    format!("{scheme}{host}{}", rest.get(length..).unwrap_or_default())
 }
 
 /// The address at which nginx reaches a replica: on the first network, by name, that both are on.

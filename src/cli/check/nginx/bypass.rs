@@ -65,8 +65,15 @@ pub(super) fn check_bypasses(
                     "{place}: the variable is `{target}`, which nginx looks up in DNS and not in its upstream: replicas get requests before they are ready and while they drain"
                 ),
                 format!(
-                    "set the variable to `{service}`, without a port in it or after it: then nginx uses the upstream"
+                    "set the variable to `{}`, without a port in it or after it: then nginx uses the upstream",
+                    detour.target_of(service)
                 ),
+            ),
+            NameResolution::Request => (
+                format!(
+                    "{place}: with a variable in it nginx looks `{target}` up in DNS and not in its upstream: replicas get requests before they are ready and while they drain"
+                ),
+                format!("write `{}` there", detour.to_upstream(service)),
             ),
         };
         report.warn(CheckCode::NginxBypass, service, what, fix);
