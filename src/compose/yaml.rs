@@ -93,6 +93,9 @@ fn syntax(error: &serde_yaml::Error) -> YamlError {
         .split_once(" at line ")
         .map_or(message.as_str(), |(before, _)| before);
     let message = match message {
+        long if long.contains("` as u128") || long.contains("` as i128") => {
+            "a number has more digits than are read here; put it in quotes"
+        }
         "recursion limit exceeded" => "an alias stands inside of its own anchor",
         message => message,
     };
@@ -480,6 +483,7 @@ mod tests {
         insta::assert_snapshot!(error("a: [1,\nb: 2\n"), @"3: : not valid YAML: did not find expected ',' or ']'");
         insta::assert_snapshot!(error("a:\n  1: b\n"), @"2: a: found the key 1, expected a text (put it in quotes)");
         insta::assert_snapshot!(error("? [a, b]\n: c\n"), @"1: : found the key […] or {…}, expected a text");
+        insta::assert_snapshot!(error("a: 99999999999999999999\n"), @"1: : not valid YAML: a number has more digits than are read here; put it in quotes");
         insta::assert_snapshot!(error("%YAML 1.2\n---\na: 1\n"), @"1: : compose takes no other version than %YAML 1.1; take this line away");
         insta::assert_snapshot!(error("a: 1\n<<: 2\n"), @"2: <<: found 2, expected a map or a list of maps");
     }

@@ -44,6 +44,11 @@ fn a_wrong_variable_in_a_script_is_shown_with_its_own_line() {
 }
 
 #[test]
+fn a_port_that_is_none_is_told_without_words_of_the_parser() {
+    insta::assert_snapshot!(said_of("services: {a: {image: x, ports: [{target: 99999999}]}}"), @"compose.yaml:1: services.a.ports[0].target: found 99999999, expected a number from 0 to 65535");
+}
+
+#[test]
 fn what_nobody_knows_is_no_part_of_a_container_made_from_the_file() {
     let dir = file(
         "services:\n  web:\n    image: x\n    fresh: 1\n    healthcheck: {test: [CMD, a], tests: b}\n",
