@@ -192,7 +192,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rand_pcg", &["sim"]),
     ("serde_yaml", &["compose"]),
     ("docker_compose_types", &["compose"]),
-    ("saphyr_parser", &["compose"]),
+    ("libyaml_safer", &["compose"]),
     ("sd_notify", &["watch"]),
     ("prometheus_client", &["metrics"]),
     ("ratatui", &["screen"]),

@@ -81,9 +81,32 @@ impl LoadError {
     }
 }
 
+impl Sources {
+    /// What is said of a place.
+    pub(crate) fn mistake(&self, at: SourceLocation, path: String, message: String) -> Mistake {
+        Mistake {
+            file: self.shown(at).to_owned(),
+            line: at.line,
+            path,
+            message,
+        }
+    }
+}
+
 fn lines(mistakes: &[Mistake]) -> String {
     let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
     lines.join("\n")
+}
+
+/// A key that is not in the specification, or that looks like one of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnknownKey {
+    /// Where it is written.
+    pub(crate) at: SourceLocation,
+    /// The keys that lead to it, its own included.
+    pub(crate) path: KeyPath,
+    /// What it may be instead, as a fragment.
+    pub(crate) message: String,
 }
 
 /// Nobody reads more mistakes at once.
@@ -112,6 +135,13 @@ impl Mistakes {
         }
     }
 
+    /// Adds the keys that nobody knows, where something else is wrong: one of them may be why.
+    pub(crate) fn explain(&mut self, unknown: Vec<UnknownKey>) {
+        for key in unknown {
+            self.add(key.at, &key.path, key.message);
+        }
+    }
+
     /// Adds those of another collection.
     pub(crate) fn append(&mut self, other: Self) {
         self.0.extend(other.0);
@@ -125,12 +155,8 @@ impl Mistakes {
     /// All of them, in the order of files and lines.
     pub(crate) fn finish(mut self, sources: &Sources) -> LoadError {
         self.0.sort_by_key(|(at, ..)| *at);
-        let mistakes = self.0.into_iter().map(|(at, path, message)| Mistake {
-            file: sources.shown(at).to_owned(),
-            line: at.line,
-            path,
-            message,
-        });
+        let mistakes = self.0.into_iter();
+        let mistakes = mistakes.map(|(at, path, message)| sources.mistake(at, path, message));
         LoadError::Mistakes(mistakes.collect())
     }
 }

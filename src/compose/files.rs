@@ -9,7 +9,7 @@ use std::{
 use super::{
     LoadRequest,
     discover::{self, clean},
-    error::{LoadError, Mistakes},
+    error::{LoadError, Mistakes, UnknownKey},
     interpolate::{self, VariableMap},
     merge, schema,
     tree::{KeyPath, Map, Node, NodeValue, SourceFile, SourceLocation, Sources},
@@ -27,6 +27,8 @@ pub(crate) struct Files<'r> {
     pub(crate) mistakes: Mistakes,
     /// What the specification does not allow: what is written is understood, so reading goes on.
     pub(crate) shapes: Mistakes,
+    /// Keys that the specification does not know.
+    pub(crate) unknown: Vec<UnknownKey>,
     /// Which variables were used, and which of them have no value.
     pub(crate) uses: Uses,
     /// What should be told.
@@ -73,6 +75,7 @@ impl<'r> Files<'r> {
             sources: Sources::default(),
             mistakes: Mistakes::default(),
             shapes: Mistakes::default(),
+            unknown: Vec::new(),
             uses: Uses::default(),
             warnings: Vec::new(),
             watched: Vec::new(),
@@ -176,7 +179,7 @@ impl<'r> Files<'r> {
                 merge::take_back(&mut root, &tagged);
                 merge::merge(&mut root, document, &KeyPath::default(), &mut self.mistakes);
                 // Each document has to be right by itself, also where a later one replaces it.
-                schema::check(&root, &mut self.shapes);
+                schema::check(&root, &mut self.shapes, &mut self.unknown);
             }
             if let Some(version) = root
                 .as_map_mut()

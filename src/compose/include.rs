@@ -30,7 +30,7 @@ impl Files<'_> {
             return;
         };
         let path = KeyPath::of(["include"]);
-        if !schema::check_include(&includes, &mut self.mistakes) {
+        if !schema::check_include(&includes, &mut self.mistakes, &mut self.unknown) {
             return;
         }
         let items = includes.as_list().unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     error::Mistakes,
-    tree::{KeyPath, Node, NodeValue},
+    tree::{KeyPath, Node, NodeValue, SourceLocation},
     variable_usage::Uses,
 };
 
@@ -21,7 +21,7 @@ pub(crate) type VariableMap = BTreeMap<String, String>;
 /// Why a text cannot be interpolated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TemplateError {
-    /// It is no template.
+    /// A part of it is no template.
     #[error("invalid interpolation format in {0:?}; to mean a literal $, write $$")]
     Format(String),
     /// What came out grew beyond all measure.
@@ -36,6 +36,29 @@ pub(crate) enum TemplateError {
         message: String,
     },
 }
+
+impl TemplateError {
+    /// An error of the part of a text that begins here.
+    fn format(part: &str) -> Self {
+        let end = part.find('\n').unwrap_or(part.len());
+        let line = part[..end].chars().take(MOST_SHOWN).collect();
+        Self::Format(line)
+    }
+
+    /// The line of a text that it is about, counted from 0.
+    fn line_in(&self, text: &str) -> usize {
+        let part = match self {
+            Self::Format(part) => part.clone(),
+            Self::Required { name, .. } => format!("${{{name}"),
+            Self::TooLong => String::new(),
+        };
+        let before = text.find(&part).map_or("", |at| &text[..at]);
+        before.matches('\n').count()
+    }
+}
+
+/// So much of a text is shown.
+const MOST_SHOWN: usize = 60;
 
 fn told(message: &str) -> String {
     if message.is_empty() {
@@ -80,7 +103,7 @@ fn nested(
     depth: usize,
 ) -> Result<String, TemplateError> {
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(TemplateError::Format(text.to_owned()));
+        return Err(TemplateError::format(text));
     };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -89,17 +112,19 @@ fn nested(
             return Err(TemplateError::TooLong);
         }
         out.push_str(&rest[..at]);
+        let from = &rest[at..];
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
-            let end = closing_brace(after).ok_or_else(|| TemplateError::Format(text.to_owned()))?;
+            let end = closing_brace(after).ok_or_else(|| TemplateError::format(from))?;
             let inside = &after[..end];
             if of.1.is_nginx(inside) && name_length(inside) == inside.len() && end > 0 {
                 out.extend(["${", inside, "}"]);
             } else {
-                out.push_str(&braced(inside, text, of, unset, depth)?);
+                let whole = &from[..end + "${}".len()];
+                out.push_str(&braced(inside, whole, of, unset, depth)?);
             }
             rest = &after[end + 1..];
         } else {
@@ -169,13 +194,13 @@ fn closing_brace(text: &str) -> Option<usize> {
 
 fn braced(
     inside: &str,
-    text: &str,
+    whole: &str,
     of: (&VariableMap, NameScope),
     unset: &mut BTreeSet<String>,
     depth: usize,
 ) -> Result<String, TemplateError> {
     let (variables, _) = of;
-    let wrong = || TemplateError::Format(text.to_owned());
+    let wrong = || TemplateError::format(whole);
     let (name, operation) = inside.split_at(name_length(inside));
     if name.is_empty() {
         return Err(wrong());
@@ -241,7 +266,15 @@ pub(crate) fn tree(
                     node.value = retyped(new);
                 }
                 Ok(new) => *text = new,
-                Err(error) => mistakes.add(at, path, error.to_string()),
+                Err(error) => {
+                    let below = if node.literal {
+                        1 + error.line_in(text)
+                    } else {
+                        0
+                    };
+                    let line = at.line + below;
+                    mistakes.add(SourceLocation { line, ..at }, path, error.to_string());
+                }
             }
         }
         NodeValue::List(items) => {
@@ -391,12 +424,13 @@ mod tests {
     #[test]
     fn what_is_no_template_is_refused() {
         for text in [
-            "${", "${}", "${1}", "${U:=x}", "${S/a/b}", "${#S}", "${S", "x${S y}",
+            "${", "${}", "${1}", "${U:=x}", "${S/a/b}", "${#S}", "${S", "${S y}",
         ] {
-            assert_eq!(
-                run(text),
-                format!("invalid interpolation format in {text:?}; to mean a literal $, write $$")
-            );
+            let expected =
+                format!("invalid interpolation format in {text:?}; to mean a literal $, write $$");
+            assert_eq!(run(text), expected);
+            // Only the part that is wrong is shown.
+            assert_eq!(run(&format!("set -e\n$S {text}\nexit")), expected);
         }
     }
 }

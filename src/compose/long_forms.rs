@@ -67,7 +67,16 @@ pub(crate) fn read<T: DeserializeOwned>(
             let below: Vec<_> = below.into_iter().filter(|step| step != ".").collect();
             let mut full = path.clone();
             full.0.extend(below.iter().cloned());
-            mistakes.add(node.spot_of(&below), &full, error.into_inner().to_string());
+            let message = error.into_inner().to_string();
+            // Every value has its kind by now; only a number may be beyond what it can be.
+            let message = match message.strip_suffix(", expected u16") {
+                Some(found) => {
+                    let number = found.split('`').nth(1).unwrap_or_default();
+                    format!("found {number}, expected a number from 0 to 65535")
+                }
+                None => message,
+            };
+            mistakes.add(node.spot_of(&below), &full, message);
             None
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! The way of a value: `discover` finds the files and the variables, `yaml` makes trees whose values
 //! know their line, `files` interpolates them and lays them over each other (`merge`), `schema`
-//! refuses unknown keys, `service` and `attach` read what this tool needs, `consistency` checks what
+//! notes unknown keys, `service` and `attach` read what this tool needs, `consistency` checks what
 //! refers to what, `create` tells how a container is made from nothing, `policies` reads `x-autoscale`.
 //! All mistakes are reported at once.
 //!
@@ -191,6 +191,7 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, LoadError> {
     }
     if !files.mistakes.is_empty() {
         files.mistakes.append(files.shapes);
+        files.mistakes.explain(files.unknown);
         return Err(files.mistakes.finish(&files.sources));
     }
     found.warn_unset(&files.uses.unset());
@@ -245,6 +246,7 @@ fn assemble(
     let Files {
         sources,
         shapes: mut mistakes,
+        unknown,
         warnings,
         watched,
         mut uses,
@@ -271,6 +273,7 @@ fn assemble(
         home: request.env.get("HOME").map(String::as_str),
         variables: &found.variables,
         uses: &uses,
+        unknown: &unknown,
         read: Vec::new(),
         mistakes: &mut mistakes,
         warnings: &mut found.warnings,
@@ -314,7 +317,12 @@ fn assemble(
     consistency::check(root, &services, &mut mistakes);
     let (settings, mut policies) = policies::read(root, &mut mistakes);
     if !mistakes.is_empty() {
+        mistakes.explain(unknown);
         return Err(mistakes.finish(&sources));
+    }
+    for key in unknown {
+        let told = sources.mistake(key.at, key.path.to_string(), key.message);
+        found.warn(told.to_string());
     }
     policies.retain(|name, _| services.contains_key(name));
 
@@ -353,10 +361,10 @@ fn profiles(request: &LoadRequest, found: &Discovery) -> Vec<String> {
     if !request.profiles.is_empty() {
         return request.profiles.clone();
     }
+    // Without any, the empty one is active: a profile from a variable that is not set is no profile.
     let listed = found.variables.get("COMPOSE_PROFILES");
-    listed.map_or_else(Vec::new, |list| {
-        list.split(',').map(|name| name.trim().to_owned()).collect()
-    })
+    let listed = listed.map_or("", String::as_str).split(',');
+    listed.map(|name| name.trim().to_owned()).collect()
 }
 
 fn is_enabled(service: &Service, active: &[String], named: &[String]) -> bool {

@@ -214,7 +214,7 @@ impl ServiceReader<'_> {
             let network = if node.is_null() {
                 ServiceNetwork::default()
             } else {
-                service.mac_address |= node.get("mac_address").is_some();
+                service.mac_address |= node.get("mac_address").is_some_and(|mac| !mac.is_blank());
                 self.network(node, &path.key(key))
             };
             service.networks.insert(key.clone(), network);
@@ -257,7 +257,10 @@ impl ServiceReader<'_> {
         ServiceNetwork {
             name: String::new(),
             aliases,
-            static_address: settings.ipv4_address.is_some() || settings.ipv6_address.is_some(),
+            static_address: [settings.ipv4_address, settings.ipv6_address]
+                .iter()
+                .flatten()
+                .any(|address| !address.is_empty()),
             priority: priority.unwrap_or_default(),
         }
     }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use super::{
-    error::Mistakes,
+    error::{Mistakes, UnknownKey},
     interpolate::VariableMap,
     tree::{KeyPath, Node, SourceLocation, Sources},
     variable_usage::Uses,
@@ -26,6 +26,8 @@ pub(crate) struct ServiceReader<'a> {
     pub(crate) variables: &'a VariableMap,
     /// Which of them the files name.
     pub(crate) uses: &'a Uses,
+    /// Keys that the specification does not know.
+    pub(crate) unknown: &'a [UnknownKey],
     /// Env files and label files that were looked at.
     pub(crate) read: Vec<PathBuf>,
     /// What is wrong.

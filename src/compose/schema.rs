@@ -1,6 +1,6 @@
 //! Whether a file holds what the compose specification allows: known keys, values of the right kind.
-//! What compose refuses is refused here, before anything is read from it: a key that is misspelt
-//! would otherwise silently do nothing.
+//! What compose refuses is refused here, before anything is read from it, except keys that nobody knows:
+//! a newer compose may know them. They are noted, for a key that is misspelt would silently do nothing.
 //!
 //! `spec` is the specification as tables, `leaf` the kinds of single values.
 
@@ -11,7 +11,7 @@ use self::{
     spec::{INCLUDE, KnownKeys, Others, TOP},
 };
 use super::{
-    error::Mistakes,
+    error::{Mistakes, UnknownKey},
     tree::{KeyPath, Map as Entries, Node, NodeValue},
 };
 use crate::policy::validate;
@@ -85,17 +85,28 @@ impl<'a> SchemaPath<'a> {
     }
 }
 
-/// Notes everything in a merged file that the specification does not allow.
-pub(crate) fn check(root: &Node, mistakes: &mut Mistakes) {
+/// Keys of compose 5. They are read by compose alone, and are no slip of the pen.
+const NEWER: [&str; 3] = ["jobs", "no_cache_filter", "pre_start"];
+
+/// Our own key, beside those of the specification.
+const OURS: &str = "x-autoscale";
+
+/// Notes everything in a merged file that the specification does not allow, and the keys that it does
+/// not know.
+pub(crate) fn check(root: &Node, mistakes: &mut Mistakes, unknown: &mut Vec<UnknownKey>) {
     let top = SchemaPath {
         above: None,
         step: SchemaStep::Top,
     };
-    SchemaCheck { mistakes }.value(&ValueShape::Map(&TOP), root, &top);
+    SchemaCheck { mistakes, unknown }.value(&ValueShape::Map(&TOP), root, &top);
 }
 
 /// Notes what is wrong with an `include` section; says whether it is right.
-pub(crate) fn check_include(include: &Node, mistakes: &mut Mistakes) -> bool {
+pub(crate) fn check_include(
+    include: &Node,
+    mistakes: &mut Mistakes,
+    unknown: &mut Vec<UnknownKey>,
+) -> bool {
     let mut found = Mistakes::default();
     let top = SchemaPath {
         above: None,
@@ -103,6 +114,7 @@ pub(crate) fn check_include(include: &Node, mistakes: &mut Mistakes) -> bool {
     };
     let mut check = SchemaCheck {
         mistakes: &mut found,
+        unknown,
     };
     check.value(&INCLUDE, include, &top.to(SchemaStep::Key("include")));
     let right = found.is_empty();
@@ -112,11 +124,23 @@ pub(crate) fn check_include(include: &Node, mistakes: &mut Mistakes) -> bool {
 
 struct SchemaCheck<'m> {
     mistakes: &'m mut Mistakes,
+    unknown: &'m mut Vec<UnknownKey>,
 }
 
 impl SchemaCheck<'_> {
     fn say(&mut self, node: &Node, way: &SchemaPath<'_>, message: impl Into<String>) {
         self.mistakes.add(node.at, &way.path(), message);
+    }
+
+    fn note(&mut self, node: &Node, way: &SchemaPath<'_>, message: impl Into<String>) {
+        let found = UnknownKey {
+            at: node.at,
+            path: way.path(),
+            message: message.into(),
+        };
+        if !self.unknown.contains(&found) {
+            self.unknown.push(found);
+        }
     }
 
     fn value(&mut self, shape: &ValueShape, node: &Node, way: &SchemaPath<'_>) {
@@ -199,8 +223,17 @@ impl SchemaCheck<'_> {
             match known {
                 Some((_, shape)) => self.value(shape, node, &way),
                 None if fields.others == Others::Any => {}
-                None if fields.others == Others::Own && key.starts_with("x-") => {}
-                None => self.say(node, &way, unknown(key, node, fields)),
+                None if fields.others == Others::Own && key.starts_with("x-") => {
+                    if is_nearly_ours(key, &way) {
+                        self.note(node, &way, format!("has no effect; did you mean `{OURS}`?"));
+                    }
+                }
+                // Files of compose's first version have their services at the top.
+                None if is_service(node) && is_top(fields) && !map.contains_key("services") => {
+                    let message = "unknown key; it looks like a service: put it below `services:`";
+                    self.say(node, &way, message);
+                }
+                None => self.note(node, &way, unknown(key, node, fields)),
             }
         }
         for key in fields.required {
@@ -215,20 +248,35 @@ impl SchemaCheck<'_> {
 }
 
 fn unknown(key: &str, node: &Node, fields: &KnownKeys) -> String {
-    // Files of compose's first version have their services at the top.
-    let is_service = ["image", "build"].iter().any(|key| node.get(key).is_some());
-    if is_service && fields.keys.iter().any(|(name, _)| *name == "services") {
+    if is_service(node) && is_top(fields) {
         return "unknown key; it looks like a service: put it below `services:`".into();
     }
-    let allowed: Vec<&str> = fields.keys.iter().map(|(name, _)| *name).collect();
-    let meant = validate::nearest(key, &allowed)
-        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-    if allowed.len() < 12 {
-        let end = if meant.is_empty() { ";" } else { "" };
-        format!("unknown key{meant}{end} allowed are {}", allowed.join(", "))
-    } else {
-        format!("additional properties '{key}' not allowed{meant}")
+    if NEWER.contains(&key) {
+        return "a key of a newer compose; left to compose".into();
     }
+    let known = fields.keys.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = known.chain([OURS]).collect();
+    match validate::nearest(key, &known) {
+        Some(near) => format!("unknown key; did you mean `{near}`?"),
+        None => "unknown key; of a newer compose? left to compose".into(),
+    }
+}
+
+fn is_top(fields: &KnownKeys) -> bool {
+    fields.keys.iter().any(|(name, _)| *name == "services")
+}
+
+fn is_service(node: &Node) -> bool {
+    ["image", "build"].iter().any(|key| node.get(key).is_some())
+}
+
+/// Whether a key is `x-autoscale` with a slip. `x-autoscale-defaults` and the like hold what others refer to.
+fn is_nearly_ours(key: &str, way: &SchemaPath<'_>) -> bool {
+    let place = way.ends_with(&["*"]) || way.ends_with(&["services", "*", "*"]);
+    place
+        && key != OURS
+        && !key.starts_with("x-autoscale-")
+        && validate::nearest(key, &[OURS]).is_some()
 }
 
 /// Whether names at this place must be plain (`true`), or are not looked into when they are not
@@ -308,31 +356,56 @@ mod tests {
     use super::*;
     use crate::compose::{tree::Sources, yaml};
 
-    fn mistakes(text: &str) -> String {
+    fn found(text: &str) -> (String, Vec<String>) {
         let root = yaml::parse(text, 0).unwrap().remove(0);
-        let mut mistakes = Mistakes::default();
-        check(&root, &mut mistakes);
-        mistakes.finish(&Sources::default()).to_string()
+        let (mut mistakes, mut unknown) = (Mistakes::default(), Vec::new());
+        check(&root, &mut mistakes, &mut unknown);
+        let unknown = unknown
+            .iter()
+            .map(|key| format!("{}: {}: {}", key.at.line, key.path, key.message))
+            .collect();
+        (mistakes.finish(&Sources::default()).to_string(), unknown)
+    }
+
+    fn mistakes(text: &str) -> String {
+        found(text).0
     }
 
     #[test]
-    fn unknown_keys_are_all_named_with_their_line() {
-        insta::assert_snapshot!(mistakes("foo: 1\nx-bar: 2\nservices:\n  a:\n    imag: x\n    x-y: {z: 1}\n    healthcheck:\n      tset: x\n  b: 1\n  'c d': {}\n"), @"
-        foo: unknown key; allowed are configs, include, models, name, networks, secrets, services, version, volumes
-        services.a.imag: additional properties 'imag' not allowed; did you mean `image`?
-        services.a.healthcheck.tset: unknown key; allowed are disable, interval, retries, start_interval, start_period, test, timeout
+    fn names_and_kinds_are_all_told() {
+        insta::assert_snapshot!(mistakes("services:\n  b: 1\n  'c d': {}\n"), @"
         services.b: found 1, expected a map
         services.c d: found another character than letters, digits, `.`, `_` and `-` in the name
         ");
     }
 
     #[test]
-    fn a_service_at_the_top_is_told_where_it_belongs() {
-        insta::assert_snapshot!(mistakes("web:\n  image: x\nimage: {build: 1}\nservices:\n  a: {image: {image: x}}\n"), @"
-        web: unknown key; it looks like a service: put it below `services:`
-        image: unknown key; it looks like a service: put it below `services:`
-        services.a.image: found a map, expected a text
+    fn unknown_keys_are_left_to_compose_and_named_with_their_line() {
+        let (mistakes, unknown) = found(
+            "foo: 1\njobs: {}\nx-bar: 2\nx-autoscale-defaults: {}\nservices:\n  a:\n    imag: x\n    pre_start: []\n    x-y: {z: 1}\n    x-autoscaler: {max: 2}\n    autoscale: {max: 2}\n    x-autoscale: {}\n    healthcheck:\n      tests: x\n    build: {no_cache_filter: [a]}\n",
+        );
+        assert_eq!(mistakes, "");
+        insta::assert_snapshot!(unknown.join("\n"), @"
+        1: foo: unknown key; of a newer compose? left to compose
+        2: jobs: a key of a newer compose; left to compose
+        7: services.a.imag: unknown key; did you mean `image`?
+        8: services.a.pre_start: a key of a newer compose; left to compose
+        10: services.a.x-autoscaler: has no effect; did you mean `x-autoscale`?
+        11: services.a.autoscale: unknown key; did you mean `x-autoscale`?
+        14: services.a.healthcheck.tests: unknown key; did you mean `test`?
+        15: services.a.build.no_cache_filter: a key of a newer compose; left to compose
         ");
+    }
+
+    #[test]
+    fn a_service_at_the_top_is_told_where_it_belongs() {
+        insta::assert_snapshot!(mistakes("web:\n  image: x\n"), @"web: unknown key; it looks like a service: put it below `services:`");
+        let (mistakes, unknown) = found("web: {image: x}\nservices: {}\n");
+        assert_eq!(mistakes, "");
+        assert_eq!(
+            unknown,
+            ["1: web: unknown key; it looks like a service: put it below `services:`"]
+        );
     }
 
     #[test]

@@ -49,7 +49,10 @@ impl ServiceReader<'_> {
             post_start: self.hooks(node, &path, "post_start"),
             pre_stop: self.hooks(node, &path, "pre_stop"),
             limits: self.limits(node, &path),
-            mac_address: node.get("mac_address").is_some(),
+            pre_start: node
+                .get("pre_start")
+                .is_some_and(|hooks| hooks.as_list() != Some(&[])),
+            mac_address: node.get("mac_address").is_some_and(|mac| !mac.is_blank()),
             labels: self.labels(node, &path),
             environment,
             workload: self.workload(node, from_files.unwrap_or_default()),

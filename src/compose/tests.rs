@@ -102,7 +102,7 @@ fn every_mistake_has_its_file_line_and_key_and_all_are_reported() {
     insta::assert_snapshot!(dir.error(), @r#"
     compose.yaml:2: x-autoscale.intervall: unknown key; did you mean `interval`? allowed are interval, nginx, host, notify, min, max, metrics, priority, schedule, tolerance, initialization_period, behavior, ready, ready_timeout, min_ready, slow_start, drain, balance
     compose.yaml:4: x-autoscale.nginx.reload: found a text, expected builtin or a list like ["systemctl", "reload", "nginx"]; it is run without a shell
-    compose.yaml:7: services.web.imag: additional properties 'imag' not allowed; did you mean `image`?
+    compose.yaml:7: services.web.imag: unknown key; did you mean `image`?
     compose.yaml:10: services.web.ports[0]: found "80:", expected a container port after the colon
     compose.yaml:11: services.web.ports[1].target: found "eighty", expected a whole number of at least 0
     compose.yaml:12: services.web.stop_grace_period: found 30, expected a duration with its unit, like 30s or 1m30s

@@ -4,34 +4,60 @@ use std::time::Duration;
 
 use crate::units::Span;
 
-/// Splits a command line as compose does: on blanks, with quotes and backslashes, without a shell.
+/// Splits a command line as compose does: on blanks, with quotes and backslashes, without a shell. It ends
+/// where a shell would begin another command or a redirection.
 pub(crate) fn split(text: &str) -> Result<Vec<String>, &'static str> {
+    /// In what the next character stands.
+    enum Within {
+        Nothing,
+        Quotes(char),
+        /// Between backquotes, or in `$(…)`: kept as it is written.
+        Substitution(char),
+    }
     let mut words = Vec::new();
     let mut word: Option<String> = None;
+    let mut within = Within::Nothing;
     let mut chars = text.chars();
     while let Some(char) = chars.next() {
-        match char {
-            c if c.is_whitespace() => words.extend(word.take()),
-            '\\' => word.get_or_insert_default().push(
-                chars
-                    .next()
-                    .ok_or("a character behind the last backslash")?,
-            ),
-            quote @ ('"' | '\'') => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match chars.next().ok_or("a closing quote")? {
-                        c if c == quote => break,
-                        '\\' if quote == '"' => match chars.next().ok_or("a closing quote")? {
-                            c @ ('"' | '\\' | '$' | '`') => word.push(c),
-                            c => word.extend(['\\', c]),
-                        },
-                        c => word.push(c),
-                    }
-                }
+        let is_digit = |word: &String| word.starts_with(|c: char| c.is_ascii_digit());
+        match (char, &within) {
+            ('\\', Within::Nothing | Within::Quotes('"') | Within::Substitution(_)) => {
+                let next = chars.next();
+                let next = next.ok_or("a character behind the last backslash")?;
+                word.get_or_insert_default().push(next);
             }
-            c => word.get_or_insert_default().push(c),
+            (' ' | '\t' | '\r' | '\n', Within::Nothing) => words.extend(word.take()),
+            (';' | '&' | '|' | '<' | '>', Within::Nothing) => {
+                // The number of what is redirected belongs to it.
+                word = word.filter(|word| char != '>' || !is_digit(word));
+                break;
+            }
+            ('"' | '\'', Within::Nothing) => {
+                word.get_or_insert_default();
+                within = Within::Quotes(char);
+            }
+            (char, Within::Quotes(quote)) if char == *quote => within = Within::Nothing,
+            ('(', Within::Nothing) if word.as_ref().is_some_and(|word| word.ends_with('$')) => {
+                word.get_or_insert_default().push(char);
+                within = Within::Substitution(')');
+            }
+            ('(', Within::Nothing | Within::Substitution(')')) => {
+                return Err("quotes around the parentheses; for a shell: [\"sh\", \"-c\", \"…\"]");
+            }
+            (char, _) => {
+                within = match within {
+                    Within::Nothing if matches!(char, '`' | ')') => Within::Substitution(char),
+                    Within::Substitution(end) if char == end => Within::Nothing,
+                    other => other,
+                };
+                word.get_or_insert_default().push(char);
+            }
         }
+    }
+    match within {
+        Within::Nothing => {}
+        Within::Substitution(')') => return Err("a closing parenthesis"),
+        _ => return Err("a closing quote"),
     }
     words.extend(word);
     Ok(words)
@@ -110,13 +136,40 @@ mod tests {
             ("sh -c 'a  \"b\" $C'", vec!["sh", "-c", "a  \"b\" $C"]),
             (r#"a "b \" c" d\ e"#, vec!["a", "b \" c", "d e"]),
             ("a '' b", vec!["a", "", "b"]),
-            ("a && b > c", vec!["a", "&&", "b", ">", "c"]),
+            ("a '&&' b '>' c", vec!["a", "&&", "b", ">", "c"]),
             ("", vec![]),
         ] {
             let expected: Vec<_> = expected.into_iter().map(ToOwned::to_owned).collect();
             assert_eq!(split(text), Ok(expected), "{text}");
         }
         assert_eq!(split("a 'b"), Err("a closing quote"));
+        assert_eq!(split("a `b"), Err("a closing quote"));
+        assert_eq!(split("a ) b"), Err("a closing parenthesis"));
+        for text in ["echo (hello)", "$(a (b))"] {
+            assert!(split(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_ends_where_a_shell_would_begin_another() {
+        for (text, expected) in [
+            ("touch /ready; true", vec!["touch", "/ready"]),
+            ("npm run build && npm start", vec!["npm", "run", "build"]),
+            ("/init 2>/dev/null", vec!["/init"]),
+            ("a2>b", vec!["a2"]),
+            ("a=2>b", vec!["a=2"]),
+            ("12>x", vec![]),
+            ("; a", vec![]),
+            ("a \"b;c\" d", vec!["a", "b;c", "d"]),
+            ("a \\; b", vec!["a", ";", "b"]),
+            ("a $(b c; d) e", vec!["a", "$(b c; d)", "e"]),
+            ("a `b c; d` e", vec!["a", "`b c; d`", "e"]),
+            ("a)b)c", vec!["a)b)c"]),
+            ("printf \"a\\nb\"", vec!["printf", "anb"]),
+        ] {
+            let expected: Vec<_> = expected.into_iter().map(ToOwned::to_owned).collect();
+            assert_eq!(split(text), Ok(expected), "{text}");
+        }
     }
 
     #[test]

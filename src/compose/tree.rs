@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) at: SourceLocation,
     /// How it acts on an earlier file.
     pub(crate) edit: Option<OverrideTag>,
+    /// Whether it is a text below a `|`: its lines are those of the file, from the next one on.
+    pub(crate) literal: bool,
     /// What was written.
     pub(crate) value: NodeValue,
 }
@@ -99,6 +101,7 @@ impl Node {
         Self {
             at,
             edit: None,
+            literal: false,
             value,
         }
     }
@@ -145,6 +148,11 @@ impl Node {
         self.as_map()?.get(key)
     }
 
+    /// Whether it is nothing or an empty text, as a variable without a value leaves it.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.is_null() || self.as_text() == Some("")
+    }
+
     /// Whether it is `null` or nothing.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, NodeValue::Null)
@@ -156,7 +164,7 @@ impl Node {
             NodeValue::Null => Some(String::new()),
             NodeValue::Bool(yes) => Some(yes.to_string()),
             NodeValue::Int(number) => Some(number.to_string()),
-            NodeValue::Float(number) => Some(number.to_string()),
+            NodeValue::Float(number) => Some(go_float(*number)),
             NodeValue::Text(text) => Some(text.clone()),
             NodeValue::Date(_) | NodeValue::List(_) | NodeValue::Map(_) => None,
         }
@@ -217,6 +225,22 @@ impl Node {
                 .map(|(key, node)| (key.clone(), node.to_json()))
                 .collect(),
         }
+    }
+}
+
+/// A number as Go prints it: `0.5`, `1e+06`, `1e-05`, `+Inf`.
+fn go_float(number: f64) -> String {
+    if number.is_infinite() {
+        return if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => number.to_string(),
     }
 }
 
@@ -301,6 +325,25 @@ mod tests {
         assert_eq!(path.to_string(), "services.web.ports[2].target");
         assert!(path.matches("services.*.ports.*.target"));
         assert!(!path.matches("services.*.ports"));
+    }
+
+    #[test]
+    fn numbers_are_printed_as_go_prints_them() {
+        for (number, text) in [
+            (0.5, "0.5"),
+            (1.0, "1"),
+            (123_456.5, "123456.5"),
+            (1e6, "1e+06"),
+            (1_234_567.5, "1.2345675e+06"),
+            (-1e21, "-1e+21"),
+            (0.0001, "0.0001"),
+            (0.000_012, "1.2e-05"),
+            (0.0, "0"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(go_float(number), text);
+        }
     }
 
     #[test]

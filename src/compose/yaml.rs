@@ -1,16 +1,19 @@
 //! From the text of a file to trees with places.
 //!
-//! `serde_yaml` says what the text means; `saphyr-parser` says on which line each key and item
-//! stands. Both are walked side by side, aliases included, so a value that came through an anchor
-//! points to the line where it was written.
+//! `serde_yaml` says what the text means; `libyaml-safer` says on which line each key and item
+//! stands. Both are libyaml in Rust, as compose's parser is libyaml in Go, so what one of them takes the
+//! other takes too. Both are walked side by side, aliases included, so a value that came through an
+//! anchor points to the line where it was written.
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde::Deserialize;
 use serde_yaml::Value as Yaml;
 
+use self::lines::{LineTree, Lost, MapEntry};
 use super::tree::{KeyPath, Map, Node, NodeValue, OverrideTag, SourceLocation};
+
+mod lines;
 
 /// A mistake of the text itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,17 +43,10 @@ pub(crate) fn parse(text: &str, file: usize) -> Result<Vec<Node>, YamlError> {
         let message = format!("more than {MOST_OPEN} brackets are open at once");
         return Err(YamlError::at(line, message));
     }
-    let places = match Scan::documents(text) {
+    let places = match lines::documents(text) {
         Ok(places) => Some(places),
         Err(Lost::Here) => None,
-        Err(Lost::TooDeep { line }) => {
-            let message = format!("nested more than {DEEPEST} levels deep");
-            return Err(YamlError::at(line, message));
-        }
-        Err(Lost::TooMany { line }) => {
-            let message = format!("anchors and aliases make more than {MOST} values of this file");
-            return Err(YamlError::at(line, message));
-        }
+        Err(Lost::Refused { line, message }) => return Err(YamlError::at(line, message)),
     };
     for place in places.iter().flatten() {
         no_duplicates(place, &KeyPath::default())?;
@@ -97,6 +93,9 @@ fn syntax(error: &serde_yaml::Error) -> YamlError {
         .split_once(" at line ")
         .map_or(message.as_str(), |(before, _)| before);
     let message = match message {
+        long if long.contains("` as u128") || long.contains("` as i128") => {
+            "a number has more digits than are read here; put it in quotes"
+        }
         "recursion limit exceeded" => "an alias stands inside of its own anchor",
         message => message,
     };
@@ -104,169 +103,6 @@ fn syntax(error: &serde_yaml::Error) -> YamlError {
         line: error.location().map_or(0, |location| location.line()),
         path: KeyPath::default(),
         message: format!("not valid YAML: {message}"),
-    }
-}
-
-/// The lines of a document, in its shape.
-#[derive(Debug)]
-enum LineTree {
-    Scalar {
-        line: usize,
-        /// What is written, before anything is made of it.
-        text: String,
-        /// Without quotes, and without a tag that says what it is.
-        plain: bool,
-    },
-    List {
-        line: usize,
-        items: Vec<Rc<LineTree>>,
-    },
-    Map {
-        line: usize,
-        entries: Vec<MapEntry>,
-    },
-}
-
-#[derive(Debug)]
-struct MapEntry {
-    key: String,
-    line: usize,
-    place: Rc<LineTree>,
-}
-
-impl LineTree {
-    fn line(&self) -> usize {
-        match self {
-            Self::Scalar { line, .. } | Self::List { line, .. } | Self::Map { line, .. } => *line,
-        }
-    }
-}
-
-type ParserEvents<'t> = Parser<'t, saphyr_parser::StrInput<'t>>;
-
-/// Values of a file, those that aliases repeat included. Far from what anybody writes.
-const MOST: usize = 1_000_000;
-
-/// Nesting that the other parser refuses; deeper is not looked into.
-const DEEPEST: usize = 128;
-
-struct Scan<'t> {
-    events: ParserEvents<'t>,
-    depth: usize,
-    /// Values so far, aliases written out.
-    total: usize,
-    /// With the number of values in each.
-    anchors: BTreeMap<usize, (Rc<LineTree>, usize)>,
-}
-
-/// The text is not understood.
-enum Lost {
-    /// What is wrong with it is for the other parser to say.
-    Here,
-    /// The other parser would refuse it too, after a long time.
-    TooDeep { line: usize },
-    /// Aliases of aliases would fill the memory.
-    TooMany { line: usize },
-}
-
-impl<'t> Scan<'t> {
-    fn documents(text: &'t str) -> Result<Vec<Rc<LineTree>>, Lost> {
-        let mut scan = Self {
-            events: Parser::new_from_str(text),
-            depth: 0,
-            total: 0,
-            anchors: BTreeMap::new(),
-        };
-        let mut documents = Vec::new();
-        loop {
-            match scan.next()? {
-                (Event::StreamEnd, _) => return Ok(documents),
-                (Event::DocumentStart(_), _) => {
-                    let event = scan.next()?;
-                    documents.push(scan.place(event)?);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<(Event<'t>, Span), Lost> {
-        self.events
-            .next_event()
-            .ok_or(Lost::Here)?
-            .map_err(|_| Lost::Here)
-    }
-
-    fn count(&mut self, values: usize, line: usize) -> Result<(), Lost> {
-        self.total += values;
-        if self.total > MOST {
-            return Err(Lost::TooMany { line });
-        }
-        Ok(())
-    }
-
-    fn place(&mut self, event: (Event<'t>, Span)) -> Result<Rc<LineTree>, Lost> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            let line = event.1.start.line();
-            return Err(Lost::TooDeep { line });
-        }
-        let place = self.place_here(event);
-        self.depth -= 1;
-        place
-    }
-
-    fn place_here(&mut self, (event, span): (Event<'t>, Span)) -> Result<Rc<LineTree>, Lost> {
-        let line = span.start.line();
-        let before = self.total;
-        self.count(1, line)?;
-        let (anchor, place) = match event {
-            Event::Alias(anchor) => {
-                let (place, size) = self.anchors.get(&anchor).cloned().ok_or(Lost::Here)?;
-                self.count(size, line)?;
-                return Ok(place);
-            }
-            Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none();
-                let text = text.into_owned();
-                (anchor, LineTree::Scalar { line, text, plain })
-            }
-            Event::SequenceStart(anchor, _) => {
-                let mut items = Vec::new();
-                loop {
-                    match self.next()? {
-                        (Event::SequenceEnd, _) => break,
-                        item => items.push(self.place(item)?),
-                    }
-                }
-                (anchor, LineTree::List { line, items })
-            }
-            Event::MappingStart(anchor, _) => {
-                let mut entries = Vec::new();
-                loop {
-                    match self.next()? {
-                        (Event::MappingEnd, _) => break,
-                        (Event::Scalar(key, ..), span) => {
-                            let value = self.next()?;
-                            entries.push(MapEntry {
-                                key: key.into_owned(),
-                                line: span.start.line(),
-                                place: self.place(value)?,
-                            });
-                        }
-                        _ => return Err(Lost::Here),
-                    }
-                }
-                (anchor, LineTree::Map { line, entries })
-            }
-            _ => return Err(Lost::Here),
-        };
-        let place = Rc::new(place);
-        if anchor > 0 {
-            let size = self.total - before;
-            self.anchors.insert(anchor, (Rc::clone(&place), size));
-        }
-        Ok(place)
     }
 }
 
@@ -365,7 +201,9 @@ impl Walk {
                 return Ok(node);
             }
         };
-        Ok(Node::new(at, value))
+        let mut node = Node::new(at, value);
+        node.literal = matches!(place, Some(LineTree::Scalar { literal: true, .. }));
+        Ok(node)
     }
 
     fn map(
@@ -381,7 +219,9 @@ impl Walk {
         };
         let mut map = Map::with_capacity(entries.len());
         let mut shared = Vec::new();
-        for (key, value) in entries {
+        // Both have the keys in the order of the file, each once.
+        for (position, (key, value)) in entries.into_iter().enumerate() {
+            let entry = known.get(position);
             let Yaml::String(key) = key else {
                 let found = serde_yaml::to_string(&key).unwrap_or_default();
                 let found = found.trim();
@@ -390,15 +230,11 @@ impl Walk {
                     _ => (found, " (put it in quotes)"),
                 };
                 return Err(YamlError {
-                    line: known
-                        .iter()
-                        .find(|entry| entry.key == found)
-                        .map_or(line, |entry| entry.line),
+                    line: entry.map_or(line, |entry| entry.line),
                     path: path.clone(),
                     message: format!("found the key {shown}, expected a text{fix}"),
                 });
             };
-            let entry = known.iter().find(|entry| entry.key == key);
             let line = entry.map_or(line, |entry| entry.line);
             let below = entry.map(|entry| entry.place.as_ref());
             let node = self.node(value, below, line, &path.key(&key))?;
@@ -420,8 +256,18 @@ fn merge_shared(map: &mut Map, node: Node, path: &KeyPath) -> Result<(), YamlErr
     let at = node.at;
     match node.value {
         NodeValue::Map(shared) => {
-            for (key, node) in shared {
-                map.entry(key).or_insert(node);
+            for (key, mut node) in shared {
+                match map.get_mut(&key) {
+                    // Compose takes the key away before it looks at `<<`.
+                    Some(own) if own.edit == Some(OverrideTag::Reset) => {
+                        node.edit = Some(OverrideTag::Override);
+                        *own = node;
+                    }
+                    Some(_) => {}
+                    None => {
+                        map.insert(key, node);
+                    }
+                }
             }
             Ok(())
         }
@@ -582,6 +428,30 @@ mod tests {
     }
 
     #[test]
+    fn what_compose_takes_beyond_the_standard_keeps_its_lines_and_numbers() {
+        for text in [
+            "test: [\n  a\n]\nmode: 0755\n",
+            "a: [-c, -]\n\n\nmode: 0755\n",
+            "a:\tb\nb: {c: d}# e\n\nmode: 0755\n",
+            "a: \"b\nc\"\n\nmode: 0755\n",
+        ] {
+            let root = root(text);
+            assert_eq!(root.spot_of(&["mode"]).line, 4, "{text}");
+            assert_eq!(root.get("mode").unwrap().to_json(), 0o755, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_reset_beside_a_merged_one_is_replaced_by_it() {
+        let root = root("x: &x {a: 1}\ny:\n  <<: *x\n  a: !reset 2\n");
+        let own = root.get("y").unwrap().get("a").unwrap();
+        assert_eq!(
+            (own.to_json(), own.edit),
+            (1.into(), Some(OverrideTag::Override))
+        );
+    }
+
+    #[test]
     fn documents_keep_their_order_and_lines() {
         let all = parse("a: 1\n---\n---\nb: 2\n", 0).unwrap();
         assert_eq!(all.len(), 3);
@@ -612,7 +482,9 @@ mod tests {
         insta::assert_snapshot!(error("a: b: c\n"), @"1: : not valid YAML: mapping values are not allowed in this context");
         insta::assert_snapshot!(error("a: [1,\nb: 2\n"), @"3: : not valid YAML: did not find expected ',' or ']'");
         insta::assert_snapshot!(error("a:\n  1: b\n"), @"2: a: found the key 1, expected a text (put it in quotes)");
-        insta::assert_snapshot!(error("? [a, b]\n: c\n"), @"0: : found the key […] or {…}, expected a text");
+        insta::assert_snapshot!(error("? [a, b]\n: c\n"), @"1: : found the key […] or {…}, expected a text");
+        insta::assert_snapshot!(error("a: 99999999999999999999\n"), @"1: : not valid YAML: a number has more digits than are read here; put it in quotes");
+        insta::assert_snapshot!(error("%YAML 1.2\n---\na: 1\n"), @"1: : compose takes no other version than %YAML 1.1; take this line away");
         insta::assert_snapshot!(error("a: 1\n<<: 2\n"), @"2: <<: found 2, expected a map or a list of maps");
     }
 }

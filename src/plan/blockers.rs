@@ -21,6 +21,8 @@ pub enum BlockerKind {
     MacAddress,
     /// A network that is another one's.
     NetworkMode,
+    /// Something that only compose runs before a start.
+    PreStart,
     /// Nothing to run.
     NoImage,
     /// Nobody can tell which nginx sends the requests.
@@ -150,6 +152,14 @@ pub fn refusals(service: &Service, replicas: &[&Replica]) -> Vec<Blocker> {
             BlockerKind::NetworkMode,
             format!("with `network_mode: {mode}` all replicas would listen on the same port"),
             "remove `network_mode` so that each replica has an address of its own".into(),
+        ));
+    }
+
+    if service.pre_start {
+        found.push((
+            BlockerKind::PreStart,
+            "only compose runs its `pre_start` hooks, so a replica made here would start without them".into(),
+            "move them into a service of their own that ends, and wait for it: `depends_on: {NAME: {condition: service_completed_successfully}}`".into(),
         ));
     }
 

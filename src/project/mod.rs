@@ -88,6 +88,9 @@ pub struct Service {
     pub stop_signal: Option<String>,
     /// `stop_grace_period`.
     pub stop_grace_period: Option<Span>,
+    /// Whether compose runs something before the start of a container. Nobody else does.
+    #[serde(skip)]
+    pub pre_start: bool,
     /// Commands run in the container after its start.
     pub post_start: Vec<LifecycleHook>,
     /// Commands run in the container before its stop.

@@ -17,6 +17,8 @@ pub(crate) struct Case {
     pub(crate) args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) refused: bool,
+    /// With keys that a newer compose may know: this one refuses them, and they are left to it.
+    pub(crate) newer: bool,
 }
 
 /// Those of the project.
@@ -60,6 +62,8 @@ fn case(path: &Path) -> Case {
             case.env.insert(key.to_owned(), value.to_owned());
         } else if line == "# refused" {
             case.refused = true;
+        } else if line == "# newer" {
+            case.newer = true;
         }
     }
     case.env.insert("HOME".into(), "/home/me".into());

@@ -46,6 +46,7 @@ fn what_a_policy_cannot_work_with_is_an_error() {
             "error static-address",
         ),
         ("    mac_address: 02:42:ac:11:00:02\n", "error mac-address"),
+        ("    pre_start: [{command: migrate}]\n", "error pre-start"),
         ("    network_mode: host\n", "error network-mode"),
         (
             "    x-autoscale: {max: 3, metrics: [memory: 80%]}\n    mem_limit: 64m\n",

@@ -33,6 +33,12 @@ pub(super) mod read;
 mod security;
 mod table;
 
+/// Why a key that nobody knows is not translated.
+const UNKNOWN: &str = "this program does not know what compose makes of it";
+
+/// Sections of the project that containers are made with.
+const CREATED: [&str; 4] = ["configs", "networks", "secrets", "volumes"];
+
 /// What of the project goes into the labels of its containers.
 #[derive(Debug)]
 pub(super) struct Labelled<'a> {
@@ -178,6 +184,20 @@ impl SpecBuilder<'_, '_> {
         for (key, node) in &map {
             self.key(key, node);
         }
+        // Those of the service itself are among the keys above.
+        let lost = |path: &KeyPath| match path.0.as_slice() {
+            [section, service, below @ ..] if section == "services" => {
+                let own = below.len() > 1 && *service == self.service.name;
+                own.then(|| KeyPath(below.to_vec()).to_string())
+            }
+            [section, ..] if CREATED.contains(&section.as_str()) => Some(path.to_string()),
+            _ => None,
+        };
+        let unknown = self.reader.unknown.iter();
+        let unknown: Vec<_> = unknown.filter_map(|key| lost(&key.path)).collect();
+        for key in unknown {
+            self.refuse(&key, UNKNOWN);
+        }
         // What `deploy` says wins over the older keys.
         if let Some(deploy) = map.get("deploy") {
             self.deploy(deploy);
@@ -221,9 +241,10 @@ impl SpecBuilder<'_, '_> {
                 self.need("annotations", (1, 43));
             }
             key if key.starts_with("x-") => {}
+            "mac_address" if node.is_blank() => {}
             key => match table::REFUSED.iter().find(|(name, _)| *name == key) {
                 Some((_, why)) => self.refuse(key, why),
-                None => self.refuse(key, "this program does not know what compose makes of it"),
+                None => self.refuse(key, UNKNOWN),
             },
         }
     }

@@ -62,7 +62,8 @@ impl SpecBuilder<'_, '_> {
                 ("ipv4_address", "IPv4Address"),
                 ("ipv6_address", "IPv6Address"),
             ] {
-                if let Some(address) = node.get(key).and_then(Node::as_text) {
+                let address = node.get(key).and_then(Node::as_text);
+                if let Some(address) = address.filter(|address| !address.is_empty()) {
                     addresses.insert(field.into(), json!(address));
                 }
             }
@@ -80,7 +81,7 @@ impl SpecBuilder<'_, '_> {
                 self.need("networks.gw_priority", (1, 48));
             }
             for key in ["interface_name", "mac_address"] {
-                if node.get(key).is_some() {
+                if node.get(key).is_some_and(|value| !value.is_blank()) {
                     self.refuse(
                         &format!("networks.{key}"),
                         "only newer Engines take it, and not here",

@@ -37,6 +37,35 @@ fn aliases_of_aliases_do_not_fill_the_memory() {
 }
 
 #[test]
+fn a_wrong_variable_in_a_script_is_shown_with_its_own_line() {
+    let script = "set -e\n      for f in *; do echo \"${f##*/}\"; done\n";
+    insta::assert_snapshot!(said_of(&format!("services:\n  job:\n    image: x\n    command: |\n      {script}")), @r#"compose.yaml:6: services.job.command: invalid interpolation format in "${f##*/}"; to mean a literal $, write $$"#);
+    insta::assert_snapshot!(said_of("services:\n  a:\n    image: x\n    command:\n      - |\n        b\n        ${B?no}\n"), @"compose.yaml:7: services.a.command[0]: required variable B is missing a value: no");
+}
+
+#[test]
+fn a_port_that_is_none_is_told_without_words_of_the_parser() {
+    insta::assert_snapshot!(said_of("services: {a: {image: x, ports: [{target: 99999999}]}}"), @"compose.yaml:1: services.a.ports[0].target: found 99999999, expected a number from 0 to 65535");
+}
+
+#[test]
+fn what_nobody_knows_is_no_part_of_a_container_made_from_the_file() {
+    let dir = file(
+        "services:\n  web:\n    image: x\n    fresh: 1\n    healthcheck: {test: [CMD, a], tests: b}\n",
+    );
+    let loaded = dir.load();
+    insta::assert_snapshot!(loaded.warnings.join("\n"), @"
+    compose.yaml:4: services.web.fresh: unknown key; of a newer compose? left to compose
+    compose.yaml:5: services.web.healthcheck.tests: unknown key; did you mean `test`?
+    ");
+    let refused = loaded.project.services["web"].recipe.clone().unwrap();
+    insta::assert_snapshot!(refused.unwrap_err().join("\n"), @"
+    `fresh`: this program does not know what compose makes of it
+    `healthcheck.tests`: this program does not know what compose makes of it
+    ");
+}
+
+#[test]
 fn nesting_is_bounded() {
     let deep = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
@@ -45,7 +74,7 @@ fn nesting_is_bounded() {
         ))
     };
     assert_eq!(deep(100), "read");
-    insta::assert_snapshot!(deep(300), @"compose.yaml:1: not valid YAML: an alias stands inside of its own anchor");
+    insta::assert_snapshot!(deep(300), @"compose.yaml:1: nested more than 128 levels deep");
     insta::assert_snapshot!(deep(100_000), @"compose.yaml:1: more than 1000 brackets are open at once");
     let text = format!(
         "services: {{web: {{image: \"{}\"}}}}\n",
