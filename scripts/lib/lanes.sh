@@ -2,9 +2,9 @@
 # Several Engines for the tests, so that tests which mostly wait run beside each other. Needs the
 # other files of this folder.
 
-# As many as the group `lane` in .config/nextest.toml has threads. Two cores carry four: each test
+# As many as the group `lane` in .config/nextest.toml has threads. Two cores carry three: each test
 # waits more than it works.
-LANES=4
+LANES=3
 
 # lanes_possible: whether this machine lets us start them.
 lanes_possible() {

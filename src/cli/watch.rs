@@ -307,12 +307,11 @@ fn recording(path: &Path) -> Result<Recording, Failure> {
 
 /// What a newcomer needs to hear.
 pub(super) fn no_policy(loaded: &Loaded) -> String {
-    let example = loaded
-        .project
-        .services
-        .keys()
-        .next()
-        .map_or("web", String::as_str);
+    // Neither a proxy nor a database.
+    let mut services = loaded.project.services.values();
+    let example = services
+        .find(|service| service.known_image().is_none())
+        .map_or("web", |service| service.name.as_str());
     format!(
         "no service of project {} has an `x-autoscale` section, so there is nothing to watch; add one, for example:\n  services:\n    {example}:\n      x-autoscale: {{min: 1, max: 4, metrics: [{{cpu: 60%}}]}}\nor let `compose-scale init` do it",
         loaded.project.name
@@ -322,6 +321,23 @@ pub(super) fn no_policy(loaded: &Loaded) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_example_of_a_policy_is_for_an_app() {
+        use crate::compose;
+        let request = compose::LoadRequest {
+            files: vec!["-".into()],
+            cwd: "/nowhere".into(),
+            project_name: Some("shop".into()),
+            stdin: Some(
+                "services: {edge: {image: nginx}, db: {image: postgres}, app: {image: shop}}"
+                    .into(),
+            ),
+            ..compose::LoadRequest::default()
+        };
+        let loaded = compose::load(&request).unwrap();
+        assert!(no_policy(&loaded).contains("\n    app:\n"));
+    }
 
     #[test]
     fn localhost_is_an_address_of_metrics() {

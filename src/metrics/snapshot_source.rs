@@ -150,6 +150,7 @@ impl SnapshotSource {
         {
             let is_in = |word: &str| match word {
                 "serving" | "starting" => word == state,
+                "ready" => state == "starting",
                 "draining" | "stopping" => state == "draining",
                 _ => state == "failed",
             };

@@ -68,6 +68,11 @@ impl ServiceMachine {
             return true;
         }
         if self.standstill.is_none() {
+            // The service as a whole was stopped: what starts one of them starts the others too.
+            for member in self.members.values_mut() {
+                member.stopped = None;
+                member.left_alone &= member.replica.state != ContainerState::Exited;
+            }
             let (service, up) = (&self.setup.service, &self.setup.up);
             let why = if self.members.is_empty() {
                 format!("{service} has no container; run `{up}`")

@@ -96,6 +96,11 @@ impl ServiceMachine {
         !self.pending.is_empty() || self.members.values().any(ManagedReplica::is_on_its_way_out)
     }
 
+    /// Whether all that can be done for a count is done, and nginx does not take it.
+    pub fn waits_for_nginx_in_vain(&self, count: u32) -> bool {
+        self.serving() == count && !self.is_growing() && self.routing.is_hopeless()
+    }
+
     /// What keeps it from having so many replicas that serve.
     pub fn shortfall(&self, count: u32) -> String {
         let mut parts = Vec::new();

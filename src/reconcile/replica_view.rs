@@ -20,7 +20,8 @@ pub struct ReplicaView {
     pub state: ContainerState,
     /// What its healthcheck says.
     pub health: Health,
-    /// What this tool makes of it: serving, starting, draining, stopping, down.
+    /// What this tool makes of it: serving; ready, where nginx does not send to it yet; starting, draining,
+    /// stopping, down.
     pub phase: String,
     /// Whether nginx sends traffic to it.
     pub in_nginx: bool,

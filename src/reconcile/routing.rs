@@ -15,6 +15,8 @@ use crate::{
 /// Until an nginx that has just stopped is asked again.
 const SOON: Duration = Duration::from_secs(1);
 const LONGEST_ROUTE_RETRY: Duration = Duration::from_secs(15);
+/// After so many failed requests in a row, about 15 s, a client that waits for nginx waits no longer.
+const HOPELESS: u32 = 4;
 
 /// Whether a server is there, with whatever weight.
 fn is_among(one: &RouteServer, servers: &[RouteServer]) -> bool {
@@ -103,6 +105,11 @@ impl Routing {
     /// Whether nginx was last seen to send traffic to it.
     pub(super) fn lists(&self, id: &ContainerId) -> bool {
         self.listed.contains(id)
+    }
+
+    /// Whether so many requests in a row have failed that the next one will not help.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.error.is_some() && self.failures >= HOPELESS
     }
 
     /// Why the last request failed.

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Drift, Hold, Paused, Peak, ReplicaView, ServiceMachine, outlier::outliers};
+use super::{
+    Drift, Hold, Paused, Peak, ReplicaView, ServiceMachine, managed_replica::ManagedReplica,
+    outlier::outliers,
+};
 use crate::{
     decide::{Decision, History, MetricUnit, Unread},
     policy::CountBounds,
@@ -138,6 +141,8 @@ impl ServiceMachine {
     /// What it shows.
     pub fn view(&self, now: Timestamp) -> ServiceView {
         let in_nginx = |id: &ContainerId| self.setup.routed && self.routing.lists(id);
+        let gets_requests =
+            |member: &ManagedReplica| !self.setup.routed || in_nginx(&member.replica.id);
         let mut replicas: Vec<_> = self
             .members
             .values()
@@ -150,7 +155,11 @@ impl ServiceMachine {
                     number: replica.number,
                     state: replica.state,
                     health: replica.health,
-                    phase: member.word().to_owned(),
+                    phase: match member.word() {
+                        "serving" if !gets_requests(member) => "ready",
+                        word => word,
+                    }
+                    .to_owned(),
                     in_nginx: in_nginx(&replica.id),
                     age: replica
                         .started
@@ -176,7 +185,10 @@ impl ServiceMachine {
             autoscaled: self.setup.autoscaled,
             current: self.live(),
             desired: self.desired,
-            serving: self.serving(),
+            serving: {
+                let serve = |m: &&ManagedReplica| m.serves() && gets_requests(m);
+                self.members.values().filter(serve).count() as u32
+            },
             min: bounds.map(|bounds| bounds.min),
             max: bounds.map(|bounds| bounds.max),
             hold: self.hold,

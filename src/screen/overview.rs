@@ -146,7 +146,7 @@ pub(super) fn replicas(view: &ServiceView, paint: &Paint) -> Vec<Span<'static>> 
     let there = known.saturating_sub(count(&["draining", "stopping"]) + down);
     let groups = [
         ("●", count(&["serving"]), Color::Green),
-        ("◐", count(&["starting"]), Color::Yellow),
+        ("◐", count(&["starting", "ready"]), Color::Yellow),
         ("✗", down, Color::Red),
         ("·", coming.saturating_sub(there), Color::Reset),
         ("◌", count(&["draining", "stopping"]), Color::Blue),

@@ -224,7 +224,29 @@ fn no_engine(failure: &Failure, report: &mut CheckReport) {
     report.error(code, "engine", failure.to_string(), fix);
 }
 
+/// Services without a running replica, in one finding: `docker compose up` is one command.
+fn check_nothing_runs(loaded: &Loaded, idle: &[(&str, u32)], report: &mut CheckReport) {
+    let (Some((first, _)), names) = (idle.first(), idle.iter().map(|(name, _)| *name)) else {
+        return;
+    };
+    let names = names.collect::<Vec<_>>().join(" ");
+    let counts = idle.iter().map(|(name, min)| format!("{name}={min}"));
+    let counts = counts.collect::<Vec<_>>().join(" ");
+    let what = if idle.len() == 1 {
+        "no replica is running, so there is none to clone".to_owned()
+    } else {
+        format!(
+            "no replica of {} is running, so there is none to clone",
+            names.replace(' ', ", ")
+        )
+    };
+    let up = service_setup::up(loaded, &names);
+    let fix = format!("{up}, or compose-scale scale {counts}");
+    report.error(CheckCode::NothingRuns, first, what, fix);
+}
+
 fn check_containers(loaded: &Loaded, containers: &[Replica], report: &mut CheckReport) {
+    let mut idle = Vec::new();
     for (name, policy) in &loaded.policies {
         let Some(service) = loaded.project.services.get(name) else {
             continue;
@@ -245,16 +267,7 @@ fn check_containers(loaded: &Loaded, containers: &[Replica], report: &mut CheckR
             {
                 continue;
             }
-            report.error(
-                CheckCode::NothingRuns,
-                name,
-                "no replica is running, so there is none to clone",
-                format!(
-                    "{}, or compose-scale scale {name}={}",
-                    service_setup::up(loaded, name),
-                    policy.min.max(1)
-                ),
-            );
+            idle.push((name.as_str(), policy.min.max(1)));
             continue;
         }
         check_unhealthy(name, &running, report);
@@ -307,6 +320,7 @@ fn check_containers(loaded: &Loaded, containers: &[Replica], report: &mut CheckR
             );
         }
     }
+    check_nothing_runs(loaded, &idle, report);
 }
 
 /// Replicas that the Engine starts again and again: to start them once more mends nothing.

@@ -126,6 +126,27 @@ fn what_runs_may_be_other_than_the_file() {
     };
     assert_eq!(told("", &[replica(1), replica(2)]), [""; 0]);
     assert_eq!(told("", &[]), ["error nothing-runs"]);
+    // Two services are one finding, with one command.
+    let two = loaded(
+        "services:\n  web: {image: a, expose: [\"80\"], x-autoscale: {max: 3}}\n  \
+         api: {image: a, expose: [\"80\"], x-autoscale: {min: 2, max: 3}}\n",
+    );
+    let mut report = CheckReport::new("shop");
+    check_containers(&two, &[], &mut report);
+    assert_eq!(report.codes(), ["error nothing-runs"]);
+    let found = &report.findings[0];
+    assert!(
+        found.message.contains("no replica of web, api is running"),
+        "{}",
+        found.message
+    );
+    assert!(
+        found
+            .fix
+            .ends_with("web api, or compose-scale scale web=1 api=2"),
+        "{}",
+        found.fix
+    );
     let mut stopped = replica(1);
     stopped.state = ContainerState::Exited;
     assert_eq!(told("", &[stopped.clone()]), ["error nothing-runs"]);

@@ -68,7 +68,7 @@ impl HistoryChart {
         self.services.entry(service.to_owned()).or_default()
     }
 
-    /// One chart below the other, on the same time: since then, or since the first change.
+    /// One chart below the other, on the same time: since then, or since the first change or trouble.
     pub(super) fn draw(
         &self,
         filter: &Filter,
@@ -80,7 +80,10 @@ impl HistoryChart {
             let services = self.services.iter();
             services.filter(|(_, series)| !series.changes.is_empty())
         };
-        let first = drawn().filter_map(|(_, series)| Some(series.changes.first()?.at));
+        let first = drawn().flat_map(|(_, series)| {
+            let change = series.changes.first().map(|change| change.at);
+            change.into_iter().chain(series.troubles.first().copied())
+        });
         let Some(begin) = filter.since.or(first.min()) else {
             return "no change of a replica count is recorded\n".to_owned();
         };
@@ -316,6 +319,25 @@ mod tests {
         // Since then nothing was changed.
         let calm = drawn(Some(6500), 7100, 40, &story());
         assert!(calm.starts_with("web: 1 replica, 1 now\n1 ┤███"), "{calm}");
+    }
+
+    #[test]
+    fn trouble_before_the_first_change_has_its_own_place() {
+        let early = [
+            HistoryEntry {
+                level: EventLevel::Error,
+                ..at(0, "failed")
+            },
+            change(1800, 1, 2),
+        ];
+        insta::assert_snapshot!(drawn(None, 3600, 40, &early), @r"
+        web: 1 to 2 replicas, 2 now
+        2 ┤                  ██████████████████
+        1 ┤████████████████████████████████████
+        0 └┬─────────────────┬────────────────┬
+           !
+           00:00           00:30      01:00 UTC
+        ");
     }
 
     #[test]

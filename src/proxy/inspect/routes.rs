@@ -1,5 +1,7 @@
 //! Which requests go to whom, as a router with rules would say it.
 
+use std::net::IpAddr;
+
 use super::{ConfigLocation, Configuration, PASSES, Statement, host_of};
 
 /// A place where requests are handed on.
@@ -49,7 +51,14 @@ impl Configuration {
             [] => (vec![host.to_owned()], port.map(str::to_owned)),
             [(_, first), ..] => {
                 let port = port.map(str::to_owned).or_else(|| first.clone());
-                (members.into_iter().map(|(host, _)| host).collect(), port)
+                // Addresses are those of replicas: the upstream has the name of the service.
+                let is_address = |(host, _): &(String, _)| host.parse::<IpAddr>().is_ok();
+                let to = if members.iter().all(is_address) {
+                    vec![host.to_owned()]
+                } else {
+                    members.into_iter().map(|(host, _)| host).collect()
+                };
+                (to, port)
             }
         };
         let levels = self.levels(pass);
@@ -120,6 +129,18 @@ impl Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upstream_of_addresses_is_the_service_of_its_name() {
+        let found = routes(
+            "upstream web { server 172.25.0.2:8000; server 172.25.0.3:8000; } \
+             server { location / { proxy_pass http://web; } }",
+        );
+        assert_eq!(
+            (found[0].to.as_slice(), found[0].port),
+            (&["web".to_owned()][..], Some(8000))
+        );
+    }
 
     fn routes(http: &str) -> Vec<Route> {
         let text = format!("# configuration file /etc/nginx/nginx.conf:\nhttp {{\n{http}\n}}\n");

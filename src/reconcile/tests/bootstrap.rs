@@ -173,7 +173,7 @@ fn a_count_that_was_held_before_is_not_gone_back_to_on_the_way_to_another() {
     for number in 1..=3 {
         bench.ready(number);
     }
-    assert_eq!(bench.machine.view(bench.now).serving, 3);
+    assert_eq!(bench.machine.serving(), 3);
     assert_eq!(asked(&bench.scale(4)), ["create 4"]);
 }
 

@@ -82,6 +82,23 @@ fn a_service_that_stands_still_is_started_when_somebody_asks_for_it() {
 }
 
 #[test]
+fn a_service_that_is_stopped_as_a_whole_and_started_again_gets_no_other_replica() {
+    let mut bench = MachineBench::serving(&[1, 2, 3]);
+    for number in [1, 2, 3] {
+        bench.hear(Event::Stopped { id: id(number) });
+    }
+    bench.after(10);
+    let first = Replica {
+        started: Some(bench.now),
+        ..replica(1)
+    };
+    let effects = bench.seen(vec![first.clone(), stopped(2), stopped(3)]);
+    let creates = |effects: &[Effect]| effects.iter().any(|e| matches!(e, Effect::Create { .. }));
+    assert!(!creates(&effects));
+    assert!(!creates(&bench.after(10)));
+}
+
+#[test]
 fn a_replica_without_a_network_serves_nobody_and_is_left_alone() {
     let mut bench = MachineBench::serving(&[1, 2]);
     let cut_off = || Replica {

@@ -95,12 +95,25 @@ fn ready_replicas_that_nginx_does_not_have_are_told_with_its_reason() {
         "all 2 replicas are ready; nginx has not confirmed their addresses yet"
     );
     let seq = bench.machine.routing.seq;
-    let result = Err("nginx refuses its configuration: no".to_owned());
+    let refused = || Err("nginx refuses its configuration: no".to_owned());
+    let result = refused();
     bench.hear(Event::Routed { seq, result });
     assert_eq!(
         bench.machine.shortfall(2),
         "all 2 replicas are ready; nginx refuses its configuration: no"
     );
+    // Neither counts as serving before nginx has it.
+    let view = bench.machine.view(bench.now);
+    let phases: Vec<_> = view.replicas.iter().map(|r| r.phase.as_str()).collect();
+    assert_eq!((view.serving, phases), (1, vec!["serving", "ready"]));
+    for _ in 0..3 {
+        assert!(!bench.machine.waits_for_nginx_in_vain(2));
+        bench.after(20);
+        let seq = bench.machine.routing.seq;
+        let result = refused();
+        bench.hear(Event::Routed { seq, result });
+    }
+    assert!(bench.machine.waits_for_nginx_in_vain(2));
 }
 
 #[test]

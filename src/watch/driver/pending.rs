@@ -93,6 +93,18 @@ impl<E: Engine, P: Proxy> Driver<E, P> {
                     waiter.failures.push(why);
                 }
             }
+            for (name, count) in &waiter.targets {
+                let machine = self
+                    .machines
+                    .get(name)
+                    .filter(|_| waiter.started && !reached);
+                if let Some(machine) = machine.filter(|one| one.waits_for_nginx_in_vain(*count)) {
+                    let why = format!("{name}: {}", machine.shortfall(*count));
+                    if !waiter.failures.contains(&why) {
+                        waiter.failures.push(why);
+                    }
+                }
+            }
             let late = now >= waiter.deadline;
             if reached {
                 self.answer(waiter, true);
