@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use libyaml_safer::{EventData, Parser, ScalarStyle};
+use serde::de::{Deserialize as _, IgnoredAny};
 
 /// The lines of a document, in its shape.
 #[derive(Debug)]
@@ -81,7 +82,25 @@ type LinedEvent = (EventData, usize);
 
 /// The lines of the documents of a text.
 pub(super) fn documents(text: &str) -> Result<Vec<Rc<LineTree>>, Lost> {
+    // This parser panics at some texts that are wrong. The other one, of the same grammar, does not.
+    let mut others = serde_yaml::Deserializer::from_str(text);
+    let is_right = others.all(|document| IgnoredAny::deserialize(document).is_ok());
+    if !is_right || has_tag_before_comma(text) {
+        return Err(Lost::Here);
+    }
     Scan::documents(text)
+}
+
+/// Whether a tag ends at a comma, as in `[!reset, x]`: the one right text that the parser panics at.
+fn has_tag_before_comma(text: &str) -> bool {
+    let mut before = ' ';
+    text.char_indices().any(|(at, c)| {
+        let begins = c == '!' && before != '!' && !before.is_alphanumeric();
+        before = c;
+        // No tag is longer.
+        let mut rest = text[at..].chars().take(if begins { 200 } else { 0 });
+        rest.find(|c| c.is_whitespace() || ",[]{}".contains(*c)) == Some(',')
+    })
 }
 
 impl<'t> Scan<'t> {
